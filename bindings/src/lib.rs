@@ -1,0 +1,1 @@
+//! Typed bindings of the Streamflow contracts, generated from committed ABI JSON.

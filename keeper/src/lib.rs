@@ -1,0 +1,1 @@
+//! The keeper: redeems winning tickets, calls reward, initialises rounds.

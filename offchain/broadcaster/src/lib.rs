@@ -1,0 +1,1 @@
+//! The broadcaster role: takes a stream in, pays orchestrators, serves HLS.

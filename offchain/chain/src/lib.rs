@@ -1,0 +1,1 @@
+//! Chain access: head and round follower, sender state, transactions.

@@ -1,0 +1,1 @@
+//! Video: probe, segment, transcode, HLS; libav in supervised worker processes.

@@ -1,0 +1,3 @@
+//! The `streamflow` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The orchestrator role: quotes prices, checks payments, dispatches segments.

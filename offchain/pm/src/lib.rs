@@ -1,0 +1,1 @@
+//! Probabilistic micropayments: ticket maths, checks, sender and recipient accounting. No I/O.

@@ -1,0 +1,1 @@
+//! Durable state: winning tickets, nonces, transactions. SQLite through sqlx.

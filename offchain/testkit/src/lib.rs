@@ -1,0 +1,1 @@
+//! Test fixtures: anvil, builders, clips. Used by tests only.

@@ -1,0 +1,1 @@
+//! The transcoder role: registers with an orchestrator and transcodes its segments.

@@ -1,0 +1,1 @@
+//! Domain values of Streamflow: tickets, rounds, prices, profiles. No I/O.

@@ -1,0 +1,1 @@
+//! Livepeer wire formats: protobuf, headers and the exact bytes that are signed.
