@@ -1,1 +1,16 @@
 //! Domain values of Streamflow: tickets, rounds, prices, profiles. No I/O.
+#![warn(missing_docs)]
+
+mod chain;
+mod manifest;
+mod price;
+mod profile;
+mod ticket;
+mod units;
+
+pub use chain::{ChainView, SenderFunds};
+pub use manifest::{ManifestId, ManifestIdError};
+pub use price::{Price, PriceError};
+pub use profile::{Container, Gop, H264Profile, Profile, ProfileError, VideoCodec};
+pub use ticket::{Expiration, Signature65, SignatureLengthError, SignedTicket, Ticket, TicketParams, WinningTicket};
+pub use units::{Ppm, PpmError, Round, WinProb};
