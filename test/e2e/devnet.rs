@@ -1,0 +1,163 @@
+//! A devnet run as a user runs it: the `streamflow` binary, real ports, a data directory of its own.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// How long a whole run may take on a busy two-core machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A network transcodes in real time, so two at once would starve each other on a small machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+pub struct Devnet {
+    child: Child,
+    data: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Devnet {
+    /// Starts `streamflow devnet --json` on ports of its own, with `args` added.
+    pub fn start(port_offset: u16, args: &[&str]) -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let data = tempfile::tempdir().unwrap();
+        let stdout = File::create(data.path().join("stdout")).unwrap();
+        let stderr = File::create(data.path().join("stderr")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_streamflow"))
+            .args(["--port-offset", &port_offset.to_string(), "devnet", "--json", "--data-dir"])
+            .arg(data.path().join("net"))
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        Self { child, data, _turn: turn }
+    }
+
+    /// Directory with the roles' configurations, logs and streams.
+    pub fn dir(&self) -> PathBuf {
+        self.data.path().join("net")
+    }
+
+    /// The summary printed once the tickets are redeemed.
+    pub fn summary(&mut self) -> Value {
+        self.wait_for("the summary", |net| serde_json::from_str(&net.read("stdout")).ok())
+    }
+
+    /// What `devnet.json` says of the running network: the chain, the roles with their process ids and URLs.
+    pub fn network(&mut self) -> Value {
+        self.wait_for("devnet.json", |net| serde_json::from_str(&net.read("net/devnet.json")).ok())
+    }
+
+    /// Process id of a role.
+    pub fn pid(&mut self, role: &str) -> u32 {
+        let network = self.network();
+        u32::try_from(network["roles"][role]["pid"].as_u64().unwrap()).unwrap()
+    }
+
+    /// Ends a role as a power cut would.
+    pub fn kill(&mut self, role: &str) {
+        let pid = self.pid(role).to_string();
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    }
+
+    /// A role's `/status` document.
+    pub fn status(&mut self, role: &str) -> Option<Value> {
+        let network = self.network();
+        let url = format!("{}/status", network["roles"][role]["admin"].as_str().unwrap());
+        let output = Command::new("curl").args(["-sf", "--max-time", "5", &url]).output().unwrap();
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// Runs another `streamflow` command with a role's configuration; returns its stdout, which must be JSON.
+    pub fn command(&self, role: &str, args: &[&str]) -> Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_streamflow"))
+            .arg("--config")
+            .arg(self.dir().join(format!("{role}.toml")))
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Waits for the process to end by itself and returns its exit code.
+    pub fn exit_code(&mut self) -> i32 {
+        let status = self.wait_for("the end", |net| net.child.try_wait().unwrap());
+        status.code().unwrap_or(-1)
+    }
+
+    /// Polls until `check` has an answer; panics with the log when it never comes.
+    pub fn wait_for<T>(&mut self, what: &str, mut check: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(answer) = check(self) {
+                return answer;
+            }
+            let ended = self.child.try_wait().unwrap();
+            if ended.is_some()
+                && let Some(answer) = check(self)
+            {
+                return answer;
+            }
+            assert!(
+                ended.is_none() && start.elapsed() < PATIENCE,
+                "waited {:?} for {what}; ended: {ended:?}; log:\n{}",
+                start.elapsed(),
+                self.read("stderr")
+            );
+            thread::sleep(Duration::from_millis(250));
+        }
+    }
+
+    fn read(&self, name: &str) -> String {
+        let mut text = String::new();
+        if let Ok(mut file) = File::open(self.data.path().join(name)) {
+            let _ = file.read_to_string(&mut text);
+        }
+        text
+    }
+}
+
+impl Drop for Devnet {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+            let asked = Instant::now();
+            while self.child.try_wait().unwrap().is_none() && asked.elapsed() < Duration::from_secs(40) {
+                thread::sleep(Duration::from_millis(100));
+            }
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// Plays a playlist to its end with the reference decoder; returns the video frame count.
+pub fn play(playlist: &Path) -> u64 {
+    let decoded = Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(playlist)
+        .args(["-map", "0:v:0", "-map", "0:a?", "-f", "null", "-"])
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&decoded.stderr);
+    assert!(decoded.status.success() && complaints.is_empty(), "{} does not play: {complaints}", playlist.display());
+    let counted = Command::new("ffprobe")
+        .args(["-v", "error", "-count_frames", "-select_streams", "v:0"])
+        .args(["-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"])
+        .arg(playlist)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&counted.stdout);
+    text.lines().find_map(|line| line.trim_end_matches(',').parse().ok()).unwrap()
+}
