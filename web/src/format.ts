@@ -1,0 +1,24 @@
+const UNITS: [bigint, string][] = [
+  [10n ** 15n, "ETH"],
+  [10n ** 6n, "gwei"],
+];
+
+/** Wei in the unit that shows at least a thousandth of it; exact up to four significant decimals, rounded down. */
+export function formatWei(text: string): string {
+  const wei = BigInt(text);
+  for (const [least, unit] of UNITS) {
+    if (wei < least) continue;
+    const whole = least * 1000n;
+    const decimals = ((wei % whole) * 10000n) / whole;
+    return `${(wei / whole).toLocaleString("en")}.${decimals.toString().padStart(4, "0")} ${unit}`;
+  }
+  return `${wei.toLocaleString("en")} wei`;
+}
+
+export function formatCount(count: number): string {
+  return count.toLocaleString("en");
+}
+
+export function shortAddress(address: string): string {
+  return address.length > 14 ? `${address.slice(0, 8)}…${address.slice(-4)}` : address;
+}
