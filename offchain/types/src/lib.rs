@@ -5,6 +5,7 @@ mod chain;
 mod manifest;
 mod price;
 mod profile;
+mod secret;
 mod ticket;
 mod units;
 
@@ -12,5 +13,6 @@ pub use chain::{ChainView, SenderFunds};
 pub use manifest::{ManifestId, ManifestIdError};
 pub use price::{Price, PriceError};
 pub use profile::{Container, Gop, H264Profile, Profile, ProfileError, VideoCodec};
+pub use secret::Secret;
 pub use ticket::{Expiration, Signature65, SignatureLengthError, SignedTicket, Ticket, TicketParams, WinningTicket};
 pub use units::{Ppm, PpmError, Round, WinProb};
