@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {Ticket} from "../types/Ticket.sol";
+
+/// @title Deposits, reserves and winning tickets; the vault of all ETH
+/// @notice Balance = sum of deposits + sum of reserves + fees not yet withdrawn (+ ETH forced in).
+///
+/// SENDERS. A deposit pays tickets of any recipient. A reserve backs the deposit: in each round every active orchestrator
+/// may claim an equal share of it. Funds are time-locked: `unlock`, wait `unlockPeriod` rounds, `withdraw`. Since
+/// `unlockPeriod >= ticketValidityPeriod`, every ticket issued before `unlock` can be redeemed, or has expired, before the
+/// funds can leave.
+///
+/// TICKETS. A winning ticket pays exactly its face value or reverts and stays redeemable while it is valid. The payment is
+/// booked as fees with BondingManager and the ETH stays here until BondingManager orders it out.
+interface ITicketBroker {
+    struct Sender {
+        /// Spendable on tickets, wei.
+        uint256 deposit;
+        /// Round from which funds can be withdrawn and no longer pay tickets; zero = locked.
+        uint256 withdrawRound;
+    }
+
+    struct ReserveInfo {
+        /// Reserve not yet claimed, wei.
+        uint256 fundsRemaining;
+        /// Claimed by all recipients in the current round, wei.
+        uint256 claimedInCurrentRound;
+    }
+
+    event DepositFunded(address indexed sender, uint256 amount);
+    event ReserveFunded(address indexed reserveHolder, uint256 amount);
+    event ReserveClaimed(address indexed reserveHolder, address claimant, uint256 amount);
+    /// @notice A ticket was redeemed; `faceValue` is also the amount paid.
+    event WinningTicketRedeemed(
+        address indexed sender,
+        address indexed recipient,
+        uint256 faceValue,
+        uint256 winProb,
+        uint256 senderNonce,
+        uint256 recipientRand,
+        bytes auxData
+    );
+    /// @notice `amount` wei of `sender` were booked as fees of `recipient`.
+    event WinningTicketTransfer(address indexed sender, address indexed recipient, uint256 amount);
+    /// @notice A ticket of a batch was not redeemed; nothing of it moved. `reason` is its revert data, at most 256 bytes.
+    event TicketSkipped(bytes32 indexed ticketHash, address indexed sender, bytes reason);
+    event Unlock(address indexed sender, uint256 startRound, uint256 endRound);
+    event UnlockCancelled(address indexed sender);
+    event Withdrawal(address indexed sender, uint256 deposit, uint256 reserve);
+
+    /// @notice Thrown when the ticket has no recipient.
+    error NullRecipient();
+    /// @notice Thrown when the ticket has no sender, or nobody is named to be funded.
+    error NullSender();
+    /// @notice Thrown when `auxData` is not 64 bytes long.
+    error InvalidAuxDataLength(uint256 length);
+    /// @notice Thrown when the ticket's block hash is not that of its creation round.
+    error InvalidCreationRoundBlockHash(uint256 creationRound, bytes32 blockHash);
+    /// @notice Thrown when `creationRound + ticketValidityPeriod <= currentRound`.
+    error TicketExpired(uint256 creationRound, uint256 currentRound);
+    /// @notice Thrown when the revealed secret is not the committed one.
+    error InvalidRecipientRand();
+    /// @notice Thrown when the ticket was redeemed before.
+    error TicketUsed(bytes32 ticketHash);
+    /// @notice Thrown when the signature is not 65 bytes long. Other encodings would give a ticket a second draw.
+    error InvalidSignatureLength(uint256 length);
+    /// @notice Thrown when the signature is not a canonical one (low s, v 27 or 28) of the sender over the ticket's hash.
+    error InvalidSignature();
+    /// @notice Thrown when the draw is not below `winProb`.
+    error TicketNotWinning();
+    /// @notice Thrown when the sender's funds are unlocked and no longer pay tickets.
+    error SenderUnlocked(address sender);
+    /// @notice Thrown when deposit plus the recipient's claimable reserve do not cover the face value.
+    error InsufficientFunds(uint256 faceValue, uint256 available);
+    /// @notice Thrown when a batch's arrays differ in length.
+    error BatchLengthMismatch(uint256 tickets, uint256 sigs, uint256 recipientRands);
+    /// @notice Thrown when a batch ran out of gas, so that a gas estimate never silently leaves tickets out.
+    error BatchOutOfGas();
+    /// @notice Thrown when the value sent is not deposit + reserve.
+    error ValueMismatch(uint256 value, uint256 depositAmount, uint256 reserveAmount);
+    /// @notice Thrown when there is nothing to unlock or withdraw.
+    error NoFunds(address sender);
+    /// @notice Thrown when an unlock was already started.
+    error UnlockInProgress(uint256 withdrawRound);
+    /// @notice Thrown when there is no unlock to cancel.
+    error NoUnlockInProgress();
+    /// @notice Thrown when funds are not (yet) unlocked; `withdrawRound` is zero without an unlock.
+    error AccountLocked(uint256 withdrawRound, uint256 currentRound);
+    /// @notice Thrown when the periods would not satisfy `unlockPeriod >= ticketValidityPeriod > 0`.
+    error InvalidPeriods(uint256 unlockPeriod, uint256 ticketValidityPeriod);
+    /// @notice Thrown when the receiver of ETH refuses it.
+    error TransferFailed(address to);
+
+    /// @notice Add the value sent to the caller's deposit; cancels the caller's unlock.
+    function fundDeposit() external payable;
+
+    /// @notice Add the value sent to the caller's reserve; cancels the caller's unlock.
+    function fundReserve() external payable;
+
+    /// @notice Add to both at once; cancels the caller's unlock.
+    function fundDepositAndReserve(uint256 depositAmount, uint256 reserveAmount) external payable;
+
+    /// @notice Add to both of `addr`. Changes `addr`'s unlock only if it is the caller.
+    /// @dev Warning: funds given to an account that is already unlocked can be withdrawn by it at once.
+    function fundDepositAndReserveFor(address addr, uint256 depositAmount, uint256 reserveAmount) external payable;
+
+    /// @notice Start the caller's unlock.
+    function unlock() external;
+
+    /// @notice Cancel the caller's unlock.
+    function cancelUnlock() external;
+
+    /// @notice Send the caller its unlocked deposit and reserve and lock the (now empty) account again.
+    function withdraw() external;
+
+    /// @notice Redeem a winning ticket. Anybody may call.
+    /// @dev Checks in this order: pause, round initialised, recipient, sender, auxData length, creation round has a block hash,
+    /// block hash, expiry, secret, used, signature, draw, sender locked, funds, recipient active.
+    /// @param ticket The ticket.
+    /// @param sig Sender's EIP-191 signature over the ticket's hash.
+    /// @param recipientRand Preimage of `recipientRandHash`.
+    function redeemWinningTicket(Ticket calldata ticket, bytes calldata sig, uint256 recipientRand) external;
+
+    /// @notice Redeem tickets in order; a ticket that cannot be redeemed is skipped with `TicketSkipped`.
+    function batchRedeemWinningTickets(
+        Ticket[] calldata tickets,
+        bytes[] calldata sigs,
+        uint256[] calldata recipientRands
+    ) external;
+
+    /// @notice Send collected fees. BondingManager only, which has debited the owner of the fees before.
+    function withdrawFees(address payable recipient, uint256 amount) external;
+
+    /// @notice Set the rounds between `unlock` and `withdraw`. Owner only.
+    function setUnlockPeriod(uint256 unlockPeriod) external;
+
+    /// @notice Set the rounds in which a ticket can be redeemed, its creation round included. Owner only.
+    function setTicketValidityPeriod(uint256 ticketValidityPeriod) external;
+
+    /// @notice Whether a ticket hash was redeemed.
+    function usedTickets(bytes32 ticketHash) external view returns (bool);
+
+    /// @notice Rounds between `unlock` and `withdraw`.
+    function unlockPeriod() external view returns (uint256);
+
+    /// @notice Rounds in which a ticket can be redeemed.
+    function ticketValidityPeriod() external view returns (uint256);
+
+    /// @notice Fees booked and not yet withdrawn, wei. A bound on what BondingManager can order out.
+    function unclaimedFees() external view returns (uint256);
+
+    /// @notice Deposit, unlock and reserve of `addr`.
+    function getSenderInfo(address addr) external view returns (Sender memory sender, ReserveInfo memory reserve);
+
+    /// @notice Reserve of `reserveHolder`.
+    function getReserveInfo(address reserveHolder) external view returns (ReserveInfo memory info);
+
+    /// @notice Wei that `claimant` can still claim from the reserve in the current round. Never reverts.
+    /// @dev min(floor((funds + claimed this round) / N) - already claimed by `claimant`, funds), where N is the number of
+    /// active orchestrators fixed when the round was initialised; zero if `claimant` is not active.
+    function claimableReserve(address reserveHolder, address claimant) external view returns (uint256);
+
+    /// @notice Wei that `claimant` has claimed from the reserve in the current round.
+    function claimedReserve(address reserveHolder, address claimant) external view returns (uint256);
+
+    /// @notice Hash that the sender signs: keccak256 of the 232 packed bytes.
+    function getTicketHash(Ticket calldata ticket) external pure returns (bytes32);
+
+    /// @notice Whether `addr` started an unlock that was neither cancelled nor ended by `withdraw`.
+    function isUnlockInProgress(address addr) external view returns (bool);
+}

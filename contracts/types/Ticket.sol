@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+/// @notice A probabilistic micropayment: worth `faceValue` if it wins, nothing otherwise.
+/// @dev The hash covers neither chain id nor contract address; replay across deployments is prevented by the creation
+/// round's block hash inside `auxData`, which no two chains share.
+struct Ticket {
+    /// Account that earns the ticket (an orchestrator).
+    address recipient;
+    /// Account that pays (a broadcaster) and signs the ticket.
+    address sender;
+    /// Wei paid if the ticket wins.
+    uint256 faceValue;
+    /// Win threshold; the chance to win is winProb / 2^256.
+    uint256 winProb;
+    /// Counter that makes tickets over one `recipientRandHash` distinct.
+    uint256 senderNonce;
+    /// keccak256 of the recipient's 32-byte secret.
+    bytes32 recipientRandHash;
+    /// 64 bytes: creation round, then that round's block hash.
+    bytes auxData;
+}
+
+using TicketEncoding for Ticket global;
+
+/// @notice The byte layouts every node and contract must agree on.
+library TicketEncoding {
+    /// @notice Length of a valid `auxData`, bytes.
+    uint256 internal constant AUX_DATA_LENGTH = 64;
+
+    /// @notice keccak256 of the packed fields: 232 bytes for a well-formed ticket.
+    function hash(Ticket calldata ticket) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encodePacked(
+                ticket.recipient,
+                ticket.sender,
+                ticket.faceValue,
+                ticket.winProb,
+                ticket.senderNonce,
+                ticket.recipientRandHash,
+                ticket.auxData
+            )
+        );
+    }
+
+    /// @notice Creation round and its block hash. The caller has checked the length of `auxData`.
+    function creation(Ticket calldata ticket) internal pure returns (uint256 round, bytes32 blockHash) {
+        return abi.decode(ticket.auxData, (uint256, bytes32));
+    }
+
+    /// @notice Whether the draw over signature and revealed secret is below the ticket's threshold.
+    function wins(Ticket calldata ticket, bytes calldata sig, uint256 recipientRand) internal pure returns (bool) {
+        return uint256(keccak256(abi.encodePacked(sig, recipientRand))) < ticket.winProb;
+    }
+}
