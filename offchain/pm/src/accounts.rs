@@ -1,0 +1,124 @@
+//! Balances by (account, session): bounded in number, dropped when idle (payments.md §1.8).
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use alloy_primitives::Address;
+use streamflow_types::Price;
+
+use crate::Balance;
+
+/// How many sessions are kept, and for how long without use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountLimits {
+    /// Most sessions at a time.
+    pub max_sessions: usize,
+    /// A session idle for longer is dropped with its balance.
+    pub idle: Duration,
+}
+
+impl Default for AccountLimits {
+    fn default() -> Self {
+        Self { max_sessions: 65_536, idle: Duration::from_secs(600) }
+    }
+}
+
+/// One session's balance and the price that it is reckoned at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Account {
+    pub(crate) price: Price,
+    pub(crate) balance: Balance,
+    touched: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    limits: AccountLimits,
+    accounts: HashMap<Address, HashMap<String, Account>>,
+    count: usize,
+}
+
+impl Accounts {
+    pub(crate) fn new(limits: AccountLimits) -> Self {
+        Self { limits, accounts: HashMap::new(), count: 0 }
+    }
+
+    pub(crate) fn get(&self, owner: Address, session: &str) -> Option<&Account> {
+        self.accounts.get(&owner)?.get(session)
+    }
+
+    pub(crate) fn touch(&mut self, owner: Address, session: &str, now: Instant) -> Option<&mut Account> {
+        let account = self.accounts.get_mut(&owner)?.get_mut(session)?;
+        account.touched = now;
+        Some(account)
+    }
+
+    /// The session's account, opened at `price` if it is new; none when no idle one can make room.
+    pub(crate) fn open(&mut self, owner: Address, session: &str, price: Price, now: Instant) -> Option<&mut Account> {
+        if self.get(owner, session).is_none() {
+            if self.count >= self.limits.max_sessions {
+                self.prune(now);
+            }
+            if self.count >= self.limits.max_sessions {
+                return None;
+            }
+            let account = Account { price, balance: Balance::zero(price), touched: now };
+            self.accounts.entry(owner).or_default().insert(session.to_owned(), account);
+            self.count += 1;
+        }
+        self.touch(owner, session, now)
+    }
+
+    pub(crate) fn remove(&mut self, owner: Address, session: &str) -> Option<Account> {
+        let sessions = self.accounts.get_mut(&owner)?;
+        let account = sessions.remove(session)?;
+        if sessions.is_empty() {
+            self.accounts.remove(&owner);
+        }
+        self.count -= 1;
+        Some(account)
+    }
+
+    pub(crate) fn prune(&mut self, now: Instant) {
+        let idle = self.limits.idle;
+        self.accounts.retain(|_, sessions| {
+            sessions.retain(|_, account| now.saturating_duration_since(account.touched) <= idle);
+            !sessions.is_empty()
+        });
+        self.count = self.accounts.values().map(HashMap::len).sum();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: Address = Address::repeat_byte(1);
+
+    #[test]
+    fn only_idle_sessions_make_room() {
+        let start = Instant::now();
+        let mut accounts = Accounts::new(AccountLimits { max_sessions: 2, idle: Duration::from_secs(10) });
+        assert!(accounts.open(ALICE, "a", Price::FREE, start).is_some());
+        assert!(accounts.open(ALICE, "b", Price::FREE, start + Duration::from_secs(5)).is_some());
+        assert!(accounts.open(ALICE, "c", Price::FREE, start + Duration::from_secs(10)).is_none());
+        assert!(accounts.open(ALICE, "c", Price::FREE, start + Duration::from_secs(11)).is_some());
+        assert!(accounts.get(ALICE, "a").is_none());
+        assert!(accounts.get(ALICE, "b").is_some());
+        assert_eq!(accounts.len(), 2);
+    }
+
+    #[test]
+    fn an_ended_session_leaves_nothing() {
+        let mut accounts = Accounts::new(AccountLimits::default());
+        accounts.open(ALICE, "a", Price::FREE, Instant::now());
+        assert!(accounts.remove(ALICE, "a").is_some());
+        assert!(accounts.remove(ALICE, "a").is_none());
+        assert_eq!((accounts.len(), accounts.accounts.len()), (0, 0));
+    }
+}

@@ -1,0 +1,148 @@
+//! What a sender's funds are worth to one recipient (payments.md §1.10).
+use alloy_primitives::{I256, Sign, U256};
+use streamflow_types::{Round, SenderFunds};
+
+/// A deposit this many times what is pending pays for the pending winners by itself.
+const MIN_DEPOSIT_PENDING_RATIO: u64 = 3;
+
+/// Wei of the reserve that this recipient can still claim in the current round, rounded down; negative when the pool
+/// has grown since it claimed.
+pub fn reserve_alloc(funds: &SenderFunds) -> I256 {
+    let Some(share) =
+        funds.reserve.saturating_add(funds.claimed_in_current_round).checked_div(U256::from(funds.pool_size))
+    else {
+        return I256::ZERO;
+    };
+    signed(share).saturating_sub(signed(funds.claimed_by_recipient))
+}
+
+/// The largest face value, in wei, that a winning ticket of this sender is sure to be paid; may be negative.
+///
+/// `pending` is the face value of all winners not redeemed yet, queued and in flight: others may be paid first.
+pub fn max_float(funds: &SenderFunds, pending: U256) -> I256 {
+    let alloc = reserve_alloc(funds);
+    let covered = pending.checked_mul(U256::from(MIN_DEPOSIT_PENDING_RATIO)).is_some_and(|p| funds.deposit >= p);
+    if covered { alloc } else { alloc.saturating_sub(signed(pending)) }
+}
+
+/// Wei that redemptions can still draw, deposit included; may be negative.
+pub fn available_funds(funds: &SenderFunds, pending: U256) -> I256 {
+    reserve_alloc(funds).saturating_add(signed(funds.deposit)).saturating_sub(signed(pending))
+}
+
+/// Whether the sender may withdraw in the round after `last_round`, or already could: its tickets may then be
+/// worthless before they can be redeemed.
+pub fn unlocks_soon(funds: &SenderFunds, last_round: Round) -> bool {
+    funds.withdraw_round != Round(0) && funds.withdraw_round <= last_round.next()
+}
+
+/// More than 2^255 − 1 wei, which no chain has, counts as that.
+fn signed(wei: U256) -> I256 {
+    I256::checked_from_sign_and_abs(Sign::Positive, wei).unwrap_or(I256::MAX)
+}
+
+/// Face value of the winners of one sender that are not redeemed yet, in wei.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending(U256);
+
+/// More was given back than was pending: the books are wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot subtract from insufficient pendingAmount")]
+pub struct PendingError;
+
+impl Pending {
+    /// A winner was queued.
+    pub fn add(&mut self, face_value: U256) {
+        self.0 = self.0.saturating_add(face_value);
+    }
+
+    /// A winner was paid or given up.
+    pub fn subtract(&mut self, face_value: U256) -> Result<(), PendingError> {
+        self.0 = self.0.checked_sub(face_value).ok_or(PendingError)?;
+        Ok(())
+    }
+
+    /// Wei.
+    pub fn wei(self) -> U256 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn funds(deposit: u64, reserve: u64, claimed_by_recipient: u64, pool_size: u64) -> SenderFunds {
+        SenderFunds {
+            deposit: U256::from(deposit),
+            reserve: U256::from(reserve),
+            claimed_by_recipient: U256::from(claimed_by_recipient),
+            pool_size,
+            ..SenderFunds::default()
+        }
+    }
+
+    fn wei(amount: i64) -> I256 {
+        I256::try_from(amount).unwrap()
+    }
+
+    #[test]
+    fn max_float_vectors() {
+        assert_eq!(max_float(&funds(500, 500, 100, 50), U256::ZERO), wei(-90));
+        for (deposit, expected) in [(400, 500), (300, 500), (200, 400), (0, 400)] {
+            assert_eq!(max_float(&funds(deposit, 500, 0, 1), U256::from(100)), wei(expected));
+            assert_eq!(max_float(&funds(deposit, 500, 0, 1), U256::ZERO), wei(500));
+        }
+    }
+
+    #[test]
+    fn pending_winners_lower_the_float() {
+        let mut pending = Pending::default();
+        let funds = funds(0, 500, 100, 50);
+        for expected in [-95, -100] {
+            pending.add(U256::from(5));
+            assert_eq!(max_float(&funds, pending.wei()), wei(expected));
+        }
+        assert_eq!(pending.subtract(U256::from(10)), Ok(()));
+    }
+
+    #[test]
+    fn more_than_is_pending_cannot_be_given_back() {
+        let error = Pending::default().subtract(U256::from(20)).unwrap_err();
+        assert_eq!(error.to_string(), "cannot subtract from insufficient pendingAmount");
+    }
+
+    #[test]
+    fn reserve_alloc_vectors() {
+        assert_eq!(reserve_alloc(&funds(0, 5000, 100, 5)), wei(900));
+        assert_eq!(reserve_alloc(&funds(0, 5000, 100, 0)), wei(0));
+    }
+
+    #[test]
+    fn what_others_claimed_still_counts_for_the_share() {
+        let funds = SenderFunds { claimed_in_current_round: U256::from(1000), ..funds(0, 4000, 0, 5) };
+        assert_eq!(reserve_alloc(&funds), wei(1000));
+    }
+
+    #[test]
+    fn available_funds_vectors() {
+        assert_eq!(available_funds(&funds(500, 1000, 0, 1), U256::ZERO), wei(1500));
+        assert_eq!(available_funds(&funds(500, 1000, 0, 1), U256::from(100)), wei(1400));
+    }
+
+    #[test]
+    fn unlock_vectors() {
+        let unlocking = SenderFunds { withdraw_round: Round(10), ..SenderFunds::default() };
+        assert!(!unlocks_soon(&unlocking, Round(1)));
+        assert!(unlocks_soon(&unlocking, Round(9)));
+        assert!(unlocks_soon(&unlocking, Round(10)));
+        assert!(!unlocks_soon(&SenderFunds::default(), Round(9)));
+    }
+
+    #[test]
+    fn impossible_amounts_do_not_wrap() {
+        let all = SenderFunds { reserve: U256::MAX, pool_size: 1, ..SenderFunds::default() };
+        assert_eq!(reserve_alloc(&all), I256::MAX);
+        assert_eq!(max_float(&SenderFunds::default(), U256::MAX), -I256::MAX);
+    }
+}

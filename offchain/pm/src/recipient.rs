@@ -1,0 +1,325 @@
+//! The orchestrator's side: quotes params, checks tickets, keeps balances (payments.md §1.4, §1.7, §1.8).
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use alloy_primitives::{Address, U256};
+use rand::CryptoRng;
+use streamflow_types::{ChainView, Expiration, Price, Round, SenderFunds, TicketParams, WinningTicket};
+
+use crate::{
+    AccountLimits, Balance, MAX_TICKETS, Payment, QuoteDomain, QuoteError, QuoteSecret, Terms, TicketError, TicketEv,
+    TicketPolicy,
+    accounts::Accounts,
+    commitment, max_float,
+    nonces::{NonceMemory, Refusal},
+    payment::signed_from_params,
+    ticket_signer, unlocks_soon, wins,
+};
+
+/// Who is paid, where, and on what terms.
+#[derive(Clone, Debug)]
+pub struct RecipientConfig {
+    /// Account of the orchestrator.
+    pub recipient: Address,
+    /// Chain and contract.
+    pub domain: QuoteDomain,
+    /// What each ticket should be worth.
+    pub policy: TicketPolicy,
+    /// Sessions kept.
+    pub accounts: AccountLimits,
+    /// Quotes whose tickets are remembered at a time; one sender gets at most a quarter.
+    pub max_quotes: usize,
+}
+
+impl RecipientConfig {
+    /// The usual bounds.
+    pub fn new(recipient: Address, domain: QuoteDomain, policy: TicketPolicy) -> Self {
+        Self { recipient, domain, policy, accounts: AccountLimits::default(), max_quotes: 65_536 }
+    }
+}
+
+/// What a quote depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct QuoteRequest<'a> {
+    /// Who will pay.
+    pub sender: Address,
+    /// The price that the tickets will be for; bound to the quote.
+    pub price: Price,
+    /// The sender's funds.
+    pub funds: &'a SenderFunds,
+    /// Face value of the sender's winners not redeemed yet, wei.
+    pub pending: U256,
+    /// Wei per gas that a redemption is expected to pay.
+    pub gas_price: u128,
+    /// Block and round.
+    pub chain: &'a ChainView,
+}
+
+/// What came of a payment.
+#[derive(Debug)]
+pub struct Receipt {
+    /// Tickets that earned credit: those before the first error.
+    pub credited: usize,
+    /// Their expected value, already added to the session's balance.
+    pub credit: TicketEv,
+    /// Tickets that won, whether or not they earned credit. To be stored before the answer.
+    pub winners: Vec<WinningTicket>,
+    /// The last error. Any error means that the request must be refused.
+    pub error: Option<TicketError>,
+}
+
+impl Receipt {
+    fn refused(error: TicketError) -> Self {
+        Self { error: Some(error), ..Self::nothing() }
+    }
+
+    fn nothing() -> Self {
+        Self { credited: 0, credit: TicketEv::ZERO, winners: Vec::new(), error: None }
+    }
+}
+
+/// An orchestrator's payment desk. Shared by all requests; holds its lock for bookkeeping only, never for curve
+/// arithmetic.
+///
+/// Quotes need no memory: every term is bound to the secret number, so a payment whose terms differ from what was quoted
+/// in any bit does not match its own commitment. Numbers seen are forgotten with the process: a sender may then be
+/// credited once more for tickets on params that have not expired yet. Winners are not affected, the store keeps them
+/// once.
+#[derive(Debug)]
+pub struct Recipient {
+    config: RecipientConfig,
+    secret: QuoteSecret,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug)]
+struct Books {
+    nonces: NonceMemory,
+    accounts: Accounts,
+}
+
+impl Recipient {
+    /// An empty desk.
+    pub fn new(config: RecipientConfig, secret: QuoteSecret) -> Self {
+        let nonces = NonceMemory::new(config.max_quotes);
+        let accounts = Accounts::new(config.accounts);
+        Self { config, secret, books: Mutex::new(Books { nonces, accounts }) }
+    }
+
+    /// Account of the orchestrator.
+    pub fn address(&self) -> Address {
+        self.config.recipient
+    }
+
+    /// What each ticket should be worth.
+    pub fn policy(&self) -> &TicketPolicy {
+        &self.config.policy
+    }
+
+    /// Params for a sender. The seed is 32 bytes of `rng`, which must be the operating system's or seeded from it.
+    pub fn quote(
+        &self,
+        request: &QuoteRequest<'_>,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<TicketParams, QuoteError> {
+        let chain = request.chain;
+        let expiration = Expiration { creation_round: chain.round, creation_round_block_hash: chain.round_block_hash };
+        if expiration.is_missing() {
+            return Err(QuoteError::NoRound);
+        }
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        let terms = self.terms(request)?;
+        let mut params = TicketParams {
+            recipient: self.config.recipient,
+            face_value: terms.face_value,
+            win_prob: terms.win_prob,
+            recipient_rand_hash: Default::default(),
+            seed: U256::from_be_bytes(seed),
+            expiration_block: chain.block.saturating_add(self.config.policy.params_life_blocks),
+            expiration,
+        };
+        params.recipient_rand_hash = commitment(self.recipient_rand(request.sender, &params, request.price));
+        Ok(params)
+    }
+
+    fn terms(&self, request: &QuoteRequest<'_>) -> Result<Terms, QuoteError> {
+        if request.price.is_free() {
+            return Ok(Terms::FREE);
+        }
+        if unlocks_soon(request.funds, request.chain.round) {
+            return Err(QuoteError::UnlockingSoon { sender: request.sender });
+        }
+        self.config.policy.terms(request.gas_price, max_float(request.funds, request.pending))
+    }
+
+    fn recipient_rand(&self, sender: Address, params: &TicketParams, price: Price) -> U256 {
+        self.secret.recipient_rand(&self.config.domain, sender, params, price)
+    }
+
+    /// Checks a payment for a session, in the documented order, and credits the tickets before the first error.
+    ///
+    /// The first credited ticket opens the session and pins its price. Winners are returned even when the payment is
+    /// refused for a repeated number or expired params.
+    pub fn receive(
+        &self,
+        payment: &Payment,
+        session: &str,
+        funds: &SenderFunds,
+        chain: &ChainView,
+        now: Instant,
+    ) -> Receipt {
+        let Some(params) = &payment.params else {
+            return Receipt::nothing();
+        };
+        let (price, recipient_rand) = match self.admit(payment, params, session, funds, chain.round) {
+            Ok(admitted) => admitted,
+            Err(error) => return Receipt::refused(error),
+        };
+        let mut receipt = Receipt::nothing();
+        let signed: Vec<_> = payment
+            .tickets
+            .iter()
+            .map(|own| signed_from_params(params, payment.sender, own))
+            .map(|signed| (signed, ticket_signer(&signed) == Ok(payment.sender)))
+            .collect();
+        let mut books = self.books();
+        books.nonces.prune(chain.block);
+        for (signed, authentic) in signed {
+            if !authentic {
+                receipt.error = Some(TicketError::Signature);
+                continue;
+            }
+            if wins(&signed, recipient_rand) {
+                let params_expiration_block = params.expiration_block;
+                receipt.winners.push(WinningTicket { signed, recipient_rand, params_expiration_block });
+            }
+            match books.check_nonce(payment.sender, params, signed.ticket.sender_nonce, chain.block) {
+                Ok(()) if receipt.error.is_none() => receipt.credited += 1,
+                Ok(()) => {}
+                Err(error) => receipt.error = Some(error),
+            }
+        }
+        if receipt.credited > 0 {
+            match books.accounts.open(payment.sender, session, price, now) {
+                Some(account) => {
+                    receipt.credit = TicketEv::new(params.face_value, params.win_prob).times(receipt.credited);
+                    account.balance.credit(receipt.credit);
+                }
+                None => {
+                    receipt.credited = 0;
+                    receipt.error = Some(TicketError::TooManySessions);
+                }
+            }
+        }
+        receipt
+    }
+
+    /// The checks that void a whole payment. Cheap first: nothing here costs more than one HMAC.
+    fn admit(
+        &self,
+        payment: &Payment,
+        params: &TicketParams,
+        session: &str,
+        funds: &SenderFunds,
+        last_round: Round,
+    ) -> Result<(Price, U256), TicketError> {
+        let sender = payment.sender;
+        if payment.tickets.len() > MAX_TICKETS {
+            return Err(TicketError::TooManyTickets { got: payment.tickets.len(), max: MAX_TICKETS });
+        }
+        let price = payment.expected_price.ok_or(TicketError::NoPrice)?;
+        match self.pinned_price(sender, session) {
+            Some(pinned) if price < pinned => return Err(TicketError::PriceBelowPinned { got: price, pinned }),
+            _ => {}
+        }
+        if unlocks_soon(funds, last_round) {
+            return Err(TicketError::UnlockingSoon { sender });
+        }
+        if params.recipient != self.config.recipient {
+            return Err(TicketError::Recipient);
+        }
+        if sender.is_zero() {
+            return Err(TicketError::Sender);
+        }
+        let recipient_rand = self.recipient_rand(sender, params, price);
+        if commitment(recipient_rand) != params.recipient_rand_hash {
+            return Err(TicketError::NotQuoted);
+        }
+        Ok((price, recipient_rand))
+    }
+
+    /// Price that the session was opened at; everything is debited at it.
+    pub fn pinned_price(&self, sender: Address, session: &str) -> Option<Price> {
+        self.books().accounts.get(sender, session).map(|account| account.price)
+    }
+
+    /// What the session has left; may be negative. None before the first credited ticket.
+    pub fn balance(&self, sender: Address, session: &str) -> Option<Balance> {
+        self.books().accounts.get(sender, session).map(|account| account.balance)
+    }
+
+    /// Whether the session holds the worth of one ticket: the gate before work that is not free.
+    pub fn has_credit(&self, sender: Address, session: &str) -> bool {
+        let one = TicketEv::from_wei(self.config.policy.ev);
+        self.balance(sender, session).is_some_and(|balance| balance.covers(one))
+    }
+
+    /// Takes the cost of work done, at the session's own price, and returns what is left. None if there is no such
+    /// session: then nothing was paid for.
+    pub fn debit(&self, sender: Address, session: &str, pixels: u64, now: Instant) -> Option<Balance> {
+        let mut books = self.books();
+        let account = books.accounts.touch(sender, session, now)?;
+        account.balance.debit(account.price, pixels);
+        Some(account.balance)
+    }
+
+    /// Forgets a session and what it had left.
+    pub fn end_session(&self, sender: Address, session: &str) -> Option<Balance> {
+        self.books().accounts.remove(sender, session).map(|account| account.balance)
+    }
+
+    /// Forgets idle sessions and expired quotes. To be called now and then.
+    pub fn prune(&self, now: Instant, block: u64) {
+        let mut books = self.books();
+        books.accounts.prune(now);
+        books.nonces.prune(block);
+    }
+
+    /// Sessions and quotes remembered, for metrics.
+    pub fn sizes(&self) -> (usize, usize) {
+        let books = self.books();
+        (books.accounts.len(), books.nonces.len())
+    }
+
+    /// No code panics while it holds the lock with the books half written, so a poisoned lock is as good.
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    /// Whether the number is new under these params, and the params alive.
+    fn check_nonce(
+        &mut self,
+        sender: Address,
+        params: &TicketParams,
+        nonce: u32,
+        block: u64,
+    ) -> Result<(), TicketError> {
+        let quote = params.recipient_rand_hash;
+        // Numbers under expired params are not taken up: the params are refused from now on.
+        if params.expiration_block <= block {
+            return Err(match self.nonces.contains(quote, nonce) {
+                true => TicketError::NonceSeen { nonce },
+                false => TicketError::ParamsExpired,
+            });
+        }
+        self.nonces.insert(quote, sender, params.expiration_block, nonce).map_err(|refusal| match refusal {
+            Refusal::Seen => TicketError::NonceSeen { nonce },
+            Refusal::Full => TicketError::TooManyNonces { nonce },
+        })
+    }
+}
