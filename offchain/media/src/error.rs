@@ -1,0 +1,133 @@
+//! What can be wrong with a segment, a profile or an encoder.
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Encoder;
+
+/// Why a media operation failed. Crosses the pipe between a worker process and its pool unchanged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum MediaError {
+    /// Nothing, or more than [`crate::MAX_SEGMENT_BYTES`].
+    #[error("segment of {len} bytes is not within 1 to {max}")]
+    SegmentSize {
+        /// Bytes given.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// No MPEG transport stream: random bytes, text, another container.
+    #[error("segment is not an mpeg transport stream")]
+    NotTransportStream,
+    /// A transport stream has whole packets of 188 bytes; this one was cut.
+    #[error("segment is cut after {len} bytes, inside a transport packet")]
+    Truncated {
+        /// Bytes given.
+        len: usize,
+    },
+    /// Audio or data only.
+    #[error("segment has no video stream")]
+    NoVideoStream,
+    /// A video codec other than H.264.
+    #[error("video codec {codec} is not supported")]
+    UnsupportedVideo {
+        /// libav's name of the codec.
+        codec: String,
+    },
+    /// An audio codec that is not passed through.
+    #[error("audio codec {codec} is not supported")]
+    UnsupportedAudio {
+        /// libav's name of the codec.
+        codec: String,
+    },
+    /// There is video, but nothing a decoder could start from.
+    #[error("segment has no key frame")]
+    NoKeyFrame,
+    /// There is a video stream, but not one frame could be decoded.
+    #[error("segment has no video frame")]
+    NoFrames,
+    /// A picture too large or too small to be handled.
+    #[error("video size {width}x{height} is not within {min} to {max} pixels a side")]
+    Dimensions {
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// Shortest side, pixels.
+        min: u32,
+        /// Longest side, pixels.
+        max: u32,
+    },
+    /// Longer than peers accept (node.md §9.4).
+    #[error("segment lasts {millis} ms, more than {max}")]
+    TooLong {
+        /// Its duration.
+        millis: u64,
+        /// The limit in milliseconds.
+        max: u64,
+    },
+    /// No renditions, or more than [`crate::MAX_RENDITIONS`].
+    #[error("{count} renditions asked, not within 1 to {max}")]
+    RenditionCount {
+        /// Asked for.
+        count: usize,
+        /// Allowed.
+        max: usize,
+    },
+    /// A profile that this transcoder cannot produce.
+    #[error("profile {name:?} is not supported: {reason}")]
+    UnsupportedProfile {
+        /// Name of the profile.
+        name: String,
+        /// What about it.
+        reason: String,
+    },
+    /// More frames came out than a sane source can ask for (node.md §9.3).
+    #[error("{encoded} frames encoded from {decoded}, runaway")]
+    FramesRunaway {
+        /// Frames decoded.
+        decoded: u64,
+        /// Frames submitted to the encoder.
+        encoded: u64,
+    },
+    /// The encoder did not return every frame it was given.
+    #[error("encoder returned {got} of {submitted} frames of {name:?}")]
+    FramesLost {
+        /// Name of the profile.
+        name: String,
+        /// Frames submitted.
+        submitted: u64,
+        /// Packets returned.
+        got: u64,
+    },
+    /// The encoder cannot be opened on this machine.
+    #[error("{encoder}: {reason}")]
+    EncoderUnavailable {
+        /// Which.
+        encoder: Encoder,
+        /// In the words of libav.
+        reason: String,
+    },
+    /// A file that cannot be played as a live source.
+    #[error("cannot play {path:?}: {reason}")]
+    Source {
+        /// The file.
+        path: String,
+        /// What about it.
+        reason: String,
+    },
+    /// A step of libav failed for a reason that has no variant of its own.
+    #[error("libav cannot {step}: {reason}")]
+    Libav {
+        /// What was tried.
+        step: String,
+        /// In the words of libav.
+        reason: String,
+    },
+    /// A thread of the transcoder panicked.
+    #[error("media thread panicked")]
+    Panicked,
+}
+
+/// Names the step in an error of libav.
+pub(crate) fn libav(step: &'static str) -> impl Fn(ffmpeg_next::Error) -> MediaError {
+    move |error| MediaError::Libav { step: step.into(), reason: error.to_string() }
+}
