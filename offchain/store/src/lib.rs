@@ -1,1 +1,23 @@
-//! Durable state: winning tickets, nonces, transactions. SQLite through sqlx.
+//! Durable state: winning tickets, nonces, transactions, earnings. SQLite through sqlx.
+//!
+//! Orchestrator, broadcaster and keeper of one operator may open the same file at once. Every change is one database
+//! transaction that is on the disk when the call returns.
+
+mod column;
+mod database;
+mod earnings;
+mod error;
+mod nonces;
+mod settings;
+mod ticket_store;
+mod tickets;
+mod transactions;
+
+pub use database::Store;
+pub use earnings::{RedemptionReceipt, RedemptionSummary, RewardRecord};
+pub use error::StoreError;
+pub use tickets::{Payout, SubmittedBatch, TicketOutcome, TicketRecord, TicketState, TicketStatus, TicketTotal};
+pub use transactions::{AttemptRow, TransactionRow};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+use alloy_primitives::{Address, B256, Bytes, U256};
+
+use super::{hash, waiting, winner};
+use crate::{AttemptRow, Store, StoreError, TransactionRow};
+
+const SENDER: Address = Address::repeat_byte(0x5e);
+
+fn attempt(n: u8) -> AttemptRow {
+    AttemptRow {
+        hash: B256::repeat_byte(n),
+        raw: Bytes::from(vec![n; 3]),
+        max_fee: u128::MAX - u128::from(n),
+        tip: n.into(),
+        signed_at: 100 + u64::from(n),
+    }
+}
+
+fn row(intent: &str, nonce: u64) -> TransactionRow {
+    TransactionRow {
+        chain_id: 31_337,
+        sender: SENDER,
+        intent: intent.to_owned(),
+        label: "redeem".to_owned(),
+        nonce,
+        recipient: Address::repeat_byte(1),
+        data: Bytes::from_static(&[1, 2, 3]),
+        value: U256::from(9),
+        gas_limit: 500_000,
+        open: true,
+        state: "\"open\"".to_owned(),
+        attempts: vec![attempt(1)],
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_comes_back_as_it_was_put() {
+    let store = Store::in_memory().await.unwrap();
+    let mut put = row("a", 7);
+    store.put_transaction(&put).await.unwrap();
+    put.attempts.push(attempt(2));
+    put.gas_limit += 1;
+    store.put_transaction(&put).await.unwrap();
+    assert_eq!(store.transaction(31_337, SENDER, "a").await.unwrap(), Some(put));
+    assert_eq!(store.transaction(1, SENDER, "a").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn open_transactions_come_in_order_of_nonce() {
+    let store = Store::in_memory().await.unwrap();
+    for (intent, nonce) in [("c", 9), ("a", 7), ("b", 8)] {
+        store.put_transaction(&row(intent, nonce)).await.unwrap();
+    }
+    store.put_transaction(&TransactionRow { open: false, ..row("b", 8) }).await.unwrap();
+    let open = store.open_transactions(31_337, SENDER).await.unwrap();
+    assert_eq!(open.iter().map(|t| t.nonce).collect::<Vec<_>>(), [7, 9]);
+    assert_eq!(store.open_transactions(31_337, Address::ZERO).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn two_open_transactions_never_share_a_nonce() {
+    let store = Store::in_memory().await.unwrap();
+    store.put_transaction(&row("a", 7)).await.unwrap();
+    let refused = store.put_transaction(&row("b", 7)).await.unwrap_err();
+    assert!(matches!(refused, StoreError::NonceTaken { sender: SENDER, nonce: 7 }));
+    assert_eq!(store.transaction(31_337, SENDER, "b").await.unwrap(), None);
+    store.put_transaction(&TransactionRow { open: false, ..row("a", 7) }).await.unwrap();
+    store.put_transaction(&row("b", 7)).await.unwrap();
+}
+
+#[tokio::test]
+async fn closed_transactions_are_forgotten_unless_a_ticket_waits_for_them() {
+    let store = Store::in_memory().await.unwrap();
+    for (intent, nonce) in [("done", 1), ("waited for", 2)] {
+        store.put_transaction(&TransactionRow { open: false, ..row(intent, nonce) }).await.unwrap(); // signed at 101
+    }
+    store.put_transaction(&row("open", 3)).await.unwrap();
+    store.insert_winners(&[winner(1)]).await.unwrap();
+    store.submit("waited for", &[hash(&winner(1))], 110).await.unwrap();
+    assert_eq!(store.prune_transactions(101).await.unwrap(), 0);
+    assert_eq!(store.prune_transactions(102).await.unwrap(), 1);
+    store.settle(&[(hash(&winner(1)), waiting(0))], None, 120).await.unwrap();
+    assert_eq!(store.prune_transactions(102).await.unwrap(), 1);
+    assert_eq!(store.open_transactions(31_337, SENDER).await.unwrap().len(), 1);
+}

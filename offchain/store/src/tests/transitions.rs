@@ -1,0 +1,229 @@
+use alloy_primitives::{Address, B256, U256};
+use streamflow_pm::{Inserted, TicketStore};
+use streamflow_types::Round;
+
+use super::{dead, hash, paid, waiting, winner, winner_of_round};
+use crate::{
+    RedemptionReceipt, RewardRecord, Store, StoreError, TicketOutcome, TicketState, TicketStatus, TicketTotal,
+};
+
+async fn store_with(count: u32) -> Store {
+    let store = Store::in_memory().await.unwrap();
+    let winners: Vec<_> = (0..count).map(winner).collect();
+    assert_eq!(store.insert_winners(&winners).await.unwrap(), u64::from(count));
+    store
+}
+
+fn receipt(n: u8, tickets: u32) -> RedemptionReceipt {
+    RedemptionReceipt {
+        tx_hash: B256::repeat_byte(n),
+        intent: format!("redeem-{n}"),
+        block: 120,
+        success: true,
+        tickets,
+        gas_used: 100_000,
+        effective_gas_price: 10,
+    }
+}
+
+#[tokio::test]
+async fn a_stored_winner_comes_back_whole() {
+    let store = store_with(3).await;
+    let record = store.ticket(hash(&winner(2))).await.unwrap().unwrap();
+    assert_eq!(record.ticket, winner(2));
+    assert_eq!(record.state, TicketState::Pending { not_before: 0, reason: None });
+    assert_eq!(store.ticket(B256::ZERO).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_same_winner_again_changes_nothing() {
+    let store = store_with(1).await;
+    store.submit("batch", &[hash(&winner(0))], 110).await.unwrap();
+    assert_eq!(store.insert_winners(&[winner(0), winner(1)]).await.unwrap(), 1);
+    let record = store.ticket(hash(&winner(0))).await.unwrap().unwrap();
+    assert_eq!(record.state, TicketState::Submitted { intent: "batch".to_owned() });
+}
+
+#[tokio::test]
+async fn tickets_are_offered_only_after_their_params_expired() {
+    let store = store_with(3).await; // params expire at 100, 101, 102
+    let at = async |block| store.redeemable(block, Round(7), 10).await.unwrap().len();
+    assert_eq!((at(99).await, at(100).await, at(101).await, at(102).await), (0, 1, 2, 3));
+    assert_eq!(store.redeemable(102, Round(8), 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn the_oldest_round_and_then_the_highest_value_comes_first() {
+    let store = Store::in_memory().await.unwrap();
+    let winners = [winner_of_round(1, Round(8)), winner_of_round(2, Round(8)), winner_of_round(0, Round(7))];
+    store.insert_winners(&winners).await.unwrap();
+    let order: Vec<u32> =
+        store.redeemable(200, Round(7), 2).await.unwrap().iter().map(|r| r.ticket.signed.ticket.sender_nonce).collect();
+    assert_eq!(order, [0, 2]);
+}
+
+#[tokio::test]
+async fn a_waiting_ticket_is_not_offered_before_its_block() {
+    let store = store_with(1).await;
+    let h = hash(&winner(0));
+    store.submit("batch", &[h], 110).await.unwrap();
+    store.settle(&[(h, waiting(130))], None, 111).await.unwrap();
+    assert_eq!(store.redeemable(129, Round(7), 10).await.unwrap(), []);
+    let offered = store.redeemable(130, Round(7), 10).await.unwrap();
+    assert_eq!((offered[0].hash, offered[0].attempts), (h, 1));
+}
+
+#[tokio::test]
+async fn a_batch_is_submitted_whole_or_not_at_all() {
+    let store = store_with(2).await;
+    let (a, b) = (hash(&winner(0)), hash(&winner(1)));
+    store.submit("first", &[b], 110).await.unwrap();
+    let refused = store.submit("second", &[a, b], 111).await.unwrap_err();
+    assert!(matches!(refused, StoreError::IllegalTransition { hash, from: TicketStatus::Submitted, .. } if hash == b));
+    assert_eq!(store.ticket(a).await.unwrap().unwrap().state.status(), TicketStatus::Pending);
+    assert!(matches!(store.submit("third", &[B256::ZERO], 1).await, Err(StoreError::UnknownTicket(_))));
+}
+
+#[tokio::test]
+async fn outcome_and_receipt_are_recorded_together_or_not_at_all() {
+    let store = store_with(2).await;
+    let (a, b) = (hash(&winner(0)), hash(&winner(1)));
+    store.settle(&[(b, dead())], None, 110).await.unwrap();
+    let refused = store.settle(&[(a, paid(5)), (b, paid(5))], Some(&receipt(5, 2)), 120).await.unwrap_err();
+    assert!(matches!(refused, StoreError::IllegalTransition { from: TicketStatus::Dead, .. }));
+    assert_eq!(store.ticket(a).await.unwrap().unwrap().state.status(), TicketStatus::Pending);
+    assert_eq!(store.redemption_summary().await.unwrap().transactions, 0);
+}
+
+#[tokio::test]
+async fn a_receipt_processed_twice_counts_once() {
+    let store = store_with(1).await;
+    let h = hash(&winner(0));
+    store.submit("redeem-5", &[h], 110).await.unwrap();
+    for _ in 0..2 {
+        store.settle(&[(h, paid(5))], Some(&receipt(5, 1)), 120).await.unwrap();
+    }
+    let sum = store.redemption_summary().await.unwrap();
+    assert_eq!((sum.transactions, sum.redeemed, sum.gas_used), (1, 1, 100_000));
+    assert_eq!((sum.gas_cost, sum.payout), (U256::from(1_000_000), U256::from(5)));
+}
+
+#[tokio::test]
+async fn a_redeemed_ticket_stays_redeemed() {
+    let store = store_with(1).await;
+    let h = hash(&winner(0));
+    store.settle(&[(h, paid(5))], None, 120).await.unwrap();
+    for outcome in [paid(6), waiting(1), dead()] {
+        let refused = store.settle(&[(h, outcome)], None, 121).await.unwrap_err();
+        assert!(matches!(refused, StoreError::IllegalTransition { from: TicketStatus::Redeemed, .. }));
+    }
+    assert!(store.submit("again", &[h], 121).await.is_err());
+}
+
+#[tokio::test]
+async fn expired_tickets_die_unless_they_are_on_their_way() {
+    let store = store_with(2).await;
+    let (a, b) = (hash(&winner(0)), hash(&winner(1)));
+    store.submit("batch", &[b], 110).await.unwrap();
+    assert_eq!(store.expire_before(Round(7), 120).await.unwrap(), [] as [B256; 0]);
+    assert_eq!(store.expire_before(Round(8), 120).await.unwrap(), [a]);
+    let state = store.ticket(a).await.unwrap().unwrap().state;
+    assert_eq!(state, TicketState::Dead { reason: "ticket is expired".to_owned() });
+    assert_eq!(store.ticket(b).await.unwrap().unwrap().state.status(), TicketStatus::Submitted);
+}
+
+#[tokio::test]
+async fn submitted_batches_are_found_again_with_their_tickets() {
+    let store = store_with(3).await;
+    let hashes: Vec<_> = (0..3).map(|n| hash(&winner(n))).collect();
+    store.submit("one", &hashes[..2], 110).await.unwrap();
+    store.submit("two", &hashes[2..], 110).await.unwrap();
+    let batches = store.submitted_batches().await.unwrap();
+    assert_eq!(
+        batches.iter().map(|b| (b.intent.as_str(), b.tickets.len())).collect::<Vec<_>>(),
+        [("one", 2), ("two", 1)]
+    );
+}
+
+#[tokio::test]
+async fn totals_and_outstanding_follow_the_states() {
+    let store = store_with(2).await;
+    let sender = Address::repeat_byte(0xbb);
+    let face = |n| winner(n).signed.ticket.face_value;
+    assert_eq!(store.outstanding(sender).await.unwrap(), face(0) + face(1));
+    store.settle(&[(hash(&winner(0)), paid(9))], None, 120).await.unwrap();
+    assert_eq!(store.outstanding(sender).await.unwrap(), face(1));
+    let total = store.ticket_total(TicketStatus::Redeemed).await.unwrap();
+    assert_eq!(total, TicketTotal { count: 1, face_value: face(0), payout: U256::from(9) });
+    assert_eq!(store.tickets(Some(TicketStatus::Redeemed), 10).await.unwrap().len(), 1);
+    assert_eq!(store.tickets(None, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_reason_survives_until_the_next_outcome() {
+    let store = store_with(1).await;
+    let h = hash(&winner(0));
+    store.settle(&[(h, waiting(105))], None, 101).await.unwrap();
+    let TicketState::Pending { not_before, reason } = store.ticket(h).await.unwrap().unwrap().state else { panic!() };
+    assert_eq!((not_before, reason.as_deref()), (105, Some("sender is underfunded")));
+    store.settle(&[(h, TicketOutcome::Dead { reason: "bad".to_owned() })], None, 106).await.unwrap();
+    assert_eq!(store.ticket(h).await.unwrap().unwrap().state, TicketState::Dead { reason: "bad".to_owned() });
+}
+
+#[tokio::test]
+async fn nonces_never_go_backwards_and_expired_ones_are_forgotten() {
+    let store = Store::in_memory().await.unwrap();
+    let rand_hash = B256::repeat_byte(1);
+    assert_eq!(store.last_nonce(rand_hash).await.unwrap(), None);
+    for last in [3, 7, 5] {
+        store.record_nonce(rand_hash, 40, last).await.unwrap();
+    }
+    assert_eq!(store.last_nonce(rand_hash).await.unwrap(), Some(7));
+    assert_eq!(store.prune_nonces(39).await.unwrap(), 0);
+    assert_eq!(store.prune_nonces(40).await.unwrap(), 1);
+    assert_eq!(store.last_nonce(rand_hash).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn pm_sees_new_winners_duplicates_and_what_is_pending() {
+    let store = Store::in_memory().await.unwrap();
+    assert_eq!(store.insert_winning(&winner(1)).await.unwrap(), Inserted::New);
+    assert_eq!(store.insert_winning(&winner(1)).await.unwrap(), Inserted::Duplicate);
+    let ticket = winner(1).signed.ticket;
+    assert_eq!(store.pending_face_value(ticket.sender).await.unwrap(), ticket.face_value);
+    assert_eq!(store.pending_face_value(Address::ZERO).await.unwrap(), U256::ZERO);
+}
+
+#[tokio::test]
+async fn the_first_value_of_a_setting_wins() {
+    let store = Store::in_memory().await.unwrap();
+    assert_eq!(store.setting("secret").await.unwrap(), None);
+    assert_eq!(store.setting_or("secret", b"one").await.unwrap(), b"one");
+    assert_eq!(store.setting_or("secret", b"two").await.unwrap(), b"one");
+    store.set_setting("secret", b"three").await.unwrap();
+    assert_eq!(store.setting("secret").await.unwrap().as_deref(), Some(b"three".as_slice()));
+}
+
+#[tokio::test]
+async fn a_reward_is_recorded_once_per_round() {
+    let store = Store::in_memory().await.unwrap();
+    let reward = RewardRecord {
+        orchestrator: Address::repeat_byte(3),
+        round: Round(9),
+        amount: U256::from(77),
+        tx_hash: B256::repeat_byte(4),
+        block: 90,
+    };
+    store.record_reward(&reward).await.unwrap();
+    store.record_reward(&RewardRecord { amount: U256::ZERO, ..reward }).await.unwrap();
+    assert_eq!(store.rewards(reward.orchestrator, 10).await.unwrap(), [reward]);
+}
+
+#[tokio::test]
+async fn a_block_number_beyond_the_column_is_refused() {
+    let store = Store::in_memory().await.unwrap();
+    let mut late = winner(1);
+    late.params_expiration_block = u64::MAX;
+    assert!(matches!(store.insert_winners(&[winner(0), late]).await, Err(StoreError::OutOfRange { .. })));
+    assert_eq!(store.tickets(None, 10).await.unwrap(), []);
+}

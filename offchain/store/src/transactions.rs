@@ -1,0 +1,207 @@
+//! The journal of signed transactions. `chain` says what a record means; here it is only kept.
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use sqlx::{SqliteConnection, error::ErrorKind, sqlite::SqliteRow};
+
+use crate::{
+    Store, StoreError,
+    column::{self, ReadColumn},
+};
+
+/// One signed form of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// Hash it will be mined under.
+    pub hash: B256,
+    /// The signed bytes.
+    pub raw: Bytes,
+    /// Fee cap, wei per gas.
+    pub max_fee: u128,
+    /// Tip, wei per gas.
+    pub tip: u128,
+    /// Newest block when it was signed.
+    pub signed_at: u64,
+}
+
+/// A transaction with everything signed for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionRow {
+    /// Chain it is for.
+    pub chain_id: u64,
+    /// Account of the key.
+    pub sender: Address,
+    /// Names what is wanted; unique with chain and account.
+    pub intent: String,
+    /// What it is, for logs.
+    pub label: String,
+    /// Unique among open transactions of the account.
+    pub nonce: u64,
+    /// Contract or account called.
+    pub recipient: Address,
+    /// Call data.
+    pub data: Bytes,
+    /// Wei sent along.
+    pub value: U256,
+    /// Gas limit.
+    pub gas_limit: u64,
+    /// Whether it can still be mined.
+    pub open: bool,
+    /// Where it stands, in the words of the one who keeps the journal.
+    pub state: String,
+    /// Signed forms, oldest first.
+    pub attempts: Vec<AttemptRow>,
+}
+
+impl Store {
+    /// Inserts the transaction, or replaces the one with the same chain, account and intent. On the disk when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::NonceTaken`] when another open transaction of the account holds the nonce.
+    pub async fn put_transaction(&self, row: &TransactionRow) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        upsert(&mut tx, row).await?;
+        sqlx::query("DELETE FROM transaction_attempts WHERE chain_id = ? AND sender = ? AND intent = ?")
+            .bind(column::int("chain_id", row.chain_id)?)
+            .bind(row.sender.to_vec())
+            .bind(&row.intent)
+            .execute(&mut *tx)
+            .await?;
+        for (position, attempt) in (0_i64..).zip(&row.attempts) {
+            sqlx::query(
+                "INSERT INTO transaction_attempts (chain_id, sender, intent, position, hash, raw, max_fee, tip, signed_at) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )
+            .bind(column::int("chain_id", row.chain_id)?)
+            .bind(row.sender.to_vec())
+            .bind(&row.intent)
+            .bind(position)
+            .bind(attempt.hash.to_vec())
+            .bind(attempt.raw.to_vec())
+            .bind(column::u128(attempt.max_fee))
+            .bind(column::u128(attempt.tip))
+            .bind(column::int("signed_at", attempt.signed_at)?)
+            .execute(&mut *tx)
+            .await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Open transactions of an account, by nonce.
+    pub async fn open_transactions(&self, chain_id: u64, sender: Address) -> Result<Vec<TransactionRow>, StoreError> {
+        let mut tx = self.reader().begin().await?;
+        let rows =
+            sqlx::query("SELECT * FROM transactions WHERE chain_id = ? AND sender = ? AND open = 1 ORDER BY nonce")
+                .bind(column::int("chain_id", chain_id)?)
+                .bind(sender.to_vec())
+                .fetch_all(&mut *tx)
+                .await?;
+        let mut open = Vec::with_capacity(rows.len());
+        for row in &rows {
+            open.push(transaction(&mut tx, row).await?);
+        }
+        Ok(open)
+    }
+
+    /// The transaction of an intent, open or not.
+    pub async fn transaction(
+        &self,
+        chain_id: u64,
+        sender: Address,
+        intent: &str,
+    ) -> Result<Option<TransactionRow>, StoreError> {
+        let mut tx = self.reader().begin().await?;
+        let row = sqlx::query("SELECT * FROM transactions WHERE chain_id = ? AND sender = ? AND intent = ?")
+            .bind(column::int("chain_id", chain_id)?)
+            .bind(sender.to_vec())
+            .bind(intent)
+            .fetch_optional(&mut *tx)
+            .await?;
+        match row {
+            Some(row) => Ok(Some(transaction(&mut tx, &row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Forgets closed transactions whose last signature was made before `block`, unless a ticket still waits for the
+    /// outcome. Returns how many were forgotten.
+    pub async fn prune_transactions(&self, block: u64) -> Result<u64, StoreError> {
+        let mut tx = self.write().await?;
+        let pruned = sqlx::query(
+            "DELETE FROM transactions AS t WHERE t.open = 0 \
+             AND t.intent NOT IN (SELECT intent FROM winning_tickets WHERE intent IS NOT NULL) \
+             AND NOT EXISTS (SELECT 1 FROM transaction_attempts AS a WHERE a.chain_id = t.chain_id \
+             AND a.sender = t.sender AND a.intent = t.intent AND a.signed_at >= ?)",
+        )
+        .bind(column::int("signed_at", block)?)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(pruned.rows_affected())
+    }
+}
+
+/// Writes the row without its signed forms.
+async fn upsert(connection: &mut SqliteConnection, row: &TransactionRow) -> Result<(), StoreError> {
+    let upserted = sqlx::query(
+        "INSERT INTO transactions (chain_id, sender, intent, label, nonce, recipient, data, value, gas_limit, open, state) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (chain_id, sender, intent) DO UPDATE SET \
+         label = ?4, nonce = ?5, recipient = ?6, data = ?7, value = ?8, gas_limit = ?9, open = ?10, state = ?11",
+    )
+    .bind(column::int("chain_id", row.chain_id)?)
+    .bind(row.sender.to_vec())
+    .bind(&row.intent)
+    .bind(&row.label)
+    .bind(column::int("nonce", row.nonce)?)
+    .bind(row.recipient.to_vec())
+    .bind(row.data.to_vec())
+    .bind(column::u256(row.value))
+    .bind(column::int("gas_limit", row.gas_limit)?)
+    .bind(row.open)
+    .bind(&row.state)
+    .execute(connection)
+    .await;
+    match upserted {
+        Ok(_) => Ok(()),
+        Err(e) if e.as_database_error().is_some_and(|d| d.kind() == ErrorKind::UniqueViolation) => {
+            Err(StoreError::NonceTaken { sender: row.sender, nonce: row.nonce })
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn transaction(connection: &mut SqliteConnection, row: &SqliteRow) -> Result<TransactionRow, StoreError> {
+    let chain_id = row.number("chain_id")?;
+    let sender = row.address("sender")?;
+    let intent = row.text("intent")?;
+    let attempts = sqlx::query(
+        "SELECT * FROM transaction_attempts WHERE chain_id = ? AND sender = ? AND intent = ? ORDER BY position",
+    )
+    .bind(column::int("chain_id", chain_id)?)
+    .bind(sender.to_vec())
+    .bind(&intent)
+    .fetch_all(connection)
+    .await?;
+    let attempts = attempts.iter().map(|attempt| {
+        Ok(AttemptRow {
+            hash: attempt.hash("hash")?,
+            raw: attempt.bytes("raw")?.into(),
+            max_fee: attempt.wei("max_fee")?,
+            tip: attempt.wei("tip")?,
+            signed_at: attempt.number("signed_at")?,
+        })
+    });
+    Ok(TransactionRow {
+        chain_id,
+        sender,
+        intent,
+        label: row.text("label")?,
+        nonce: row.number("nonce")?,
+        recipient: row.address("recipient")?,
+        data: row.bytes("data")?.into(),
+        value: row.uint("value")?,
+        gas_limit: row.number("gas_limit")?,
+        open: row.number("open")? == 1,
+        state: row.text("state")?,
+        attempts: attempts.collect::<Result<_, StoreError>>()?,
+    })
+}

@@ -1,0 +1,165 @@
+//! What survives a crash, and what several processes may do to one file.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use alloy_primitives::{Address, B256, U256, keccak256};
+use streamflow_store::{Store, TicketState, TicketStatus};
+use streamflow_types::{Round, Signature65, SignedTicket, Ticket, WinProb, WinningTicket};
+
+/// Path of the database for a test that runs as another process.
+const CHILD_DATABASE: &str = "STREAMFLOW_STORE_TEST_DATABASE";
+/// First nonce such a process uses.
+const CHILD_START: &str = "STREAMFLOW_STORE_TEST_START";
+
+fn winner(n: u32) -> WinningTicket {
+    let rand = U256::from(n);
+    let ticket = Ticket {
+        recipient: Address::repeat_byte(0xaa),
+        sender: Address::repeat_byte(0xbb),
+        face_value: U256::from(1_000_u64),
+        win_prob: WinProb(U256::MAX >> 2),
+        sender_nonce: n,
+        recipient_rand_hash: keccak256(rand.to_be_bytes::<32>()),
+        creation_round: Round(7),
+        creation_round_block_hash: B256::repeat_byte(0xcc),
+    };
+    WinningTicket {
+        signed: SignedTicket { ticket, sig: Signature65::new([9; 65]) },
+        recipient_rand: rand,
+        params_expiration_block: 100,
+    }
+}
+
+fn hash(n: u32) -> B256 {
+    streamflow_pm::ticket_hash(&winner(n).signed.ticket)
+}
+
+/// Not a test by itself: the body of the process that others start, kill or race with.
+#[tokio::test]
+#[ignore = "runs as a child of the other tests"]
+async fn child_inserts_winners_and_says_so() {
+    let Some(path) = std::env::var_os(CHILD_DATABASE) else { return };
+    let start: u32 = std::env::var(CHILD_START).unwrap().parse().unwrap();
+    let store = Store::open(path).await.unwrap();
+    for n in start.. {
+        store.insert_winners(&[winner(n)]).await.unwrap();
+        let mut out = std::io::stdout().lock();
+        if writeln!(out, "stored {n}").and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+fn spawn_child(database: &Path, start: u32) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_inserts_winners_and_says_so", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(CHILD_DATABASE, database)
+        .env(CHILD_START, start.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Lets the child work until it reports `count` tickets, kills it with SIGKILL, and returns all it reported.
+fn kill_after(mut child: Child, count: usize) -> Vec<u32> {
+    let number = |line: String| line.rsplit_once("stored ").and_then(|(_, n)| n.parse().ok());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).filter_map(number);
+    let mut reported: Vec<u32> = lines.by_ref().take(count).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    reported.extend(lines); // what it still said before it died
+    reported
+}
+
+#[tokio::test]
+async fn what_was_stored_before_sigkill_is_there_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.sqlite");
+    let mut reported = Vec::new();
+    for run in 0..3 {
+        let child = spawn_child(&path, run * 100_000);
+        reported.extend(tokio::task::spawn_blocking(move || kill_after(child, 20)).await.unwrap());
+    }
+    assert!(reported.len() >= 60);
+    let store = Store::open(&path).await.unwrap();
+    for n in &reported {
+        let record = store.ticket(hash(*n)).await.unwrap().unwrap_or_else(|| panic!("ticket {n} was lost"));
+        assert_eq!(record.ticket, winner(*n));
+    }
+    // at most the one that was being stored at each kill is there beyond those reported
+    let stored = store.tickets(None, 1_000_000).await.unwrap().len();
+    assert!((reported.len()..=reported.len() + 3).contains(&stored), "{stored} stored, {} reported", reported.len());
+}
+
+#[tokio::test]
+async fn several_processes_write_to_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.sqlite");
+    let children: Vec<_> = (0..3).map(|n| spawn_child(&path, n * 100_000)).collect();
+    let store = Store::open(&path).await.unwrap();
+    let ours = async {
+        for n in 900_000..900_020 {
+            store.insert_winners(&[winner(n)]).await.unwrap();
+        }
+    };
+    let theirs = futures_join(children.into_iter().map(|c| tokio::task::spawn_blocking(move || kill_after(c, 10))));
+    let ((), reported) = tokio::join!(ours, theirs);
+    for n in reported.into_iter().flatten().chain(900_000..900_020) {
+        assert!(store.ticket(hash(n)).await.unwrap().is_some(), "ticket {n} was lost");
+    }
+}
+
+async fn futures_join<T>(tasks: impl Iterator<Item = tokio::task::JoinHandle<T>>) -> Vec<T> {
+    let mut done = Vec::new();
+    for task in tasks.collect::<Vec<_>>() {
+        done.push(task.await.unwrap());
+    }
+    done
+}
+
+#[tokio::test]
+async fn a_file_keeps_its_state_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.sqlite");
+    let store = Store::open(&path).await.unwrap();
+    store.insert_winners(&[winner(1), winner(2)]).await.unwrap();
+    store.submit("batch", &[hash(1)], 110).await.unwrap();
+    store.record_nonce(B256::repeat_byte(5), 140, 7).await.unwrap();
+    store.set_setting("secret", &[3; 32]).await.unwrap();
+    store.close().await;
+
+    let store = Store::open(&path).await.unwrap();
+    let record = store.ticket(hash(1)).await.unwrap().unwrap();
+    assert_eq!(record.state, TicketState::Submitted { intent: "batch".to_owned() });
+    assert_eq!(store.tickets(Some(TicketStatus::Pending), 9).await.unwrap().len(), 1);
+    assert_eq!(store.last_nonce(B256::repeat_byte(5)).await.unwrap(), Some(7));
+    assert_eq!(store.setting("secret").await.unwrap(), Some(vec![3; 32]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_of_one_process_insert_the_same_winners_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.sqlite");
+    let (one, two) = (Store::open(&path).await.unwrap(), Store::open(&path).await.unwrap());
+    let tasks: Vec<_> = [&one, &two, &one, &two]
+        .into_iter()
+        .map(|store| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut new = 0;
+                for n in 0..25 {
+                    new += store.insert_winners(&[winner(n)]).await.unwrap();
+                }
+                new
+            })
+        })
+        .collect();
+    let new: u64 = futures_join(tasks.into_iter()).await.into_iter().sum();
+    assert_eq!(new, 25);
+    assert_eq!(two.tickets(None, 100).await.unwrap().len(), 25);
+}
