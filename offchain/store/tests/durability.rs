@@ -1,5 +1,7 @@
 //! What survives a crash, and what several processes may do to one file.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
