@@ -96,6 +96,9 @@ fn compile(root: &Path, profile: &FoundryProfile) -> Result<BTreeMap<String, Val
             .bytecode
             .and_then(|bytecode| bytecode.object.into_bytes())
             .with_context(|| format!("{name} has no linked bytecode"))?;
+        if bytecode.is_empty() {
+            continue; // abstract
+        }
         contracts.insert(name.clone(), json!({ "contractName": name, "abi": abi, "bytecode": bytecode }));
     }
     ensure!(!contracts.is_empty(), "no contracts found in {}", sources.display());
