@@ -327,8 +327,8 @@ contract TicketBroker is ITicketBroker, Managed {
         return withdrawRound > 0 && round >= withdrawRound;
     }
 
-    /// @dev The divisor is fixed for the round, so a share can only grow within it, except that a withdrawal takes the funds
-    /// away: hence the two bounds.
+    /// @dev Claimants and divisor are fixed for the round, and funds that paid in a round cannot be withdrawn in it, so a
+    /// share only grows and the rest covers every other share. The two bounds keep the view from reverting come what may.
     function _claimableReserve(address reserveHolder, address claimant, uint256 round) private view returns (uint256) {
         uint256 poolSize = bondingManager.currentRoundPoolSize();
         if (poolSize == 0 || !bondingManager.isActiveTranscoder(claimant)) return 0;
