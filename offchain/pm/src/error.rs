@@ -67,7 +67,14 @@ impl TicketError {
     ///
     /// After any other error, tickets that came before it are credited and winners that come after it are kept.
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, Self::Signature | Self::NonceSeen { .. } | Self::TooManyNonces { .. } | Self::ParamsExpired)
+        !matches!(
+            self,
+            Self::Signature
+                | Self::NonceSeen { .. }
+                | Self::TooManyNonces { .. }
+                | Self::ParamsExpired
+                | Self::TooManySessions
+        )
     }
 }
 

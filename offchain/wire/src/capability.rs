@@ -1,0 +1,294 @@
+//! What a node can do, as a set of bits, and whether a job fits (node.md §1.3).
+use streamflow_types::{Container, Gop, H264Profile, Profile, VideoCodec};
+
+use crate::proto;
+
+/// Bits of video transcoding. Numbers are the wire's; those of other pipelines pass through as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Capability {
+    /// Decode and encode H.264.
+    H264 = 0,
+    /// MPEG transport stream output.
+    MpegTs = 1,
+    /// MP4 output.
+    Mp4 = 2,
+    /// Frame rates with a denominator.
+    FractionalFramerates = 3,
+    /// Renditions are fetched from the orchestrator.
+    StorageDirect = 4,
+    /// Renditions are put into S3.
+    StorageS3 = 5,
+    /// Renditions are put into Google Cloud Storage.
+    StorageGcs = 6,
+    /// Baseline profile on request.
+    ProfileH264Baseline = 7,
+    /// Main profile on request.
+    ProfileH264Main = 8,
+    /// High profile on request.
+    ProfileH264High = 9,
+    /// Constrained high profile on request.
+    ProfileH264ConstrainedHigh = 10,
+    /// Distance of key frames on request.
+    Gop = 11,
+    /// Session tokens.
+    AuthToken = 12,
+    /// MPEG-7 signature of renditions.
+    Mpeg7Signature = 14,
+    /// Decode H.265.
+    HevcDecode = 15,
+    /// Encode H.265.
+    HevcEncode = 16,
+    /// Decode VP8.
+    Vp8Decode = 17,
+    /// Decode VP9.
+    Vp9Decode = 18,
+    /// Encode VP8.
+    Vp8Encode = 19,
+    /// Encode VP9.
+    Vp9Encode = 20,
+    /// Transcode a part of a segment.
+    SegmentSlicing = 26,
+}
+
+impl Capability {
+    /// Number of the bit.
+    pub const fn bit(self) -> u32 {
+        self as u32
+    }
+}
+
+/// What every transcoder of ours can do: the default set without MPEG-7 signatures and foreign object stores.
+///
+/// Slicing is in it because peers ask for it with every segment that was pushed over HTTP, mostly to mean the whole.
+pub const OFFERED: [Capability; 12] = [
+    Capability::H264,
+    Capability::MpegTs,
+    Capability::Mp4,
+    Capability::FractionalFramerates,
+    Capability::StorageDirect,
+    Capability::ProfileH264Baseline,
+    Capability::ProfileH264Main,
+    Capability::ProfileH264High,
+    Capability::ProfileH264ConstrainedHigh,
+    Capability::Gop,
+    Capability::AuthToken,
+    Capability::SegmentSlicing,
+];
+
+/// Highest bit taken from a list; real ones are below 64.
+const MAX_BIT: u32 = 4095;
+
+/// Words of a bit set. Negative numbers mean "unused" and are left out; none needs more than 64 words.
+pub fn bitstring(bits: impl IntoIterator<Item = i64>) -> Vec<u64> {
+    let mut words = Vec::new();
+    for bit in bits.into_iter().filter_map(|bit| u32::try_from(bit).ok()).filter(|bit| *bit <= MAX_BIT) {
+        let word = (bit / 64) as usize;
+        if words.len() <= word {
+            words.resize(word + 1, 0);
+        }
+        words[word] |= 1_u64 << (bit % 64);
+    }
+    words
+}
+
+/// Whether a bit set has a bit.
+pub fn has_bit(words: &[u64], bit: u32) -> bool {
+    words.get((bit / 64) as usize).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+}
+
+/// A node's description of itself: each capability with room for `capacity` sessions.
+pub fn describe(capabilities: &[Capability], capacity: u32, version: &str) -> proto::Capabilities {
+    proto::Capabilities {
+        bitstring: bitstring(capabilities.iter().map(|c| c.bit().into())),
+        mandatories: bitstring([Capability::AuthToken.bit().into()]),
+        capacities: capabilities.iter().map(|c| (c.bit(), capacity)).collect(),
+        version: version.to_owned(),
+        constraints: None,
+    }
+}
+
+/// What is assumed of a peer that sends no capabilities: bits 0 to 11.
+pub fn legacy() -> proto::Capabilities {
+    proto::Capabilities { bitstring: bitstring(0..12), ..Default::default() }
+}
+
+/// What a job needs, its renditions being fetched from the orchestrator.
+pub fn job(input: VideoCodec, profiles: &[Profile], clipped: bool) -> proto::Capabilities {
+    let mut needed = vec![Capability::AuthToken, Capability::StorageDirect, decoding(input)];
+    needed.extend(clipped.then_some(Capability::SegmentSlicing));
+    needed.extend(profiles.iter().flat_map(needs));
+    proto::Capabilities { bitstring: bitstring(needed.iter().map(|c| c.bit().into())), ..Default::default() }
+}
+
+fn decoding(codec: VideoCodec) -> Capability {
+    match codec {
+        VideoCodec::H264 => Capability::H264,
+        VideoCodec::H265 => Capability::HevcDecode,
+        VideoCodec::Vp8 => Capability::Vp8Decode,
+        VideoCodec::Vp9 => Capability::Vp9Decode,
+    }
+}
+
+fn needs(profile: &Profile) -> impl Iterator<Item = Capability> {
+    let format = match profile.format {
+        Container::MpegTs => Capability::MpegTs,
+        Container::Mp4 => Capability::Mp4,
+    };
+    let encoder = match profile.encoder {
+        VideoCodec::H264 => Capability::H264,
+        VideoCodec::H265 => Capability::HevcEncode,
+        VideoCodec::Vp8 => Capability::Vp8Encode,
+        VideoCodec::Vp9 => Capability::Vp9Encode,
+    };
+    let h264_profile = match profile.h264_profile {
+        H264Profile::EncoderDefault => None,
+        H264Profile::Baseline => Some(Capability::ProfileH264Baseline),
+        H264Profile::Main => Some(Capability::ProfileH264Main),
+        H264Profile::High => Some(Capability::ProfileH264High),
+        H264Profile::ConstrainedHigh => Some(Capability::ProfileH264ConstrainedHigh),
+    };
+    let fractional = (profile.fps_den > 1).then_some(Capability::FractionalFramerates);
+    let gop = (profile.gop != Gop::EncoderDefault).then_some(Capability::Gop);
+    [Some(format), Some(encoder), h264_profile, fractional, gop].into_iter().flatten()
+}
+
+/// Whether `node` can do `job` and gets what it insists on.
+pub fn is_compatible(node: &proto::Capabilities, job: &proto::Capabilities) -> bool {
+    has_version(node, job)
+        && job.bitstring.len() <= node.bitstring.len()
+        && contains_all(&node.bitstring, &job.bitstring)
+        && contains_all(&job.bitstring, &node.mandatories)
+        && has_models(node, job)
+}
+
+fn contains_all(have: &[u64], need: &[u64]) -> bool {
+    need.iter().enumerate().all(|(i, word)| word & !have.get(i).copied().unwrap_or(0) == 0)
+}
+
+/// Pre-release suffixes do not count; a node that does not say its version fails any minimum.
+fn has_version(node: &proto::Capabilities, job: &proto::Capabilities) -> bool {
+    match job.constraints.as_ref().map(|c| c.min_version.as_str()) {
+        None | Some("") => true,
+        Some(least) => match (release(&node.version), release(least)) {
+            (Some(version), Some(least)) => version >= least,
+            _ => false,
+        },
+    }
+}
+
+fn release(version: &str) -> Option<[u64; 3]> {
+    let version = version.strip_prefix('v').unwrap_or(version);
+    let mut numbers = version.split(['-', '+']).next()?.split('.').map(|n| n.parse().ok());
+    let release = [numbers.next()??, numbers.next()??, numbers.next()??];
+    numbers.next().is_none().then_some(release)
+}
+
+fn has_models(node: &proto::Capabilities, job: &proto::Capabilities) -> bool {
+    let Some(wanted) = &job.constraints else { return true };
+    wanted.per_capability.iter().all(|(bit, wanted)| {
+        let offered = node.constraints.as_ref().and_then(|c| c.per_capability.get(bit));
+        wanted.models.iter().all(|(name, wanted)| {
+            offered.and_then(|o| o.models.get(name)).is_some_and(|model| {
+                let right_runner = wanted.runner_version.is_empty() || wanted.runner_version == model.runner_version;
+                right_runner && (model.warm || !wanted.warm)
+            })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offered() -> proto::Capabilities {
+        describe(&OFFERED, 4, "0.9.1-rc.1")
+    }
+
+    fn with_bits(bits: impl IntoIterator<Item = i64>) -> proto::Capabilities {
+        proto::Capabilities { bitstring: bitstring(bits), ..Default::default() }
+    }
+
+    fn needs_version(least: &str) -> proto::Capabilities {
+        let constraints = proto::capabilities::Constraints { min_version: least.into(), ..Default::default() };
+        proto::Capabilities { constraints: Some(constraints), ..with_bits([12]) }
+    }
+
+    #[test]
+    fn bitstring_vectors() {
+        assert_eq!(bitstring([-10, -1, 0, 1, 2, 3, 4, 5]), [63]);
+        assert_eq!(bitstring([193, 192]), [0, 0, 0, 3]);
+        assert_eq!(bitstring([193, 54, 192, 79]), [1 << 54, 1 << 15, 0, 3]);
+        assert_eq!(bitstring([i64::MAX]), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn a_plain_job_fits() {
+        let profiles = [Profile::preset("P240p30fps16x9").unwrap()];
+        let job = job(VideoCodec::H264, &profiles, true);
+        assert_eq!(job.bitstring, bitstring([0, 1, 4, 12, 26]));
+        assert!(is_compatible(&offered(), &job));
+    }
+
+    #[test]
+    fn each_wish_needs_its_bit() {
+        let plain = Profile::preset("P240p30fps16x9").unwrap();
+        let wishes = [
+            (Profile { format: Container::Mp4, ..plain.clone() }, 2),
+            (Profile { fps_den: 1001, fps: 30_000, ..plain.clone() }, 3),
+            (Profile { h264_profile: H264Profile::Baseline, ..plain.clone() }, 7),
+            (Profile { h264_profile: H264Profile::ConstrainedHigh, ..plain.clone() }, 10),
+            (Profile { gop: Gop::IntraOnly, ..plain.clone() }, 11),
+            (Profile { encoder: VideoCodec::H265, ..plain.clone() }, 16),
+            (Profile { encoder: VideoCodec::Vp9, ..plain.clone() }, 20),
+        ];
+        for (profile, bit) in wishes {
+            assert!(has_bit(&job(VideoCodec::H264, &[profile], false).bitstring, bit));
+        }
+        assert!(has_bit(&job(VideoCodec::H265, &[], false).bitstring, 15));
+        assert!(!has_bit(&job(VideoCodec::H264, &[plain], false).bitstring, 26));
+    }
+
+    #[test]
+    fn a_missing_bit_is_incompatible() {
+        assert!(!is_compatible(&offered(), &with_bits([12, 16])));
+        assert!(!is_compatible(&offered(), &with_bits([12, 64])));
+        // As peers do it: more words than the node has, whatever is in them.
+        let long = proto::Capabilities { bitstring: vec![1 << 12, 0], ..Default::default() };
+        assert!(!is_compatible(&offered(), &long));
+    }
+
+    #[test]
+    fn a_job_without_a_mandatory_bit_is_incompatible() {
+        assert!(!is_compatible(&offered(), &with_bits([0, 1])));
+        assert!(!is_compatible(&offered(), &legacy()));
+    }
+
+    #[test]
+    fn the_least_version_ignores_pre_releases() {
+        for least in ["", "0.9.1", "0.9.1-beta", "v0.9.0", "0.8.99"] {
+            assert!(is_compatible(&offered(), &needs_version(least)), "{least}");
+        }
+        for least in ["0.9.2", "0.10.0", "1.0.0", "nonsense", "1"] {
+            assert!(!is_compatible(&offered(), &needs_version(least)), "{least}");
+        }
+        let silent = proto::Capabilities { version: String::new(), ..offered() };
+        assert!(!is_compatible(&silent, &needs_version("0.0.1")));
+        assert!(is_compatible(&silent, &needs_version("")));
+    }
+
+    #[test]
+    fn wanted_models_must_be_there_and_warm() {
+        use proto::capabilities::{CapabilityConstraints, Constraints, capability_constraints::ModelConstraint};
+        let with_model = |warm| {
+            let model = ModelConstraint { warm, ..Default::default() };
+            let models = CapabilityConstraints { models: [("m".to_owned(), model)].into() };
+            let constraints = Constraints { per_capability: [(27, models)].into(), ..Default::default() };
+            proto::Capabilities { constraints: Some(constraints), ..with_bits([27]) }
+        };
+        assert!(is_compatible(&with_model(true), &with_model(true)));
+        assert!(is_compatible(&with_model(true), &with_model(false)));
+        assert!(!is_compatible(&with_model(false), &with_model(true)));
+        assert!(!is_compatible(&with_bits([27]), &with_model(false)));
+    }
+}
