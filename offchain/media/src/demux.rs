@@ -11,6 +11,7 @@ use ffmpeg_next::{
 use crate::{
     MediaError, avc,
     error::libav,
+    library,
     rate::{FrameRate, TICKS_PER_SECOND},
     settings::{MAX_SEGMENT_BYTES, MAX_SEGMENT_MILLIS, MAX_SIDE, MIN_SIDE},
 };
@@ -51,6 +52,7 @@ pub(crate) type VideoDecoder = decoder::Video;
 
 /// Takes a segment apart.
 pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, MediaError> {
+    library::prepare();
     check_framing(bytes)?;
     let mut input = open(bytes.clone())?;
     let streams = Streams::choose(&input)?;

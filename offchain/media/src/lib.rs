@@ -1,18 +1,26 @@
 //! Video: probe, segment, transcode, HLS; libav in supervised worker processes.
 mod avc;
+pub mod benchmark;
 mod demux;
 mod encode;
 mod error;
+pub mod hls;
 mod inspect;
+mod library;
+mod metrics;
 mod mux;
+mod pool;
 mod rate;
 mod settings;
 mod size;
 mod source;
 mod transcode;
+pub mod worker;
 
 pub use error::MediaError;
 pub use inspect::{Inspection, SegmentInfo, inspect, probe, ticks_to_duration};
+pub use library::probe_encoder;
+pub use pool::{JobReport, PoolConfig, PoolError, Reported, SourceStream, TranscodeJob, WorkerPool, WorkerStatus};
 pub use rate::{FrameRate, TICKS_PER_SECOND};
 pub use settings::{
     Encoder, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MAX_SEGMENT_MILLIS, MAX_SIDE, MIN_SIDE, TranscodeSettings,

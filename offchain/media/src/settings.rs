@@ -151,7 +151,7 @@ pub fn devnet_ladder() -> Vec<Profile> {
 }
 
 /// Arguments for one `ffmpeg` process that makes the same renditions of `input` with the same settings, each into
-/// `<out>/<name>.ts`. `fps` is the rate of the source and decides the key frame distance.
+/// `<out>/<name>.ts`, and reports its own time. `fps` is the rate of the source and decides the key frame distance.
 pub fn ffmpeg_args(
     settings: &TranscodeSettings,
     profiles: &[Profile],
@@ -159,8 +159,7 @@ pub fn ffmpeg_args(
     input: &Path,
     out: &Path,
 ) -> Vec<OsString> {
-    let mut args: Vec<OsString> =
-        ["-hide_banner", "-nostdin", "-v", "error", "-benchmark", "-y"].map(Into::into).to_vec();
+    let mut args: Vec<OsString> = ["-hide_banner", "-nostdin", "-nostats", "-benchmark", "-y"].map(Into::into).to_vec();
     args.extend(["-i".into(), input.into()]);
     for profile in profiles {
         let rate = FrameRate::of_profile(profile).unwrap_or(fps);

@@ -14,6 +14,7 @@ use crate::{
     encode::{Look, Plan, VideoEncoder},
     error::libav,
     inspect::ticks_to_duration,
+    library,
     mux::{self, AUDIO_STREAM},
     rate::{FrameRate, Grid, TICKS_PER_SECOND},
     settings::{Encoder, EncoderInput, TranscodeSettings, encoder_options},
@@ -78,6 +79,7 @@ pub fn play(
     settings: &SourceSettings,
     emit: &mut dyn FnMut(SourceSegment) -> ControlFlow<()>,
 ) -> Result<(), MediaError> {
+    library::prepare();
     let mut player: Option<Player> = None;
     loop {
         let mut file = File::open(settings)?;

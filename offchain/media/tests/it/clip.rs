@@ -4,17 +4,17 @@ use std::{ops::ControlFlow, path::PathBuf, process::Command, sync::OnceLock, tim
 use bytes::Bytes;
 use streamflow_media::{SourceSegment, SourceSettings, play};
 
-pub fn path() -> PathBuf {
+pub(crate) fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/bbb-720p25-5s.mp4")
 }
 
 /// Nine seconds of the clip, looped and cut; encoded once for all tests.
-pub fn segments() -> &'static [SourceSegment] {
+pub(crate) fn segments() -> &'static [SourceSegment] {
     static SEGMENTS: OnceLock<Vec<SourceSegment>> = OnceLock::new();
     SEGMENTS.get_or_init(|| play_all(&SourceSettings::new(path(), Duration::from_secs(9))))
 }
 
-pub fn play_all(settings: &SourceSettings) -> Vec<SourceSegment> {
+pub(crate) fn play_all(settings: &SourceSettings) -> Vec<SourceSegment> {
     let mut segments = Vec::new();
     play(settings, &mut |segment| {
         segments.push(segment);
@@ -24,19 +24,19 @@ pub fn play_all(settings: &SourceSettings) -> Vec<SourceSegment> {
     segments
 }
 
-pub fn segment(index: usize) -> Bytes {
+pub(crate) fn segment(index: usize) -> Bytes {
     segments()[index].bytes.clone()
 }
 
 /// Output of a program that must succeed.
-pub fn output(program: &str, args: &[&str]) -> String {
+pub(crate) fn output(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// What `ffmpeg -v warning` complains about while decoding everything in a file.
-pub fn complaints(file: &std::path::Path) -> String {
+pub(crate) fn complaints(file: &std::path::Path) -> String {
     let args = ["-nostdin", "-v", "warning", "-i"];
     let output = Command::new("ffmpeg").args(args).arg(file).args(["-f", "null", "-"]).output().unwrap();
     assert!(output.status.success());
@@ -44,7 +44,7 @@ pub fn complaints(file: &std::path::Path) -> String {
 }
 
 /// Lines of one ffprobe table.
-pub fn probe_rows(bytes: &[u8], stream: &str, args: &[&str]) -> Vec<String> {
+pub(crate) fn probe_rows(bytes: &[u8], stream: &str, args: &[&str]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("probe.ts");
     std::fs::write(&file, bytes).unwrap();
@@ -59,13 +59,13 @@ pub fn probe_rows(bytes: &[u8], stream: &str, args: &[&str]) -> Vec<String> {
 }
 
 /// Times of the packets of a stream.
-pub fn times(bytes: &[u8], stream: &str, what: &str) -> Vec<i64> {
+pub(crate) fn times(bytes: &[u8], stream: &str, what: &str) -> Vec<i64> {
     let rows = probe_rows(bytes, stream, &["-show_entries", &format!("packet={what}")]);
     rows.iter().map(|row| row.parse().unwrap()).collect()
 }
 
 /// A segment made by the ffmpeg program: `args` stand between `ffmpeg` and the output.
-pub fn made_by_ffmpeg(args: &[&str]) -> Bytes {
+pub(crate) fn made_by_ffmpeg(args: &[&str]) -> Bytes {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("made.ts");
     let mut all = vec!["-nostdin", "-v", "error", "-y"];

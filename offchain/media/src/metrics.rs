@@ -1,0 +1,30 @@
+//! Counters of the pool.
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+
+use crate::{PoolError, Transcoded};
+
+pub(crate) fn job(kind: &'static str, error: Option<&PoolError>, wall: Duration) {
+    let outcome = match error {
+        None => "done",
+        Some(PoolError::Media(_)) => "refused",
+        Some(PoolError::WorkerDied { .. }) => "died",
+        Some(PoolError::WorkerHung { .. }) => "hung",
+        Some(PoolError::WorkerGarbage { .. }) => "garbage",
+        Some(PoolError::QueueFull { .. }) => "queue_full",
+        Some(PoolError::Spawn(_) | PoolError::Closed) => "no_worker",
+    };
+    counter!("streamflow_media_jobs_total", "kind" => kind, "outcome" => outcome).increment(1);
+    histogram!("streamflow_media_job_duration_seconds", "kind" => kind).record(wall.as_secs_f64());
+}
+
+pub(crate) fn transcoded(output: &Transcoded) {
+    let (frames, pixels) = output.renditions.iter().fold((0, 0), |(f, p), r| (f + r.frames, p + r.pixels));
+    counter!("streamflow_media_encoded_frames_total").increment(frames);
+    counter!("streamflow_media_encoded_pixels_total").increment(pixels);
+}
+
+pub(crate) fn worker_restarted() {
+    counter!("streamflow_media_worker_restarts_total").increment(1);
+}

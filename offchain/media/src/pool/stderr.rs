@@ -1,0 +1,135 @@
+//! What a worker says on standard error: into the log, and the last lines kept for error messages.
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::worker::JOB_MARK;
+
+/// Lines kept.
+const KEPT_LINES: usize = 20;
+/// Longest line kept, in bytes; what is longer is broken in two.
+const MAX_LINE: usize = 1024;
+/// How long words that must have been written are waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Follows one pipe until it ends or this is dropped.
+#[derive(Debug)]
+pub(super) struct StderrLog {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    /// Last job of which all was said; `u64::MAX` once the pipe has ended.
+    finished: watch::Receiver<u64>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for StderrLog {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl StderrLog {
+    pub(super) fn follow(pid: u32, pipe: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        let lines = Arc::default();
+        let (mark, finished) = watch::channel(0);
+        let reader = Reader { pid, lines: Arc::clone(&lines), mark, rest: Vec::new(), job_ended: false };
+        Self { lines, finished, task: tokio::spawn(reader.run(pipe)) }
+    }
+
+    /// What libav said about a job that has been answered.
+    pub(super) async fn said_about(&self, job: u64) -> Vec<String> {
+        let _ = timeout(PATIENCE, self.finished.clone().wait_for(|finished| *finished >= job)).await;
+        lock(&self.lines).iter().map(|line| without_context(line).to_owned()).collect()
+    }
+
+    /// The last lines of a process that has ended.
+    pub(super) async fn last_words(&self) -> Vec<String> {
+        self.said_about(u64::MAX).await
+    }
+}
+
+/// libav starts its lines with `[name @ 0x55…]`, which says nothing to a reader.
+fn without_context(line: &str) -> &str {
+    line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(line, |(_, said)| said)
+}
+
+fn lock(lines: &Mutex<VecDeque<String>>) -> MutexGuard<'_, VecDeque<String>> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Reader {
+    pid: u32,
+    lines: Arc<Mutex<VecDeque<String>>>,
+    mark: watch::Sender<u64>,
+    rest: Vec<u8>,
+    /// The lines kept belong to a job that has ended; the next line starts anew.
+    job_ended: bool,
+}
+
+impl Reader {
+    async fn run(mut self, mut pipe: impl AsyncRead + Unpin) {
+        let mut chunk = [0; MAX_LINE];
+        while let Ok(read @ 1..) = pipe.read(&mut chunk).await {
+            self.rest.extend_from_slice(&chunk[..read]);
+            while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                self.take(&line);
+            }
+            if self.rest.len() >= MAX_LINE {
+                let line = std::mem::take(&mut self.rest);
+                self.take(&line);
+            }
+        }
+        self.mark.send_replace(u64::MAX);
+    }
+
+    fn take(&mut self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim_end();
+        if let Some(job) = line.strip_prefix(JOB_MARK).and_then(|job| job.parse().ok()) {
+            self.mark.send_replace(job);
+            self.job_ended = true;
+            return;
+        }
+        if line.is_empty() {
+            return;
+        }
+        tracing::debug!(pid = self.pid, line, "media worker said");
+        let mut lines = lock(&self.lines);
+        if std::mem::take(&mut self.job_ended) {
+            lines.clear();
+        }
+        if lines.len() == KEPT_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_of_an_earlier_job_are_forgotten() {
+        let said = b"[a @ 0x1] one\n\x1e1\n[h264_nvenc @ 0x2] Cannot load libcuda.so.1\n\x1e2\n".as_slice();
+        let log = StderrLog::follow(1, said);
+        log.finished.clone().wait_for(|finished| *finished == u64::MAX).await.unwrap();
+        assert_eq!(log.said_about(2).await, ["Cannot load libcuda.so.1"]);
+    }
+
+    #[tokio::test]
+    async fn endless_line_is_bounded() {
+        let log = StderrLog::follow(1, tokio::io::repeat(b'x').take(1 << 20));
+        let words = log.last_words().await;
+        assert!(words.len() <= KEPT_LINES && words.iter().all(|line| line.len() <= 2 * MAX_LINE));
+    }
+}

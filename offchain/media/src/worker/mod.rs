@@ -1,0 +1,138 @@
+//! The child process in which libav runs: orders come in on a pipe, one at a time, and replies go out on another.
+mod protocol;
+
+use std::{
+    io::{self, Read, Write},
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::sync_channel,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+pub(crate) use protocol::{
+    Answer, JOB_MARK, Order, ProtocolError, RenditionHead, Reply, Request, SourceHead, head, parse_head, parse_len,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::{Rendition, SourceSegment, Transcoded, inspect, library, play, probe, transcode};
+
+/// Why a worker process ended other than by its input being closed.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The pool stopped reading, or sent something that is no order.
+    #[error("worker cannot talk to its pool")]
+    Protocol(#[source] ProtocolError),
+}
+
+/// The loop of a worker process: `input` and `output` are its standard input and output. Returns when `input` ends.
+///
+/// When the input ends in the middle of a job, the pool has died and nobody wants the result: the process is ended at once,
+/// even if libav hangs. So this must only be called from a process that does nothing else.
+pub fn run(input: impl Read + Send + 'static, mut output: impl Write) -> Result<(), WorkerError> {
+    library::prepare();
+    let busy = Arc::new(AtomicBool::new(false));
+    let (orders, inbox) = sync_channel(1);
+    let reader_busy = busy.clone();
+    thread::spawn(move || {
+        let mut input = io::BufReader::new(input);
+        while let Ok(Some(order)) = protocol::read::<Order>(&mut input) {
+            reader_busy.store(true, Ordering::SeqCst);
+            if orders.send(order).is_err() {
+                return;
+            }
+        }
+        if reader_busy.load(Ordering::SeqCst) {
+            end_process();
+        }
+    });
+    for (Order { job, request }, blobs) in inbox {
+        let mut stopwatch = Stopwatch::start();
+        let mut answer = |answer: Answer, blobs: &[Bytes]| {
+            let (wall, cpu) = stopwatch.lap();
+            protocol::write(&mut output, &Reply { job, wall, cpu, answer }, blobs)
+        };
+        let done = serve(request, blobs, &mut answer);
+        // Tells the reader of standard error that everything said about this job has been said.
+        let _ = writeln!(io::stderr(), "{JOB_MARK}{job}");
+        busy.store(false, Ordering::SeqCst);
+        done.map_err(WorkerError::Protocol)?;
+    }
+    Ok(())
+}
+
+#[allow(clippy::disallowed_methods)] // the process of a worker is ours to end, and its parent is gone
+fn end_process() -> ! {
+    std::process::exit(1)
+}
+
+type Answerer<'a> = dyn FnMut(Answer, &[Bytes]) -> Result<(), ProtocolError> + 'a;
+
+fn serve(request: Request, blobs: Vec<Bytes>, answer: &mut Answerer<'_>) -> Result<(), ProtocolError> {
+    let segment = blobs.into_iter().next().unwrap_or_default();
+    let result = match request {
+        Request::Hello => Ok((Answer::Ready, Vec::new())),
+        Request::Probe => probe(&segment).map(|info| (Answer::Probed(info), Vec::new())),
+        Request::Inspect => inspect(&segment).map(|inspection| (Answer::Inspected(inspection), Vec::new())),
+        Request::Transcode { profiles, settings } => transcode(&segment, &profiles, &settings).map(split_transcoded),
+        Request::ProbeEncoder(settings) => {
+            library::probe_encoder(&settings).map(|()| (Answer::EncoderWorks, Vec::new()))
+        }
+        Request::Play(settings) => {
+            let mut sent = Ok(());
+            let played = play(&settings, &mut |segment| {
+                let (head, bytes) = split_source(segment);
+                sent = answer(Answer::Source(head), &[bytes]);
+                if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            sent?;
+            played.map(|()| (Answer::Played, Vec::new()))
+        }
+    };
+    match result {
+        Ok((done, blobs)) => answer(done, &blobs),
+        Err(error) => answer(Answer::Failed(error), &[]),
+    }
+}
+
+fn split_transcoded(transcoded: Transcoded) -> (Answer, Vec<Bytes>) {
+    let (heads, blobs) = transcoded.renditions.into_iter().map(split_rendition).unzip();
+    (Answer::Transcoded { renditions: heads, source: transcoded.source }, blobs)
+}
+
+fn split_rendition(rendition: Rendition) -> (RenditionHead, Bytes) {
+    let Rendition { name, bytes, width, height, frames, pixels, codecs } = rendition;
+    (RenditionHead { name, width, height, frames, pixels, codecs }, bytes)
+}
+
+fn split_source(segment: SourceSegment) -> (SourceHead, Bytes) {
+    let SourceSegment { seq, bytes, duration, frames, start_pts } = segment;
+    (SourceHead { seq, duration, frames, start_pts }, bytes)
+}
+
+/// Wall time and CPU time of this process since the last look.
+struct Stopwatch {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self { wall: Instant::now(), cpu: cpu_time() }
+    }
+
+    fn lap(&mut self) -> (Duration, Duration) {
+        let before = std::mem::replace(self, Self::start());
+        (self.wall - before.wall, self.cpu.saturating_sub(before.cpu))
+    }
+}
+
+/// CPU time that all threads of this process have used.
+pub(crate) fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}

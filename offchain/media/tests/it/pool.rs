@@ -1,0 +1,252 @@
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use streamflow_media::{
+    Encoder, MediaError, PoolConfig, PoolError, SourceSettings, TranscodeJob, TranscodeSettings, WorkerPool,
+    devnet_ladder, transcode,
+};
+use streamflow_types::Profile;
+
+use crate::clip;
+
+/// Built by `cargo test` beside the tests.
+fn worker_program() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    exe.parent().and_then(|deps| deps.parent()).unwrap().join("examples/media_worker")
+}
+
+pub(crate) fn config(workers: usize) -> PoolConfig {
+    PoolConfig { workers, ..PoolConfig::new(worker_program(), [] as [&str; 0]) }
+}
+
+fn job() -> TranscodeJob {
+    let settings = TranscodeSettings { preset: "ultrafast".into(), ..TranscodeSettings::default() };
+    TranscodeJob { segment: clip::segment(4), profiles: vec![Profile::new("a", 320, 180, 300_000).unwrap()], settings }
+}
+
+/// A job that takes a few seconds.
+fn long_job() -> TranscodeJob {
+    let settings = TranscodeSettings { preset: "veryslow".into(), ..TranscodeSettings::default() };
+    TranscodeJob { segment: clip::segment(0), profiles: devnet_ladder(), settings }
+}
+
+fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+}
+
+fn is_gone(pid: u32) -> bool {
+    !std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < Duration::from_secs(10), "{what} did not happen");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn busy_worker(pool: &WorkerPool) -> u32 {
+    let busy = || pool.workers().into_iter().find(|worker| worker.busy).map(|worker| worker.pid);
+    until("a busy worker", || busy().is_some()).await;
+    busy().unwrap()
+}
+
+#[tokio::test]
+async fn worker_makes_what_this_process_makes() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let TranscodeJob { segment, profiles, settings } = job();
+    let done = pool.transcode(job()).await.unwrap();
+    assert_eq!(done.output, transcode(&segment, &profiles, &settings).unwrap());
+    assert!(done.report.cpu > Duration::ZERO && done.report.wall > Duration::ZERO);
+    assert_eq!(pool.probe(segment.clone()).await.unwrap().frames, 25);
+    assert_eq!(pool.inspect(segment).await.unwrap().pixels, 25 * 1280 * 720);
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn bad_segment_costs_no_worker() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let before = pool.workers();
+    let refused = pool.transcode(TranscodeJob { segment: vec![0; 1000].into(), ..job() }).await.unwrap_err();
+    assert!(matches!(refused, PoolError::Media(MediaError::NotTransportStream)));
+    pool.transcode(job()).await.unwrap();
+    assert_eq!(pool.workers(), before);
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn killed_worker_fails_one_job_and_is_replaced() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let running = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.transcode(long_job()).await }
+    });
+    let pid = busy_worker(&pool).await;
+    signal(pid, "-KILL");
+    let error = running.await.unwrap().unwrap_err();
+    assert!(matches!(error, PoolError::WorkerDied { signal: Some(9), exit: None, .. }), "{error}");
+    pool.transcode(job()).await.unwrap();
+    assert!(pool.workers().iter().all(|worker| worker.pid != pid));
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn worker_killed_between_jobs_costs_nothing() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let pid = pool.workers()[0].pid;
+    signal(pid, "-KILL");
+    // The process is reaped by the pool, so it stays as a zombie until then.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    pool.transcode(job()).await.unwrap();
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn stopped_worker_is_killed_at_the_deadline_and_replaced() {
+    let deadline = Duration::from_secs(2);
+    let pool = WorkerPool::start(PoolConfig { job_deadline: deadline, ..config(1) }).await.unwrap();
+    let pid = pool.workers()[0].pid;
+    signal(pid, "-STOP");
+    let error = pool.transcode(job()).await.unwrap_err();
+    assert!(matches!(error, PoolError::WorkerHung { deadline: d } if d == deadline), "{error}");
+    assert!(is_gone(pid));
+    pool.transcode(job()).await.unwrap();
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn program_that_is_no_worker_is_found_at_the_start() {
+    let start = |program: &str| WorkerPool::start(PoolConfig::new(program, [] as [&str; 0]));
+    assert!(matches!(start("/nonexistent").await, Err(PoolError::Spawn(_))));
+    assert!(matches!(start("/bin/false").await, Err(PoolError::WorkerDied { exit: Some(1), .. })));
+    // Echoes the order, which is well framed but no answer.
+    assert!(matches!(start("/bin/cat").await, Err(PoolError::WorkerGarbage { .. })));
+    let words = WorkerPool::start(PoolConfig::new("/bin/sh", ["-c", "echo out of order >&2; exit 3"])).await;
+    match words {
+        Err(PoolError::WorkerDied { exit: Some(3), stderr, .. }) => assert_eq!(stderr, ["out of order"]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn jobs_beyond_the_queue_are_refused() {
+    let pool = WorkerPool::start(PoolConfig { queue: 1, ..config(1) }).await.unwrap();
+    let jobs: Vec<_> = (0..3).map(|_| pool.transcode(job())).collect();
+    let mut refused = 0;
+    let mut running = tokio::task::JoinSet::new();
+    drop(jobs);
+    for _ in 0..3 {
+        let pool = pool.clone();
+        running.spawn(async move { pool.transcode(job()).await });
+    }
+    while let Some(done) = running.join_next().await {
+        match done.unwrap() {
+            Ok(_) => {}
+            Err(PoolError::QueueFull { limit: 2 }) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(refused, 1);
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn abandoned_job_frees_its_worker() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let abandoned = tokio::time::timeout(Duration::from_millis(300), pool.transcode(long_job())).await;
+    assert!(abandoned.is_err());
+    let started = Instant::now();
+    pool.transcode(job()).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(3), "the next job does not wait for the abandoned one");
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn shutdown_lets_jobs_finish_and_leaves_no_process() {
+    let pool = WorkerPool::start(config(2)).await.unwrap();
+    let pids: Vec<_> = pool.workers().into_iter().map(|worker| worker.pid).collect();
+    let running = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.transcode(job()).await }
+    });
+    busy_worker(&pool).await;
+    pool.shutdown().await;
+    running.await.unwrap().unwrap();
+    assert!(matches!(pool.probe(clip::segment(0)).await, Err(PoolError::Closed)));
+    assert!(pids.into_iter().all(is_gone));
+    assert!(pool.workers().is_empty());
+}
+
+#[tokio::test]
+async fn worker_ends_when_its_pool_dies_in_mid_job() {
+    use std::io::Write;
+    // A worker with a long job and then a closed pipe, as a killed node leaves it.
+    let mut child = Command::new(worker_program())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let settings = SourceSettings::new(clip::path(), Duration::from_secs(3600));
+    let order = format!(
+        r#"{{"blobs":[],"body":{{"job":1,"request":{{"Play":{}}}}}}}"#,
+        serde_json::to_string(&settings).unwrap()
+    );
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&(order.len() as u32).to_be_bytes()).unwrap();
+    stdin.write_all(order.as_bytes()).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(child.try_wait().unwrap().is_none());
+    drop(stdin);
+    until("the end of the worker", || child.try_wait().unwrap().is_some()).await;
+}
+
+#[tokio::test]
+async fn source_streams_segments_as_they_are_taken() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let mut source = pool.source(SourceSettings::new(clip::path(), Duration::from_secs(9))).unwrap();
+    let mut taken = Vec::new();
+    while let Some(segment) = source.next().await {
+        taken.push(segment.unwrap());
+    }
+    assert_eq!(taken, clip::segments());
+    let mut missing = pool.source(SourceSettings::new("/nonexistent", Duration::from_secs(9))).unwrap();
+    assert!(matches!(missing.next().await, Some(Err(PoolError::Media(MediaError::Source { .. })))));
+    assert!(missing.next().await.is_none());
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn dropped_source_ends_its_worker() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let mut source = pool.source(SourceSettings::new(clip::path(), Duration::from_secs(3600))).unwrap();
+    source.next().await.unwrap().unwrap();
+    assert_eq!(pool.workers().len(), 2);
+    drop(source);
+    until("the end of the source", || pool.workers().len() == 1).await;
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn nvenc_without_a_device_says_what_is_missing() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let settings = TranscodeSettings { encoder: Encoder::Nvenc, ..TranscodeSettings::default() };
+    match pool.probe_encoder(&settings).await {
+        Ok(()) => {
+            let done = pool.transcode(TranscodeJob { settings, ..job() }).await.unwrap();
+            assert_eq!(done.output.renditions[0].frames, 25);
+        }
+        Err(error @ PoolError::Media(MediaError::EncoderUnavailable { encoder: Encoder::Nvenc, .. })) => {
+            let said = error.to_string();
+            eprintln!("skipped the encode on a device: {said}");
+            assert!(said.starts_with("h264_nvenc: "), "{said}");
+            assert!(said.len() > "h264_nvenc: Operation not permitted".len(), "{said}");
+        }
+        Err(error) => panic!("{error}"),
+    }
+    pool.probe_encoder(&TranscodeSettings::default()).await.unwrap();
+    pool.shutdown().await;
+}
