@@ -1,1 +1,31 @@
-//! Typed bindings of the Streamflow contracts, generated from committed ABI JSON.
+//! Typed bindings of the Streamflow contracts, generated from committed ABI JSON, and the names under which Controller
+//! knows them. No logic.
+//!
+//! Each contract has its own module: a struct that two contracts share would otherwise be defined twice.
+
+mod book;
+
+pub use book::{AddressBook, ContractName};
+
+macro_rules! binding {
+    ($module:ident, $contract:ident, $path:literal) => {
+        #[doc = concat!("Binding of `", stringify!($contract), "`.")]
+        #[allow(missing_docs, unreachable_pub, clippy::too_many_arguments)]
+        pub mod $module {
+            alloy::sol!(
+                #[sol(rpc, all_derives)]
+                $contract,
+                $path
+            );
+        }
+        pub use $module::$contract;
+    };
+}
+
+binding!(bonding_manager, BondingManager, "abi/BondingManager.json");
+binding!(controller, Controller, "abi/Controller.json");
+binding!(livepeer_token, LivepeerToken, "abi/LivepeerToken.json");
+binding!(minter, Minter, "abi/Minter.json");
+binding!(rounds_manager, RoundsManager, "abi/RoundsManager.json");
+binding!(service_registry, ServiceRegistry, "abi/ServiceRegistry.json");
+binding!(ticket_broker, TicketBroker, "abi/TicketBroker.json");

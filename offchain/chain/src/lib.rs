@@ -1,1 +1,36 @@
-//! Chain access: head and round follower, sender state, transactions.
+//! Chain access: the node's connection, head and round follower, senders' funds, transactions, and the calls that the
+//! command line offers. Roles get chain state as `watch` channels and a [`TxHandle`]; they never import this crate.
+
+mod calls;
+mod config;
+mod contracts;
+mod discovery;
+mod error;
+mod fee_ratio;
+mod follower;
+mod history;
+mod metrics;
+mod number;
+mod retry;
+mod revert;
+mod round;
+mod rpc;
+mod sender;
+mod tx;
+
+pub use calls::Calls;
+pub use config::{ChainConfig, ConfigError, TxConfig};
+pub use contracts::{Chain, connect, connect_when_up, resolve};
+pub use discovery::{RegisteredTranscoder, registered_transcoders};
+pub use error::ChainError;
+pub use fee_ratio::{FeeRatio, fee_ratio};
+pub use follower::{BlockFeed, BlockFollower, BlockStream, Health};
+pub use history::{BlockEvent, BlockHeader};
+pub use revert::Revert;
+pub use round::RoundFollower;
+pub use rpc::{Rpc, wait_for_node};
+pub use sender::{SenderMonitor, SenderMonitorTask};
+pub use tx::{
+    DryRun, GasPolicy, IntentId, JournalError, MemoryJournal, TxAttempt, TxError, TxHandle, TxIntent, TxJournal,
+    TxManager, TxOutcome, TxRecord, TxState, send_all,
+};

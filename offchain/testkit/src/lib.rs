@@ -1,1 +1,11 @@
-//! Test fixtures: anvil, builders, clips. Used by tests only.
+//! Test fixtures: a chain of our own and a deployment on it. Used by tests only.
+//!
+//! A fixture takes a free port and ends its processes when it is dropped.
+
+mod anvil;
+mod deployment;
+mod tools;
+
+pub use anvil::{Anvil, AnvilOptions, key};
+pub use deployment::{DeployOptions, Deployment};
+pub use tools::{anvil_program, forge_program, workspace_root};

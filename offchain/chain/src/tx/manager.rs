@@ -1,0 +1,502 @@
+//! The owner of a key's transactions.
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use alloy::{
+    consensus::{SignableTransaction, TxEip1559, TxEnvelope},
+    eips::{BlockId, eip2718::Encodable2718},
+    network::TxSigner,
+    primitives::{Address, Signature, TxKind},
+    rpc::types::{TransactionReceipt, TransactionRequest},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    DryRun, GasPolicy, IntentId, JournalError, Reply, Request, TxAttempt, TxError, TxHandle, TxIntent, TxJournal,
+    TxOutcome, TxRecord, TxState,
+    fees::{Fees, first_offer, percent_of, raised},
+    open::{OpenTx, Verdict},
+};
+use crate::{BlockFeed, BlockHeader, Chain, ChainConfig, ChainError, Revert, Rpc, TxConfig, metrics};
+
+/// Requests that may wait; more of them wait with their senders.
+const QUEUE: usize = 64;
+/// Nonces tried when a node says that one is used.
+const LEASES: usize = 3;
+/// Blocks after which a node is given a transaction again that it has not mined.
+const RESEND_BLOCKS: u64 = 5;
+/// Looks in a row that must miss every hash before a used nonce counts as another's.
+const ABSENCES: u32 = 3;
+
+/// Owner of one key's transactions. Run it in a task of its own; there must be only one per key and chain.
+pub struct TxManager<J> {
+    rpc: Rpc,
+    chain_id: u64,
+    signer: Arc<dyn TxSigner<Signature> + Send + Sync>,
+    from: Address,
+    config: TxConfig,
+    retry_pause: Duration,
+    journal: J,
+    inbox: mpsc::Receiver<Request>,
+    head: watch::Receiver<Option<BlockHeader>>,
+    /// By nonce.
+    open: BTreeMap<u64, OpenTx>,
+    /// A gap in the nonces at the last look; a node behind a balancer that lags can show one that is none.
+    gap: Option<u64>,
+}
+
+impl<J> std::fmt::Debug for TxManager<J> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TxManager").field("from", &self.from).field("open", &self.open.len()).finish_non_exhaustive()
+    }
+}
+
+/// What became of an intent at once.
+enum Start {
+    /// Under way at this nonce.
+    Open(u64),
+    /// It was settled before.
+    Settled(Result<TxOutcome, TxError>),
+}
+
+impl<J: TxJournal> TxManager<J> {
+    /// The manager, and a handle to send through it. `feed` must be running.
+    pub fn new(
+        chain: &Chain,
+        config: &ChainConfig,
+        signer: impl TxSigner<Signature> + Send + Sync + 'static,
+        journal: J,
+        feed: &BlockFeed,
+    ) -> (Self, TxHandle) {
+        let (sender, inbox) = mpsc::channel(QUEUE);
+        let from = signer.address();
+        let manager = Self {
+            rpc: chain.rpc.clone(),
+            chain_id: chain.chain_id,
+            signer: Arc::new(signer),
+            from,
+            config: config.tx.clone(),
+            retry_pause: config.poll_interval,
+            journal,
+            inbox,
+            head: feed.head(),
+            open: BTreeMap::new(),
+            gap: None,
+        };
+        (manager, TxHandle { inbox: sender, address: from })
+    }
+
+    /// Works until `stop`, or until every handle is gone and every transaction is settled. May be ended at any point: the
+    /// journal holds all that the next run needs.
+    ///
+    /// # Errors
+    ///
+    /// The journal cannot tell what is open; sending anything would risk sending it twice.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), JournalError> {
+        tokio::select! { biased;
+            () = stop.cancelled() => Ok(()),
+            outcome = self.work() => outcome,
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), JournalError> {
+        for record in self.journal.open(self.chain_id, self.from).await? {
+            tracing::info!(label = record.label, nonce = record.nonce, intent = %record.intent, "resuming transaction");
+            self.open.insert(record.nonce, OpenTx::new(record));
+        }
+        self.look().await;
+        let mut handles_gone = false;
+        loop {
+            metrics::tx_open(self.open.len());
+            if handles_gone && self.open.is_empty() {
+                return Ok(());
+            }
+            let room = self.open.len() < self.config.max_in_flight;
+            let unsent = self.open.values().any(|open| open.taken_at.is_none() && !open.mined);
+            tokio::select! { biased;
+                changed = self.head.changed() => match changed {
+                    Ok(()) => self.look().await,
+                    // Without a follower nothing would ever be confirmed.
+                    Err(_) => return Ok(()),
+                },
+                request = self.inbox.recv(), if room && !handles_gone => match request {
+                    Some(Request::Send(intent, reply)) => self.accept(intent, reply).await,
+                    Some(Request::DryRun(intent, reply)) => drop(reply.send(self.simulate(&intent).await)),
+                    None => handles_gone = true,
+                },
+                () = tokio::time::sleep(self.retry_pause), if unsent => self.look().await,
+            }
+        }
+    }
+
+    async fn accept(&mut self, intent: TxIntent, reply: Reply<TxOutcome>) {
+        if reply.is_closed() {
+            return;
+        }
+        let known = self.open.values_mut().find(|open| open.record.intent == intent.id);
+        if let Some(open) = known {
+            open.waiting.push(reply);
+            return;
+        }
+        match self.start(&intent).await {
+            Ok(Start::Open(nonce)) => {
+                if let Some(open) = self.open.get_mut(&nonce) {
+                    open.waiting.push(reply);
+                }
+            }
+            Ok(Start::Settled(outcome)) => drop(reply.send(outcome)),
+            Err(err) => drop(reply.send(Err(err))),
+        }
+    }
+
+    /// Looks the intent up, or signs, records and sends it.
+    async fn start(&mut self, intent: &TxIntent) -> Result<Start, TxError> {
+        let label = intent.label;
+        let journal_failed = |source| TxError::Journal { label, source };
+        let known = self.journal.find(self.chain_id, self.from, &intent.id).await.map_err(journal_failed)?;
+        match known.map(|record| (record.state.clone(), record)) {
+            Some((TxState::Confirmed(outcome), _)) => return Ok(Start::Settled(Ok(outcome))),
+            Some((TxState::Reverted(outcome, reason), record)) => {
+                let label = record.label;
+                return Ok(Start::Settled(Err(TxError::Reverted { label, outcome: Box::new(outcome), reason })));
+            }
+            // Only another process with our key and journal could have left it; go on with what it signed.
+            Some((TxState::Open, record)) => {
+                let nonce = record.nonce;
+                self.open.insert(nonce, OpenTx::new(record));
+                return Ok(Start::Open(nonce));
+            }
+            // Nothing of it can be mined: it may be tried again.
+            Some((TxState::Refused { .. } | TxState::Superseded, _)) | None => {}
+        }
+        let chain_failed = |source| TxError::Chain { label, source: Arc::new(source) };
+        let head = self.rpc.head().await.map_err(chain_failed)?;
+        let fees = self.offer(&head)?;
+        let gas_limit = self.gas_limit(intent).await?;
+        for _ in 0..LEASES {
+            let nonce = self.lease().await.map_err(chain_failed)?;
+            let mut record = TxRecord {
+                chain_id: self.chain_id,
+                from: self.from,
+                intent: intent.id.clone(),
+                label: label.to_owned(),
+                nonce,
+                to: intent.to,
+                data: intent.data.clone(),
+                value: intent.value,
+                gas_limit,
+                attempts: Vec::new(),
+                state: TxState::Open,
+            };
+            let signed = self.sign(&record, fees, head.number).await;
+            record.attempts.push(signed.map_err(|err| TxError::Signer { label, source: Arc::new(err) })?);
+            self.journal.put(&record).await.map_err(journal_failed)?;
+            self.open.insert(nonce, OpenTx::new(record));
+            match self.send(nonce, head.number).await {
+                // It was never taken, and this nonce is gone: another nonce cannot make it happen twice.
+                Some(Verdict::NonceUsed) => drop(self.open.remove(&nonce)),
+                Some(Verdict::Funds(message)) => {
+                    self.close(nonce, TxState::Refused { message: message.clone() }).await;
+                    return Err(TxError::InsufficientFunds { from: self.from, label: label.to_owned(), message });
+                }
+                Some(Verdict::Refused(message)) => {
+                    self.close(nonce, TxState::Refused { message: message.clone() }).await;
+                    return Err(TxError::Refused { label: label.to_owned(), message });
+                }
+                _ => {
+                    tracing::info!(label, nonce, intent = %intent.id, gas_limit, "transaction sent");
+                    return Ok(Start::Open(nonce));
+                }
+            }
+        }
+        Err(TxError::Refused { label: label.to_owned(), message: "every nonce tried is used already".to_owned() })
+    }
+
+    /// The lowest nonce that is neither used, nor pending at the node, nor ours already.
+    async fn lease(&self) -> Result<u64, ChainError> {
+        let (latest, pending) = tokio::try_join!(
+            self.rpc.nonce(self.from, BlockId::latest()),
+            self.rpc.nonce(self.from, BlockId::pending()),
+        )?;
+        let mut nonce = latest.max(pending);
+        while self.open.contains_key(&nonce) {
+            nonce += 1;
+        }
+        Ok(nonce)
+    }
+
+    fn offer(&self, head: &BlockHeader) -> Result<Fees, TxError> {
+        let ceiling = self.config.max_fee_per_gas.into();
+        first_offer(&self.config, head.base_fee).ok_or(TxError::FeeTooHigh { base_fee: head.base_fee, ceiling })
+    }
+
+    async fn gas_limit(&self, intent: &TxIntent) -> Result<u64, TxError> {
+        let gas = match intent.gas {
+            GasPolicy::Limit(limit) => return Ok(limit),
+            GasPolicy::Estimate => self.rpc.estimate_gas(intent.request(self.from)).await,
+        };
+        let gas = gas.map_err(|err| self.not_sent(intent, err))?;
+        let with_headroom = percent_of(gas.into(), self.config.gas_headroom_percent.saturating_add(100));
+        Ok(u64::try_from(with_headroom).unwrap_or(u64::MAX))
+    }
+
+    async fn simulate(&self, intent: &TxIntent) -> Result<DryRun, TxError> {
+        let head = self.rpc.head().await.map_err(|err| self.not_sent(intent, err))?;
+        let fees = self.offer(&head)?;
+        let gas_limit = self.gas_limit(intent).await?;
+        let output = self.rpc.call(intent.request(self.from), BlockId::latest()).await;
+        let output = output.map_err(|err| self.not_sent(intent, err))?;
+        Ok(DryRun { gas_limit, max_fee_per_gas: fees.max_fee, output })
+    }
+
+    /// The error of a simulation.
+    fn not_sent(&self, intent: &TxIntent, err: ChainError) -> TxError {
+        let label = intent.label;
+        match err {
+            ChainError::Reverted { reason, .. } => TxError::WouldRevert { label, reason },
+            ChainError::Refused { source, .. } if source.to_string().to_lowercase().contains("insufficient funds") => {
+                TxError::InsufficientFunds { from: self.from, label: label.to_owned(), message: source.to_string() }
+            }
+            err => TxError::Chain { label, source: Arc::new(err) },
+        }
+    }
+
+    async fn sign(&self, record: &TxRecord, fees: Fees, signed_at: u64) -> Result<TxAttempt, alloy::signers::Error> {
+        let mut tx = TxEip1559 {
+            chain_id: record.chain_id,
+            nonce: record.nonce,
+            gas_limit: record.gas_limit,
+            max_fee_per_gas: fees.max_fee,
+            max_priority_fee_per_gas: fees.tip,
+            to: TxKind::Call(record.to),
+            value: record.value,
+            access_list: Default::default(),
+            input: record.data.clone(),
+        };
+        let signature = self.signer.sign_transaction(&mut tx).await?;
+        let envelope = TxEnvelope::from(tx.into_signed(signature));
+        Ok(TxAttempt {
+            hash: *envelope.tx_hash(),
+            raw: envelope.encoded_2718().into(),
+            max_fee_per_gas: fees.max_fee,
+            max_priority_fee_per_gas: fees.tip,
+            signed_at,
+        })
+    }
+
+    /// Gives the node the newest attempt. `None` if there is no such transaction.
+    async fn send(&mut self, nonce: u64, head: u64) -> Option<Verdict> {
+        let raw = self.open.get(&nonce)?.newest()?.raw.clone();
+        let verdict = Verdict::of(self.rpc.broadcast(&raw).await);
+        metrics::tx_sent();
+        let open = self.open.get_mut(&nonce)?;
+        match &verdict {
+            Verdict::Taken => open.taken_at = Some(head),
+            Verdict::Unknown(err) => {
+                open.taken_at = None;
+                tracing::debug!(%err, nonce, "no answer to a transaction, sending again");
+            }
+            Verdict::NotNow(message) => {
+                // Due again with the next blocks, when the fee is raised or the pool has room.
+                open.taken_at = Some(head);
+                tracing::debug!(message, nonce, "the node does not take the transaction now");
+            }
+            // Wait for the chain to tell; the callers of a first attempt decide for themselves.
+            Verdict::NonceUsed | Verdict::Funds(_) | Verdict::Refused(_) => open.taken_at = Some(head),
+        }
+        Some(verdict)
+    }
+
+    /// Looks at every open transaction once. A failure is told by the follower's health, and cured by the next look.
+    async fn look(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        if let Err(err) = self.try_look().await {
+            tracing::debug!(%err, "cannot look at open transactions, trying again");
+        }
+    }
+
+    async fn try_look(&mut self) -> Result<(), ChainError> {
+        let head = self.rpc.head().await?;
+        let used = self.rpc.nonce(self.from, BlockId::latest()).await?;
+        let nonces: Vec<u64> = self.open.keys().copied().collect();
+        for nonce in nonces {
+            match self.receipt(nonce, used).await? {
+                Some(receipt) => self.mined(nonce, &head, receipt).await,
+                None if nonce < used => self.missing(nonce, &head).await?,
+                None => self.waiting(nonce, &head, nonce == used).await,
+            }
+        }
+        self.fill_gap().await
+    }
+
+    /// The receipt of whichever of its hashes was mined.
+    async fn receipt(&self, nonce: u64, used: u64) -> Result<Option<TransactionReceipt>, ChainError> {
+        let Some(open) = self.open.get(&nonce).filter(|_| nonce < used) else { return Ok(None) };
+        for attempt in open.record.attempts.iter().rev() {
+            if let Some(receipt) = self.rpc.receipt(attempt.hash).await?
+                && receipt.block_number.is_some()
+            {
+                return Ok(Some(receipt));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn mined(&mut self, nonce: u64, head: &BlockHeader, receipt: TransactionReceipt) {
+        let Some(open) = self.open.get_mut(&nonce) else { return };
+        open.mined = true;
+        open.absent = 0;
+        let block = receipt.block_number.unwrap_or_default();
+        if (head.number + 1).saturating_sub(block) < self.config.confirmations {
+            return;
+        }
+        let outcome = TxOutcome {
+            hash: receipt.transaction_hash,
+            block,
+            block_hash: receipt.block_hash.unwrap_or_default(),
+            gas_used: receipt.gas_used,
+            gas_price: receipt.effective_gas_price,
+            logs: receipt.logs().to_vec(),
+            status: receipt.status(),
+        };
+        let state = if outcome.status {
+            TxState::Confirmed(outcome)
+        } else {
+            let reason = self.revert_reason(nonce, block).await;
+            TxState::Reverted(outcome, reason)
+        };
+        self.close(nonce, state).await;
+    }
+
+    /// The receipt does not tell: ask for the call once more, in the state before its block.
+    async fn revert_reason(&self, nonce: u64, block: u64) -> Revert {
+        let Some(OpenTx { record, .. }) = self.open.get(&nonce) else { return Revert::default() };
+        let request = TransactionRequest::default()
+            .from(record.from)
+            .to(record.to)
+            .value(record.value)
+            .gas_limit(record.gas_limit)
+            .input(record.data.clone().into());
+        match self.rpc.call(request, BlockId::number(block.saturating_sub(1))).await {
+            Err(ChainError::Reverted { reason, .. }) => reason,
+            _ => Revert::default(),
+        }
+    }
+
+    /// Its nonce is used, but none of its hashes is known: the node lags, or another transaction took the nonce.
+    async fn missing(&mut self, nonce: u64, head: &BlockHeader) -> Result<(), ChainError> {
+        let deep = head.number.saturating_sub(self.config.confirmations);
+        let used_for_good = self.rpc.nonce(self.from, BlockId::number(deep)).await? > nonce;
+        let Some(open) = self.open.get_mut(&nonce) else { return Ok(()) };
+        open.absent = if used_for_good { open.absent + 1 } else { 0 };
+        if open.absent >= ABSENCES {
+            self.close(nonce, TxState::Superseded).await;
+        }
+        Ok(())
+    }
+
+    /// Not mined yet, or not any more.
+    async fn waiting(&mut self, nonce: u64, head: &BlockHeader, first: bool) {
+        let Some(open) = self.open.get_mut(&nonce) else { return };
+        open.absent = 0;
+        if std::mem::take(&mut open.mined) {
+            tracing::warn!(nonce, label = open.record.label, "transaction left the chain, sending again");
+            open.taken_at = None;
+            open.first_since = None;
+        }
+        let patience = self.config.bump_after_blocks;
+        let raise = first && patience > 0 && open.waited(head.number) >= patience;
+        let due = open.taken_at.is_none_or(|taken| head.number.saturating_sub(taken) >= RESEND_BLOCKS);
+        if (raise && self.raise(nonce, head).await) || due {
+            self.send(nonce, head.number).await;
+        }
+    }
+
+    /// Signs and records a form with higher fees; false if there is none.
+    async fn raise(&mut self, nonce: u64, head: &BlockHeader) -> bool {
+        let Some((open, fees)) = self.open.get(&nonce).and_then(|open| Some((open, open.fees()?))) else {
+            return false;
+        };
+        let Some(fees) = raised(&self.config, fees, head.base_fee) else {
+            if !open.ceiling_told {
+                tracing::warn!(
+                    nonce,
+                    label = open.record.label,
+                    base_fee = head.base_fee,
+                    ceiling = self.config.max_fee_per_gas,
+                    "transaction waits: its fee is at chain.tx.max_fee_per_gas"
+                );
+            }
+            self.open.entry(nonce).and_modify(|open| open.ceiling_told = true);
+            return false;
+        };
+        let mut record = open.record.clone();
+        match self.sign(&record, fees, head.number).await {
+            Ok(attempt) => record.attempts.push(attempt),
+            Err(err) => {
+                tracing::error!(%err, nonce, "cannot sign a transaction with raised fees");
+                return false;
+            }
+        }
+        if let Err(err) = self.journal.put(&record).await {
+            tracing::error!(%err, nonce, "cannot record a transaction with raised fees");
+            return false;
+        }
+        tracing::info!(nonce, label = record.label, max_fee = fees.max_fee, "raised the fees of a transaction");
+        metrics::tx_raised();
+        self.open.entry(nonce).and_modify(|open| open.record = record);
+        true
+    }
+
+    /// A nonce that nobody will use holds up every later one: use it for an empty transfer to ourselves.
+    async fn fill_gap(&mut self) -> Result<(), ChainError> {
+        let Some(last) = self.open.keys().next_back().copied() else { return Ok(()) };
+        let gap = Some(self.lease().await?).filter(|free| *free < last);
+        let Some(free) = gap.filter(|_| std::mem::replace(&mut self.gap, gap) == gap) else { return Ok(()) };
+        tracing::warn!(nonce = free, "filling a gap in the nonces");
+        let intent = TxIntent {
+            id: IntentId::unique("nonce-filler"),
+            to: self.from,
+            data: Default::default(),
+            value: Default::default(),
+            gas: GasPolicy::Estimate,
+            label: "nonce filler",
+        };
+        if let Err(err) = Box::pin(self.start(&intent)).await {
+            tracing::warn!(%err, nonce = free, "cannot fill a gap in the nonces, trying again");
+        }
+        Ok(())
+    }
+
+    /// Records how it ended, then tells those who wait. If that cannot be recorded, it stays open for the next look.
+    async fn close(&mut self, nonce: u64, state: TxState) {
+        let Some(open) = self.open.get(&nonce) else { return };
+        let record = TxRecord { state, ..open.record.clone() };
+        if let Err(err) = self.journal.put(&record).await {
+            tracing::error!(%err, nonce, label = record.label, "cannot record the end of a transaction, trying again");
+            return;
+        }
+        let Some(open) = self.open.remove(&nonce) else { return };
+        metrics::tx_closed(record.state.as_str());
+        tracing::info!(nonce, label = record.label, intent = %record.intent, state = record.state.as_str(), "transaction ended");
+        for reply in open.waiting {
+            let _ = reply.send(outcome(&record));
+        }
+    }
+}
+
+/// A closed record as its senders see it.
+fn outcome(record: &TxRecord) -> Result<TxOutcome, TxError> {
+    let label = record.label.clone();
+    match &record.state {
+        TxState::Confirmed(outcome) => Ok(outcome.clone()),
+        TxState::Reverted(outcome, reason) => {
+            Err(TxError::Reverted { label, outcome: Box::new(outcome.clone()), reason: reason.clone() })
+        }
+        TxState::Refused { message } => Err(TxError::Refused { label, message: message.clone() }),
+        TxState::Superseded => Err(TxError::Superseded { from: record.from, nonce: record.nonce, label }),
+        TxState::Open => Err(TxError::Stopped),
+    }
+}

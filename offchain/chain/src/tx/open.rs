@@ -1,0 +1,114 @@
+//! A transaction under way, and what a node's answer to it means.
+use alloy::transports::TransportError;
+
+use super::{Reply, TxAttempt, TxOutcome, TxRecord, fees::Fees};
+
+/// A record that is not closed, with what only this process knows of it.
+#[derive(Debug)]
+pub(super) struct OpenTx {
+    pub(super) record: TxRecord,
+    /// Who waits for the outcome.
+    pub(super) waiting: Vec<Reply<TxOutcome>>,
+    /// Block at which a node last took it; `None` makes it due again.
+    pub(super) taken_at: Option<u64>,
+    /// Block since which it is next in line.
+    pub(super) first_since: Option<u64>,
+    /// It was seen in a block.
+    pub(super) mined: bool,
+    /// Looks at the chain, in a row, that found its nonce used but none of its hashes.
+    pub(super) absent: u32,
+    /// That the fee ceiling holds it up was told.
+    pub(super) ceiling_told: bool,
+}
+
+impl OpenTx {
+    pub(super) const fn new(record: TxRecord) -> Self {
+        Self {
+            record,
+            waiting: Vec::new(),
+            taken_at: None,
+            first_since: None,
+            mined: false,
+            absent: 0,
+            ceiling_told: false,
+        }
+    }
+
+    pub(super) fn newest(&self) -> Option<&TxAttempt> {
+        self.record.attempts.last()
+    }
+
+    pub(super) fn fees(&self) -> Option<Fees> {
+        self.newest().map(|attempt| Fees { max_fee: attempt.max_fee_per_gas, tip: attempt.max_priority_fee_per_gas })
+    }
+
+    /// Blocks that passed while it was next in line with its present fees.
+    pub(super) fn waited(&mut self, head: u64) -> u64 {
+        let since = *self.first_since.get_or_insert(head);
+        let signed_at = self.newest().map_or(0, |attempt| attempt.signed_at);
+        head.saturating_sub(since.max(signed_at))
+    }
+}
+
+/// What a node said to a transaction.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It has it.
+    Taken,
+    /// The nonce is used: by one of our hashes, or by a stranger.
+    NonceUsed,
+    /// Not now: the fee is too low for the pool or the base fee, or the pool is full.
+    NotNow(String),
+    /// The account cannot pay.
+    Funds(String),
+    /// Not in this form.
+    Refused(String),
+    /// No answer: it may have it or not.
+    Unknown(TransportError),
+}
+
+impl Verdict {
+    /// Nodes differ in wording; the texts are those of geth, nitro and anvil.
+    pub(super) fn of(answer: Result<alloy::primitives::B256, TransportError>) -> Self {
+        let message = match answer {
+            Ok(_) => return Self::Taken,
+            Err(TransportError::ErrorResp(payload)) => payload.message.into_owned(),
+            Err(err) => return Self::Unknown(err),
+        };
+        let text = message.to_lowercase();
+        let says = |texts: &[&str]| texts.iter().any(|part| text.contains(part));
+        if says(&["already known", "already imported", "known transaction", "already exists"]) {
+            Self::Taken
+        } else if says(&["nonce too low"]) {
+            Self::NonceUsed
+        } else if says(&["insufficient funds", "insufficient balance"]) {
+            Self::Funds(message)
+        } else if says(&["underpriced", "less than block base fee", "txpool is full", "limit exceeded", "rate limit"]) {
+            Self::NotNow(message)
+        } else {
+            Self::Refused(message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(message: &str) -> Verdict {
+        let payload = serde_json::json!({ "code": -32000, "message": message });
+        Verdict::of(Err(TransportError::ErrorResp(serde_json::from_value(payload).unwrap())))
+    }
+
+    #[test]
+    fn answers_of_nodes_are_told_apart() {
+        assert!(matches!(verdict("already known"), Verdict::Taken));
+        assert!(matches!(verdict("transaction already imported"), Verdict::Taken));
+        assert!(matches!(verdict("nonce too low: next nonce 5, tx nonce 4"), Verdict::NonceUsed));
+        assert!(matches!(verdict("replacement transaction underpriced"), Verdict::NotNow(_)));
+        assert!(matches!(verdict("max fee per gas less than block base fee"), Verdict::NotNow(_)));
+        assert!(matches!(verdict("insufficient funds for gas * price + value"), Verdict::Funds(_)));
+        assert!(matches!(verdict("Insufficient funds for gas * price + value"), Verdict::Funds(_)));
+        assert!(matches!(verdict("intrinsic gas too low"), Verdict::Refused(_)));
+    }
+}

@@ -1,0 +1,7 @@
+//! Chain access against a real node: anvil with the contracts deployed by the Solidity script.
+
+mod fixture;
+mod follower;
+mod money;
+mod state;
+mod transactions;
