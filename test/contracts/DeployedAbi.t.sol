@@ -228,7 +228,7 @@ contract DeployedAbiTest is StreamflowTest {
         bonding.withdrawStake(1);
         vm.startPrank(orchestrator);
         bonding.withdrawFees(payable(orchestrator), 1);
-        bonding.unbond(1000 ether);
+        bonding.unbond(bonding.pendingStake(orchestrator, 0));
         vm.stopPrank();
         vm.startPrank(owner);
         controller.setContractInfo(bytes32(0), address(1), bytes20(0));
@@ -244,7 +244,7 @@ contract DeployedAbiTest is StreamflowTest {
     }
 
     function _event(bytes32 topic, uint256 indexed_, uint256 words) private view {
-        vm.assertTrue(_seen[topic], "event not seen");
+        vm.assertEq(_seen[topic] ? topic : bytes32(0), topic, "event not seen");
         vm.assertEq(_topicCount[topic], indexed_, "indexed fields");
         if (words > 0) vm.assertEq(_dataLength[topic], words, "words of data");
     }
