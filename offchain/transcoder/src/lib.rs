@@ -1,1 +1,18 @@
 //! The transcoder role: registers with an orchestrator and transcodes its segments.
+//!
+//! [`RemoteTranscoder`] works for an orchestrator elsewhere; [`LocalTranscoder`] is the part that transcodes, which an
+//! orchestrator in the same process uses directly.
+mod backoff;
+mod config;
+mod error;
+mod local;
+mod metrics;
+mod multipart;
+mod remote;
+mod task;
+mod tls;
+
+pub use config::{ConfigError, TranscoderConfig};
+pub use error::TranscoderError;
+pub use local::{LocalError, LocalTranscoder};
+pub use remote::RemoteTranscoder;

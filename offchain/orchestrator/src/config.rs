@@ -1,0 +1,329 @@
+//! Settings of the orchestrator.
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use alloy_primitives::U256;
+use serde::{Deserialize, Serialize};
+use streamflow_types::{Price, Secret};
+use url::Url;
+
+/// Settings of the orchestrator. The defaults run on a laptop.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OrchestratorConfig {
+    /// Where the TLS port listens.
+    pub listen: SocketAddr,
+    /// Where broadcasters and transcoders reach this node, as in the service registry. Unset: the bound address.
+    pub service_uri: Option<Url>,
+    /// Asked for each encoded pixel. Ignored without a chain: work is free then.
+    pub price: Price,
+    /// Terms of the tickets that are accepted.
+    pub tickets: TicketConfig,
+    /// Transcode sessions open at a time.
+    pub max_sessions: usize,
+    /// Segments that wait in one session while another is transcoded.
+    pub session_queue: usize,
+    /// A session without segments is closed after this time.
+    #[serde(with = "humantime_serde")]
+    pub session_idle: Duration,
+    /// Balances of a session that nobody used for this time are dropped.
+    #[serde(with = "humantime_serde")]
+    pub balance_idle: Duration,
+    /// What remote transcoders must present. Unset: none may register.
+    pub transcoder_secret: Secret,
+    /// File that holds the secret, instead of `transcoder_secret`; surrounding white space is ignored.
+    pub transcoder_secret_file: Option<PathBuf>,
+    /// Remote transcoders connected at a time.
+    pub max_transcoders: usize,
+    /// Whether a broadcaster may send the URL of a segment instead of its bytes. The URL is fetched from this machine.
+    pub fetch_segments_by_url: bool,
+    /// Chain state that has not changed for this time is too old to take payments on.
+    #[serde(with = "humantime_serde")]
+    pub max_chain_age: Duration,
+    /// Renditions kept for download.
+    pub storage: StorageConfig,
+    /// Bounds on connections and bodies.
+    pub limits: LimitsConfig,
+}
+
+/// Terms of the tickets that are accepted (payments.md §1.4).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TicketConfig {
+    /// Expected value of one ticket, wei.
+    pub ev: U256,
+    /// Gas that redeeming one ticket takes.
+    pub redeem_gas: u64,
+    /// Face value over the cost of redemption.
+    pub tx_cost_multiplier: u64,
+    /// Gas price below which the face value does not follow the base fee, wei per gas.
+    pub min_gas_price: u128,
+    /// Largest face value, wei; 0 sets no limit.
+    pub max_face_value: U256,
+    /// Blocks for which quoted terms stay valid.
+    pub params_life_blocks: u64,
+}
+
+/// Renditions kept in memory for download.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// Objects kept in each directory.
+    pub objects_per_directory: usize,
+    /// Bytes kept in all.
+    pub max_bytes: u64,
+}
+
+/// Bounds on connections and bodies.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Open connections.
+    pub max_connections: usize,
+    /// Open connections from one address.
+    pub max_connections_per_ip: usize,
+    /// Time for the TLS handshake, and for the head of a request.
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
+    /// Time between two pieces of a body.
+    #[serde(with = "humantime_serde")]
+    pub body_idle_timeout: Duration,
+    /// Time for a whole body.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
+    /// Largest segment, bytes.
+    pub max_segment_bytes: u64,
+    /// Largest set of renditions that a transcoder may post, bytes.
+    pub max_result_bytes: u64,
+    /// Bytes of segments and results held at a time, all requests together.
+    pub max_buffered_bytes: u64,
+    /// Time between two probes of a silent HTTP/2 peer, and for its answer.
+    #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
+    /// Time that segments in flight get when the node stops.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for OrchestratorConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8935)),
+            service_uri: None,
+            price: Price::new(1, 1).unwrap_or(Price::FREE),
+            tickets: TicketConfig::default(),
+            max_sessions: 10,
+            session_queue: 4,
+            session_idle: Duration::from_secs(70),
+            balance_idle: Duration::from_secs(600),
+            transcoder_secret: Secret::default(),
+            transcoder_secret_file: None,
+            max_transcoders: 256,
+            fetch_segments_by_url: false,
+            max_chain_age: Duration::from_secs(120),
+            storage: StorageConfig::default(),
+            limits: LimitsConfig::default(),
+        }
+    }
+}
+
+impl Default for TicketConfig {
+    fn default() -> Self {
+        Self {
+            ev: U256::from(8_000_000_000_u64),
+            redeem_gas: 350_000,
+            tx_cost_multiplier: 100,
+            min_gas_price: 0,
+            max_face_value: U256::ZERO,
+            params_life_blocks: 40,
+        }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { objects_per_directory: 12, max_bytes: 1 << 30 }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            max_connections_per_ip: 256,
+            header_timeout: Duration::from_secs(10),
+            body_idle_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
+            max_segment_bytes: 300_000_000,
+            max_result_bytes: 1_000_000_000,
+            max_buffered_bytes: 2_000_000_000,
+            keep_alive: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Only these can be dialled.
+    #[error("service_uri {0} is not an https URL with a host and no path, query or user")]
+    ServiceUri(Url),
+    /// Two sources of one secret.
+    #[error("set either transcoder_secret or transcoder_secret_file, not both")]
+    TwoSecrets,
+    /// A bound or time of zero refuses everything.
+    #[error("{0} must be more than 0")]
+    Zero(&'static str),
+    /// A bound that contradicts another.
+    #[error("{smaller} must not be more than {larger}")]
+    Order {
+        /// Setting that is too large.
+        smaller: &'static str,
+        /// Setting that is too small.
+        larger: &'static str,
+    },
+    /// Every ticket would be refused.
+    #[error("tickets.max_face_value {max_face_value} wei is not more than tickets.ev {ev} wei")]
+    FaceValueBelowEv {
+        /// Wei.
+        max_face_value: U256,
+        /// Wei.
+        ev: U256,
+    },
+}
+
+impl OrchestratorConfig {
+    /// Whether the node can start with these settings.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if let Some(uri) = &self.service_uri {
+            validate_service_uri(uri)?;
+        }
+        if !self.transcoder_secret.is_empty() && self.transcoder_secret_file.is_some() {
+            return Err(ConfigError::TwoSecrets);
+        }
+        self.refuse_zeros()?;
+        if self.limits.max_segment_bytes > self.limits.max_buffered_bytes {
+            return Err(ConfigError::Order {
+                smaller: "limits.max_segment_bytes",
+                larger: "limits.max_buffered_bytes",
+            });
+        }
+        self.tickets.validate()
+    }
+
+    fn refuse_zeros(&self) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        let counts = [
+            ("max_sessions", self.max_sessions as u64),
+            ("session_queue", self.session_queue as u64),
+            ("max_transcoders", self.max_transcoders as u64),
+            ("storage.objects_per_directory", self.storage.objects_per_directory as u64),
+            ("storage.max_bytes", self.storage.max_bytes),
+            ("limits.max_connections", limits.max_connections as u64),
+            ("limits.max_connections_per_ip", limits.max_connections_per_ip as u64),
+            ("limits.max_segment_bytes", limits.max_segment_bytes),
+            ("limits.max_result_bytes", limits.max_result_bytes),
+            ("limits.max_buffered_bytes", limits.max_buffered_bytes),
+        ];
+        let times = [
+            ("session_idle", self.session_idle),
+            ("balance_idle", self.balance_idle),
+            ("max_chain_age", self.max_chain_age),
+            ("limits.header_timeout", limits.header_timeout),
+            ("limits.body_idle_timeout", limits.body_idle_timeout),
+            ("limits.body_timeout", limits.body_timeout),
+            ("limits.keep_alive", limits.keep_alive),
+            ("limits.drain_timeout", limits.drain_timeout),
+        ];
+        let zero_count = counts.iter().find(|(_, value)| *value == 0).map(|(name, _)| *name);
+        let zero_time = times.iter().find(|(_, value)| value.is_zero()).map(|(name, _)| *name);
+        zero_count.or(zero_time).map_or(Ok(()), |name| Err(ConfigError::Zero(name)))
+    }
+}
+
+impl TicketConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        if self.ev.is_zero() {
+            return Err(ConfigError::Zero("tickets.ev"));
+        }
+        if self.redeem_gas == 0 {
+            return Err(ConfigError::Zero("tickets.redeem_gas"));
+        }
+        if self.tx_cost_multiplier == 0 {
+            return Err(ConfigError::Zero("tickets.tx_cost_multiplier"));
+        }
+        if self.params_life_blocks == 0 {
+            return Err(ConfigError::Zero("tickets.params_life_blocks"));
+        }
+        // A sender refuses a ticket whose expected value is its face value (payments.md §1.6).
+        if !self.max_face_value.is_zero() && self.max_face_value <= self.ev {
+            return Err(ConfigError::FaceValueBelowEv { max_face_value: self.max_face_value, ev: self.ev });
+        }
+        Ok(())
+    }
+}
+
+fn validate_service_uri(uri: &Url) -> Result<(), ConfigError> {
+    let plain = uri.query().is_none() && uri.fragment().is_none() && uri.username().is_empty();
+    if uri.scheme() == "https" && uri.has_host() && plain && matches!(uri.path(), "" | "/") {
+        Ok(())
+    } else {
+        Err(ConfigError::ServiceUri(uri.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(change: impl FnOnce(&mut OrchestratorConfig)) -> ConfigError {
+        let mut config = OrchestratorConfig::default();
+        change(&mut config);
+        config.validate().unwrap_err()
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(OrchestratorConfig::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn unusable_service_uris_are_refused() {
+        for text in ["http://o.example:8935", "https://o.example/path", "https://o.example/?q", "https://me@o.example"]
+        {
+            let uri: Url = text.parse().unwrap();
+            assert_eq!(refusal(|c| c.service_uri = Some(uri.clone())), ConfigError::ServiceUri(uri));
+        }
+        let good = OrchestratorConfig { service_uri: "https://127.0.0.1:8935".parse().ok(), ..Default::default() };
+        assert_eq!(good.validate(), Ok(()));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let two = |c: &mut OrchestratorConfig| {
+            c.transcoder_secret = Secret::new("a");
+            c.transcoder_secret_file = Some("b".into());
+        };
+        assert_eq!(refusal(two), ConfigError::TwoSecrets);
+        assert_eq!(refusal(|c| c.max_sessions = 0), ConfigError::Zero("max_sessions"));
+        assert_eq!(refusal(|c| c.session_idle = Duration::ZERO), ConfigError::Zero("session_idle"));
+        assert_eq!(refusal(|c| c.tickets.ev = U256::ZERO), ConfigError::Zero("tickets.ev"));
+        assert!(matches!(refusal(|c| c.limits.max_buffered_bytes = 1), ConfigError::Order { .. }));
+        let small = |c: &mut OrchestratorConfig| c.tickets.max_face_value = c.tickets.ev;
+        assert!(matches!(refusal(small), ConfigError::FaceValueBelowEv { .. }));
+    }
+
+    #[test]
+    fn unknown_key_is_refused() {
+        assert!(serde_json::from_str::<OrchestratorConfig>(r#"{"max_session":1}"#).is_err());
+        assert!(serde_json::from_str::<OrchestratorConfig>(r#"{"tickets":{"evs":"1"}}"#).is_err());
+    }
+
+    #[test]
+    fn written_settings_are_read_back() {
+        let config = OrchestratorConfig { max_sessions: 3, ..Default::default() };
+        let text = serde_json::to_string(&config).unwrap();
+        let back: OrchestratorConfig = serde_json::from_str(&text).unwrap();
+        assert_eq!((back.max_sessions, back.tickets.ev), (3, config.tickets.ev));
+    }
+}

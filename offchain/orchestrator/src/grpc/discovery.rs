@@ -1,0 +1,93 @@
+//! GetOrchestrator, EndTranscodingSession, Ping (node.md §2.3, §2.6).
+use alloy_primitives::Address;
+use streamflow_wire::{
+    DiscoveryError, WireError,
+    proto::{
+        EndTranscodingSessionRequest, EndTranscodingSessionResponse, OrchestratorInfo, OrchestratorRequest, PingPong,
+        orchestrator_server::Orchestrator,
+    },
+    sign_ping, verify_request,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{payments::PaymentError, service::Service};
+
+/// Longest challenge that is signed.
+const MAX_PING_BYTES: usize = 4096;
+
+#[derive(Clone, Debug)]
+pub(super) struct Discovery {
+    service: Service,
+}
+
+impl Discovery {
+    pub(super) fn new(service: Service) -> Self {
+        Self { service }
+    }
+
+    fn sender(&self, request: &OrchestratorRequest) -> Result<Address, DiscoveryError> {
+        match self.service.payments() {
+            None => Ok(Address::ZERO),
+            Some(_) => verify_request(request).ok_or(DiscoveryError::Signature),
+        }
+    }
+}
+
+/// Deployed nodes answer every refusal with the code "unknown", and peers read the text.
+fn refused(error: &DiscoveryError) -> Status {
+    Status::unknown(error.to_string())
+}
+
+fn not_offered(error: PaymentError) -> Status {
+    tracing::warn!(%error, "no terms offered");
+    match error {
+        PaymentError::Quote(error) => refused(&error.into()),
+        PaymentError::Chain(error) => Status::unavailable(error.to_string()),
+        other => Status::internal(other.to_string()),
+    }
+}
+
+#[tonic::async_trait]
+impl Orchestrator for Discovery {
+    async fn get_orchestrator(
+        &self,
+        request: Request<OrchestratorRequest>,
+    ) -> Result<Response<OrchestratorInfo>, Status> {
+        let sender = self.sender(request.get_ref()).map_err(|error| refused(&error))?;
+        if self.service.intake_closed().is_cancelled() {
+            return Err(Status::unavailable("TranscoderStopped"));
+        }
+        if !self.service.sessions().has_room() {
+            return Err(refused(&DiscoveryError::Capped));
+        }
+        let token = self.service.tokens().issue(rand::random(), self.service.now());
+        let offer = self.service.offer(sender, &token).await.map_err(not_offered)?;
+        Ok(Response::new(offer.to_proto()))
+    }
+
+    async fn end_transcoding_session(
+        &self,
+        request: Request<EndTranscodingSessionRequest>,
+    ) -> Result<Response<EndTranscodingSessionResponse>, Status> {
+        let token = request.into_inner().auth_token;
+        let checked = token.as_ref().ok_or(WireError::InvalidAuthToken);
+        let session = checked.and_then(|token| self.service.tokens().check_origin(token));
+        let session = session.map_err(|_| Status::unknown("Invalid auth token"))?;
+        self.service.sessions().end(session);
+        Ok(Response::new(EndTranscodingSessionResponse {}))
+    }
+
+    async fn ping(&self, request: Request<PingPong>) -> Result<Response<PingPong>, Status> {
+        let value = request.into_inner().value;
+        if value.len() > MAX_PING_BYTES {
+            return Err(Status::invalid_argument("challenge is too long"));
+        }
+        match self.service.payments() {
+            None => Ok(Response::new(PingPong::default())),
+            Some(payments) => {
+                let answer = sign_ping(&value, payments.signer());
+                answer.map(Response::new).map_err(|error| Status::internal(error.to_string()))
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! RegisterTranscoder: a stream of segments for a remote transcoder (node.md §3).
+use std::pin::Pin;
+
+use alloy_primitives::B256;
+use futures::{Stream, StreamExt};
+use streamflow_types::VideoCodec;
+use streamflow_wire::{
+    SegmentRequest, TranscoderTask, capability,
+    proto::{AuthToken, NotifySegment, RegisterRequest, transcoder_server::Transcoder},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    http::INPUT_SUFFIX,
+    pool::{Membership, Notice},
+    service::Service,
+    transcode::TranscodeJob,
+};
+
+#[derive(Clone, Debug)]
+pub(super) struct Registration {
+    service: Service,
+}
+
+impl Registration {
+    pub(super) fn new(service: Service) -> Self {
+        Self { service }
+    }
+
+    /// Ends when the pool gives the transcoder up; dropping it takes the transcoder out of the pool.
+    fn stream(&self, membership: Membership) -> impl Stream<Item = Result<NotifySegment, Status>> + Send + use<> {
+        let Membership { inbox, gone, leave } = membership;
+        let service = self.service.clone();
+        let task = move |notice| {
+            let _member = &leave;
+            Ok(task(&service, notice).to_proto())
+        };
+        ReceiverStream::new(inbox).map(task).take_until(gone.cancelled_owned())
+    }
+}
+
+fn task(service: &Service, notice: Notice) -> TranscoderTask {
+    match notice {
+        Notice::EndSession(session_id) => TranscoderTask::EndSession { session_id },
+        Notice::Segment(task, job) => TranscoderTask::Transcode {
+            task_id: task.0,
+            url: format!("{}/stream/{}/{}{INPUT_SUFFIX}", service.service_uri(), job.session_id, job.seq),
+            orchestrator: service.name(),
+            segment: Box::new(request(&job)),
+        },
+    }
+}
+
+fn request(job: &TranscodeJob) -> SegmentRequest {
+    let duration_ms = u32::try_from(job.duration.as_millis()).unwrap_or(u32::MAX);
+    let auth_token = AuthToken { session_id: job.session_id.clone(), ..Default::default() };
+    SegmentRequest {
+        capabilities: Some(capability::job(VideoCodec::H264, &job.profiles, false)),
+        auth_token: Some(auth_token),
+        ..SegmentRequest::new(job.manifest_id.clone(), job.seq, B256::ZERO, job.profiles.clone(), duration_ms)
+    }
+}
+
+#[tonic::async_trait]
+impl Transcoder for Registration {
+    type RegisterTranscoderStream = Pin<Box<dyn Stream<Item = Result<NotifySegment, Status>> + Send>>;
+
+    async fn register_transcoder(
+        &self,
+        request: Request<RegisterRequest>,
+    ) -> Result<Response<Self::RegisterTranscoderStream>, Status> {
+        let peer = request.remote_addr();
+        let request = request.into_inner();
+        if !self.service.transcoder_secret().matches(request.secret.as_bytes()) {
+            tracing::warn!(?peer, "transcoder with a wrong secret");
+            return Err(Status::unknown("invalid secret"));
+        }
+        if self.service.intake_closed().is_cancelled() {
+            return Err(Status::unavailable("TranscoderStopped"));
+        }
+        let capabilities = request.capabilities.unwrap_or_else(|| crate::service::capabilities(1));
+        let membership = self.service.pool().join(request.capacity, capabilities);
+        let membership = membership.map_err(|error| Status::unknown(error.to_string()))?;
+        tracing::info!(?peer, capacity = request.capacity, "transcoder registered");
+        Ok(Response::new(Box::pin(self.stream(membership))))
+    }
+}

@@ -1,0 +1,46 @@
+//! The HTTP half of the port.
+use axum::{
+    Router,
+    http::HeaderMap,
+    routing::{get, post},
+};
+use streamflow_pm::Payment;
+use streamflow_wire::{PaymentError, SegmentRequest, WireError, header, payment_from_proto};
+
+use crate::service::Service;
+
+mod payment;
+mod results;
+mod segment;
+mod stream;
+
+pub(crate) use stream::INPUT_SUFFIX;
+
+pub(crate) fn router(service: Service) -> Router {
+    Router::new()
+        .route("/segment", post(segment::post))
+        .route("/payment", post(payment::post))
+        .route("/transcodeResults", post(results::post))
+        .route("/stream/{session}/{profile}/{file}", get(stream::rendition))
+        .route("/stream/{session}/{file}", get(stream::input))
+        .with_state(service)
+}
+
+/// The two headers of a paid request.
+struct Headers {
+    payment: Result<Payment, PaymentError>,
+    /// Zero if there is none, or none that could be an account.
+    sender: alloy_primitives::Address,
+    segment: SegmentRequest,
+}
+
+/// Reads the payment, then the segment (node.md §2.4, steps 1 to 3). What is wrong inside a payment is told later.
+fn read_headers(headers: &HeaderMap) -> Result<Headers, WireError> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str());
+    // Not text at all is not base64 either, and says so as such.
+    let payment = header::decode_payment(text(header::PAYMENT).map_or("", |value| value.unwrap_or("\u{fffd}")))?;
+    let sender = payment.sender.as_slice().try_into().unwrap_or_default();
+    let segment = text(header::SEGMENT).and_then(Result::ok).ok_or(WireError::SegmentEncoding)?;
+    let segment = SegmentRequest::from_proto(header::decode_segment(segment)?)?;
+    Ok(Headers { payment: payment_from_proto(&payment), sender, segment })
+}

@@ -1,0 +1,241 @@
+//! Being paid: quotes, tickets, balances. Winners are on the disk before anybody gets an answer.
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use alloy_primitives::Address;
+use streamflow_pm::{
+    AccountLimits, Payment, QuoteError, QuoteRequest, QuoteSecret, Receipt, Recipient, RecipientConfig, TicketError,
+    TicketPolicy, TicketSigner,
+};
+use streamflow_store::{Store, StoreError};
+use streamflow_types::{ChainView, Price, Round, SenderFunds, TicketParams, WinningTicket};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    chain::{ChainDeps, ChainUnavailable, ChainWatch},
+    config::{OrchestratorConfig, TicketConfig},
+    metrics,
+};
+
+/// Attempts to store winners, and the pause between them.
+const STORE_ATTEMPTS: u32 = 5;
+const STORE_PAUSE: Duration = Duration::from_millis(100);
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Why a payment is refused, or terms are not offered.
+#[derive(Debug, thiserror::Error)]
+pub enum PaymentError {
+    /// The chain is out of sight.
+    #[error(transparent)]
+    Chain(#[from] ChainUnavailable),
+    /// Redemption would fail. The wording is matched by peers.
+    #[error("orchestrator {orchestrator} is inactive in round {round}, cannot process payments")]
+    Inactive {
+        /// This node's account.
+        orchestrator: Address,
+        /// The last initialised round.
+        round: Round,
+    },
+    /// Something is wrong with a ticket or its price.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
+    /// No terms for this sender.
+    #[error(transparent)]
+    Quote(#[from] QuoteError),
+    /// The worth of one ticket has to be there before work that is not free. The wording is matched by peers.
+    #[error("Insufficient balance")]
+    InsufficientBalance,
+    /// Winners could not be kept, or counted.
+    #[error("tickets cannot be stored")]
+    Store(#[from] StoreError),
+    /// The task that stores winners was ended.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// The payment desk of a node with a chain. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Payments(Arc<Inner>);
+
+impl std::fmt::Debug for Payments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Payments").field("recipient", &self.0.recipient).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    chain: ChainWatch,
+    active: watch::Receiver<bool>,
+    recipient: Recipient,
+    signer: Arc<dyn TicketSigner>,
+    store: Store,
+    price: RwLock<Price>,
+    tasks: TaskTracker,
+}
+
+impl Payments {
+    pub(crate) fn new(deps: &ChainDeps, config: &OrchestratorConfig, secret: [u8; 32]) -> Self {
+        let accounts = AccountLimits { idle: config.balance_idle, ..AccountLimits::default() };
+        let recipient = RecipientConfig {
+            accounts,
+            ..RecipientConfig::new(deps.signer.address(), deps.domain, policy(&config.tickets))
+        };
+        Self(Arc::new(Inner {
+            chain: ChainWatch::new(deps, config.max_chain_age),
+            active: deps.active.clone(),
+            recipient: Recipient::new(recipient, QuoteSecret::new(secret)),
+            signer: Arc::clone(&deps.signer),
+            store: deps.store.clone(),
+            price: RwLock::new(config.price),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// This node's account.
+    pub(crate) fn address(&self) -> Address {
+        self.0.recipient.address()
+    }
+
+    pub(crate) fn signer(&self) -> &dyn TicketSigner {
+        self.0.signer.as_ref()
+    }
+
+    /// Changes what sessions that begin from now on are asked.
+    pub(crate) fn set_price(&self, price: Price) {
+        *self.0.price.write().unwrap_or_else(PoisonError::into_inner) = price;
+    }
+
+    /// What a session is asked: the price it began at, or today's.
+    pub(crate) fn price(&self, sender: Address, session: &str) -> Price {
+        let today = || *self.0.price.read().unwrap_or_else(PoisonError::into_inner);
+        self.0.recipient.pinned_price(sender, session).unwrap_or_else(today)
+    }
+
+    /// Terms for the sender's next tickets.
+    pub(crate) async fn quote(&self, sender: Address, price: Price) -> Result<TicketParams, PaymentError> {
+        let chain = self.0.chain.current()?;
+        let funds = match price.is_free() {
+            true => SenderFunds::default(),
+            false => self.0.chain.funds(sender).await?,
+        };
+        let pending = self.0.store.outstanding(sender).await?;
+        let request = QuoteRequest { sender, price, funds: &funds, pending, gas_price: chain.base_fee, chain: &chain };
+        Ok(self.0.recipient.quote(&request, &mut rand::rng())?)
+    }
+
+    /// Takes a payment for a session. What it won is on the disk when this returns, whatever it returns, unless that
+    /// is [`PaymentError::Store`]; and that is so even if the caller gives up waiting.
+    pub(crate) async fn receive(&self, payment: Payment, session: &str) -> Result<(), PaymentError> {
+        if payment.params.is_none() {
+            return self.check_price(&payment, session);
+        }
+        let chain = self.0.chain.current()?;
+        if !*self.0.active.borrow() {
+            return Err(PaymentError::Inactive { orchestrator: self.address(), round: chain.round });
+        }
+        let funds = self.0.chain.funds(payment.sender).await?;
+        let task = self.clone().take(payment, session.to_owned(), funds, chain);
+        self.0.tasks.spawn(task).await.unwrap_or(Err(PaymentError::Stopping))
+    }
+
+    /// A payment without tickets names a price too.
+    fn check_price(&self, payment: &Payment, session: &str) -> Result<(), PaymentError> {
+        let pinned = self.0.recipient.pinned_price(payment.sender, session);
+        match payment.expected_price.zip(pinned) {
+            Some((got, pinned)) if got < pinned => Err(TicketError::PriceBelowPinned { got, pinned }.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn take(
+        self,
+        payment: Payment,
+        session: String,
+        funds: SenderFunds,
+        chain: ChainView,
+    ) -> Result<(), PaymentError> {
+        let desk = self.clone();
+        // Hundreds of tickets take milliseconds of curve arithmetic.
+        let check = move || desk.0.recipient.receive(&payment, &session, &funds, &chain, Instant::now());
+        let receipt: Receipt = tokio::task::spawn_blocking(check).await.map_err(|_| PaymentError::Stopping)?;
+        metrics::tickets(receipt.credited as u64, receipt.winners.len() as u64);
+        if !receipt.winners.is_empty() {
+            self.keep(&receipt.winners).await?;
+        }
+        receipt.error.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// A winner that is not stored is lost, because its number counts as seen: so try for a while.
+    async fn keep(&self, winners: &[WinningTicket]) -> Result<(), StoreError> {
+        let mut attempt = 1;
+        loop {
+            match self.0.store.insert_winners(winners).await {
+                Err(error) if error.is_transient() && attempt < STORE_ATTEMPTS => {
+                    tracing::warn!(%error, attempt, "winning tickets not stored yet");
+                    tokio::time::sleep(STORE_PAUSE * attempt).await;
+                    attempt += 1;
+                }
+                Err(error) => {
+                    tracing::error!(%error, count = winners.len(), "winning tickets are lost");
+                    return Err(error);
+                }
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether work for the session may begin: it is free, or the worth of one ticket is there.
+    pub(crate) fn gate(&self, sender: Address, session: &str) -> Result<(), PaymentError> {
+        if self.price(sender, session).is_free() || self.0.recipient.has_credit(sender, session) {
+            Ok(())
+        } else {
+            Err(PaymentError::InsufficientBalance)
+        }
+    }
+
+    /// Takes the cost of what was encoded, at the session's own price.
+    pub(crate) fn debit(&self, sender: Address, session: &str, pixels: u64) {
+        let left = self.0.recipient.debit(sender, session, pixels, Instant::now());
+        if let Some(balance) = left {
+            tracing::debug!(%sender, session, pixels, %balance, "debited");
+        }
+    }
+
+    /// Follows the chain and forgets what is old, until `stop`.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        tokio::join!(self.0.chain.follow(stop.clone()), self.prune(stop));
+    }
+
+    async fn prune(&self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(PRUNE_INTERVAL);
+        loop {
+            tokio::select! { biased;
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {
+                    let block = self.0.chain.current().map_or(0, |chain| chain.block);
+                    self.0.recipient.prune(Instant::now(), block);
+                }
+            }
+        }
+    }
+
+    /// Returns when every payment that was begun is stored.
+    pub(crate) async fn drain(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+}
+
+fn policy(config: &TicketConfig) -> TicketPolicy {
+    TicketPolicy {
+        ev: config.ev,
+        redeem_gas: config.redeem_gas,
+        tx_cost_multiplier: config.tx_cost_multiplier,
+        min_gas_price: config.min_gas_price,
+        max_face_value: Some(config.max_face_value).filter(|wei| !wei.is_zero()),
+        params_life_blocks: config.params_life_blocks,
+    }
+}

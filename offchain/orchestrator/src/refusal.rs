@@ -1,0 +1,127 @@
+//! Why a request is refused: statuses and texts that peers know (node.md §2.4, payments.md §1.8).
+use axum::{
+    body::BodyDataStream,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use streamflow_pm::TicketError;
+use streamflow_wire::WireError;
+
+use crate::{
+    chain::ChainUnavailable,
+    config::LimitsConfig,
+    intake::{BodyError, answer_and_drain},
+    metrics,
+    payments::PaymentError,
+};
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// What peers match on.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// No fresh terms could be made.
+    #[error("Internal Server Error")]
+    Quote(#[source] PaymentError),
+    /// Winners could not be stored.
+    #[error("Internal Server Error")]
+    Store(#[source] streamflow_store::StoreError),
+    #[error(transparent)]
+    Chain(#[from] ChainUnavailable),
+    #[error("Internal Server Error")]
+    Body(#[source] BodyError),
+    #[error("BadRequest")]
+    Url(#[source] UrlError),
+    #[error("OrchestratorBusy")]
+    Overloaded,
+    #[error("TranscoderStopped")]
+    Stopping,
+}
+
+/// Why the segment behind a URL was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UrlError {
+    #[error("segments are not fetched by URL here")]
+    Off,
+    #[error("not an http or https URL")]
+    Unusable,
+    #[error("cannot be fetched")]
+    Fetch(#[from] reqwest::Error),
+    #[error("answered {0}")]
+    Status(StatusCode),
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error("took too long")]
+    TimedOut,
+}
+
+impl From<PaymentError> for Refusal {
+    fn from(error: PaymentError) -> Self {
+        match error {
+            PaymentError::Chain(unavailable) => Self::Chain(unavailable),
+            PaymentError::Stopping => Self::Stopping,
+            PaymentError::Store(error) => Self::Store(error),
+            PaymentError::Inactive { orchestrator, round } => WireError::Inactive { orchestrator, round }.into(),
+            PaymentError::Ticket(error) => WireError::Ticket(error).into(),
+            PaymentError::InsufficientBalance => WireError::InsufficientBalance.into(),
+            PaymentError::Quote(_) => Self::Quote(error),
+        }
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Overloaded => Self::Overloaded,
+            other => Self::Body(other),
+        }
+    }
+}
+
+impl Refusal {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Wire(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            Self::Quote(_) | Self::Store(_) | Self::Body(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Url(_) => StatusCode::BAD_REQUEST,
+            Self::Chain(_) | Self::Overloaded | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Short name for metrics.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Wire(WireError::InsufficientBalance) => "insufficient_balance",
+            Self::Wire(WireError::Ticket(TicketError::ParamsExpired)) => "params_expired",
+            Self::Wire(WireError::Ticket(_)) => "ticket",
+            Self::Wire(WireError::Capped) => "capped",
+            Self::Wire(WireError::WrongHash) => "hash",
+            Self::Wire(_) => "malformed",
+            Self::Quote(_) => "quote",
+            Self::Store(_) => "store",
+            Self::Chain(_) => "chain",
+            Self::Body(_) => "body",
+            Self::Url(_) => "url",
+            Self::Overloaded => "overloaded",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// Answers now, and throws away some of the body that was not read.
+    pub(crate) fn answer(self, rest: BodyDataStream, limits: LimitsConfig) -> Response {
+        self.note();
+        (self.status(), answer_and_drain(self.to_string(), rest, limits)).into_response()
+    }
+
+    /// Logs and counts it; the one place where that is done.
+    fn note(&self) {
+        metrics::refused(self.reason());
+        let cause = std::error::Error::source(self).map(ToString::to_string);
+        if self.status().is_server_error() {
+            tracing::warn!(error = %self, cause, "request refused");
+        } else {
+            tracing::debug!(error = %self, cause, "request refused");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What all requests share.
+use std::{fmt, sync::Arc};
+
+use alloy_primitives::{Address, Keccak256};
+use streamflow_types::{Price, Secret};
+use streamflow_wire::{
+    AuthTokens, Offer, SegmentRequest, WireError,
+    capability::{self, Capability},
+    proto, verify_segment,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::OrchestratorConfig,
+    intake::Intake,
+    payments::{PaymentError, Payments},
+    pool::TranscoderPool,
+    refusal::Refusal,
+    sessions::Sessions,
+    storage::RenditionCache,
+};
+
+/// Reads the time, in Unix seconds.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What all requests share. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Service(Arc<Parts>);
+
+/// Parts of a [`Service`].
+pub(crate) struct Parts {
+    pub(crate) config: OrchestratorConfig,
+    /// Without a slash at the end.
+    pub(crate) service_uri: String,
+    /// None without a chain: work is free then.
+    pub(crate) payments: Option<Payments>,
+    pub(crate) tokens: AuthTokens,
+    pub(crate) clock: Clock,
+    pub(crate) sessions: Sessions,
+    pub(crate) pool: TranscoderPool,
+    pub(crate) cache: RenditionCache,
+    pub(crate) intake: Intake,
+    pub(crate) transcoder_secret: Secret,
+    pub(crate) capabilities: proto::Capabilities,
+    /// Fetches segments that are sent as URLs.
+    pub(crate) http: reqwest::Client,
+    /// Cancelled when no more work is taken.
+    pub(crate) intake_closed: CancellationToken,
+    /// Segments whose results are on their way.
+    pub(crate) deliveries: TaskTracker,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("service_uri", &self.0.service_uri).finish_non_exhaustive()
+    }
+}
+
+/// Key of the session tokens, which says nothing about other uses of the node's secret.
+pub(crate) fn token_key(secret: &[u8; 32]) -> [u8; 32] {
+    let mut hasher = Keccak256::new();
+    hasher.update(b"streamflow/auth-token/v1");
+    hasher.update(secret);
+    hasher.finalize().0
+}
+
+/// What this node can do. MP4 output is not among it.
+pub(crate) fn capabilities(sessions: usize) -> proto::Capabilities {
+    let offered: Vec<_> = capability::OFFERED.into_iter().filter(|bit| *bit != Capability::Mp4).collect();
+    capability::describe(&offered, u32::try_from(sessions).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
+}
+
+impl Service {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    pub(crate) fn config(&self) -> &OrchestratorConfig {
+        &self.0.config
+    }
+
+    pub(crate) fn service_uri(&self) -> &str {
+        &self.0.service_uri
+    }
+
+    pub(crate) fn payments(&self) -> Option<&Payments> {
+        self.0.payments.as_ref()
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    pub(crate) fn pool(&self) -> &TranscoderPool {
+        &self.0.pool
+    }
+
+    pub(crate) fn cache(&self) -> &RenditionCache {
+        &self.0.cache
+    }
+
+    pub(crate) fn intake(&self) -> &Intake {
+        &self.0.intake
+    }
+
+    pub(crate) fn tokens(&self) -> &AuthTokens {
+        &self.0.tokens
+    }
+
+    pub(crate) fn transcoder_secret(&self) -> &Secret {
+        &self.0.transcoder_secret
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.0.http
+    }
+
+    pub(crate) fn deliveries(&self) -> &TaskTracker {
+        &self.0.deliveries
+    }
+
+    pub(crate) fn intake_closed(&self) -> &CancellationToken {
+        &self.0.intake_closed
+    }
+
+    /// Unix seconds.
+    pub(crate) fn now(&self) -> i64 {
+        i64::try_from((self.0.clock)()).unwrap_or(i64::MAX)
+    }
+
+    /// This node's account, as it names itself to transcoders.
+    pub(crate) fn name(&self) -> String {
+        self.payments().map_or_else(|| "offchain".to_owned(), |payments| payments.address().to_string())
+    }
+
+    /// Refuses new work while the node stops.
+    pub(crate) fn check_open(&self) -> Result<(), Refusal> {
+        if self.intake_closed().is_cancelled() { Err(Refusal::Stopping) } else { Ok(()) }
+    }
+
+    /// Terms for the sender's session: price, ticket params, and the token again.
+    pub(crate) async fn offer(&self, sender: Address, token: &proto::AuthToken) -> Result<Offer, PaymentError> {
+        let (price, params, address) = match self.payments() {
+            None => (Price::FREE, None, Address::ZERO),
+            Some(payments) => {
+                let price = payments.price(sender, &token.session_id);
+                (price, Some(payments.quote(sender, price).await?), payments.address())
+            }
+        };
+        Ok(Offer {
+            service_uri: self.service_uri().to_owned(),
+            params,
+            price: Some(price),
+            address,
+            capabilities: Some(self.0.capabilities.clone()),
+            auth_token: Some(token.clone()),
+            storage: Vec::new(),
+            nodes: Vec::new(),
+        })
+    }
+
+    /// Checks who asks for a segment and whether it can be done: signature, capabilities, token, room (node.md §2.4,
+    /// steps 4 to 7).
+    pub(crate) fn check_segment(
+        &self,
+        segment: &SegmentRequest,
+        sender: Address,
+    ) -> Result<proto::AuthToken, WireError> {
+        if self.payments().is_some() && !verify_segment(segment, sender) {
+            return Err(WireError::SegmentSignature);
+        }
+        let legacy = capability::legacy();
+        let job = segment.capabilities.as_ref().unwrap_or(&legacy);
+        // The slicing bit is offered because peers ask for it with whole segments; parts are not made.
+        let is_part = segment.clip.is_some_and(|clip| clip.from != 0 || clip.to != 0);
+        let stored_elsewhere = segment.storage.first().is_some_and(|os| os.storage_type != 0);
+        if is_part || stored_elsewhere || !capability::is_compatible(&self.0.capabilities, job) {
+            return Err(WireError::IncompatibleCapabilities);
+        }
+        let session = self.tokens().check(segment.auth_token.as_ref(), self.now())?;
+        if !self.sessions().admits(session) {
+            return Err(WireError::Capped);
+        }
+        segment.auth_token.clone().ok_or(WireError::MissingAuthToken)
+    }
+}

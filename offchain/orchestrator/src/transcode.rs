@@ -1,0 +1,104 @@
+//! The seam between taking a segment and having it transcoded.
+use std::{fmt, future::Future, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use streamflow_types::{ManifestId, Profile};
+use streamflow_wire::TranscodeError;
+
+/// A segment to transcode, with all that a transcoder needs to know.
+#[derive(Clone)]
+pub struct TranscodeJob {
+    /// The stream that the segment is from.
+    pub manifest_id: ManifestId,
+    /// Transcode session, chosen by the orchestrator. Segments of one session come in order and one at a time, so an
+    /// implementation may keep state under this name until [`Transcode::end_session`].
+    pub session_id: String,
+    /// Number of the segment in its stream.
+    pub seq: u64,
+    /// How long the segment plays.
+    pub duration: Duration,
+    /// The segment's container bytes.
+    pub input: Bytes,
+    /// What to make of it; renditions come in this order.
+    pub profiles: Vec<Profile>,
+}
+
+impl fmt::Debug for TranscodeJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TranscodeJob")
+            .field("manifest_id", &self.manifest_id)
+            .field("session_id", &self.session_id)
+            .field("seq", &self.seq)
+            .field("duration", &self.duration)
+            .field("input_bytes", &self.input.len())
+            .field("profiles", &self.profiles)
+            .finish()
+    }
+}
+
+/// One encoded output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Rendition {
+    /// Container bytes.
+    pub data: Bytes,
+    /// Encoded pixels: frames times width times height.
+    pub pixels: u64,
+}
+
+impl fmt::Debug for Rendition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rendition").field("bytes", &self.data.len()).field("pixels", &self.pixels).finish()
+    }
+}
+
+/// What [`Transcode::transcode`] returns.
+pub type TranscodeFuture<'a> = Pin<Box<dyn Future<Output = Result<Vec<Rendition>, TranscodeError>> + Send + 'a>>;
+
+/// Makes renditions of segments: the pool of remote transcoders, or workers of this process.
+pub trait Transcode: Send + Sync + fmt::Debug {
+    /// Transcodes one segment; the renditions come in the order of the profiles, as many as there are.
+    ///
+    /// The future may be dropped at any time, which gives up the segment. It must end by itself within
+    /// [`deadline`]`(job.duration)`.
+    fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_>;
+
+    /// Frees what is kept for a session. Unknown sessions are ignored.
+    fn end_session(&self, session_id: &str);
+}
+
+/// How long a segment may take: four times its duration, at least 8 s (node.md §3).
+pub fn deadline(segment_duration: Duration) -> Duration {
+    segment_duration.saturating_mul(4).max(Duration::from_secs(8))
+}
+
+/// Checks a result against what was asked for: one rendition per profile, none too small to be video.
+pub(crate) fn check_renditions(renditions: &[Rendition], profiles: usize) -> Result<(), TranscodeError> {
+    /// A rendition below this size cannot hold a picture (node.md §2.4).
+    const MIN_BYTES: usize = 25;
+    if renditions.len() != profiles {
+        return Err(TranscodeError::MismatchedSegments);
+    }
+    if renditions.iter().any(|r| r.data.len() < MIN_BYTES) {
+        return Err(TranscodeError::ZeroSegments);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadline_is_at_least_eight_seconds() {
+        assert_eq!(deadline(Duration::from_secs(2)), Duration::from_secs(8));
+        assert_eq!(deadline(Duration::from_secs(10)), Duration::from_secs(40));
+    }
+
+    #[test]
+    fn missing_and_tiny_renditions_are_refused() {
+        let rendition = |bytes: usize| Rendition { data: vec![0; bytes].into(), pixels: 1 };
+        assert_eq!(check_renditions(&[rendition(25)], 1), Ok(()));
+        assert_eq!(check_renditions(&[rendition(25)], 2), Err(TranscodeError::MismatchedSegments));
+        assert_eq!(check_renditions(&[rendition(24)], 1), Err(TranscodeError::ZeroSegments));
+    }
+}

@@ -1,0 +1,82 @@
+//! Transcoding in worker processes of this node.
+use std::time::Duration;
+
+use bytes::Bytes;
+use streamflow_media::{MediaError, PoolError, TranscodeJob, TranscodeSettings, Transcoded, WorkerPool};
+use streamflow_types::Profile;
+use tokio::time::timeout;
+
+/// Makes renditions in this node's own worker processes. Clones share the workers.
+#[derive(Clone, Debug)]
+pub struct LocalTranscoder {
+    pool: WorkerPool,
+    settings: TranscodeSettings,
+}
+
+/// Why a segment was not transcoded. The wording of the first two is matched by peers.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// No worker is free.
+    #[error("TranscoderBusy")]
+    Busy,
+    /// The workers are being shut down.
+    #[error("TranscoderStopped")]
+    Stopped,
+    /// The deadline passed.
+    #[error("transcoder took more than {limit:?}")]
+    TimedOut {
+        /// Time it had.
+        limit: Duration,
+    },
+    /// The segment or a profile cannot be transcoded, here or elsewhere.
+    #[error(transparent)]
+    Media(MediaError),
+    /// The worker failed; another attempt may succeed.
+    #[error(transparent)]
+    Worker(PoolError),
+}
+
+impl From<PoolError> for LocalError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Media(media) => Self::Media(media),
+            PoolError::QueueFull { .. } => Self::Busy,
+            PoolError::Closed => Self::Stopped,
+            other => Self::Worker(other),
+        }
+    }
+}
+
+impl LocalTranscoder {
+    /// Uses the workers of `pool` with these encoder settings.
+    pub fn new(pool: WorkerPool, settings: TranscodeSettings) -> Self {
+        Self { pool, settings }
+    }
+
+    /// Makes one rendition per profile, in their order, within `limit`. A worker that dies does not cost the segment:
+    /// another one gets it, once.
+    pub async fn transcode(
+        &self,
+        segment: Bytes,
+        profiles: Vec<Profile>,
+        limit: Duration,
+    ) -> Result<Transcoded, LocalError> {
+        let job = TranscodeJob { segment, profiles, settings: self.settings.clone() };
+        timeout(limit, self.twice(job)).await.unwrap_or(Err(LocalError::TimedOut { limit }))
+    }
+
+    async fn twice(&self, job: TranscodeJob) -> Result<Transcoded, LocalError> {
+        match self.pool.transcode(job.clone()).await {
+            Err(error @ (PoolError::WorkerDied { .. } | PoolError::WorkerGarbage { .. })) => {
+                tracing::warn!(%error, "segment is given to another worker");
+                Ok(self.pool.transcode(job).await?.output)
+            }
+            done => Ok(done?.output),
+        }
+    }
+
+    /// Lets running jobs finish and ends the workers.
+    pub async fn shutdown(&self) {
+        self.pool.shutdown().await;
+    }
+}

@@ -1,0 +1,236 @@
+//! Working for a remote orchestrator: register, take segments, post results (node.md §3).
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt};
+use streamflow_types::Secret;
+use streamflow_wire::{
+    TranscoderTask,
+    capability::{self, Capability},
+    proto::{Capabilities, NotifySegment, RegisterRequest, transcoder_client::TranscoderClient},
+};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{
+    Status,
+    transport::{ClientTlsConfig, Endpoint},
+};
+use url::Url;
+
+use crate::{
+    ConfigError, LocalTranscoder, TranscoderConfig, TranscoderError,
+    backoff::Backoff,
+    error::{Lost, TaskError},
+    metrics,
+    task::{Task, TaskClient},
+    tls::AnyCertificate,
+};
+
+/// A connection that lasted so long was a good one: the next pause is the shortest again.
+const GOOD_CONNECTION: Duration = Duration::from_secs(30);
+/// Refusals that no waiting changes (node.md §3).
+const FATAL: [&str; 3] = ["invalid secret", "zero capacity", "execution interrupted"];
+
+/// A transcoder that works for a remote orchestrator.
+#[derive(Clone, Debug)]
+pub struct RemoteTranscoder {
+    config: Arc<TranscoderConfig>,
+    orchestrator: Url,
+    secret: Secret,
+    client: TaskClient,
+    local: LocalTranscoder,
+    places: Arc<Semaphore>,
+}
+
+impl RemoteTranscoder {
+    /// Checks the settings and reads the secret. Nothing is sent yet.
+    pub async fn new(config: TranscoderConfig, local: LocalTranscoder) -> Result<Self, TranscoderError> {
+        config.validate()?;
+        let orchestrator = config.orchestrator.clone().ok_or(ConfigError::NoOrchestrator)?;
+        let secret = match &config.secret_file {
+            None => config.secret.clone(),
+            Some(path) => {
+                let read = tokio::fs::read_to_string(path).await;
+                let text = read.map_err(|source| TranscoderError::SecretFile { path: path.clone(), source })?;
+                Secret::new(text.trim())
+            }
+        };
+        if secret.is_empty() {
+            return Err(ConfigError::NoSecret.into());
+        }
+        let client = TaskClient::new(&config, &orchestrator, secret.clone())?;
+        let places = Arc::new(Semaphore::new(config.capacity));
+        Ok(Self { config: Arc::new(config), orchestrator, secret, client, local, places })
+    }
+
+    /// Works until `stop`; then takes no more segments, and returns when those in hand are delivered. A lost connection
+    /// is made again, forever.
+    ///
+    /// # Errors
+    /// [`TranscoderError::Refused`] when the orchestrator will never take this transcoder.
+    pub async fn run(&self, stop: CancellationToken) -> Result<(), TranscoderError> {
+        let mut backoff = Backoff::new(self.config.min_backoff, self.config.max_backoff);
+        while !stop.is_cancelled() {
+            let started = Instant::now();
+            let Some(lost) = self.serve(&stop).await? else { return Ok(()) };
+            if started.elapsed() >= GOOD_CONNECTION {
+                backoff.reset();
+            }
+            let pause = backoff.pause(rand::random());
+            tracing::warn!(error = %lost, orchestrator = %self.orchestrator, ?pause, "connection lost");
+            metrics::connection_lost();
+            tokio::select! { biased;
+                () = stop.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One registration; none when it ended because of `stop`.
+    async fn serve(&self, stop: &CancellationToken) -> Result<Option<Lost>, TranscoderError> {
+        let registered = tokio::select! { biased;
+            () = stop.cancelled() => return Ok(None),
+            registered = self.register() => registered,
+        };
+        let notices = match registered {
+            Ok(notices) => notices,
+            Err(Lost::Status { text, .. }) if is_fatal(&text) => return Err(TranscoderError::Refused { reason: text }),
+            Err(lost) => return Ok(Some(lost)),
+        };
+        tracing::info!(orchestrator = %self.orchestrator, capacity = self.config.capacity, "registered");
+        let registration = Registration::new(self);
+        let lost = registration.follow(notices, stop).await;
+        match lost {
+            Some(Lost::Status { text, .. }) if is_fatal(&text) => Err(TranscoderError::Refused { reason: text }),
+            lost => Ok(lost),
+        }
+    }
+
+    async fn register(&self) -> Result<impl Stream<Item = Result<NotifySegment, Status>> + use<>, Lost> {
+        let endpoint = Endpoint::from_shared(self.orchestrator.to_string())?
+            .tls_config_with_verifier(ClientTlsConfig::new(), AnyCertificate::new())?
+            .connect_timeout(self.config.connect_timeout)
+            .http2_keep_alive_interval(self.config.keep_alive)
+            .keep_alive_timeout(self.config.keep_alive)
+            .keep_alive_while_idle(true);
+        let request = RegisterRequest {
+            secret: self.secret.expose().to_owned(),
+            capacity: i64::try_from(self.config.capacity).unwrap_or(i64::MAX),
+            capabilities: Some(capabilities(self.config.capacity)),
+        };
+        let mut client = TranscoderClient::new(endpoint.connect().await?);
+        let stream = client.register_transcoder(request).await.map_err(lost)?;
+        Ok(stream.into_inner())
+    }
+}
+
+fn lost(status: Status) -> Lost {
+    Lost::Status { code: status.code(), text: status.message().to_owned() }
+}
+
+fn is_fatal(text: &str) -> bool {
+    FATAL.iter().any(|fatal| text.contains(fatal))
+}
+
+/// What our workers can do. MP4 output is not among it.
+fn capabilities(capacity: usize) -> Capabilities {
+    let offered: Vec<_> = capability::OFFERED.into_iter().filter(|bit| *bit != Capability::Mp4).collect();
+    capability::describe(&offered, u32::try_from(capacity).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
+}
+
+/// One registration with the orchestrator, and the segments that came of it.
+struct Registration<'a> {
+    transcoder: &'a RemoteTranscoder,
+    tasks: TaskTracker,
+    /// Cancelled when the orchestrator no longer waits for results.
+    abandoned: CancellationToken,
+}
+
+impl<'a> Registration<'a> {
+    fn new(transcoder: &'a RemoteTranscoder) -> Self {
+        Self { transcoder, tasks: TaskTracker::new(), abandoned: CancellationToken::new() }
+    }
+
+    /// Takes segments until the stream ends, or until `stop` and the segments in hand are delivered.
+    async fn follow(
+        &self,
+        notices: impl Stream<Item = Result<NotifySegment, Status>>,
+        stop: &CancellationToken,
+    ) -> Option<Lost> {
+        let mut notices = pin!(notices);
+        let lost = loop {
+            let notice = tokio::select! { biased;
+                () = stop.cancelled() => break None,
+                notice = notices.next() => notice,
+            };
+            match notice {
+                Some(Ok(notice)) => self.take(notice),
+                Some(Err(status)) => break Some(lost(status)),
+                None => break Some(Lost::Closed),
+            }
+        };
+        self.tasks.close();
+        match lost {
+            // The stream stays open meanwhile: closing it would hand the segments to another transcoder.
+            None => self.drain(notices).await,
+            Some(_) => self.abandoned.cancel(),
+        }
+        self.tasks.wait().await;
+        lost
+    }
+
+    /// Finishes what is in hand and turns away what still comes.
+    async fn drain(&self, mut notices: Pin<&mut impl Stream<Item = Result<NotifySegment, Status>>>) {
+        let turn_away = async {
+            while let Some(Ok(notice)) = notices.next().await {
+                if !notice.url.is_empty() {
+                    self.transcoder.client.report(notice.task_id, &TaskError::Stopped).await;
+                }
+            }
+        };
+        tokio::select! { biased;
+            () = self.tasks.wait() => {}
+            () = turn_away => {}
+            () = sleep(self.transcoder.config.drain_timeout) => {}
+        }
+        if !self.tasks.is_empty() {
+            tracing::warn!(segments = self.tasks.len(), "segments are given up");
+            self.abandoned.cancel();
+        }
+    }
+
+    fn take(&self, notice: NotifySegment) {
+        let task_id = notice.task_id;
+        let transcoder = self.transcoder.clone();
+        let place = Arc::clone(&transcoder.places).try_acquire_owned();
+        let work = async move {
+            match (TranscoderTask::from_proto(notice), place) {
+                // Nothing is kept between segments, so there is nothing to free.
+                (Ok(TranscoderTask::EndSession { .. }), _) => {}
+                (Ok(TranscoderTask::Transcode { url, segment, .. }), Ok(_place)) => {
+                    Task { task_id, url, segment: *segment, local: &transcoder.local, client: &transcoder.client }
+                        .run()
+                        .await;
+                }
+                (Ok(TranscoderTask::Transcode { .. }), Err(_)) => {
+                    transcoder.client.report(task_id, &TaskError::Busy).await;
+                }
+                (Err(malformed), _) => transcoder.client.report(task_id, &malformed.into()).await,
+            }
+        };
+        let abandoned = self.abandoned.clone();
+        self.tasks.spawn(async move {
+            tokio::select! { biased;
+                () = abandoned.cancelled() => tracing::debug!(task_id, "segment abandoned"),
+                () = work => {}
+            }
+        });
+    }
+}
