@@ -66,3 +66,71 @@ impl QuoteSecret {
         U256::from_be_bytes::<32>(mac.finalize().into_bytes().into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::uint;
+    use streamflow_types::{Expiration, Round, WinProb};
+
+    use super::*;
+
+    const SENDER: Address = Address::repeat_byte(5);
+    const DOMAIN: QuoteDomain = QuoteDomain { chain_id: 31337, broker: Address::repeat_byte(0xbb) };
+
+    fn params() -> TicketParams {
+        TicketParams {
+            recipient: Address::repeat_byte(0x0c),
+            face_value: U256::from(10_u64.pow(15)),
+            win_prob: WinProb(U256::ONE << 254),
+            recipient_rand_hash: B256::ZERO,
+            seed: U256::ONE,
+            expiration_block: 41,
+            expiration: Expiration { creation_round: Round(7), creation_round_block_hash: B256::repeat_byte(0x41) },
+        }
+    }
+
+    fn rand(domain: QuoteDomain, sender: Address, params: TicketParams, price: (u64, u64)) -> U256 {
+        let price = Price::new(price.0, price.1).unwrap();
+        QuoteSecret::new([7; 32]).recipient_rand(&domain, sender, &params, price)
+    }
+
+    #[test]
+    fn the_number_is_the_one_that_pythons_hmac_gives() {
+        let expected = uint!(0x08b7d4c5796b6b662c269f555a67f5397a5657baa89f5409779f80458d0d41a3_U256);
+        assert_eq!(rand(DOMAIN, SENDER, params(), (1, 10)), expected);
+        assert_eq!(rand(DOMAIN, SENDER, params(), (10, 100)), expected);
+    }
+
+    #[test]
+    fn every_input_changes_the_number() {
+        let base = params();
+        let later = Expiration { creation_round: Round(8), ..base.expiration };
+        let forked = Expiration { creation_round_block_hash: B256::repeat_byte(0x42), ..base.expiration };
+        let price = (1, 10);
+        let mut numbers = vec![
+            rand(DOMAIN, SENDER, base, price),
+            rand(QuoteDomain { chain_id: 1, ..DOMAIN }, SENDER, base, price),
+            rand(QuoteDomain { broker: SENDER, ..DOMAIN }, SENDER, base, price),
+            rand(DOMAIN, Address::ZERO, base, price),
+            rand(DOMAIN, SENDER, TicketParams { recipient: SENDER, ..base }, price),
+            rand(DOMAIN, SENDER, TicketParams { face_value: U256::ONE, ..base }, price),
+            rand(DOMAIN, SENDER, TicketParams { win_prob: WinProb::MAX, ..base }, price),
+            rand(DOMAIN, SENDER, TicketParams { seed: U256::ZERO, ..base }, price),
+            rand(DOMAIN, SENDER, TicketParams { expiration_block: 42, ..base }, price),
+            rand(DOMAIN, SENDER, TicketParams { expiration: later, ..base }, price),
+            rand(DOMAIN, SENDER, TicketParams { expiration: forked, ..base }, price),
+            rand(DOMAIN, SENDER, base, (2, 10)),
+            rand(DOMAIN, SENDER, base, (1, 11)),
+            QuoteSecret::new([8; 32]).recipient_rand(&DOMAIN, SENDER, &base, Price::new(1, 10).unwrap()),
+        ];
+        let count = numbers.len();
+        numbers.sort();
+        numbers.dedup();
+        assert_eq!(numbers.len(), count);
+    }
+
+    #[test]
+    fn the_key_is_not_printed() {
+        assert_eq!(format!("{:?}", QuoteSecret::new([7; 32])), "QuoteSecret(..)");
+    }
+}
