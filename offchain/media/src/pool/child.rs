@@ -90,6 +90,8 @@ impl Worker {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
+            // a Ctrl-C in the terminal is for the node: its workers finish what they have
+            .process_group(0)
             .spawn()?;
         let no_pipe = || io::Error::other("child has no pipe");
         let stdin = Some(child.stdin.take().ok_or_else(no_pipe)?);
