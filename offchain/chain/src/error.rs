@@ -2,9 +2,8 @@
 use std::sync::Arc;
 
 use alloy::{
-    contract,
     primitives::{Address, B256},
-    transports::TransportError,
+    transports::{TransportError, TransportErrorKind},
 };
 use streamflow_bindings::ContractName;
 
@@ -30,7 +29,7 @@ pub enum ChainError {
     BadAnswer { host: String, call: &'static str, source: TransportError },
     /// The contract's answer cannot be decoded: wrong address or another ABI.
     #[error("the answer to {call} cannot be decoded: chain.controller may belong to another deployment")]
-    BadContract { call: &'static str, source: contract::Error },
+    BadContract { call: &'static str, source: alloy::sol_types::Error },
     /// The contract refused the call.
     #[error("{call} would revert: {reason}")]
     Reverted { call: &'static str, reason: Revert },
@@ -75,6 +74,7 @@ impl ChainError {
 
     pub(crate) fn from_transport(host: &str, call: &'static str, source: TransportError) -> Self {
         let host = host.to_owned();
+        let source = without_url(source);
         match &source {
             TransportError::ErrorResp(payload) => match payload.as_revert_data() {
                 Some(data) => Self::Reverted { call, reason: Revert::new(data) },
@@ -88,5 +88,16 @@ impl ChainError {
             }
             _ => Self::Unreachable { host, call, source },
         }
+    }
+}
+
+/// URLs of RPC providers often carry a key: it must not reach a log.
+fn without_url(err: TransportError) -> TransportError {
+    match err {
+        TransportError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast::<reqwest::Error>() {
+            Ok(cause) => TransportErrorKind::custom(cause.without_url()),
+            Err(cause) => TransportError::Transport(TransportErrorKind::Custom(cause)),
+        },
+        err => err,
     }
 }

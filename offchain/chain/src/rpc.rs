@@ -120,8 +120,7 @@ impl Rpc {
     pub async fn view<C: SolCall>(&self, to: Address, call: C, block: BlockId) -> Result<C::Return, ChainError> {
         let request = TransactionRequest::default().to(to).input(call.abi_encode().into());
         let output = self.ask(C::SIGNATURE, self.provider.call(request).block(block)).await?;
-        C::abi_decode_returns(&output)
-            .map_err(|source| ChainError::BadContract { call: C::SIGNATURE, source: source.into() })
+        C::abi_decode_returns(&output).map_err(|source| ChainError::BadContract { call: C::SIGNATURE, source })
     }
 
     /// Wei of `account` after `block`.

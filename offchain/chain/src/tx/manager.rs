@@ -194,7 +194,9 @@ impl<J: TxJournal> TxManager<J> {
             self.open.insert(nonce, OpenTx::new(record));
             match self.send(nonce, head.number).await {
                 // It was never taken, and this nonce is gone: another nonce cannot make it happen twice.
-                Some(Verdict::NonceUsed) => drop(self.open.remove(&nonce)),
+                Some(Verdict::NonceUsed) => {
+                    self.close(nonce, TxState::Refused { message: "nonce is used already".to_owned() }).await;
+                }
                 Some(Verdict::Funds(message)) => {
                     self.close(nonce, TxState::Refused { message: message.clone() }).await;
                     return Err(TxError::InsufficientFunds { from: self.from, label: label.to_owned(), message });

@@ -43,11 +43,14 @@ async fn contracts_are_found_through_the_controller() -> Result<()> {
 #[tokio::test]
 async fn absent_node_is_named_at_once_or_waited_for_until_stopped() -> Result<()> {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-    let config = ChainConfig { rpc_url: format!("http://127.0.0.1:{port}").parse()?, ..ChainConfig::default() };
+    let url = format!("http://user:secret@127.0.0.1:{port}/secret-key");
+    let config = ChainConfig { rpc_url: url.parse()?, ..ChainConfig::default() };
     let err = connect(&config).await.err().context("connected to nothing")?;
     assert!(err.is_unreachable());
     let text = err.to_string();
     assert!(text.contains(&format!("127.0.0.1:{port}")) && text.contains("chain.rpc_url"), "{text}");
+    let all = format!("{err:?}") + &format!("{:#}", anyhow::Error::from(err));
+    assert!(!all.contains("secret"), "{all}");
 
     let stop = CancellationToken::new();
     let waiting = tokio::spawn({
