@@ -1,1 +1,27 @@
-//! The keeper: redeems winning tickets, calls reward, initialises rounds.
+//! The keeper: redeems winning tickets in batches, calls `reward`, initialises rounds.
+//!
+//! Facts are read from the chain, [`planner`] and [`verdict`] decide without doing anything, transactions go through the
+//! one owner of the key, and what happened is recorded from events, in one database transaction per batch.
+
+mod calls;
+mod config;
+mod duty;
+mod error;
+mod journal;
+mod keeper;
+mod metrics;
+mod number;
+pub mod planner;
+pub mod receipt;
+mod redeem;
+mod reward;
+mod rounds;
+pub mod verdict;
+
+pub use config::{ConfigError, KeeperConfig};
+pub use error::KeeperError;
+pub use journal::Journal;
+pub use keeper::{Keeper, KeeperChain};
+pub use number::OutOfRange;
+pub use reward::Rewarder;
+pub use rounds::turn;

@@ -1,0 +1,155 @@
+//! Settings of the keeper.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `[keeper]`: when to redeem, how much at once, and which duties to take on. Block counts are blocks as the contracts
+/// see them (L1 blocks on Arbitrum).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeeperConfig {
+    /// Longest time between two looks at the store while no new block arrives.
+    #[serde(with = "humantime_serde")]
+    pub sweep_interval: Duration,
+    /// Pause after a failure of the node or the database.
+    #[serde(with = "humantime_serde")]
+    pub retry_interval: Duration,
+    /// How long a stop waits for transactions on their way. What is not known then is picked up at the next start.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+    /// Most tickets in one transaction.
+    pub max_batch: u32,
+    /// Tickets that are worth a transaction without waiting for more.
+    pub min_batch: u32,
+    /// Blocks that a ticket waits for others before it goes alone.
+    pub gather_blocks: u64,
+    /// Blocks after the params' expiry before the secret number is shown to the chain, so that an orchestrator whose head
+    /// is behind has stopped accepting tickets on them.
+    pub expiry_margin_blocks: u64,
+    /// What a redemption must pay above its gas, in percent of the gas cost.
+    pub margin_percent: u32,
+    /// Last part of a ticket's last valid round, in percent, in which it is redeemed at any margin.
+    pub escalation_percent: u8,
+    /// Blocks before a ticket that could not be paid is looked at again.
+    pub retry_blocks: u64,
+    /// How many blocks back the event of a redemption by somebody else is searched.
+    pub log_lookback_blocks: u64,
+    /// Whether to initialise rounds.
+    pub initialize_rounds: bool,
+    /// Blocks between the turns of two orchestrators that could initialise a round.
+    pub initialize_slot_blocks: u64,
+    /// Whether to call `reward`.
+    pub reward: bool,
+    /// How long redemptions wait for a reward call that is under way.
+    #[serde(with = "humantime_serde")]
+    pub reward_head_start: Duration,
+}
+
+impl Default for KeeperConfig {
+    fn default() -> Self {
+        Self {
+            sweep_interval: Duration::from_secs(30),
+            retry_interval: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(10),
+            max_batch: 50,
+            min_batch: 3,
+            gather_blocks: 5,
+            expiry_margin_blocks: 1,
+            margin_percent: 25,
+            escalation_percent: 25,
+            retry_blocks: 5,
+            log_lookback_blocks: 50_000,
+            initialize_rounds: true,
+            initialize_slot_blocks: 2,
+            reward: true,
+            reward_head_start: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A setting that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Below what can work.
+    #[error("keeper.{setting} must be at least {least}")]
+    TooSmall {
+        /// Name of the setting.
+        setting: &'static str,
+        /// Smallest value that works.
+        least: u64,
+    },
+    /// Above what can work.
+    #[error("keeper.{setting} must be at most {most}")]
+    TooLarge {
+        /// Name of the setting.
+        setting: &'static str,
+        /// Largest value that works.
+        most: u64,
+    },
+}
+
+/// A redemption costs about 84,000 gas per ticket (contracts.md §11): more would not fit a block of 30,000,000.
+const MOST_PER_BATCH: u32 = 300;
+
+impl KeeperConfig {
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let least = |setting, value: u64, least| {
+            if value < least { Err(ConfigError::TooSmall { setting, least }) } else { Ok(()) }
+        };
+        let most = |setting, value: u64, most| {
+            if value > most { Err(ConfigError::TooLarge { setting, most }) } else { Ok(()) }
+        };
+        for (setting, value) in [("sweep_interval", self.sweep_interval), ("retry_interval", self.retry_interval)] {
+            if value.is_zero() {
+                return Err(ConfigError::TooSmall { setting, least: 1 });
+            }
+        }
+        least("max_batch", self.max_batch.into(), 1)?;
+        most("max_batch", self.max_batch.into(), MOST_PER_BATCH.into())?;
+        least("min_batch", self.min_batch.into(), 1)?;
+        most("min_batch", self.min_batch.into(), self.max_batch.into())?;
+        least("retry_blocks", self.retry_blocks, 1)?;
+        most("escalation_percent", self.escalation_percent.into(), 100)?;
+        least("log_lookback_blocks", self.log_lookback_blocks, 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        assert_eq!(KeeperConfig::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        assert!(serde_json::from_str::<KeeperConfig>(r#"{"max_batches":1}"#).is_err());
+        let config: KeeperConfig = serde_json::from_str(r#"{"sweep_interval":"2s","max_batch":7}"#).unwrap();
+        assert_eq!((config.sweep_interval, config.max_batch), (Duration::from_secs(2), 7));
+    }
+
+    #[test]
+    fn a_setting_that_cannot_work_is_named() {
+        let with = |change: fn(&mut KeeperConfig)| {
+            let mut config = KeeperConfig::default();
+            change(&mut config);
+            config.validate()
+        };
+        assert_eq!(with(|c| c.max_batch = 0), Err(ConfigError::TooSmall { setting: "max_batch", least: 1 }));
+        assert_eq!(with(|c| c.max_batch = 301), Err(ConfigError::TooLarge { setting: "max_batch", most: 300 }));
+        assert_eq!(with(|c| c.min_batch = 51), Err(ConfigError::TooLarge { setting: "min_batch", most: 50 }));
+        assert_eq!(
+            with(|c| c.escalation_percent = 101),
+            Err(ConfigError::TooLarge { setting: "escalation_percent", most: 100 })
+        );
+        assert_eq!(
+            with(|c| c.sweep_interval = Duration::ZERO),
+            Err(ConfigError::TooSmall { setting: "sweep_interval", least: 1 })
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! The keeper against the real contracts on anvil.
+
+#![allow(clippy::unwrap_used)]
+
+mod duties;
+mod redemption;
+mod world;

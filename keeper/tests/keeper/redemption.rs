@@ -1,0 +1,294 @@
+use std::time::Duration;
+
+use alloy::{
+    primitives::{Bytes, U256},
+    providers::{Provider, ext::AnvilApi},
+    rpc::types::{Filter, TransactionRequest},
+    sol_types::{SolCall, SolEvent},
+};
+use streamflow_bindings::TicketBroker;
+use streamflow_keeper::KeeperConfig;
+use streamflow_pm::aux_data;
+use streamflow_store::{TicketState, TicketStatus};
+use streamflow_testkit::key;
+use streamflow_types::WinningTicket;
+
+use crate::world::{ROUND_LENGTH, World, ether, eventually, face_value, hash};
+
+async fn total(world: &World, status: TicketStatus) -> u64 {
+    world.store.ticket_total(status).await.unwrap().count
+}
+
+fn redeem_call(winner: &WinningTicket) -> TicketBroker::redeemWinningTicketCall {
+    let ticket = winner.signed.ticket;
+    TicketBroker::redeemWinningTicketCall {
+        ticket: TicketBroker::Ticket {
+            recipient: ticket.recipient,
+            sender: ticket.sender,
+            faceValue: ticket.face_value,
+            winProb: ticket.win_prob.0,
+            senderNonce: U256::from(ticket.sender_nonce),
+            recipientRandHash: ticket.recipient_rand_hash,
+            auxData: aux_data(&ticket).into(),
+        },
+        sig: Bytes::copy_from_slice(winner.signed.sig.as_bytes()),
+        recipientRand: winner.recipient_rand,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn winners_wait_for_their_params_and_then_go_in_one_transaction() {
+    let world = World::new().await;
+    let expiration = world.block().await + 5;
+    let mut winners = Vec::new();
+    for nonce in 1..=5 {
+        winners.push(world.winner(&world.sender, nonce, expiration).await);
+    }
+    world.store.insert_winners(&winners).await.unwrap();
+    let running = world.start(World::config()).await;
+
+    // expiration + margin is not reached: nobody may learn the secrets yet
+    world.deployment.anvil.mine(expiration - world.block().await).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(total(&world, TicketStatus::Pending).await, 5);
+    assert_eq!(world.nonce(&world.keeper_key).await, 0);
+
+    world.deployment.anvil.mine(1).await.unwrap();
+    eventually("all five are redeemed", || async { total(&world, TicketStatus::Redeemed).await == 5 }).await;
+    let summary = world.store.redemption_summary().await.unwrap();
+    assert_eq!((summary.transactions, summary.redeemed), (1, 5));
+    assert_eq!(summary.payout, face_value() * U256::from(5));
+    assert!(summary.gas_used > 100_000 && summary.gas_cost > U256::ZERO);
+    assert_eq!(world.nonce(&world.keeper_key).await, 1);
+    assert_eq!(world.deposit(world.sender.address()).await, ether(1) - face_value() * U256::from(5));
+    for winner in &winners {
+        let TicketState::Redeemed(payout) = world.record(hash(winner)).await.state else { panic!("not redeemed") };
+        assert_eq!(payout.amount, face_value());
+        assert!(payout.block > expiration);
+    }
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn used_and_uncovered_tickets_do_not_hold_up_the_others() {
+    let world = World::new().await;
+    let broker = world.deployment.contracts.ticket_broker;
+    let poor = key(4).unwrap();
+    world.deployment.fund_sender(&poor, U256::from(1), U256::from(1)).await.unwrap();
+    let expiration = world.block().await + 1;
+    let good = world.winner(&world.sender, 1, expiration).await;
+    let used = world.winner(&world.sender, 2, expiration).await;
+    let uncovered = world.winner(&poor, 3, expiration).await;
+    let mut forged = world.winner(&world.sender, 4, expiration).await;
+    forged.signed.ticket.face_value += U256::from(1); // the signature is over another face value
+    world.deployment.anvil.mine(3).await.unwrap();
+    let stranger = key(5).unwrap();
+    let earlier = world.deployment.call(&stranger, broker, redeem_call(&used), U256::ZERO).await.unwrap();
+    world.store.insert_winners(&[good, used, uncovered, forged]).await.unwrap();
+
+    let running = world.start(World::config()).await;
+    eventually("the good one is redeemed", || async {
+        world.record(hash(&good)).await.state.status() == TicketStatus::Redeemed
+    })
+    .await;
+    eventually("the used one is recorded", || async {
+        world.record(hash(&used)).await.state.status() == TicketStatus::Redeemed
+    })
+    .await;
+    let TicketState::Redeemed(payout) = world.record(hash(&used)).await.state else { panic!("not redeemed") };
+    assert_eq!((payout.tx_hash, payout.amount), (earlier.transaction_hash, face_value()));
+    eventually("the forged one is dead", || async {
+        world.record(hash(&forged)).await.state.status() == TicketStatus::Dead
+    })
+    .await;
+    let TicketState::Pending { reason: Some(reason), .. } = world.record(hash(&uncovered)).await.state else {
+        panic!("an uncovered ticket must wait")
+    };
+    assert_eq!(reason, "sender's funds do not cover the face value");
+    let sent = world.nonce(&world.keeper_key).await;
+    assert_eq!(sent, 1, "only the good one costs gas");
+
+    world.deployment.fund_sender(&poor, ether(1), ether(1)).await.unwrap();
+    eventually("the uncovered one is redeemed after funding", || async {
+        world.deployment.anvil.mine(1).await.unwrap();
+        world.record(hash(&uncovered)).await.state.status() == TicketStatus::Redeemed
+    })
+    .await;
+    assert_eq!(world.nonce(&world.keeper_key).await, 2);
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_sent_before_a_kill_is_recorded_after_the_restart() {
+    let world = World::new().await;
+    let expiration = world.block().await + 1;
+    let mut winners = Vec::new();
+    for nonce in 1..=3 {
+        winners.push(world.winner(&world.sender, nonce, expiration).await);
+    }
+    world.store.insert_winners(&winners).await.unwrap();
+    world.deployment.anvil.mine(3).await.unwrap();
+
+    world.deployment.anvil.set_automine(false).await.unwrap();
+    let first = world.start(World::config()).await;
+    eventually("a signed transaction is in the journal", || async {
+        let chain_id = 31_337;
+        !world.store.open_transactions(chain_id, world.keeper_key.address()).await.unwrap().is_empty()
+    })
+    .await;
+    first.kill().await;
+    assert_eq!(total(&world, TicketStatus::Submitted).await, 3);
+    assert_eq!(world.nonce(&world.keeper_key).await, 0);
+
+    let second = world.start(World::config()).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.deployment.anvil.mine(1).await.unwrap();
+    world.deployment.anvil.set_automine(true).await.unwrap();
+    eventually("all are redeemed", || async {
+        world.deployment.anvil.mine(1).await.unwrap();
+        total(&world, TicketStatus::Redeemed).await == 3
+    })
+    .await;
+    assert_eq!(world.store.redemption_summary().await.unwrap().transactions, 1);
+    assert_eq!(world.nonce(&world.keeper_key).await, 1, "sent once");
+    assert_eq!(world.deposit(world.sender.address()).await, ether(1) - face_value() * U256::from(3));
+    second.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tickets_of_a_batch_that_was_never_signed_are_sent_again() {
+    let world = World::new().await;
+    let expiration = world.block().await + 1;
+    let winners = [
+        world.winner(&world.sender, 1, expiration).await,
+        world.winner(&world.sender, 2, expiration).await,
+        world.winner(&world.sender, 3, expiration).await,
+    ];
+    world.store.insert_winners(&winners).await.unwrap();
+    world.store.submit("redeem/interrupted", &winners.each_ref().map(hash), 1).await.unwrap();
+    world.deployment.anvil.mine(3).await.unwrap();
+    let running = world.start(World::config()).await;
+    eventually("all are redeemed", || async { total(&world, TicketStatus::Redeemed).await == 3 }).await;
+    assert_eq!(world.nonce(&world.keeper_key).await, 1);
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payout_that_does_not_carry_the_gas_is_not_sent() {
+    let world = World::new().await;
+    let expiration = world.block().await + 1;
+    let winner = world.winner(&world.sender, 1, expiration).await;
+    world.store.insert_winners(&[winner]).await.unwrap();
+    world.deployment.anvil.mine(3).await.unwrap();
+    world.deployment.anvil.provider().anvil_set_next_block_base_fee_per_gas(1_000_000_000).await.unwrap();
+    world.deployment.anvil.mine(1).await.unwrap();
+    let demanding = KeeperConfig { margin_percent: u32::MAX, ..World::config() };
+    let running = world.start(demanding).await;
+    let waits =
+        || async { matches!(world.record(hash(&winner)).await.state, TicketState::Pending { reason: Some(_), .. }) };
+    eventually("the ticket is put off", waits).await;
+    assert_eq!(world.nonce(&world.keeper_key).await, 0);
+    running.stop().await;
+
+    let running = world.start(World::config()).await;
+    eventually("it goes alone, by the single call", || async {
+        world.deployment.anvil.mine(1).await.unwrap();
+        world.record(hash(&winner)).await.state.status() == TicketStatus::Redeemed
+    })
+    .await;
+    let filter = Filter::new()
+        .address(world.deployment.contracts.ticket_broker)
+        .event_signature(TicketBroker::WinningTicketTransfer::SIGNATURE_HASH)
+        .from_block(0);
+    let logs = world.deployment.anvil.provider().get_logs(&filter).await.unwrap();
+    let moved: U256 = logs
+        .iter()
+        .map(|log| TicketBroker::WinningTicketTransfer::decode_log(&log.inner).unwrap().amount)
+        .fold(U256::ZERO, |sum, amount| sum + amount);
+    assert_eq!(moved, world.store.redemption_summary().await.unwrap().payout);
+    running.stop().await;
+    world.close().await;
+}
+
+/// The keeper's transaction is overtaken by a stranger's that redeems one of its tickets.
+async fn overtaken(tickets: u32) {
+    let world = World::new().await;
+    let anvil = &world.deployment.anvil;
+    let broker = world.deployment.contracts.ticket_broker;
+    let expiration = world.block().await + 1;
+    let mut winners = Vec::new();
+    for nonce in 1..=tickets {
+        winners.push(world.winner(&world.sender, nonce, expiration).await);
+    }
+    world.store.insert_winners(&winners).await.unwrap();
+    anvil.mine(3).await.unwrap();
+
+    anvil.set_automine(false).await.unwrap();
+    let running = world.start(World::config()).await;
+    eventually("the keeper's transaction is pending", || async {
+        let pending = anvil.provider().get_transaction_count(world.keeper_key.address()).pending().await.unwrap();
+        pending == 1
+    })
+    .await;
+    let stranger = key(5).unwrap();
+    let overtaking = TransactionRequest::default()
+        .from(stranger.address())
+        .to(broker)
+        .input(redeem_call(&winners[0]).abi_encode().into())
+        .gas_limit(600_000)
+        .max_priority_fee_per_gas(5_000_000_000)
+        .max_fee_per_gas(50_000_000_000);
+    let pending = anvil.wallet(stranger).send_transaction(overtaking).await.unwrap();
+    anvil.mine(1).await.unwrap();
+    let faster = pending.get_receipt().await.unwrap();
+    assert!(faster.status());
+    anvil.set_automine(true).await.unwrap();
+
+    eventually("every ticket is redeemed", || async {
+        anvil.mine(1).await.unwrap();
+        total(&world, TicketStatus::Redeemed).await == u64::from(tickets)
+    })
+    .await;
+    let TicketState::Redeemed(payout) = world.record(hash(&winners[0])).await.state else { panic!("not redeemed") };
+    assert_eq!((payout.tx_hash, payout.amount), (faster.transaction_hash, face_value()));
+    let summary = world.store.redemption_summary().await.unwrap();
+    assert_eq!((summary.transactions, summary.redeemed), (1, u64::from(tickets)));
+    assert_eq!(world.deposit(world.sender.address()).await, ether(1) - face_value() * U256::from(tickets));
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_skipped_in_a_batch_is_recorded_by_the_event_that_paid_it() {
+    overtaken(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reverted_single_redemption_is_recorded_by_the_event_that_paid_it() {
+    overtaken(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_of_a_round_long_past_is_given_up() {
+    let world = World::new().await;
+    let poor = key(4).unwrap();
+    let winner = world.winner(&poor, 1, world.block().await + 1).await;
+    world.store.insert_winners(&[winner]).await.unwrap();
+    let running = world.start(World::config()).await;
+    eventually("it waits for funds", || async {
+        world.deployment.anvil.mine(1).await.unwrap();
+        matches!(world.record(hash(&winner)).await.state, TicketState::Pending { reason: Some(_), .. })
+    })
+    .await;
+    // valid in the next round, not in the one after
+    world.deployment.anvil.mine(2 * ROUND_LENGTH).await.unwrap();
+    eventually("it is dead", || async { total(&world, TicketStatus::Dead).await == 1 }).await;
+    let TicketState::Dead { reason } = world.record(hash(&winner)).await.state else { panic!("not dead") };
+    assert_eq!(reason, "ticket is expired; before: sender's funds do not cover the face value");
+    running.stop().await;
+    world.close().await;
+}
