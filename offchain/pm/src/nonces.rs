@@ -13,6 +13,7 @@ pub(crate) struct NonceMemory {
     by_expiration: BTreeMap<u64, Vec<B256>>,
     by_sender: HashMap<Address, usize>,
     max_quotes: usize,
+    newest_block: u64,
 }
 
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(crate) enum Refusal {
 impl NonceMemory {
     pub(crate) fn new(max_quotes: usize) -> Self {
         let (quotes, by_expiration, by_sender) = Default::default();
-        Self { quotes, by_expiration, by_sender, max_quotes }
+        Self { quotes, by_expiration, by_sender, max_quotes, newest_block: 0 }
     }
 
     /// Remembers a number, unless it is known or there is no room. One sender gets at most a quarter of all quotes.
@@ -65,9 +66,11 @@ impl NonceMemory {
         self.quotes.get(&quote).is_some_and(|seen| seen.nonces.contains(&nonce))
     }
 
-    /// Forgets quotes that expired at or before `block`: their tickets are refused for that.
-    pub(crate) fn prune(&mut self, block: u64) {
-        let live = self.by_expiration.split_off(&block.saturating_add(1));
+    /// Forgets quotes that expired at or before `block` and returns the newest block ever given. Expiry must be judged by
+    /// that one: when a reorg takes the chain back, forgotten quotes stay expired.
+    pub(crate) fn prune(&mut self, block: u64) -> u64 {
+        self.newest_block = self.newest_block.max(block);
+        let live = self.by_expiration.split_off(&self.newest_block.saturating_add(1));
         for quote in std::mem::replace(&mut self.by_expiration, live).into_values().flatten() {
             let Some(seen) = self.quotes.remove(&quote) else { continue };
             if let Some(count) = self.by_sender.get_mut(&seen.sender) {
@@ -77,6 +80,7 @@ impl NonceMemory {
                 }
             }
         }
+        self.newest_block
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -121,7 +125,8 @@ mod tests {
         memory.insert(quote(1), ALICE, 10, 1).unwrap();
         memory.insert(quote(2), BOB, 11, 1).unwrap();
         assert_eq!(memory.insert(quote(3), Address::ZERO, 12, 1), Err(Refusal::Full));
-        memory.prune(10);
+        assert_eq!(memory.prune(10), 10);
+        assert_eq!(memory.prune(9), 10);
         assert_eq!(memory.len(), 1);
         assert!(memory.contains(quote(2), 1));
         assert_eq!(memory.insert(quote(3), ALICE, 12, 1), Ok(()));

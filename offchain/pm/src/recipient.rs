@@ -186,7 +186,7 @@ impl Recipient {
             .map(|signed| (signed, ticket_signer(&signed) == Ok(payment.sender)))
             .collect();
         let mut books = self.books();
-        books.nonces.prune(chain.block);
+        let block = books.nonces.prune(chain.block);
         for (signed, authentic) in signed {
             if !authentic {
                 receipt.error = Some(TicketError::Signature);
@@ -196,7 +196,7 @@ impl Recipient {
                 let params_expiration_block = params.expiration_block;
                 receipt.winners.push(WinningTicket { signed, recipient_rand, params_expiration_block });
             }
-            match books.check_nonce(payment.sender, params, signed.ticket.sender_nonce, chain.block) {
+            match books.check_nonce(payment.sender, params, signed.ticket.sender_nonce, block) {
                 Ok(()) if receipt.error.is_none() => receipt.credited += 1,
                 Ok(()) => {}
                 Err(error) => receipt.error = Some(error),

@@ -1,4 +1,5 @@
 //! Tickets under random change, and the arithmetic against an independent one.
+#![allow(clippy::unwrap_used)] // clippy sees only the test functions themselves as tests
 use alloy_primitives::{Address, B256, Keccak256, U256};
 use proptest::prelude::*;
 use streamflow_pm::{KeySigner, TicketEv, TicketSigner, sign_ticket, ticket_signer, wins};

@@ -1,4 +1,5 @@
 //! Each check of a received payment, in its order (payments.md §1.7), and the session's balance.
+#![allow(clippy::unwrap_used)] // clippy sees only the test functions themselves as tests
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256, Sign, U256, address};
@@ -284,12 +285,9 @@ fn a_higher_price_does_not_move_the_pinned_one() {
 fn a_bad_signature_stops_credit_and_is_not_drawn() {
     let desk = Desk::new();
     let mut payment = desk.pay(1..=20);
-    let forged = |payment: &Payment| {
-        let mut sig = *payment.tickets[4].sig.as_bytes();
-        sig[0] ^= 1;
-        Signature65::new(sig)
-    };
-    payment.tickets[4].sig = forged(&payment);
+    let mut sig = *payment.tickets[4].sig.as_bytes();
+    sig[0] ^= 1;
+    payment.tickets[4].sig = Signature65::new(sig);
     let receipt = desk.receive(&payment);
     assert_eq!(receipt.error, Some(TicketError::Signature));
     assert!(!receipt.error.unwrap().is_fatal());
@@ -365,6 +363,16 @@ fn expired_params_earn_nothing_but_winners_are_kept() {
     assert_eq!(late.credited, 0);
     assert!(!late.winners.is_empty());
     assert_eq!(desk.recipient.sizes(), (1, 0), "numbers under expired params are forgotten");
+}
+
+#[test]
+fn a_reorg_does_not_revive_expired_params() {
+    let desk = Desk::new();
+    let payment = desk.pay([1]);
+    assert_eq!(desk.receive(&payment).credited, 1);
+    desk.recipient.prune(desk.start, 108);
+    let again = desk.receive(&payment); // at block 100 once more
+    assert_eq!((again.credited, again.error), (0, Some(TicketError::ParamsExpired)));
 }
 
 #[test]

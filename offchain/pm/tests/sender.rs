@@ -1,4 +1,5 @@
 //! What a sender accepts and signs (payments.md §1.6, vectors of §7.6), and a payment's whole way.
+#![allow(clippy::unwrap_used)] // clippy sees only the test functions themselves as tests
 use std::{
     sync::Arc,
     time::{Duration, Instant},

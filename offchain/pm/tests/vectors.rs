@@ -1,4 +1,5 @@
 //! Published vectors: payments.md §7.1–7.4, node.md §11.1, §11.2.
+#![allow(clippy::unwrap_used)] // clippy sees only the test functions themselves as tests
 use alloy_primitives::{Address, B256, U256, address, b256, hex, uint};
 use streamflow_pm::{
     KeySigner, TicketEv, TicketSigner, aux_data, commitment, draw, eip191_digest, flatten, sign_ticket, ticket_hash,
