@@ -1,0 +1,374 @@
+//! The broadcaster as a whole: what it is built of, how it starts and how it stops.
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use alloy_primitives::Address;
+use futures::future::join_all;
+use streamflow_media::WorkerPool;
+use streamflow_types::ManifestId;
+use streamflow_wire::{proto::OrchestratorRequest, sign_request};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    time::{Instant, MissedTickBehavior, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    client::OrchestratorClient,
+    config::{BroadcasterConfig, FileInput},
+    error::{BroadcasterError, PlayError, Refusal, SegmentError},
+    orchestrators::{Candidate, Orchestrators, chain_of},
+    payment::{Payer, Payments},
+    serve,
+    session::Session,
+    status::{FundsStatus, PaymentMode, SegmentStatus, Status, TicketStatus},
+    stream::LiveStream,
+    verify::Checker,
+};
+
+/// Ended streams that can still be watched.
+const ENDED_KEPT: usize = 32;
+/// How often idle streams, unused sessions and unquoted orchestrators are looked after.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often old nonces and credits are forgotten.
+const PRUNING: Duration = Duration::from_secs(60);
+/// Time that open connections get once everything else has stopped.
+const SERVER_GRACE: Duration = Duration::from_secs(5);
+
+/// What the broadcaster gets from the node.
+#[derive(Debug)]
+pub struct Deps {
+    /// How orchestrators are paid.
+    pub payments: Payments,
+    /// Orchestrators found on chain. Not used when the configuration names some.
+    pub candidates: watch::Receiver<Vec<Candidate>>,
+    /// Worker processes that probe and check segments.
+    pub media: WorkerPool,
+}
+
+/// A broadcaster that listens.
+#[derive(Debug)]
+pub struct Broadcaster {
+    core: Arc<Core>,
+    candidates: watch::Receiver<Vec<Candidate>>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Looks at a running broadcaster, and plays files through it.
+#[derive(Clone, Debug)]
+pub struct BroadcasterHandle(Arc<Core>);
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: BroadcasterConfig,
+    pub(crate) payer: Option<Payer>,
+    pub(crate) client: OrchestratorClient,
+    pub(crate) orchestrators: Orchestrators,
+    pub(crate) media: WorkerPool,
+    pub(crate) checker: Checker,
+    /// Signed request for a quote, without capabilities.
+    pub(crate) request: OrchestratorRequest,
+    /// Bytes of uploads that may still come in.
+    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stopping: CancellationToken,
+    streams: Mutex<Vec<Arc<LiveStream>>>,
+    /// Held while a stream is made, so that two first segments do not make two.
+    opening: tokio::sync::Mutex<()>,
+    totals: Mutex<SegmentStatus>,
+}
+
+impl Broadcaster {
+    /// Checks the settings, prepares the data directory and takes the port.
+    pub async fn bind(config: BroadcasterConfig, deps: Deps) -> Result<Self, BroadcasterError> {
+        config.validate()?;
+        let Deps { payments, candidates, media } = deps;
+        let unusable = |source| BroadcasterError::DataDir { path: config.data_dir.clone(), source };
+        tokio::fs::create_dir_all(&config.data_dir).await.map_err(unusable)?;
+        let payer = match payments {
+            Payments::OffChain => None,
+            Payments::OnChain(funding) => Some(Payer::new(funding, &config.payment)),
+        };
+        let request = match &payer {
+            Some(payer) => sign_request(payer.signer(), None)?,
+            None => OrchestratorRequest { address: Address::ZERO.to_vec(), ..OrchestratorRequest::default() },
+        };
+        let client = OrchestratorClient::new()?;
+        let no_port = |source| BroadcasterError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(no_port)?;
+        let address = listener.local_addr().map_err(no_port)?;
+        let orchestrators = Orchestrators::default();
+        let listed: Vec<Candidate> =
+            config.orchestrators.iter().map(|url| Candidate { url: url.clone(), address: None }).collect();
+        orchestrators.update(&listed);
+        let core = Core {
+            memory: Arc::new(Semaphore::new(config.max_upload_bytes.min(Semaphore::MAX_PERMITS))),
+            checker: Checker::new(media.clone()),
+            config,
+            payer,
+            client,
+            orchestrators,
+            media,
+            request,
+            tracker: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            streams: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+            totals: Mutex::default(),
+        };
+        Ok(Self { core: Arc::new(core), candidates, listener, address })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Looks at it while it runs.
+    pub fn handle(&self) -> BroadcasterHandle {
+        BroadcasterHandle(self.core.clone())
+    }
+
+    /// Serves until `stop`. Then takes no more segments, lets those under way finish, ends playlists and sessions, and
+    /// closes.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), BroadcasterError> {
+        let Self { core, candidates, listener, address } = self;
+        tracing::info!(%address, "broadcaster listens");
+        let closing = CancellationToken::new();
+        let graceful = closing.clone();
+        let server = axum::serve(listener, serve::router(core.clone()))
+            .with_graceful_shutdown(async move { graceful.cancelled().await });
+        let mut server = tokio::spawn(server.into_future());
+        let background = CancellationToken::new();
+        let follower = tokio::spawn(follow(core.clone(), candidates, background.clone()));
+        let keeper = tokio::spawn(keep_house(core.clone(), background.clone()));
+        if let Some(input) = core.config.input.clone() {
+            core.tracker.spawn(play_input(core.clone(), input));
+        }
+
+        let served = tokio::select! { biased;
+            () = stop.cancelled() => None,
+            ended = &mut server => Some(ended),
+        };
+        core.stop().await;
+        background.cancel();
+        let _ = tokio::join!(follower, keeper);
+        closing.cancel();
+        let ended = match served {
+            Some(ended) => ended,
+            None => match timeout(SERVER_GRACE, &mut server).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    server.abort();
+                    return Ok(());
+                }
+            },
+        };
+        match ended {
+            Ok(result) => result.map_err(BroadcasterError::Serve),
+            Err(panic) => Err(BroadcasterError::Serve(std::io::Error::other(panic))),
+        }
+    }
+}
+
+impl BroadcasterHandle {
+    /// What `/status` answers.
+    pub fn status(&self) -> Status {
+        self.0.status()
+    }
+
+    /// Plays a file as a live stream, in real time, once an orchestrator is ready. Returns at the end of the stream.
+    pub async fn play(&self, input: FileInput) -> Result<(), PlayError> {
+        self.0.play(&input).await
+    }
+}
+
+impl Core {
+    /// Why no segment can be taken now.
+    pub(crate) fn check_ready(&self) -> Result<(), Refusal> {
+        if self.stopping.is_cancelled() {
+            return Err(Refusal::Stopping);
+        }
+        if let Some(payer) = &self.payer {
+            payer.check()?;
+        }
+        if self.orchestrators.len() == 0 { Err(Refusal::NoOrchestrators) } else { Ok(()) }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Vec<Arc<LiveStream>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn find_stream(&self, name: &str) -> Option<Arc<LiveStream>> {
+        self.streams().iter().find(|stream| stream.name().as_str() == name).cloned()
+    }
+
+    /// The stream of that name; a new one if there is none or it has ended.
+    pub(crate) async fn open_stream(
+        &self,
+        name: &ManifestId,
+        first_seq: u64,
+        duration: Duration,
+    ) -> Result<Arc<LiveStream>, SegmentError> {
+        let _one_at_a_time = self.opening.lock().await;
+        if let Some(stream) = self.find_stream(name.as_str()).filter(|stream| !stream.has_ended()) {
+            return if stream.is_open() { Ok(stream) } else { Err(Refusal::Ending(name.clone()).into()) };
+        }
+        let live = self.streams().iter().filter(|stream| !stream.has_ended()).count();
+        if live >= self.config.max_streams {
+            return Err(Refusal::TooManyStreams(live).into());
+        }
+        set_aside(&self.config.data_dir, name).await.map_err(SegmentError::Directory)?;
+        let stream = Arc::new(LiveStream::create(name.clone(), &self.config, first_seq, duration).await?);
+        let mut streams = self.streams();
+        streams.retain(|known| known.name() != name);
+        streams.push(stream.clone());
+        let ended = streams.iter().filter(|stream| stream.has_ended()).count();
+        let mut surplus = ended.saturating_sub(ENDED_KEPT);
+        streams.retain(|stream| {
+            let drop = surplus > 0 && stream.has_ended();
+            surplus -= usize::from(drop);
+            !drop
+        });
+        tracing::info!(stream = %name, "stream begins");
+        Ok(stream)
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut SegmentStatus)) {
+        change(&mut self.totals.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Frees a session at the orchestrator. It frees itself there after a while, so that a failure is no matter.
+    pub(crate) async fn end_session(&self, session: &Session) {
+        let ended = self.client.end_session(&session.url, session.token.clone(), self.config.quote_timeout).await;
+        if let Err(error) = ended {
+            tracing::debug!(url = %session.url, error = chain_of(&error), "session was not ended");
+        }
+    }
+
+    async fn stop(&self) {
+        self.stopping.cancel();
+        let streams = self.streams().clone();
+        join_all(streams.iter().map(|stream| stream.close(self))).await;
+        self.tracker.close();
+        if timeout(self.config.drain_timeout, self.tracker.wait()).await.is_err() {
+            tracing::warn!(tasks = self.tracker.len(), "tasks did not end in time");
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let payer = self.payer.as_ref();
+        let chain = payer.and_then(|payer| payer.chain().ok());
+        let sent = payer.map(Payer::total_sent).unwrap_or_default();
+        let funds = payer.and_then(|payer| payer.funds().ok()).map(|funds| FundsStatus {
+            deposit: funds.deposit.to_string(),
+            reserve: funds.reserve.to_string(),
+            withdraw_round: funds.withdraw_round.0,
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            payments: if payer.is_some() { PaymentMode::OnChain } else { PaymentMode::OffChain },
+            refusing: self.check_ready().err().map(|refusal| refusal.to_string()),
+            sender: payer.map(|payer| payer.signer().address()),
+            funds,
+            block: chain.map(|chain| chain.block),
+            round: chain.map(|chain| chain.round.0),
+            segments: *self.totals.lock().unwrap_or_else(PoisonError::into_inner),
+            tickets: TicketStatus { sent: sent.tickets, value: sent.value.to_string() },
+            streams: self.streams().iter().rev().map(|stream| stream.status()).collect(),
+            sessions: self.orchestrators.status(Instant::now()),
+        }
+    }
+
+    /// Asks those who have not quoted yet, so that the page shows them and a file can wait for one.
+    async fn ask_around(&self) {
+        if self.payer.as_ref().is_some_and(|payer| payer.check().is_err()) {
+            return;
+        }
+        let unquoted = self.orchestrators.unquoted(Instant::now());
+        join_all(unquoted.iter().map(async |candidate| {
+            if let Err(error) = self.quote(candidate, self.request.clone()).await {
+                tracing::warn!(url = %candidate.url, error = chain_of(&error), "no quote");
+                self.orchestrators.failed(&candidate.url, &error, Instant::now());
+            }
+        }))
+        .await;
+    }
+}
+
+/// Moves an earlier recording of the same name aside, so that it is neither mixed with the new one nor lost.
+async fn set_aside(data_dir: &Path, name: &ManifestId) -> std::io::Result<()> {
+    let directory = data_dir.join(name.as_str());
+    if !tokio::fs::try_exists(&directory).await? {
+        return Ok(());
+    }
+    // No stream has a name with a tilde.
+    let numbered = |number: u32| -> PathBuf { data_dir.join(format!("{name}~{number}")) };
+    let mut number = 1;
+    while tokio::fs::try_exists(numbered(number)).await? {
+        number += 1;
+    }
+    tokio::fs::rename(&directory, numbered(number)).await
+}
+
+/// Takes over the list of orchestrators whenever the chain has a new one.
+async fn follow(core: Arc<Core>, mut candidates: watch::Receiver<Vec<Candidate>>, stop: CancellationToken) {
+    if !core.config.orchestrators.is_empty() {
+        return;
+    }
+    loop {
+        let list = candidates.borrow_and_update().clone();
+        core.orchestrators.update(&list);
+        tokio::select! { biased;
+            () = stop.cancelled() => return,
+            changed = candidates.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn keep_house(core: Arc<Core>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    let mut prune = tokio::time::interval(PRUNING);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    prune.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! { biased;
+            () = stop.cancelled() => return,
+            _ = prune.tick() => {
+                if let Some(payer) = &core.payer
+                    && let Err(error) = payer.prune(Instant::now().into_std()).await
+                {
+                    tracing::warn!(error = chain_of(&error), "old nonces are not forgotten");
+                }
+            }
+            _ = tick.tick() => {
+                let now = Instant::now();
+                let streams = core.streams().clone();
+                for stream in streams {
+                    for session in stream.take_unused() {
+                        let core = core.clone();
+                        core.clone().tracker.spawn(async move { core.end_session(&session).await });
+                    }
+                    if stream.is_idle(core.config.stream_idle, now) {
+                        let core = core.clone();
+                        core.clone().tracker.spawn(async move { stream.close(&core).await });
+                    }
+                }
+                // Bounded by the quote timeout; while it waits nothing else here is urgent.
+                core.ask_around().await;
+            }
+        }
+    }
+}
+
+async fn play_input(core: Arc<Core>, input: FileInput) {
+    if let Err(error) = core.play(&input).await {
+        tracing::error!(error = chain_of(&error), "input is not played");
+    }
+}

@@ -1,0 +1,221 @@
+//! Settings of the broadcaster.
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use alloy_primitives::U256;
+use serde::{Deserialize, Serialize};
+use streamflow_types::{ManifestId, Price, Profile, ProfileError};
+use url::Url;
+
+/// Settings of the broadcaster. The defaults run on a laptop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BroadcasterConfig {
+    /// Where segments are pushed to and HLS is served from. Loopback by default: whoever reaches it spends our deposit.
+    pub listen: SocketAddr,
+    /// Streams are kept here, one directory each.
+    pub data_dir: PathBuf,
+    /// Renditions of every stream, largest first.
+    pub profiles: Vec<Profile>,
+    /// Orchestrators to use, such as `https://127.0.0.1:8935`. Empty: those registered on chain.
+    pub orchestrators: Vec<Url>,
+    /// Streams that may be pushed. Empty: any.
+    pub streams: Vec<ManifestId>,
+    /// A file to play as a live stream as soon as there is an orchestrator.
+    pub input: Option<FileInput>,
+    /// Limits on what is paid.
+    pub payment: PaymentConfig,
+    /// Largest segment accepted, in bytes.
+    pub max_segment_bytes: u64,
+    /// Bytes of pushed segments held in memory, all streams together; an upload beyond them is refused.
+    pub max_upload_bytes: usize,
+    /// Segments of one stream that are transcoded at a time.
+    pub max_segments_in_flight: usize,
+    /// Segments of one stream that wait for their turn; one more is refused.
+    pub max_segments_waiting: usize,
+    /// Streams that are live at a time.
+    pub max_streams: usize,
+    /// Orchestrators tried for one segment.
+    pub max_attempts: u32,
+    /// Factor on the deadlines of a segment (node.md §2.5).
+    pub timeout_multiplier: u32,
+    /// Time for a quote, connection included.
+    #[serde(with = "humantime_serde")]
+    pub quote_timeout: Duration,
+    /// A stream without a segment for this long has ended.
+    #[serde(with = "humantime_serde")]
+    pub stream_idle: Duration,
+    /// Time that segments in flight get when the broadcaster stops.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+}
+
+/// Limits on what is paid (payments.md §1.6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PaymentConfig {
+    /// Highest price accepted, wei per pixel. None: any that does not double within a session.
+    pub max_price: Option<Price>,
+    /// Largest expected value of one ticket, wei.
+    pub max_ticket_ev: U256,
+    /// Largest expected value of the tickets of one payment, wei.
+    pub max_total_ev: U256,
+    /// A face value may be at most the deposit divided by this.
+    pub deposit_multiplier: u64,
+}
+
+/// A file played as a live stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileInput {
+    /// Name of the stream.
+    pub stream: ManifestId,
+    /// The clip; repeated until `duration` is full.
+    pub path: PathBuf,
+    /// Length of the stream.
+    #[serde(with = "humantime_serde")]
+    pub duration: Duration,
+}
+
+/// Why settings cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BroadcasterConfigError {
+    /// Nothing to transcode to.
+    #[error("broadcaster.profiles is empty: name at least one rendition")]
+    NoProfiles,
+    /// A profile cannot be encoded or signed.
+    #[error("broadcaster.profiles: profile {name:?} is not usable")]
+    Profile {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: ProfileError,
+    },
+    /// Names are directories, and only names are signed.
+    #[error("broadcaster.profiles: {0:?} appears twice or is reserved")]
+    ProfileName(String),
+    /// Not an address of an orchestrator.
+    #[error("broadcaster.orchestrators: {0} is not an http or https URL with a host")]
+    OrchestratorUrl(Url),
+    /// A count or limit that must not be 0.
+    #[error("broadcaster.{0} must not be 0")]
+    Zero(&'static str),
+}
+
+/// Name under which the pushed segments themselves are served.
+pub(crate) const SOURCE: &str = "source";
+
+impl Default for BroadcasterConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9935)),
+            data_dir: PathBuf::from("data/broadcaster"),
+            profiles: streamflow_media::devnet_ladder(),
+            orchestrators: Vec::new(),
+            streams: Vec::new(),
+            input: None,
+            payment: PaymentConfig::default(),
+            max_segment_bytes: 300_000_000,
+            max_upload_bytes: 1 << 30,
+            max_segments_in_flight: 4,
+            max_segments_waiting: 8,
+            max_streams: 32,
+            max_attempts: 3,
+            timeout_multiplier: 1,
+            quote_timeout: Duration::from_millis(2500),
+            stream_idle: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for PaymentConfig {
+    fn default() -> Self {
+        Self {
+            max_price: None,
+            max_ticket_ev: U256::from(3_000_000_000_000_u64),
+            max_total_ev: U256::from(20_000_000_000_000_u64),
+            deposit_multiplier: 1,
+        }
+    }
+}
+
+impl BroadcasterConfig {
+    /// Checks what the types cannot.
+    pub fn validate(&self) -> Result<(), BroadcasterConfigError> {
+        if self.profiles.is_empty() {
+            return Err(BroadcasterConfigError::NoProfiles);
+        }
+        let mut names = BTreeSet::from([SOURCE]);
+        for profile in &self.profiles {
+            profile
+                .validate()
+                .map_err(|source| BroadcasterConfigError::Profile { name: profile.name.clone(), source })?;
+            if !names.insert(&profile.name) {
+                return Err(BroadcasterConfigError::ProfileName(profile.name.clone()));
+            }
+        }
+        for url in &self.orchestrators {
+            if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+                return Err(BroadcasterConfigError::OrchestratorUrl(url.clone()));
+            }
+        }
+        let positive = [
+            ("max_segment_bytes", self.max_segment_bytes > 0),
+            ("max_upload_bytes", self.max_upload_bytes > 0),
+            ("max_segments_in_flight", self.max_segments_in_flight > 0),
+            ("max_streams", self.max_streams > 0),
+            ("max_attempts", self.max_attempts > 0),
+            ("timeout_multiplier", self.timeout_multiplier > 0),
+            ("quote_timeout", !self.quote_timeout.is_zero()),
+            ("stream_idle", !self.stream_idle.is_zero()),
+            ("payment.deposit_multiplier", self.payment.deposit_multiplier > 0),
+        ];
+        match positive.into_iter().find(|(_, holds)| !holds) {
+            Some((name, _)) => Err(BroadcasterConfigError::Zero(name)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut BroadcasterConfig)) -> BroadcasterConfigError {
+        let mut config = BroadcasterConfig::default();
+        change(&mut config);
+        config.validate().unwrap_err()
+    }
+
+    #[test]
+    fn defaults_are_valid_and_stay_on_loopback() {
+        let config = BroadcasterConfig::default();
+        assert_eq!(config.validate(), Ok(()));
+        assert!(config.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn unusable_settings_are_refused() {
+        assert_eq!(refused(|c| c.profiles.clear()), BroadcasterConfigError::NoProfiles);
+        assert!(matches!(refused(|c| c.profiles[0].width = 3), BroadcasterConfigError::Profile { .. }));
+        assert_eq!(refused(|c| c.profiles[0].name = SOURCE.into()), BroadcasterConfigError::ProfileName(SOURCE.into()));
+        assert_eq!(refused(|c| c.max_attempts = 0), BroadcasterConfigError::Zero("max_attempts"));
+        let ftp: Url = "ftp://a/".parse().unwrap();
+        assert_eq!(refused(|c| c.orchestrators = vec![ftp.clone()]), BroadcasterConfigError::OrchestratorUrl(ftp));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        assert!(serde_json::from_str::<BroadcasterConfig>(r#"{"listne":"127.0.0.1:1"}"#).is_err());
+        let read: BroadcasterConfig =
+            serde_json::from_str(r#"{"stream_idle":"5s","payment":{"max_ticket_ev":"12000000000000"}}"#).unwrap();
+        assert_eq!(read.stream_idle, Duration::from_secs(5));
+        assert_eq!(read.payment.max_ticket_ev, U256::from(12_000_000_000_000_u64));
+    }
+}

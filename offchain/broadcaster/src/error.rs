@@ -1,0 +1,360 @@
+//! Why the broadcaster does not start, and why a segment is not transcoded.
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use alloy_primitives::{Address, B256};
+use streamflow_media::{MediaError, PoolError, hls::HlsError};
+use streamflow_pm::{
+    FundsError, ParamsError, PriceGuardError, SenderError, SignError, SignatureError, TooManyTicketsNeeded,
+};
+use streamflow_store::StoreError;
+use streamflow_types::ManifestId;
+use streamflow_wire::asks_for_new_params;
+use url::Url;
+
+use crate::{client::CallError, config::BroadcasterConfigError};
+
+/// Why the broadcaster does not start or run.
+#[derive(Debug, thiserror::Error)]
+pub enum BroadcasterError {
+    /// Settings that cannot be used.
+    #[error(transparent)]
+    Config(#[from] BroadcasterConfigError),
+    /// Streams cannot be kept.
+    #[error("cannot create {} (setting broadcaster.data_dir)", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address} (setting broadcaster.listen)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// No TLS, no HTTP client, or no signature to ask for quotes with.
+    #[error("cannot prepare calls to orchestrators")]
+    Client(#[from] CallError),
+    /// Requests for quotes are signed once, at the start.
+    #[error("cannot sign requests for quotes")]
+    Sign(#[from] SignError),
+    /// The listener broke.
+    #[error("http server failed")]
+    Serve(#[source] io::Error),
+}
+
+/// Why no segment is taken now. It may be otherwise in a moment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Being shut down.
+    #[error("broadcaster is stopping")]
+    Stopping,
+    /// The follower has not synced: the RPC does not answer.
+    #[error("chain state is not known yet: the Ethereum RPC has not answered")]
+    ChainUnknown,
+    /// The payer's funds have not been read.
+    #[error("the deposit is not known yet: the Ethereum RPC has not answered")]
+    FundsUnknown,
+    /// The payer has nothing to pay with.
+    #[error("cannot pay: {0}")]
+    Funds(FundsError),
+    /// No list, or an empty one.
+    #[error("No sessions available: no orchestrator is known")]
+    NoOrchestrators,
+    /// More streams than allowed.
+    #[error("{0} streams are live already")]
+    TooManyStreams(usize),
+    /// Segments come faster than they are transcoded.
+    #[error("stream is behind: {0} segments wait already")]
+    Behind(usize),
+    /// Too much media is held in memory.
+    #[error("too many uploads at once")]
+    Memory,
+    /// Its last segments are still being closed.
+    #[error("stream {0} is just ending")]
+    Ending(ManifestId),
+}
+
+/// Why an accepted segment was not transcoded.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// Not taken.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Not video that can be transcoded.
+    #[error("segment cannot be transcoded")]
+    Media(#[from] MediaError),
+    /// An orchestrator says that no one could transcode it.
+    #[error("segment cannot be transcoded: {0}")]
+    BadInput(String),
+    /// It was pushed before, or given up.
+    #[error("segment {0} was pushed already, or comes too late")]
+    Duplicate(u64),
+    /// Everyone who was tried failed.
+    #[error("no orchestrator transcoded the segment in {attempts} attempts, the last at {url}")]
+    AllFailed {
+        /// How many times.
+        attempts: u32,
+        /// Who failed last.
+        url: Url,
+        /// Why.
+        #[source]
+        last: Box<AttemptError>,
+    },
+    /// Files cannot be written.
+    #[error("cannot keep the stream on disk")]
+    Keep(#[source] HlsError),
+    /// The directory of the stream cannot be made.
+    #[error("cannot make room for the stream on disk")]
+    Directory(#[source] io::Error),
+    /// Our own worker failed to look at it.
+    #[error("segment cannot be looked at")]
+    Worker(#[source] PoolError),
+    /// Its task ended early.
+    #[error("segment was abandoned")]
+    Abandoned,
+}
+
+/// Why one orchestrator did not transcode a segment.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttemptError {
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// Its quote is of no use.
+    #[error(transparent)]
+    Quote(#[from] QuoteError),
+    /// Tickets were not made.
+    #[error(transparent)]
+    Payment(#[from] PaymentError),
+    /// It answered with an error.
+    #[error("orchestrator failed: {0}")]
+    Orchestrator(String),
+    /// Its result is not what was asked for.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+}
+
+/// Why a quote is of no use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuoteError {
+    /// It is registered but does no work.
+    #[error("orchestrator names no url for segments")]
+    NoServiceUrl,
+    /// Not a URL, or not on http.
+    #[error("orchestrator names {0:?} for segments, which is not an http or https url")]
+    ServiceUrl(String),
+    /// Required since sessions exist.
+    #[error("quote has no auth token")]
+    NoToken,
+    /// Work is not free here.
+    #[error("quote has no price")]
+    NoPrice,
+    /// Some field does not decode.
+    #[error("quote cannot be read")]
+    Field(#[from] streamflow_wire::PaymentError),
+    /// We would not know who signs.
+    #[error("quote names no account")]
+    NoAccount,
+    /// The chain says otherwise.
+    #[error("quote is from account {got}, but {listed} is registered there")]
+    OtherAccount {
+        /// In the quote.
+        got: Address,
+        /// On chain.
+        listed: Address,
+    },
+    /// Above our limit.
+    #[error(transparent)]
+    Price(#[from] PriceGuardError),
+    /// It lacks something that the profiles need.
+    #[error("orchestrator cannot do these profiles")]
+    Incapable,
+    /// Tickets cannot be made without.
+    #[error("quote has no ticket params")]
+    NoParams,
+}
+
+/// Why a payment was not made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PaymentError {
+    /// Terms that we do not accept, or a signer that failed.
+    #[error(transparent)]
+    Sender(#[from] SenderError),
+    /// The price rose too far.
+    #[error(transparent)]
+    Price(#[from] PriceGuardError),
+    /// The segment costs too much for tickets of this value.
+    #[error(transparent)]
+    TooManyTickets(#[from] TooManyTicketsNeeded),
+    /// The chain is not known any more.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Nonces could not be persisted, so no ticket may leave.
+    #[error("cannot persist ticket nonces")]
+    Store(#[from] StoreError),
+}
+
+impl AttemptError {
+    /// Whether the same orchestrator should be asked for a new quote and tried once more at once: its params or its token
+    /// are too old, or it forgot them in a restart.
+    pub(crate) fn wants_new_quote(&self) -> bool {
+        match self {
+            Self::Payment(error) => error.wants_new_quote(),
+            Self::Call(CallError::Status { text, .. }) => {
+                asks_for_new_params(text) || FORGOTTEN.iter().any(|known| text.starts_with(known))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Refusals that a new session cures.
+const FORGOTTEN: [&str; 5] = [
+    "invalid auth token",
+    "expired auth token",
+    "invalid recipientRand",
+    "invalid ticket senderNonce",
+    "Insufficient balance",
+];
+
+impl PaymentError {
+    /// Our own funds are no good: no other orchestrator helps.
+    pub(crate) fn funds(&self) -> Option<FundsError> {
+        match self {
+            Self::Sender(SenderError::Params(ParamsError::Funds(funds))) => Some(*funds),
+            _ => None,
+        }
+    }
+
+    /// The same orchestrator may have better terms when asked again.
+    pub(crate) fn wants_new_quote(&self) -> bool {
+        matches!(self, Self::Sender(error) if error.wants_refresh())
+    }
+}
+
+/// Why a result is not accepted (node.md §6).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// Not one rendition for each profile.
+    #[error("{got} renditions came back, {asked} were asked for")]
+    Count {
+        /// Received.
+        got: usize,
+        /// Asked.
+        asked: usize,
+    },
+    /// A link we do not follow.
+    #[error("rendition {name} is at {url:?}, not at the orchestrator's host")]
+    Url {
+        /// Profile.
+        name: String,
+        /// Link.
+        url: String,
+    },
+    /// Not a signature of the renditions' hash.
+    #[error("PM Check Failed: result hash {hash} carries no valid signature")]
+    Signature {
+        /// Hash of the renditions.
+        hash: B256,
+        /// What is wrong with it.
+        #[source]
+        source: SignatureError,
+    },
+    /// Signed by somebody else.
+    #[error("PM Check Failed: result is signed by {got}, not by {orchestrator}")]
+    Signer {
+        /// Who signed.
+        got: Address,
+        /// Who should have.
+        orchestrator: Address,
+    },
+    /// Not decodable.
+    #[error("rendition {name} does not decode")]
+    Media {
+        /// Profile.
+        name: String,
+        /// Why.
+        #[source]
+        source: MediaError,
+    },
+    /// The directory of the stream cannot be made.
+    #[error("cannot make room for the stream on disk")]
+    Directory(#[source] io::Error),
+    /// Our own worker failed, perhaps because of it.
+    #[error("rendition {name} cannot be checked")]
+    Unchecked {
+        /// Profile.
+        name: String,
+        /// Why.
+        #[source]
+        source: PoolError,
+    },
+    /// Parts of it do not decode.
+    #[error("rendition {name} has {errors} damaged packets or frames")]
+    Damaged {
+        /// Profile.
+        name: String,
+        /// How many.
+        errors: u64,
+    },
+    /// Another picture size.
+    #[error("rendition {name} is {got_width}x{got_height}, not {width}x{height}")]
+    Size {
+        /// Profile.
+        name: String,
+        /// Decoded.
+        got_width: u32,
+        /// Decoded.
+        got_height: u32,
+        /// Asked.
+        width: u32,
+        /// Asked.
+        height: u32,
+    },
+    /// The bill is wrong.
+    #[error("PixelMismatch: rendition {name} has {decoded} pixels, {billed} were billed")]
+    Pixels {
+        /// Profile.
+        name: String,
+        /// Counted by decoding.
+        decoded: u64,
+        /// In the result.
+        billed: i64,
+    },
+    /// It could not be fetched in time.
+    #[error("rendition {name} cannot be fetched")]
+    Fetch {
+        /// Profile.
+        name: String,
+        /// Why.
+        #[source]
+        source: CallError,
+    },
+}
+
+/// Why a file is not played.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// The file is no clip, or a worker failed.
+    #[error("cannot play {}", path.display())]
+    Source {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: PoolError,
+    },
+    /// The broadcaster stopped meanwhile.
+    #[error("broadcaster stopped before the end of the file")]
+    Stopped,
+}

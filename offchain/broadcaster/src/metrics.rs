@@ -1,0 +1,34 @@
+//! Counters of the broadcaster.
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+
+use crate::error::AttemptError;
+
+pub(crate) fn received() {
+    counter!("streamflow_broadcaster_received_segments").increment(1);
+}
+
+pub(crate) fn transcoded(took: Duration) {
+    counter!("streamflow_broadcaster_transcoded_segments").increment(1);
+    histogram!("streamflow_broadcaster_transcode_seconds").record(took);
+}
+
+pub(crate) fn failed() {
+    counter!("streamflow_broadcaster_failed_segments").increment(1);
+}
+
+pub(crate) fn attempt_failed(error: &AttemptError) {
+    let cause = match error {
+        AttemptError::Call(_) => "call",
+        AttemptError::Quote(_) => "quote",
+        AttemptError::Payment(_) => "payment",
+        AttemptError::Orchestrator(_) => "orchestrator",
+        AttemptError::Verify(_) => "verify",
+    };
+    counter!("streamflow_broadcaster_failed_attempts", "cause" => cause).increment(1);
+}
+
+pub(crate) fn tickets_sent(count: u64) {
+    counter!("streamflow_broadcaster_sent_tickets").increment(count);
+}

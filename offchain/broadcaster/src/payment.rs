@@ -1,0 +1,309 @@
+//! Paying for segments with tickets (payments.md §1.6, §1.9).
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use alloy_primitives::{Address, B256, U256};
+use streamflow_pm::{
+    AccountLimits, Outcome, Payment, Sender, SenderLimits, Spending, Stage, TicketEv, TicketSigner, unlocks_soon,
+};
+use streamflow_store::{Store, StoreError};
+use streamflow_types::{ChainView, Price, Profile, SenderFunds, TicketParams};
+use tokio::sync::watch;
+
+use crate::{
+    config::PaymentConfig,
+    error::{PaymentError, Refusal},
+};
+
+/// Whether orchestrators are paid.
+#[derive(Debug)]
+pub enum Payments {
+    /// No chain, no tickets, nothing signed (node.md §2.2).
+    OffChain,
+    /// Tickets from this account.
+    OnChain(Funding),
+}
+
+/// What paying needs.
+pub struct Funding {
+    /// Signs tickets, segments and requests for quotes.
+    pub signer: Arc<dyn TicketSigner>,
+    /// The chain; `None` until it is known.
+    pub chain: watch::Receiver<Option<ChainView>>,
+    /// The signer's funds in TicketBroker; `None` until they are known.
+    pub funds: watch::Receiver<Option<SenderFunds>>,
+    /// Keeps the nonces used.
+    pub store: Store,
+}
+
+impl fmt::Debug for Funding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Funding").field("sender", &self.signer.address()).finish_non_exhaustive()
+    }
+}
+
+/// Pays for all streams from one account.
+#[derive(Debug)]
+pub(crate) struct Payer {
+    funding: Funding,
+    sender: Sender,
+    spending: Spending,
+    sent: Mutex<Sent>,
+}
+
+/// Tickets that left, all sessions together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    pub(crate) tickets: u64,
+    /// Expected, wei.
+    pub(crate) value: U256,
+}
+
+/// What a session charges, and how it takes tickets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charge<'a> {
+    pub(crate) recipient: Address,
+    pub(crate) session: &'a str,
+    pub(crate) price: Price,
+    /// Commitment of its newest params.
+    pub(crate) commitment: B256,
+}
+
+/// A payment ready to leave.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) payment: Payment,
+    pub(crate) stage: Stage,
+    /// Expected value of its tickets, wei, rounded down.
+    pub(crate) value: U256,
+}
+
+impl Payer {
+    pub(crate) fn new(funding: Funding, config: &PaymentConfig) -> Self {
+        let limits = SenderLimits {
+            max_ticket_ev: config.max_ticket_ev,
+            max_total_ev: config.max_total_ev,
+            deposit_multiplier: config.deposit_multiplier,
+            ..SenderLimits::default()
+        };
+        let sender = Sender::new(funding.signer.clone(), limits);
+        Self { funding, sender, spending: Spending::new(AccountLimits::default()), sent: Mutex::default() }
+    }
+
+    pub(crate) fn signer(&self) -> &dyn TicketSigner {
+        &*self.funding.signer
+    }
+
+    pub(crate) fn chain(&self) -> Result<ChainView, Refusal> {
+        (*self.funding.chain.borrow()).ok_or(Refusal::ChainUnknown)
+    }
+
+    pub(crate) fn funds(&self) -> Result<SenderFunds, Refusal> {
+        (*self.funding.funds.borrow()).ok_or(Refusal::FundsUnknown)
+    }
+
+    /// Whether paying is possible at all.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        use streamflow_pm::FundsError;
+        let (chain, funds) = (self.chain()?, self.funds()?);
+        if unlocks_soon(&funds, chain.round) {
+            return Err(Refusal::Funds(FundsError::UnlockingSoon { withdraw_round: funds.withdraw_round }));
+        }
+        if funds.reserve.is_zero() {
+            return Err(Refusal::Funds(FundsError::NoReserve));
+        }
+        if funds.deposit.is_zero() {
+            return Err(Refusal::Funds(FundsError::NoDeposit));
+        }
+        Ok(())
+    }
+
+    /// Takes params into use. If tickets were signed on them before, perhaps by an earlier run, goes on after those.
+    pub(crate) async fn accept(&self, params: TicketParams, now: Instant) -> Result<B256, PaymentError> {
+        let used = self.funding.store.last_nonce(params.recipient_rand_hash).await?.unwrap_or(0);
+        Ok(self.sender.start_session_with_nonce(params, used, now)?)
+    }
+
+    /// Signs the tickets for a segment that is about to be sent. Their nonces are on the disk when this returns.
+    pub(crate) async fn prepare(
+        &self,
+        charge: Charge<'_>,
+        profiles: &[Profile],
+        millis: u64,
+        now: Instant,
+    ) -> Result<Prepared, PaymentError> {
+        let (chain, funds) = (self.chain()?, self.funds()?);
+        let pixels = streamflow_pm::with_estimate_margin(streamflow_pm::estimated_pixels(profiles, millis));
+        let ev = self.sender.ticket_ev(charge.commitment).unwrap_or(TicketEv::ZERO);
+        let stage = self.spending.stage(charge.recipient, charge.session, charge.price, pixels, ev)?;
+        let count = stage.tickets();
+        let signed = async {
+            let payment = self.sender.pay(charge.commitment, count, charge.price, &funds, &chain, now)?;
+            self.persist(&payment).await?;
+            Ok(payment)
+        };
+        match signed.await {
+            Ok(payment) => Ok(Prepared { payment, stage, value: ev.times(count).floor_wei() }),
+            Err(error) => {
+                self.spending.complete(stage, Outcome::NotSent, now);
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps the highest number used.
+    async fn persist(&self, payment: &Payment) -> Result<(), StoreError> {
+        let (Some(params), Some(last)) = (payment.params, payment.last_nonce()) else { return Ok(()) };
+        self.funding.store.record_nonce(params.recipient_rand_hash, params.expiration_block, last).await
+    }
+
+    /// Counts tickets that left, and their expected value in wei.
+    pub(crate) fn sent(&self, tickets: u64, value: U256) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.tickets += tickets;
+        sent.value = sent.value.saturating_add(value);
+    }
+
+    pub(crate) fn total_sent(&self) -> Sent {
+        *self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn complete(&self, stage: Stage, outcome: Outcome, now: Instant) {
+        self.spending.complete(stage, outcome, now);
+    }
+
+    /// Forgets what no orchestrator takes any more.
+    pub(crate) async fn prune(&self, now: Instant) -> Result<(), StoreError> {
+        self.spending.prune(now);
+        let Ok(chain) = self.chain() else { return Ok(()) };
+        self.sender.prune(now, chain.block);
+        self.funding.store.prune_nonces(chain.block).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use streamflow_pm::{FundsError, KeySigner};
+    use streamflow_types::{Expiration, Round, WinProb};
+
+    use super::*;
+
+    const CHAIN: ChainView = ChainView {
+        block: 100,
+        round: Round(7),
+        round_block_hash: B256::repeat_byte(3),
+        round_initialized: true,
+        pool_size: 2,
+        base_fee: 1,
+    };
+
+    fn funds() -> SenderFunds {
+        SenderFunds {
+            deposit: U256::from(1_000_000_u64),
+            reserve: U256::from(1_000_000_u64),
+            pool_size: 2,
+            ..SenderFunds::default()
+        }
+    }
+
+    fn params() -> TicketParams {
+        TicketParams {
+            recipient: Address::repeat_byte(9),
+            face_value: U256::from(1000_u64),
+            win_prob: WinProb(U256::MAX / U256::from(4_u64)),
+            recipient_rand_hash: B256::repeat_byte(5),
+            seed: U256::from(1_u64),
+            expiration_block: 140,
+            expiration: Expiration { creation_round: Round(7), creation_round_block_hash: B256::repeat_byte(3) },
+        }
+    }
+
+    fn payer(store: Store, chain: Option<ChainView>, funds: Option<SenderFunds>) -> Payer {
+        let signer = Arc::new(KeySigner::from_bytes([1; 32]).unwrap());
+        let (_, chain) = watch::channel(chain);
+        let (_, funds) = watch::channel(funds);
+        Payer::new(Funding { signer, chain, funds, store }, &PaymentConfig::default())
+    }
+
+    fn charge(commitment: B256) -> Charge<'static> {
+        let price = Price::new(1, 10_000).unwrap();
+        Charge { recipient: Address::repeat_byte(9), session: "s", price, commitment }
+    }
+
+    fn profiles() -> Vec<Profile> {
+        vec![Profile { fps: 25, ..Profile::new("a", 200, 100, 1).unwrap() }]
+    }
+
+    #[tokio::test]
+    async fn restart_goes_on_after_the_nonces_used() {
+        let store = Store::in_memory().await.unwrap();
+        let now = Instant::now();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let payer = payer(store.clone(), Some(CHAIN), Some(funds()));
+            let commitment = payer.accept(params(), now).await.unwrap();
+            let mut charge = charge(commitment);
+            // 1,000,000 pixels of 2 s and 2 % cost 10,200 wei: 41 tickets of 250 wei less a rounding.
+            charge.price = Price::new(1, 100).unwrap();
+            let paid = payer.prepare(charge, &profiles(), 2000, now).await.unwrap();
+            seen.extend(paid.payment.tickets.iter().map(|ticket| ticket.sender_nonce));
+            payer.complete(paid.stage, Outcome::Lost, now);
+        }
+        assert!(seen.len() > 100, "{}", seen.len());
+        assert_eq!(seen, (1..=u32::try_from(seen.len()).unwrap()).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn change_pays_for_the_next_segment() {
+        let payer = payer(Store::in_memory().await.unwrap(), Some(CHAIN), Some(funds()));
+        let now = Instant::now();
+        let commitment = payer.accept(params(), now).await.unwrap();
+        let first = payer.prepare(charge(commitment), &profiles(), 2000, now).await.unwrap();
+        assert_eq!(first.payment.tickets.len(), 1); // 102 wei cost, one ticket is worth 249
+        payer.complete(first.stage, Outcome::Served { pixels: 1_000_000 }, now);
+        let second = payer.prepare(charge(commitment), &profiles(), 2000, now).await.unwrap();
+        assert_eq!(second.payment.tickets.len(), 1); // the orchestrator wants one ticket's worth
+        payer.complete(second.stage, Outcome::Served { pixels: 1_000 }, now);
+        let third = payer.prepare(charge(commitment), &profiles(), 2000, now).await.unwrap();
+        assert_eq!(third.payment.tickets.len(), 0);
+        assert_eq!(third.value, U256::ZERO);
+    }
+
+    #[tokio::test]
+    async fn expired_params_ask_for_a_new_quote_and_are_not_signed() {
+        let payer = payer(Store::in_memory().await.unwrap(), Some(ChainView { block: 139, ..CHAIN }), Some(funds()));
+        let now = Instant::now();
+        let commitment = payer.accept(params(), now).await.unwrap();
+        let refused = payer.prepare(charge(commitment), &profiles(), 2000, now).await.unwrap_err();
+        assert!(refused.wants_new_quote(), "{refused}");
+        assert_eq!(payer.funding.store.last_nonce(params().recipient_rand_hash).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn unusable_funds_are_named() {
+        let store = Store::in_memory().await.unwrap();
+        let check = |chain, funds| payer(store.clone(), chain, funds).check();
+        assert_eq!(check(None, Some(funds())), Err(Refusal::ChainUnknown));
+        assert_eq!(check(Some(CHAIN), None), Err(Refusal::FundsUnknown));
+        let empty = SenderFunds { deposit: U256::ZERO, ..funds() };
+        assert_eq!(check(Some(CHAIN), Some(empty)), Err(Refusal::Funds(FundsError::NoDeposit)));
+        assert_eq!(check(Some(CHAIN), Some(funds())), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn pruning_keeps_live_params() {
+        let store = Store::in_memory().await.unwrap();
+        let payer = payer(store.clone(), Some(CHAIN), Some(funds()));
+        store.record_nonce(B256::repeat_byte(1), 100, 3).await.unwrap();
+        store.record_nonce(B256::repeat_byte(2), 101, 3).await.unwrap();
+        payer.prune(Instant::now() + Duration::from_secs(1)).await.unwrap();
+        assert_eq!(store.last_nonce(B256::repeat_byte(1)).await.unwrap(), None);
+        assert_eq!(store.last_nonce(B256::repeat_byte(2)).await.unwrap(), Some(3));
+    }
+}

@@ -1,0 +1,128 @@
+//! A file played as if a live encoder pushed it.
+use std::{sync::Arc, time::Duration};
+
+use streamflow_media::{PoolError, SourceSettings, SourceStream};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::{
+    broadcaster::Core,
+    config::FileInput,
+    error::{PlayError, SegmentError},
+    orchestrators::chain_of,
+    segment::Pushed,
+};
+
+/// How often it is looked whether segments are taken yet.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Releases segments when a live encoder would have finished them: each after its own length.
+#[derive(Debug)]
+struct Pacer {
+    due: Instant,
+}
+
+impl Pacer {
+    fn new() -> Self {
+        Self { due: Instant::now() }
+    }
+
+    async fn release(&mut self, length: Duration) {
+        self.due += length;
+        sleep_until(self.due).await;
+    }
+}
+
+impl Core {
+    /// Plays a file as a stream, in real time, and ends the stream. Waits until an orchestrator is ready.
+    pub(crate) async fn play(self: &Arc<Self>, input: &FileInput) -> Result<(), PlayError> {
+        self.ready().await?;
+        let failed = |source: PoolError| PlayError::Source { path: input.path.clone(), source };
+        let mut source = self.media.source(SourceSettings::new(&input.path, input.duration)).map_err(failed)?;
+        let played = tokio::select! { biased;
+            () = self.stopping.cancelled() => Err(PlayError::Stopped),
+            played = self.push_all(input, &mut source) => played.map_err(failed),
+        };
+        if let Some(stream) = self.find_stream(input.stream.as_str()) {
+            stream.close(self).await;
+        }
+        played
+    }
+
+    async fn ready(&self) -> Result<(), PlayError> {
+        loop {
+            if self.check_ready().is_ok() && self.orchestrators.any_ready(Instant::now()) {
+                return Ok(());
+            }
+            tokio::select! { biased;
+                () = self.stopping.cancelled() => return Err(PlayError::Stopped),
+                () = sleep(POLL) => {}
+            }
+        }
+    }
+
+    async fn push_all(self: &Arc<Self>, input: &FileInput, source: &mut SourceStream) -> Result<(), PoolError> {
+        let mut pacer = Pacer::new();
+        let mut pushes: JoinSet<Result<(), SegmentError>> = JoinSet::new();
+        while let Some(segment) = source.next().await {
+            let segment = segment?;
+            pacer.release(segment.duration).await;
+            let pushed = Pushed {
+                seq: segment.seq,
+                media: segment.bytes,
+                duration: Some(segment.duration),
+                resolution: None,
+                memory: None,
+            };
+            let (core, name) = (self.clone(), input.stream.clone());
+            pushes.spawn(async move { core.push(name, pushed).await.map(drop) });
+            while let Some(done) = pushes.try_join_next() {
+                report(done);
+            }
+        }
+        while let Some(done) = pushes.join_next().await {
+            report(done);
+        }
+        Ok(())
+    }
+}
+
+/// A lost segment is counted where it was lost; the stream goes on.
+fn report(done: Result<Result<(), SegmentError>, tokio::task::JoinError>) {
+    match done {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = chain_of(&error), "segment of the input was not taken"),
+        Err(error) => tracing::error!(%error, "segment of the input was abandoned"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn segments_are_released_in_real_time() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new();
+        let mut released = Vec::new();
+        for millis in [2000, 2000, 1500] {
+            pacer.release(Duration::from_millis(millis)).await;
+            released.push(start.elapsed().as_millis());
+        }
+        assert_eq!(released, [2000, 4000, 5500]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_is_made_up_for() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new();
+        pacer.release(Duration::from_secs(2)).await;
+        sleep(Duration::from_secs(3)).await;
+        pacer.release(Duration::from_secs(2)).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(5));
+        pacer.release(Duration::from_secs(2)).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(6));
+    }
+}

@@ -1,0 +1,136 @@
+//! A segment, from the push to its renditions.
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use streamflow_media::{MediaError, PoolError, SegmentInfo};
+use streamflow_types::ManifestId;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tracing::Instrument as _;
+
+use crate::{
+    broadcaster::Core,
+    error::{Refusal, SegmentError},
+    metrics,
+    orchestrators::chain_of,
+    stream::{EnterError, LiveStream},
+};
+
+/// Duration of a segment that does not tell its own and came without a header (node.md §4.3).
+const DEFAULT_DURATION: Duration = Duration::from_secs(2);
+
+/// As it was pushed.
+#[derive(Debug)]
+pub(crate) struct Pushed {
+    pub(crate) seq: u64,
+    pub(crate) media: Bytes,
+    pub(crate) duration: Option<Duration>,
+    pub(crate) resolution: Option<(u32, u32)>,
+    /// Memory that its bytes take; given back with it.
+    pub(crate) memory: Option<OwnedSemaphorePermit>,
+}
+
+/// Video that can be transcoded.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) seq: u64,
+    pub(crate) media: Bytes,
+    pub(crate) duration: Duration,
+    pub(crate) info: SegmentInfo,
+}
+
+impl Segment {
+    /// At least 1.
+    pub(crate) fn millis(&self) -> u32 {
+        u32::try_from(self.duration.as_millis()).unwrap_or(u32::MAX).max(1)
+    }
+}
+
+impl Core {
+    /// Takes a segment in, and returns its renditions in the order of the profiles. Goes on when the caller gives up: a
+    /// segment once paid for is published.
+    pub(crate) async fn push(self: Arc<Self>, name: ManifestId, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
+        let span = tracing::info_span!("segment", stream = %name, seq = pushed.seq);
+        let core = self.clone();
+        let task = self.tracker.spawn(async move { core.process(&name, pushed).await }.instrument(span));
+        task.await.map_err(|_| SegmentError::Abandoned)?
+    }
+
+    async fn process(&self, name: &ManifestId, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
+        self.check_ready()?;
+        let Pushed { seq, media, duration, resolution, memory } = pushed;
+        let info = self.probe(&media).await?;
+        let known = info.as_ref().map(|info| info.duration).filter(|known| !known.is_zero());
+        let duration = known.or(duration).unwrap_or(DEFAULT_DURATION);
+        let (stream, _place) = self.enter(name, seq, duration).await?;
+        self.count(|totals| totals.received += 1);
+        metrics::received();
+        let done = self.keep_and_transcode(&stream, seq, media, duration, info, resolution).await;
+        match &done {
+            Ok(_) => self.count(|totals| totals.transcoded += 1),
+            Err(error) => {
+                metrics::failed();
+                self.count(|totals| totals.failed += 1);
+                tracing::error!(error = chain_of(error), "segment lost");
+                if let Err(error) = stream.lose(seq).await {
+                    tracing::error!(error = chain_of(&error), "playlists cannot go on");
+                }
+            }
+        }
+        drop(memory);
+        done
+    }
+
+    /// The stream, and the segment's place in it. An encoder that counts anew begins a new stream of the same name.
+    async fn enter(
+        &self,
+        name: &ManifestId,
+        seq: u64,
+        duration: Duration,
+    ) -> Result<(Arc<LiveStream>, OwnedSemaphorePermit), SegmentError> {
+        let stream = self.open_stream(name, seq, duration).await?;
+        match stream.enter(seq) {
+            Ok(place) => return Ok((stream, place)),
+            Err(EnterError::Segment(error)) => return Err(error),
+            Err(EnterError::Restarted) => stream.close(self).await,
+        }
+        let stream = self.open_stream(name, seq, duration).await?;
+        match stream.enter(seq) {
+            Ok(place) => Ok((stream, place)),
+            Err(EnterError::Segment(error)) => Err(error),
+            Err(EnterError::Restarted) => Err(SegmentError::Duplicate(seq)),
+        }
+    }
+
+    async fn keep_and_transcode(
+        &self,
+        stream: &LiveStream,
+        seq: u64,
+        media: Bytes,
+        duration: Duration,
+        info: Option<SegmentInfo>,
+        resolution: Option<(u32, u32)>,
+    ) -> Result<Vec<Bytes>, SegmentError> {
+        stream.keep_source(seq, duration, &media, info.as_ref(), resolution).await?;
+        let Some(info) = info else {
+            stream.publish_copies(seq, duration, &media).await?;
+            return Ok(vec![media; stream.profiles().len()]);
+        };
+        let _turn = stream.turn().await?;
+        let started = Instant::now();
+        let renditions = self.transcode(stream, &Segment { seq, media, duration, info }).await?;
+        metrics::transcoded(started.elapsed());
+        stream.publish(seq, duration, &renditions).await?;
+        Ok(renditions.into_iter().map(|rendition| rendition.media).collect())
+    }
+
+    /// What the segment is; `None` when it has no video, which no orchestrator can help with (node.md §4.3).
+    async fn probe(&self, media: &Bytes) -> Result<Option<SegmentInfo>, SegmentError> {
+        match self.checker.probe(media).await {
+            Ok(info) => Ok(Some(info)),
+            Err(PoolError::Media(MediaError::NoVideoStream | MediaError::NoFrames)) => Ok(None),
+            Err(PoolError::Media(error)) => Err(SegmentError::Media(error)),
+            Err(PoolError::QueueFull { .. }) => Err(Refusal::Memory.into()),
+            Err(error) => Err(SegmentError::Worker(error)),
+        }
+    }
+}

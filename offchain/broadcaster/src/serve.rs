@@ -1,0 +1,161 @@
+//! The HTTP surface: push, HLS, status, page.
+use std::{io, path::Path as FsPath, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use streamflow_types::ManifestId;
+
+use crate::{
+    broadcaster::Core,
+    config::SOURCE,
+    error::SegmentError,
+    multipart::{self, Part},
+    orchestrators::chain_of,
+    page,
+    push::{PushError, PushHeaders, parse_path, read_body},
+    segment::Pushed,
+    status::Status,
+};
+
+pub(crate) fn router(core: Arc<Core>) -> Router {
+    Router::new()
+        .route("/live/{*path}", post(push).put(push).layer(DefaultBodyLimit::disable()))
+        .route("/stream/{file}", get(master))
+        .route("/stream/{name}/{file}", get(playlist))
+        .route("/stream/{name}/{rendition}/{file}", get(media))
+        .route("/status", get(status))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .merge(page::router())
+        .with_state(core)
+}
+
+async fn status(State(core): State<Arc<Core>>) -> ([(header::HeaderName, &'static str); 1], Json<Status>) {
+    ([(header::CACHE_CONTROL, "no-store")], Json(core.status()))
+}
+
+async fn push(State(core): State<Arc<Core>>, Path(path): Path<String>, headers: HeaderMap, body: Body) -> Response {
+    match accept_push(&core, &path, &headers, body).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::info!(%path, error = chain_of(&error), "push refused");
+            error.into_response()
+        }
+    }
+}
+
+/// Why a push is answered with an error.
+#[derive(Debug, thiserror::Error)]
+enum PushFailure {
+    #[error(transparent)]
+    Request(#[from] PushError),
+    #[error("stream {0} may not be pushed (setting broadcaster.streams)")]
+    NotAllowed(ManifestId),
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+}
+
+async fn accept_push(core: &Arc<Core>, path: &str, headers: &HeaderMap, body: Body) -> Result<Response, PushFailure> {
+    let (name, seq) = parse_path(path)?;
+    let asked = PushHeaders::parse(headers)?;
+    let allowed = &core.config.streams;
+    if !allowed.is_empty() && !allowed.contains(&name) {
+        return Err(PushFailure::NotAllowed(name));
+    }
+    core.check_ready().map_err(SegmentError::from)?;
+    let (media, memory) = read_body(body, headers, core.config.max_segment_bytes, &core.memory).await?;
+    let pushed = Pushed { seq, media, duration: asked.duration, resolution: asked.resolution, memory: Some(memory) };
+    let renditions = core.clone().push(name, pushed).await?;
+    if !asked.multipart {
+        return Ok(StatusCode::OK.into_response());
+    }
+    let parts = core.config.profiles.iter().zip(renditions);
+    let parts: Vec<Part<'_>> = parts.map(|(profile, data)| Part { profile, seq, data }).collect();
+    Ok(multipart::reply(&parts, &multipart::boundary()))
+}
+
+impl IntoResponse for PushFailure {
+    fn into_response(self) -> Response {
+        let status = match &self {
+            Self::Request(PushError::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Request(PushError::Silence(_)) => StatusCode::REQUEST_TIMEOUT,
+            Self::Request(PushError::Memory) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Request(PushError::CrossSite) | Self::NotAllowed(_) => StatusCode::FORBIDDEN,
+            Self::Request(_) | Self::Segment(SegmentError::Duplicate(_)) => StatusCode::BAD_REQUEST,
+            Self::Segment(SegmentError::Refused(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Segment(SegmentError::Media(_) | SegmentError::BadInput(_)) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Segment(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, format!("{}\n", chain_of(&self))).into_response()
+    }
+}
+
+const PLAYLIST: &str = "application/vnd.apple.mpegurl";
+const SEGMENT: &str = "video/mp2t";
+
+async fn master(State(core): State<Arc<Core>>, Path(file): Path<String>) -> Response {
+    let stream = file.strip_suffix(".m3u8").and_then(|name| core.find_stream(name));
+    match stream.and_then(|stream| stream.master_playlist()) {
+        Some(text) => playlist_reply(text),
+        None => unknown(),
+    }
+}
+
+async fn playlist(State(core): State<Arc<Core>>, Path((name, file)): Path<(String, String)>) -> Response {
+    let (Some(stream), Some(rendition)) = (core.find_stream(&name), file.strip_suffix(".m3u8")) else {
+        return unknown();
+    };
+    match stream.media_playlist(rendition).await {
+        Some(text) => playlist_reply(text),
+        None => unknown(),
+    }
+}
+
+async fn media(
+    State(core): State<Arc<Core>>,
+    Path((name, rendition, file)): Path<(String, String, String)>,
+) -> Response {
+    let seq = file.strip_suffix(".ts").and_then(|seq| seq.parse::<u64>().ok());
+    let (Some(stream), Some(seq)) = (core.find_stream(&name), seq) else { return unknown() };
+    let known = rendition == SOURCE || core.config.profiles.iter().any(|profile| profile.name == rendition);
+    if !known {
+        return unknown();
+    }
+    segment_reply(&stream.segment_file(&rendition, seq)).await
+}
+
+async fn segment_reply(file: &FsPath) -> Response {
+    match tokio::fs::read(file).await {
+        Ok(media) => shared(SEGMENT, "max-age=3600", media),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => unknown(),
+        Err(error) => {
+            tracing::error!(file = %file.display(), %error, "segment cannot be read");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn playlist_reply(text: String) -> Response {
+    shared(PLAYLIST, "max-age=1", text)
+}
+
+/// For players on any site (node.md §4.4).
+fn shared(content_type: &'static str, cache: &'static str, body: impl IntoResponse) -> Response {
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+fn unknown() -> Response {
+    let mut response = (StatusCode::NOT_FOUND, "no such stream, rendition or segment\n").into_response();
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}

@@ -1,0 +1,138 @@
+//! What `/status` answers; `web/src/status.ts` reads it. Amounts are decimal strings in wei.
+use std::path::PathBuf;
+
+use alloy_primitives::Address;
+use serde::Serialize;
+use streamflow_types::ManifestId;
+use url::Url;
+
+/// State of the broadcaster.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: &'static str,
+    /// Whether orchestrators are paid.
+    pub payments: PaymentMode,
+    /// Why segments are refused now.
+    pub refusing: Option<String>,
+    /// Account that pays.
+    pub sender: Option<Address>,
+    /// What it has in TicketBroker.
+    pub funds: Option<FundsStatus>,
+    /// Newest block.
+    pub block: Option<u64>,
+    /// Last initialised round.
+    pub round: Option<u64>,
+    /// Segments of all streams since the start.
+    pub segments: SegmentStatus,
+    /// Tickets of all streams since the start.
+    pub tickets: TicketStatus,
+    /// Streams since the start, newest first.
+    pub streams: Vec<StreamStatus>,
+    /// Orchestrators.
+    pub sessions: Vec<SessionStatus>,
+}
+
+/// Whether orchestrators are paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentMode {
+    /// With tickets.
+    OnChain,
+    /// Not at all.
+    OffChain,
+}
+
+/// The payer's funds.
+#[derive(Clone, Debug, Serialize)]
+pub struct FundsStatus {
+    /// Wei that any winning ticket may take.
+    pub deposit: String,
+    /// Wei that is left of the reserve.
+    pub reserve: String,
+    /// Round from which the funds may be withdrawn; 0 while locked.
+    pub withdraw_round: u64,
+}
+
+/// What became of segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SegmentStatus {
+    /// Accepted.
+    pub received: u64,
+    /// All renditions verified and published.
+    pub transcoded: u64,
+    /// No orchestrator could do them.
+    pub failed: u64,
+    /// Attempts that failed and were repeated.
+    pub retried: u64,
+}
+
+/// Tickets sent.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TicketStatus {
+    /// How many.
+    pub sent: u64,
+    /// Their expected value in wei.
+    pub value: String,
+}
+
+/// One stream.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamStatus {
+    /// Its name.
+    pub name: ManifestId,
+    /// Whether more segments may come.
+    pub live: bool,
+    /// Path of the master playlist on this server.
+    pub playlist: String,
+    /// What became of its segments.
+    pub segments: SegmentStatus,
+    /// The transcoded renditions.
+    pub renditions: Vec<RenditionStatus>,
+    /// File of the master playlist; not served.
+    #[serde(skip)]
+    pub master: PathBuf,
+}
+
+/// One rendition of a stream.
+#[derive(Clone, Debug, Serialize)]
+pub struct RenditionStatus {
+    /// Name of the profile.
+    pub name: String,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Published.
+    pub segments: u64,
+    /// Encoded, all segments together.
+    pub pixels: u64,
+    /// File of the media playlist; not served.
+    #[serde(skip)]
+    pub playlist: PathBuf,
+}
+
+/// One orchestrator.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionStatus {
+    /// Its account.
+    pub orchestrator: Option<Address>,
+    /// Its service URI.
+    pub url: Url,
+    /// `wei/pixels` of its newest quote.
+    pub price: Option<String>,
+    /// Moving average of the time for one segment.
+    pub latency_ms: Option<u64>,
+    /// Segments it works on.
+    pub in_flight: u32,
+    /// Segments it did.
+    pub segments: u64,
+    /// Attempts it failed.
+    pub failures: u64,
+    /// How long it still rests after a failure.
+    pub suspended_ms: u64,
+    /// Why it failed last.
+    pub last_error: Option<String>,
+    /// Tickets it got.
+    pub tickets: TicketStatus,
+}

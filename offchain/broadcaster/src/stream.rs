@@ -1,0 +1,567 @@
+//! One live stream: its files, its place in the queue, its sessions.
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use streamflow_media::{
+    FrameRate, SegmentInfo,
+    hls::{HlsConfig, HlsError, HlsWriter, Variant, master_playlist, write_master},
+};
+use streamflow_types::{ManifestId, Profile};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::{
+    broadcaster::Core,
+    config::{BroadcasterConfig, SOURCE},
+    error::{AttemptError, Refusal, SegmentError},
+    orchestrators::{Candidate, chain_of},
+    session::Session,
+    status::{RenditionStatus, SegmentStatus, StreamStatus},
+    verify::Rendition,
+};
+
+/// A number that is missing while so many later segments came does not come any more.
+const GIVE_UP_AFTER: u64 = 4;
+/// A larger jump of the numbers is another recording, not a loss.
+const MAX_JUMP: u64 = 100;
+/// Bit rate at which the source is announced at least (node.md §4.4).
+const SOURCE_BANDWIDTH: u64 = 4_000_000;
+
+/// A stream since its first segment.
+#[derive(Debug)]
+pub(crate) struct LiveStream {
+    name: ManifestId,
+    profiles: Vec<Profile>,
+    directory: PathBuf,
+    progress: Mutex<Progress>,
+    files: tokio::sync::Mutex<Files>,
+    /// One for each segment being worked on or waiting.
+    places: Arc<Semaphore>,
+    capacity: usize,
+    /// One for each segment being transcoded.
+    turns: Semaphore,
+    sessions: Mutex<HashMap<Url, Slot>>,
+    /// Not used for new segments any more, but perhaps still by segments under way.
+    retired: Mutex<Vec<Arc<Session>>>,
+    ended: CancellationToken,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Session>>>>;
+
+#[derive(Debug)]
+struct Progress {
+    counts: SegmentStatus,
+    /// One for the source and one for each profile.
+    tallies: Vec<Tally>,
+    numbers: Numbers,
+    last_activity: Instant,
+    life: Life,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Open,
+    Closing,
+    Ended,
+}
+
+/// What was published of one rendition.
+#[derive(Clone, Debug)]
+struct Tally {
+    width: u32,
+    height: u32,
+    fps: FrameRate,
+    codecs: String,
+    bandwidth: u64,
+    segments: u64,
+    pixels: u64,
+}
+
+/// Which numbers came.
+#[derive(Debug, Default)]
+struct Numbers {
+    first: Option<u64>,
+    highest: u64,
+    /// Below the highest, and may still come.
+    missing: BTreeSet<u64>,
+    /// Given up, but the files do not know yet.
+    lost: Vec<u64>,
+}
+
+/// Whether a number is taken.
+#[derive(Debug, PartialEq, Eq)]
+enum Numbering {
+    Taken,
+    /// It came before, or was given up.
+    Late,
+    /// The encoder counts anew.
+    Restarted,
+}
+
+impl Numbers {
+    fn take(&mut self, seq: u64) -> Numbering {
+        let Some(first) = self.first else {
+            (self.first, self.highest) = (Some(seq), seq);
+            return Numbering::Taken;
+        };
+        if seq <= first || seq > self.highest.saturating_add(MAX_JUMP) {
+            return Numbering::Restarted;
+        }
+        if seq <= self.highest {
+            return if self.missing.remove(&seq) { Numbering::Taken } else { Numbering::Late };
+        }
+        self.missing.extend(self.highest + 1..seq);
+        self.highest = seq;
+        let kept = self.missing.split_off(&self.highest.saturating_sub(GIVE_UP_AFTER));
+        self.lost.extend(std::mem::replace(&mut self.missing, kept));
+        Numbering::Taken
+    }
+}
+
+#[derive(Debug)]
+struct Files {
+    source: HlsWriter,
+    renditions: Vec<HlsWriter>,
+    master_written: bool,
+}
+
+/// Why a segment is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnterError {
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    #[error("the encoder counts anew")]
+    Restarted,
+}
+
+impl LiveStream {
+    pub(crate) async fn create(
+        name: ManifestId,
+        config: &BroadcasterConfig,
+        first_seq: u64,
+        duration: Duration,
+    ) -> Result<Self, SegmentError> {
+        let directory = config.data_dir.join(name.as_str());
+        // Every number taken is published or declared lost by us, so that holding back never decides.
+        let hls = HlsConfig { first_seq, target: duration, hold_back: 1024, ..HlsConfig::default() };
+        let source = HlsWriter::create(&directory, SOURCE, hls).await.map_err(keep)?;
+        let mut renditions = Vec::with_capacity(config.profiles.len());
+        for profile in &config.profiles {
+            renditions.push(HlsWriter::create(&directory, &profile.name, hls).await.map_err(keep)?);
+        }
+        let tally = |width, height| Tally {
+            width,
+            height,
+            fps: FrameRate::new(0, 1),
+            codecs: String::new(),
+            bandwidth: 0,
+            segments: 0,
+            pixels: 0,
+        };
+        let tallies = config.profiles.iter().map(|profile| tally(profile.width, profile.height));
+        let tallies = std::iter::once(tally(0, 0)).chain(tallies).collect();
+        let capacity = config.max_segments_in_flight + config.max_segments_waiting;
+        Ok(Self {
+            name,
+            profiles: config.profiles.clone(),
+            directory,
+            progress: Mutex::new(Progress {
+                counts: SegmentStatus::default(),
+                tallies,
+                numbers: Numbers::default(),
+                last_activity: Instant::now(),
+                life: Life::Open,
+            }),
+            files: tokio::sync::Mutex::new(Files { source, renditions, master_written: false }),
+            places: Arc::new(Semaphore::new(capacity)),
+            capacity,
+            turns: Semaphore::new(config.max_segments_in_flight),
+            sessions: Mutex::default(),
+            retired: Mutex::default(),
+            ended: CancellationToken::new(),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &ManifestId {
+        &self.name
+    }
+
+    pub(crate) fn profiles(&self) -> &[Profile] {
+        &self.profiles
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.progress().life == Life::Open
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.progress().life == Life::Ended
+    }
+
+    /// Whether nothing came for `idle`, and nothing is being worked on.
+    pub(crate) fn is_idle(&self, idle: Duration, now: Instant) -> bool {
+        let progress = self.progress();
+        progress.life == Life::Open
+            && self.places.available_permits() == self.capacity
+            && now.saturating_duration_since(progress.last_activity) >= idle
+    }
+
+    /// Takes the number of a segment, and a place in the queue until the permit is dropped.
+    pub(crate) fn enter(&self, seq: u64) -> Result<OwnedSemaphorePermit, EnterError> {
+        let waiting = self.capacity - self.places.available_permits();
+        let place = self.places.clone().try_acquire_owned();
+        let place = place.map_err(|_| SegmentError::Refused(Refusal::Behind(waiting)))?;
+        let mut progress = self.progress();
+        if progress.life != Life::Open {
+            return Err(SegmentError::Refused(Refusal::Ending(self.name.clone())).into());
+        }
+        match progress.numbers.take(seq) {
+            Numbering::Taken => {}
+            Numbering::Late => return Err(SegmentError::Duplicate(seq).into()),
+            Numbering::Restarted => return Err(EnterError::Restarted),
+        }
+        progress.last_activity = Instant::now();
+        progress.counts.received += 1;
+        Ok(place)
+    }
+
+    /// Waits until fewer segments than the limit are being transcoded.
+    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>, SegmentError> {
+        self.turns.acquire().await.map_err(|_| SegmentError::Abandoned)
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut SegmentStatus)) {
+        change(&mut self.progress().counts);
+    }
+
+    /// Publishes a segment as it came.
+    pub(crate) async fn keep_source(
+        &self,
+        seq: u64,
+        duration: Duration,
+        media: &Bytes,
+        info: Option<&SegmentInfo>,
+        resolution: Option<(u32, u32)>,
+    ) -> Result<(), SegmentError> {
+        let lost = std::mem::take(&mut self.progress().numbers.lost);
+        let mut files = self.files.lock().await;
+        for missing in lost {
+            tracing::warn!(stream = %self.name, seq = missing, "segment never came");
+            decided(files.source.declare_lost(missing).await)?;
+            for writer in &mut files.renditions {
+                decided(writer.declare_lost(missing).await)?;
+            }
+        }
+        files.source.publish(seq, media, duration).await.map_err(keep)?;
+        let bandwidth = files.source.peak_bandwidth().max(SOURCE_BANDWIDTH);
+        let mut progress = self.progress();
+        let tally = &mut progress.tallies[0];
+        tally.segments += 1;
+        tally.bandwidth = bandwidth;
+        if let Some(info) = info {
+            tally.describe(info);
+        }
+        if let Some((width, height)) = resolution {
+            (tally.width, tally.height) = (width, height);
+        }
+        Ok(())
+    }
+
+    /// Publishes verified renditions.
+    pub(crate) async fn publish(
+        &self,
+        seq: u64,
+        duration: Duration,
+        renditions: &[Rendition],
+    ) -> Result<(), SegmentError> {
+        let mut files = self.files.lock().await;
+        for (index, rendition) in renditions.iter().enumerate() {
+            files.renditions[index].publish(seq, &rendition.media, duration).await.map_err(keep)?;
+            let bandwidth = files.renditions[index].peak_bandwidth();
+            let mut progress = self.progress();
+            let tally = &mut progress.tallies[index + 1];
+            tally.describe(&rendition.info);
+            tally.segments += 1;
+            tally.pixels += rendition.pixels;
+            tally.bandwidth = bandwidth;
+        }
+        self.count(|counts| counts.transcoded += 1);
+        self.write_first_master(&mut files).await
+    }
+
+    /// Publishes a segment without video as every rendition.
+    pub(crate) async fn publish_copies(&self, seq: u64, duration: Duration, media: &Bytes) -> Result<(), SegmentError> {
+        let mut files = self.files.lock().await;
+        for (index, writer) in files.renditions.iter_mut().enumerate() {
+            writer.publish(seq, media, duration).await.map_err(keep)?;
+            let bandwidth = writer.peak_bandwidth();
+            let mut progress = self.progress();
+            let tally = &mut progress.tallies[index + 1];
+            tally.segments += 1;
+            tally.bandwidth = bandwidth;
+        }
+        self.count(|counts| counts.transcoded += 1);
+        self.write_first_master(&mut files).await
+    }
+
+    /// Lets the playlists go on without a segment.
+    pub(crate) async fn lose(&self, seq: u64) -> Result<(), SegmentError> {
+        self.count(|counts| counts.failed += 1);
+        let mut files = self.files.lock().await;
+        for writer in &mut files.renditions {
+            decided(writer.declare_lost(seq).await)?;
+        }
+        self.write_first_master(&mut files).await
+    }
+
+    async fn write_first_master(&self, files: &mut Files) -> Result<(), SegmentError> {
+        if !files.master_written {
+            self.write_master().await?;
+            files.master_written = true;
+        }
+        Ok(())
+    }
+
+    async fn write_master(&self) -> Result<PathBuf, SegmentError> {
+        let variants = self.variants(|name| format!("{name}/index.m3u8"));
+        write_master(&self.directory, &variants).await.map_err(keep)
+    }
+
+    /// Those that have a segment.
+    fn variants(&self, uri: impl Fn(&str) -> String) -> Vec<Variant> {
+        let progress = self.progress();
+        let names = std::iter::once(SOURCE).chain(self.profiles.iter().map(|profile| profile.name.as_str()));
+        let published = names.zip(&progress.tallies).filter(|(_, tally)| tally.segments > 0);
+        let variants = published.map(|(name, tally)| Variant {
+            uri: uri(name),
+            bandwidth: tally.bandwidth,
+            width: tally.width,
+            height: tally.height,
+            fps: tally.fps,
+            codecs: tally.codecs.clone(),
+        });
+        variants.collect()
+    }
+
+    /// Text of the master playlist as it is served; `None` until the first segment is decided, because players read it
+    /// but once.
+    pub(crate) fn master_playlist(&self) -> Option<String> {
+        let counts = self.progress().counts;
+        let decided = counts.transcoded + counts.failed > 0;
+        decided.then(|| master_playlist(&self.variants(|name| format!("{}/{name}.m3u8", self.name))))
+    }
+
+    /// Text of a rendition's playlist as it is served: its segments are one level below.
+    pub(crate) async fn media_playlist(&self, rendition: &str) -> Option<String> {
+        if rendition != SOURCE && !self.profiles.iter().any(|profile| profile.name == rendition) {
+            return None;
+        }
+        let text = tokio::fs::read_to_string(self.directory.join(rendition).join("index.m3u8")).await.ok()?;
+        Some(below(&text, rendition))
+    }
+
+    /// Where a segment is kept. `rendition` is the source or a profile.
+    pub(crate) fn segment_file(&self, rendition: &str, seq: u64) -> PathBuf {
+        self.directory.join(rendition).join(format!("{seq}.ts"))
+    }
+
+    /// The session with an orchestrator; opened if there is none that can be used.
+    pub(crate) async fn session(&self, core: &Core, candidate: &Candidate) -> Result<Arc<Session>, AttemptError> {
+        let slot = self.slot(&candidate.url);
+        let mut slot = slot.lock().await;
+        if let Some(session) = slot.as_ref().filter(|session| !session.is_stale(Instant::now())) {
+            return Ok(session.clone());
+        }
+        let opened = Arc::new(core.open_session(candidate).await?);
+        if let Some(old) = slot.replace(opened.clone()) {
+            self.retire(old);
+        }
+        Ok(opened)
+    }
+
+    /// Uses a session for no new segment.
+    pub(crate) async fn forget(&self, session: &Arc<Session>) {
+        let slot = self.slot(&session.url);
+        let mut slot = slot.lock().await;
+        if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, session))
+            && let Some(old) = slot.take()
+        {
+            self.retire(old);
+        }
+    }
+
+    fn slot(&self, url: &Url) -> Slot {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).entry(url.clone()).or_default().clone()
+    }
+
+    fn retire(&self, session: Arc<Session>) {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+    }
+
+    /// Retired sessions that no segment uses any more.
+    pub(crate) fn take_unused(&self) -> Vec<Arc<Session>> {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.extract_if(.., |session| Arc::strong_count(session) == 1).collect()
+    }
+
+    /// Ends the stream: takes no more segments, waits for those under way, ends playlists and sessions.
+    pub(crate) async fn close(&self, core: &Core) {
+        if !self.begin_closing() {
+            return self.ended.cancelled().await;
+        }
+        let all = u32::try_from(self.capacity).unwrap_or(u32::MAX);
+        if timeout(core.config.drain_timeout, self.places.acquire_many(all)).await.is_err() {
+            tracing::warn!(stream = %self.name, "stream ends before its last segments are done");
+        }
+        if let Err(error) = self.finish_files().await {
+            tracing::error!(stream = %self.name, error = chain_of(&error), "playlists cannot be ended");
+        }
+        self.progress().life = Life::Ended;
+        self.ended.cancel();
+        tracing::info!(stream = %self.name, "stream ended");
+        let slots: Vec<Slot> =
+            self.sessions.lock().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, slot)| slot).collect();
+        for slot in slots {
+            if let Some(session) = slot.lock().await.take() {
+                self.retire(session);
+            }
+        }
+        let sessions = std::mem::take(&mut *self.retired.lock().unwrap_or_else(PoisonError::into_inner));
+        join_all(sessions.iter().map(|session| core.end_session(session))).await;
+    }
+
+    /// False if somebody else is closing it or has.
+    fn begin_closing(&self) -> bool {
+        let mut progress = self.progress();
+        let open = progress.life == Life::Open;
+        if open {
+            progress.life = Life::Closing;
+        }
+        open
+    }
+
+    async fn finish_files(&self) -> Result<(), SegmentError> {
+        let mut files = self.files.lock().await;
+        files.source.finish().await.map_err(keep)?;
+        for writer in &mut files.renditions {
+            writer.finish().await.map_err(keep)?;
+        }
+        self.write_master().await?;
+        Ok(())
+    }
+
+    pub(crate) fn status(&self) -> StreamStatus {
+        let progress = self.progress();
+        let renditions = self.profiles.iter().zip(&progress.tallies[1..]).map(|(profile, tally)| RenditionStatus {
+            name: profile.name.clone(),
+            width: tally.width,
+            height: tally.height,
+            segments: tally.segments,
+            pixels: tally.pixels,
+            playlist: absolute(&self.directory.join(&profile.name).join("index.m3u8")),
+        });
+        StreamStatus {
+            name: self.name.clone(),
+            live: progress.life != Life::Ended,
+            playlist: format!("/stream/{}.m3u8", self.name),
+            segments: progress.counts,
+            renditions: renditions.collect(),
+            master: absolute(&self.directory.join("master.m3u8")),
+        }
+    }
+}
+
+impl Tally {
+    fn describe(&mut self, info: &SegmentInfo) {
+        (self.width, self.height) = (info.width, info.height);
+        self.fps = info.fps;
+        self.codecs.clone_from(&info.codecs);
+    }
+}
+
+fn keep(error: HlsError) -> SegmentError {
+    SegmentError::Keep(error)
+}
+
+/// A segment that is published already need not be declared lost.
+fn decided(result: Result<(), HlsError>) -> Result<(), SegmentError> {
+    match result {
+        Ok(()) | Err(HlsError::AlreadyDecided { .. }) => Ok(()),
+        Err(error) => Err(SegmentError::Keep(error)),
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// A playlist's text with its segments one directory down.
+fn below(playlist: &str, directory: &str) -> String {
+    let mut text = String::with_capacity(playlist.len() * 2);
+    for line in playlist.lines() {
+        if !line.is_empty() && !line.starts_with('#') {
+            text.push_str(directory);
+            text.push('/');
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_may_come_out_of_order_but_once() {
+        let mut numbers = Numbers::default();
+        let taken: Vec<Numbering> = [5, 7, 6, 6, 7].into_iter().map(|seq| numbers.take(seq)).collect();
+        use Numbering::{Late, Taken};
+        assert_eq!(taken, [Taken, Taken, Taken, Late, Late]);
+    }
+
+    #[test]
+    fn a_number_that_stays_away_is_given_up() {
+        let mut numbers = Numbers::default();
+        for seq in [0, 2, 3, 4, 5] {
+            assert_eq!(numbers.take(seq), Numbering::Taken);
+        }
+        assert!(numbers.lost.is_empty());
+        assert_eq!(numbers.take(6), Numbering::Taken);
+        assert_eq!(numbers.lost, [1]);
+        assert_eq!(numbers.take(1), Numbering::Late);
+    }
+
+    #[test]
+    fn an_encoder_that_counts_anew_is_noticed() {
+        let mut numbers = Numbers::default();
+        for seq in [3, 4, 5] {
+            numbers.take(seq);
+        }
+        assert_eq!(numbers.take(3), Numbering::Restarted);
+        assert_eq!(numbers.take(0), Numbering::Restarted);
+        assert_eq!(numbers.take(5 + MAX_JUMP + 1), Numbering::Restarted);
+        assert_eq!(numbers.take(5 + MAX_JUMP), Numbering::Taken);
+    }
+
+    #[test]
+    fn served_playlist_points_below() {
+        let text = "#EXTM3U\n#EXTINF:2.0,\n0.ts\n#EXT-X-ENDLIST\n";
+        assert_eq!(below(text, "720p"), "#EXTM3U\n#EXTINF:2.0,\n720p/0.ts\n#EXT-X-ENDLIST\n");
+    }
+}

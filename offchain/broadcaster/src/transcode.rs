@@ -1,0 +1,271 @@
+//! Getting a segment transcoded by somebody: choose, pay, upload, verify, and try another one when it fails.
+use std::sync::Arc;
+
+use alloy_primitives::keccak256;
+use streamflow_pm::Outcome;
+use streamflow_types::VideoCodec;
+use streamflow_wire::{
+    SegmentRequest, TranscodeError, capability, header,
+    proto::{OrchestratorRequest, TranscodeData, TranscodeResult, transcode_result},
+    sign_segment,
+};
+use tokio::time::{Duration, Instant};
+use url::Url;
+
+use crate::{
+    broadcaster::Core,
+    client::{CallError, Deadlines, Submission},
+    error::{AttemptError, PaymentError, QuoteError, Refusal, SegmentError},
+    metrics,
+    orchestrators::{Candidate, Turn, chain_of},
+    payment::Prepared,
+    segment::Segment,
+    session::{Quote, Session, complete},
+    stream::LiveStream,
+    verify::{Expected, Rendition, verify},
+};
+
+/// Pause before the same orchestrator is tried again for the same segment.
+const SECOND_TRY: Duration = Duration::from_millis(500);
+
+/// Texts by which peers say that nobody could transcode the segment (node.md §5.5).
+const BAD_INPUT: [&str; 12] = [
+    "TranscoderInvalidResolution",
+    "TranscoderInvalidVideo",
+    "TranscoderInvalidGOP",
+    "TranscoderUnrecognizedFormat",
+    "TranscoderUnrecognizedProfile",
+    "TranscoderIncompatibleDevices",
+    "Decoder not found",
+    "Demuxer not found",
+    "Encoder not found",
+    "Muxer not found",
+    "Option not found",
+    "Invalid argument",
+];
+
+impl Core {
+    /// Has a segment transcoded, by as many orchestrators as it takes up to the limit.
+    pub(crate) async fn transcode(
+        &self,
+        stream: &LiveStream,
+        segment: &Segment,
+    ) -> Result<Vec<Rendition>, SegmentError> {
+        let mut tried: Vec<Url> = Vec::new();
+        let mut blaming_input = 0;
+        let mut attempt = 1;
+        loop {
+            let turn = self.orchestrators.choose(&tried, Instant::now()).ok_or(Refusal::NoOrchestrators)?;
+            let url = turn.candidate.url.clone();
+            if tried.contains(&url) {
+                tokio::time::sleep(SECOND_TRY).await;
+            }
+            let started = Instant::now();
+            let error = match self.attempt(stream, segment, &turn).await {
+                Ok(renditions) => {
+                    turn.succeeded(started.elapsed());
+                    return Ok(renditions);
+                }
+                Err(error) => error,
+            };
+            tracing::warn!(%url, attempt, error = chain_of(&error), "attempt failed");
+            metrics::attempt_failed(&error);
+            if let Some(refusal) = hopeless(&error) {
+                return Err(refusal.into());
+            }
+            match &error {
+                // One orchestrator's word is not enough to give up a segment that our own probe accepts.
+                AttemptError::Orchestrator(text) if is_bad_input(text) => {
+                    blaming_input += 1;
+                    if blaming_input > 1 || self.orchestrators.len() < 2 {
+                        return Err(SegmentError::BadInput(text.clone()));
+                    }
+                }
+                _ => turn.failed(&error, Instant::now()),
+            }
+            if attempt >= self.config.max_attempts {
+                return Err(SegmentError::AllFailed { attempts: attempt, url, last: Box::new(error) });
+            }
+            attempt += 1;
+            stream.count(|counts| counts.retried += 1);
+            self.count(|totals| totals.retried += 1);
+            tried.push(url);
+        }
+    }
+
+    /// One orchestrator's try. If it wants a newer quote than the one we have, it gets a second one at once.
+    async fn attempt(
+        &self,
+        stream: &LiveStream,
+        segment: &Segment,
+        turn: &Turn,
+    ) -> Result<Vec<Rendition>, AttemptError> {
+        let session = stream.session(self, &turn.candidate).await?;
+        let first = self.attempt_on(stream, segment, &session).await;
+        match first {
+            Err(error) if error.wants_new_quote() => {
+                tracing::debug!(url = %turn.candidate.url, error = chain_of(&error), "asking for a new quote");
+                stream.forget(&session).await;
+                let session = stream.session(self, &turn.candidate).await?;
+                self.attempt_on(stream, segment, &session).await
+            }
+            other => other,
+        }
+    }
+
+    async fn attempt_on(
+        &self,
+        stream: &LiveStream,
+        segment: &Segment,
+        session: &Arc<Session>,
+    ) -> Result<Vec<Rendition>, AttemptError> {
+        let done = self.submit_and_verify(stream, segment, session).await;
+        // An orchestrator that says that it failed keeps its session; one that does not keep to the rules does not.
+        if done.as_ref().is_err_and(|error| !matches!(error, AttemptError::Orchestrator(_))) {
+            stream.forget(session).await;
+        }
+        done
+    }
+
+    async fn submit_and_verify(
+        &self,
+        stream: &LiveStream,
+        segment: &Segment,
+        session: &Session,
+    ) -> Result<Vec<Rendition>, AttemptError> {
+        let deadlines = Deadlines::of_segment(segment.duration, self.config.timeout_multiplier);
+        let deadline = Instant::now() + deadlines.whole;
+        let request = self.segment_request(stream, segment, session)?;
+        let payer = self.payer.as_ref();
+        let (payment, prepared) = session.pay(payer, stream.profiles(), u64::from(segment.millis())).await?;
+        let submission = Submission {
+            base: session.service.clone(),
+            segment: header::encode_segment(&request.to_proto()),
+            payment,
+            media: segment.media.clone(),
+        };
+        let result = self.client.submit(submission, deadlines).await;
+        self.count_tickets(session, prepared.as_ref(), &result);
+        let data = self.settle(session, prepared, result).await?;
+        let expected = Expected {
+            profiles: stream.profiles(),
+            source: &segment.info,
+            duration: segment.duration,
+            service: &session.service,
+            signer: session.account,
+            deadline,
+        };
+        Ok(verify(&self.client, &self.checker, &expected, &data).await?)
+    }
+
+    fn segment_request(
+        &self,
+        stream: &LiveStream,
+        segment: &Segment,
+        session: &Session,
+    ) -> Result<SegmentRequest, PaymentError> {
+        let hash = keccak256(&segment.media);
+        let profiles = stream.profiles().to_vec();
+        let mut request = SegmentRequest::new(stream.name().clone(), segment.seq, hash, profiles, segment.millis());
+        request.capabilities = Some(capability::job(VideoCodec::H264, stream.profiles(), false));
+        request.auth_token = Some(session.token.clone());
+        if let Some(payer) = &self.payer {
+            sign_segment(&mut request, payer.signer()).map_err(|error| PaymentError::Sender(error.into()))?;
+        }
+        Ok(request)
+    }
+
+    /// Closes the payment by what the orchestrator answered, and takes its new params into use.
+    async fn settle(
+        &self,
+        session: &Session,
+        prepared: Option<Prepared>,
+        result: Result<TranscodeResult, CallError>,
+    ) -> Result<TranscodeData, AttemptError> {
+        let payer = self.payer.as_ref();
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => {
+                let outcome = if error.payment_arrived() { Outcome::Lost } else { Outcome::NotSent };
+                complete(payer, prepared, outcome);
+                return Err(error.into());
+            }
+        };
+        let pixels = match &result.result {
+            Some(transcode_result::Result::Data(data)) => billed_pixels(data),
+            _ => 0,
+        };
+        complete(payer, prepared, Outcome::Served { pixels });
+        if let (Some(payer), Some(info)) = (payer, result.info)
+            && let Err(error) = session.renew(payer, info).await
+        {
+            tracing::debug!(url = %session.url, error = chain_of(&error), "params that came with a result are of no use");
+        }
+        match result.result {
+            Some(transcode_result::Result::Data(data)) => Ok(data),
+            Some(transcode_result::Result::Error(text)) => {
+                Err(AttemptError::Orchestrator(TranscodeError::from_text(&text).to_string()))
+            }
+            None => Err(AttemptError::Orchestrator("no result".to_owned())),
+        }
+    }
+
+    fn count_tickets(
+        &self,
+        session: &Session,
+        prepared: Option<&Prepared>,
+        result: &Result<TranscodeResult, CallError>,
+    ) {
+        let (Some(payer), Some(prepared)) = (&self.payer, prepared) else { return };
+        let unsent = matches!(result, Err(CallError::Send(error)) if error.is_connect());
+        if !unsent {
+            let tickets = prepared.payment.tickets.len() as u64;
+            payer.sent(tickets, prepared.value);
+            self.orchestrators.paid(&session.url, tickets, prepared.value);
+            metrics::tickets_sent(tickets);
+        }
+    }
+
+    /// Asks an orchestrator for terms, and checks who it is.
+    pub(crate) async fn quote(
+        &self,
+        candidate: &Candidate,
+        request: OrchestratorRequest,
+    ) -> Result<Quote, AttemptError> {
+        let info = self.client.quote(&candidate.url, request, self.config.quote_timeout).await?;
+        let quote = Quote::check(candidate, info, self.payer.is_some())?;
+        self.orchestrators.quoted(&candidate.url, quote.account, quote.offer.price);
+        Ok(quote)
+    }
+
+    /// Opens a session for a stream's segments.
+    pub(crate) async fn open_session(&self, candidate: &Candidate) -> Result<Session, AttemptError> {
+        let job = capability::job(VideoCodec::H264, &self.config.profiles, false);
+        let request = OrchestratorRequest { capabilities: Some(job.clone()), ..self.request.clone() };
+        let quote = self.quote(candidate, request).await?;
+        if let Some(node) = &quote.offer.capabilities
+            && !capability::is_compatible(node, &job)
+        {
+            return Err(QuoteError::Incapable.into());
+        }
+        Session::open(candidate, quote, self.payer.as_ref(), self.config.payment.max_price).await
+    }
+}
+
+/// Our own trouble, which no other orchestrator can help with.
+fn hopeless(error: &AttemptError) -> Option<Refusal> {
+    let AttemptError::Payment(payment) = error else { return None };
+    match payment {
+        PaymentError::Refused(refusal) => Some(refusal.clone()),
+        _ => payment.funds().map(Refusal::Funds),
+    }
+}
+
+fn is_bad_input(text: &str) -> bool {
+    BAD_INPUT.iter().any(|known| text.contains(known))
+}
+
+/// What the orchestrator takes off our balance. A negative number is a lie that verification catches.
+fn billed_pixels(data: &TranscodeData) -> u64 {
+    data.segments.iter().map(|segment| u64::try_from(segment.pixels).unwrap_or(0)).fold(0, u64::saturating_add)
+}

@@ -1,0 +1,227 @@
+//! Checking what an orchestrator made before anyone sees or pays for it (node.md §6).
+use alloy_primitives::Address;
+use bytes::Bytes;
+use futures::future::try_join_all;
+use streamflow_media::{Inspection, PoolError, SegmentInfo, WorkerPool, rendition_size};
+use streamflow_pm::{eip191_digest, recover_signer};
+use streamflow_types::Profile;
+use streamflow_wire::{
+    proto::{TranscodeData, TranscodedSegmentData},
+    result_hash,
+};
+use tokio::{
+    sync::Semaphore,
+    time::{Duration, Instant},
+};
+use url::Url;
+
+use crate::{client::OrchestratorClient, error::VerifyError};
+
+/// Calls of the worker pool at a time: more than these would be refused by it, and that be taken for somebody's fault.
+const AT_A_TIME: usize = 8;
+
+/// Looks at segments in worker processes.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    media: WorkerPool,
+    permits: Semaphore,
+}
+
+impl Checker {
+    pub(crate) fn new(media: WorkerPool) -> Self {
+        Self { media, permits: Semaphore::new(AT_A_TIME) }
+    }
+
+    pub(crate) async fn probe(&self, segment: &Bytes) -> Result<SegmentInfo, PoolError> {
+        let _permit = self.permits.acquire().await;
+        self.media.probe(segment.clone()).await
+    }
+
+    /// Decodes all of it. A worker that fails for its own reasons is given a second chance.
+    async fn inspect(&self, segment: &Bytes) -> Result<Inspection, PoolError> {
+        let _permit = self.permits.acquire().await;
+        match self.media.inspect(segment.clone()).await {
+            Err(PoolError::WorkerDied { .. } | PoolError::WorkerHung { .. }) => {
+                self.media.inspect(segment.clone()).await
+            }
+            other => other,
+        }
+    }
+}
+
+/// A rendition that passed.
+#[derive(Clone, Debug)]
+pub(crate) struct Rendition {
+    pub(crate) media: Bytes,
+    pub(crate) info: SegmentInfo,
+    pub(crate) pixels: u64,
+}
+
+/// What is checked against what.
+#[derive(Debug)]
+pub(crate) struct Expected<'a> {
+    pub(crate) profiles: &'a [Profile],
+    pub(crate) source: &'a SegmentInfo,
+    /// Length of the segment, for the size limit.
+    pub(crate) duration: Duration,
+    /// Where the orchestrator listens; renditions are fetched from nowhere else.
+    pub(crate) service: &'a Url,
+    /// Who must have signed; `None` off-chain, where nothing is signed.
+    pub(crate) signer: Option<Address>,
+    /// Until when everything must be here.
+    pub(crate) deadline: Instant,
+}
+
+/// Fetches and checks every rendition.
+pub(crate) async fn verify(
+    client: &OrchestratorClient,
+    checker: &Checker,
+    expected: &Expected<'_>,
+    result: &TranscodeData,
+) -> Result<Vec<Rendition>, VerifyError> {
+    let (profiles, segments) = (expected.profiles, &result.segments);
+    if segments.len() != profiles.len() {
+        return Err(VerifyError::Count { got: segments.len(), asked: profiles.len() });
+    }
+    let fetched = profiles.iter().zip(segments).map(|(profile, segment)| fetch(client, expected, profile, segment));
+    let fetched = try_join_all(fetched).await?;
+    if let Some(signer) = expected.signer {
+        check_signature(&fetched, &result.sig, signer)?;
+    }
+    let inspected = profiles.iter().zip(segments).zip(fetched).map(async |((profile, segment), media_bytes)| {
+        let inspection = checker.inspect(&media_bytes).await.map_err(|source| undecodable(profile, source))?;
+        check_rendition(profile, expected.source, &inspection, segment.pixels)?;
+        Ok(Rendition { media: media_bytes, pixels: inspection.pixels, info: inspection.info })
+    });
+    try_join_all(inspected).await
+}
+
+async fn fetch(
+    client: &OrchestratorClient,
+    expected: &Expected<'_>,
+    profile: &Profile,
+    segment: &TranscodedSegmentData,
+) -> Result<Bytes, VerifyError> {
+    let elsewhere = || VerifyError::Url { name: profile.name.clone(), url: segment.url.clone() };
+    let url: Url = segment.url.parse().map_err(|_| elsewhere())?;
+    let service = expected.service;
+    let same = url.scheme() == service.scheme()
+        && url.host() == service.host()
+        && url.port_or_known_default() == service.port_or_known_default();
+    if !same {
+        return Err(elsewhere());
+    }
+    let limit = size_limit(profile, expected.duration);
+    let left = expected.deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+    let fetched = client.fetch(&url, limit, left).await;
+    fetched.map_err(|source| VerifyError::Fetch { name: profile.name.clone(), source })
+}
+
+/// Four times the bits that were asked for, and room for sound and very short segments.
+fn size_limit(profile: &Profile, duration: Duration) -> usize {
+    let seconds = duration.as_secs().saturating_add(1);
+    let bytes = u64::from(profile.bitrate).saturating_mul(seconds) / 8 * 4 + (8 << 20);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn undecodable(profile: &Profile, source: PoolError) -> VerifyError {
+    match source {
+        PoolError::Media(source) => VerifyError::Media { name: profile.name.clone(), source },
+        source => VerifyError::Unchecked { name: profile.name.clone(), source },
+    }
+}
+
+fn check_signature(renditions: &[Bytes], sig: &[u8], orchestrator: Address) -> Result<(), VerifyError> {
+    let hash = result_hash(renditions.iter().map(|media| &media[..]));
+    let got = recover_signer(eip191_digest(hash), sig).map_err(|source| VerifyError::Signature { hash, source })?;
+    if got == orchestrator { Ok(()) } else { Err(VerifyError::Signer { got, orchestrator }) }
+}
+
+fn check_rendition(
+    profile: &Profile,
+    source: &SegmentInfo,
+    inspection: &Inspection,
+    billed: i64,
+) -> Result<(), VerifyError> {
+    let name = profile.name.clone();
+    if inspection.decode_errors > 0 {
+        return Err(VerifyError::Damaged { name, errors: inspection.decode_errors });
+    }
+    let (width, height) = rendition_size(profile, (source.width, source.height));
+    let (got_width, got_height) = (inspection.info.width, inspection.info.height);
+    if (got_width, got_height) != (width, height) {
+        return Err(VerifyError::Size { name, got_width, got_height, width, height });
+    }
+    if u64::try_from(billed) != Ok(inspection.pixels) {
+        return Err(VerifyError::Pixels { name, decoded: inspection.pixels, billed });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use streamflow_media::FrameRate;
+    use streamflow_pm::{KeySigner, TicketSigner as _};
+    use streamflow_wire::sign_result;
+
+    use super::*;
+
+    fn info(width: u32, height: u32) -> SegmentInfo {
+        SegmentInfo {
+            container: "mpegts".into(),
+            video_codec: "h264".into(),
+            width,
+            height,
+            frames: 50,
+            fps: FrameRate::new(25, 1),
+            start_pts: 0,
+            duration: Duration::from_secs(2),
+            starts_with_idr: true,
+            audio_codec: None,
+            audio_packets: 0,
+            codecs: "avc1.64001f".into(),
+        }
+    }
+
+    fn inspection(width: u32, height: u32) -> Inspection {
+        let pixels = u64::from(width) * u64::from(height) * 50;
+        Inspection { info: info(width, height), frames: 50, pixels, decode_errors: 0 }
+    }
+
+    #[test]
+    fn a_signature_of_other_media_or_of_another_account_is_refused() {
+        let signer = KeySigner::from_bytes([1; 32]).unwrap();
+        let media = [Bytes::from_static(b"rend0"), Bytes::from_static(b"rend1")];
+        let sig = sign_result(result_hash(media.iter().map(|media| &media[..])), &signer).unwrap();
+        assert!(check_signature(&media, sig.as_bytes(), signer.address()).is_ok());
+        let other = check_signature(&media[..1], sig.as_bytes(), signer.address());
+        assert!(matches!(other, Err(VerifyError::Signer { .. })));
+        let stranger = check_signature(&media, sig.as_bytes(), Address::repeat_byte(1));
+        assert!(matches!(stranger, Err(VerifyError::Signer { .. })));
+        assert!(matches!(check_signature(&media, &[], signer.address()), Err(VerifyError::Signature { .. })));
+    }
+
+    #[test]
+    fn billed_pixels_must_be_the_decoded_ones() {
+        let profile = Profile::new("360p", 640, 360, 1).unwrap();
+        let (source, good) = (info(1280, 720), inspection(640, 360));
+        let pixels = i64::try_from(good.pixels).unwrap();
+        assert!(check_rendition(&profile, &source, &good, pixels).is_ok());
+        for billed in [pixels + 1, 0, -pixels] {
+            let refused = check_rendition(&profile, &source, &good, billed);
+            assert!(matches!(refused, Err(VerifyError::Pixels { .. })), "{billed}");
+        }
+    }
+
+    #[test]
+    fn another_size_or_damage_is_refused() {
+        let profile = Profile::new("360p", 640, 360, 1).unwrap();
+        let small = inspection(320, 180);
+        let pixels = i64::try_from(small.pixels).unwrap();
+        let refused = check_rendition(&profile, &info(1280, 720), &small, pixels);
+        assert!(matches!(refused, Err(VerifyError::Size { .. })));
+        let damaged = Inspection { decode_errors: 1, ..inspection(640, 360) };
+        let refused = check_rendition(&profile, &info(1280, 720), &damaged, 0);
+        assert!(matches!(refused, Err(VerifyError::Damaged { .. })));
+    }
+}
