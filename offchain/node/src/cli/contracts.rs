@@ -1,0 +1,168 @@
+//! Arguments of the commands that work on contracts.
+use std::path::PathBuf;
+
+use alloy::primitives::Address;
+use clap::{Args, Subcommand};
+use url::Url;
+
+use crate::amount::{Eth, Lpt, Share};
+
+/// Options of every command that sends a transaction.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Spend {
+    /// Simulate only: show gas and what would change, send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ChainCommand {
+    /// Deploy the contracts with the deploy script, through forge
+    Deploy(DeployArgs),
+    /// Contracts, round, and this account's deposit, reserve, stake and balances
+    Status,
+    /// Deposit and reserve ETH to pay orchestrators from
+    Fund(FundArgs),
+    /// Start unlocking deposit and reserve; they can be withdrawn some rounds later
+    Unlock(Spend),
+    /// Take unlocked deposit and reserve back
+    Withdraw(Spend),
+    /// Stake as an orchestrator, set its shares and publish where it listens
+    Register(RegisterArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DeployArgs {
+    /// Project with foundry.toml and the deploy script; without it, searched from the working directory upwards
+    #[arg(long, value_name = "DIR", env = "STREAMFLOW_PROJECT_DIR")]
+    pub project_dir: Option<PathBuf>,
+    /// Where to write the addresses, as JSON; without it, in the data directory
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub spend: Spend,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct FundArgs {
+    /// Added to the deposit, which any winning ticket may draw on: 1.5eth, 10gwei or wei
+    #[arg(long, value_name = "AMOUNT", default_value = "0")]
+    pub deposit: Eth,
+    /// Added to the reserve, shared by the active orchestrators when the deposit is empty
+    #[arg(long, value_name = "AMOUNT", default_value = "0")]
+    pub reserve: Eth,
+    #[command(flatten)]
+    pub spend: Spend,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RegisterArgs {
+    /// Where broadcasters reach this orchestrator
+    #[arg(long, value_name = "URL")]
+    pub service_uri: Url,
+    /// Staked to itself, on top of what is staked: 100lpt
+    #[arg(long, value_name = "AMOUNT")]
+    pub stake: Lpt,
+    /// Kept of the LPT rewards, the rest goes to delegators: 10%
+    #[arg(long, value_name = "SHARE")]
+    pub reward_cut: Share,
+    /// Given of the ETH fees to delegators: 95%
+    #[arg(long, value_name = "SHARE")]
+    pub fee_share: Share,
+    /// Account that may call reward for this one, so that its key need not be online
+    #[arg(long, value_name = "ADDRESS")]
+    pub reward_caller: Option<Address>,
+    #[command(flatten)]
+    pub spend: Spend,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StakeCommand {
+    /// Stake LPT to an orchestrator
+    Bond {
+        /// How much: 100lpt
+        #[arg(long, value_name = "AMOUNT")]
+        amount: Lpt,
+        /// The orchestrator; without it, the present one, or this account itself
+        #[arg(long, value_name = "ADDRESS")]
+        to: Option<Address>,
+        #[command(flatten)]
+        spend: Spend,
+    },
+    /// Take stake back; it is free some rounds later
+    Unbond {
+        /// How much: 100lpt
+        #[arg(long, value_name = "AMOUNT")]
+        amount: Lpt,
+        #[command(flatten)]
+        spend: Spend,
+    },
+    /// Stake again what is being unbonded
+    Rebond {
+        /// Number of the lock, as unbond printed it
+        #[arg(long, value_name = "N")]
+        lock: u64,
+        /// The orchestrator, when nothing is staked any more
+        #[arg(long, value_name = "ADDRESS")]
+        to: Option<Address>,
+        #[command(flatten)]
+        spend: Spend,
+    },
+    /// Withdraw LPT whose unbonding time is over
+    Withdraw {
+        /// Number of the lock, as unbond printed it
+        #[arg(long, value_name = "N")]
+        lock: u64,
+        #[command(flatten)]
+        spend: Spend,
+    },
+    /// Book rewards and fees earned so far
+    Claim(Spend),
+    /// Turn earned fees into ETH in a wallet
+    WithdrawFees {
+        /// How much; without it, everything
+        #[arg(long, value_name = "AMOUNT")]
+        amount: Option<Eth>,
+        /// Who gets it; without it, this account
+        #[arg(long, value_name = "ADDRESS")]
+        to: Option<Address>,
+        #[command(flatten)]
+        spend: Spend,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DelegatorCommand {
+    /// ETH fees per staked LPT, per orchestrator and round
+    FeeRatio(FeeRatioArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct FeeRatioArgs {
+    /// How many rounds back, the current one counted
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = rounds)]
+    pub rounds: usize,
+    /// Comma-separated values on stdout
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TicketsCommand {
+    /// Winning tickets and what became of them
+    List {
+        /// Only those in this state: pending, submitted, redeemed or dead
+        #[arg(long, value_name = "STATE")]
+        state: Option<String>,
+        /// At most so many, newest first
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        limit: u32,
+    },
+}
+
+fn rounds(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(rounds @ 1..=10_000) => Ok(rounds),
+        _ => Err("a number of rounds from 1 to 10000 is needed".into()),
+    }
+}

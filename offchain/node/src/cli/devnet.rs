@@ -1,0 +1,50 @@
+//! Arguments of the commands that bring everything with them.
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+
+/// A whole network on this machine.
+#[derive(Clone, Debug, Args)]
+pub struct DevnetArgs {
+    /// End after the clip is through and its winning tickets are redeemed
+    #[arg(long)]
+    pub once: bool,
+    /// Clip to play, looped; without it, the one that comes with the project
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// How long to play
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration)]
+    pub duration: Duration,
+    /// Keys, configurations, logs and streams; emptied at the start. Without it, below the data directory
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Project with foundry.toml and the deploy script; without it, searched from the working directory upwards
+    #[arg(long, value_name = "DIR", env = "STREAMFLOW_PROJECT_DIR")]
+    pub project_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Frames per second and CPU time for a clip and three renditions, beside one ffmpeg process
+    Transcode(BenchTranscodeArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct BenchTranscodeArgs {
+    /// Clip to transcode, looped; without it, the one that comes with the project
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// How much of it
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration)]
+    pub duration: Duration,
+    /// Runs of each; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub runs: u32,
+}
+
+/// At least one segment, at most an hour.
+fn duration(text: &str) -> Result<Duration, String> {
+    let time = text.parse::<humantime_serde::re::humantime::Duration>().map_err(|error| error.to_string())?;
+    let range = Duration::from_secs(2)..=Duration::from_secs(3600);
+    if range.contains(&*time) { Ok(*time) } else { Err("2s to 1h are possible".into()) }
+}

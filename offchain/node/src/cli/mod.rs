@@ -1,0 +1,160 @@
+//! The command line: picks a role or an operation; settings stay in the configuration.
+mod contracts;
+mod devnet;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use url::Url;
+
+pub use contracts::{
+    ChainCommand, DelegatorCommand, DeployArgs, FeeRatioArgs, FundArgs, RegisterArgs, Spend, StakeCommand, TicketsCommand,
+};
+pub use devnet::{BenchCommand, BenchTranscodeArgs, DevnetArgs};
+
+/// Live-video transcoding, paid with probabilistic micropayments settled on Ethereum.
+#[derive(Debug, Parser)]
+#[command(name = "streamflow", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Global {
+    /// Configuration file (TOML). Environment variables STREAMFLOW_SECTION__KEY come on top
+    #[arg(long, global = true, value_name = "FILE", env = "STREAMFLOW_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print one JSON document on stdout; text for people goes to stderr in any case
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Add N to every port that a role listens on
+    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
+    pub port_offset: u16,
+    /// Log level, instead of log.level: error, warn, info, debug, trace, or per module
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a whole network on this machine: a chain, the contracts, every role, a clip through, tickets redeemed
+    Devnet(DevnetArgs),
+    /// Take streams in, have them transcoded and paid, serve HLS
+    #[command(alias = "gateway")]
+    Broadcaster,
+    /// Quote prices, take paid segments, hand them to transcoders
+    Orchestrator,
+    /// Transcode for an orchestrator
+    Transcoder(TranscoderArgs),
+    /// Redeem winning tickets, call reward, initialise rounds
+    Keeper,
+    /// Contracts, deposit and registration
+    #[command(subcommand)]
+    Chain(ChainCommand),
+    /// Deposit and reserve ETH to pay orchestrators from (short for `chain fund`)
+    Fund(FundArgs),
+    /// Start unlocking deposit and reserve (short for `chain unlock`)
+    Unlock(Spend),
+    /// Take unlocked deposit and reserve back (short for `chain withdraw`)
+    Withdraw(Spend),
+    /// Stake as an orchestrator and publish where it listens (short for `chain register`)
+    Register(RegisterArgs),
+    /// Stake, and fees turned into ETH
+    #[command(subcommand)]
+    Stake(StakeCommand),
+    /// Figures for delegators
+    #[command(subcommand)]
+    Delegator(DelegatorCommand),
+    /// Winning tickets of this node
+    #[command(subcommand)]
+    Tickets(TicketsCommand),
+    /// The project's own figures, beside a peer in the same run
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Check the configuration, or print the default one
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Check keys, RPC, contracts, stake, encoders, ports, disk; say what to do
+    Doctor,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Run one media worker on stdin and stdout; started by the roles
+    #[command(hide = true)]
+    MediaWorker,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct TranscoderArgs {
+    /// Orchestrator to work for, instead of the configured one
+    #[arg(long, value_name = "URL")]
+    pub orchestrator: Option<Url>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read file and environment, check every setting
+    Check,
+    /// Print the default configuration with comments, as TOML on stdout
+    PrintDefault,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_may_stand_on_either_side() {
+        for line in ["streamflow --json chain status", "streamflow chain status --json"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert!(cli.global.json, "{line}");
+        }
+        let cli = Cli::try_parse_from(["streamflow", "gateway", "--port-offset", "100"]).unwrap();
+        assert!(matches!(cli.command, Command::Broadcaster));
+        assert_eq!(cli.global.port_offset, 100);
+    }
+
+    #[test]
+    fn no_option_takes_a_key() {
+        fn visit(command: &clap::Command, found: &mut Vec<String>) {
+            let names = command.get_arguments().filter_map(|argument| argument.get_long());
+            found.extend(names.filter(|name| name.contains("key") || name.contains("password")).map(str::to_owned));
+            command.get_subcommands().for_each(|inner| visit(inner, found));
+        }
+        let mut found = Vec::new();
+        visit(&Cli::command(), &mut found);
+        assert!(found.is_empty(), "secrets do not belong on the command line: {found:?}");
+    }
+
+    #[test]
+    fn fund_reads_amounts_with_units() {
+        let cli = Cli::try_parse_from("streamflow fund --deposit 1.5eth --reserve 10gwei --dry-run".split(' ')).unwrap();
+        let Command::Fund(args) = cli.command else { panic!("{cli:?}") };
+        assert_eq!(args.deposit.0.to_string(), "1500000000000000000");
+        assert_eq!(args.reserve.0.to_string(), "10000000000");
+        assert!(args.spend.dry_run);
+        assert!(Cli::try_parse_from("streamflow fund --deposit 1lpt".split(' ')).is_err());
+    }
+
+    #[test]
+    fn register_refuses_a_share_without_unit() {
+        let line = "streamflow register --service-uri https://o.example:8935 --stake 100lpt --reward-cut 10 --fee-share 95%";
+        assert!(Cli::try_parse_from(line.split(' ')).is_err());
+        let line = line.replace("cut 10", "cut 10%");
+        assert!(Cli::try_parse_from(line.split(' ')).is_ok());
+    }
+}

@@ -1,0 +1,156 @@
+//! `chain fund|unlock|withdraw|register`.
+use alloy::primitives::{Address, U256};
+use anyhow::bail;
+use streamflow_bindings::{BondingManager, LivepeerToken, RoundsManager, ServiceRegistry, TicketBroker};
+use streamflow_chain::TxIntent;
+
+use super::{
+    Context,
+    operation::{Account, Plan},
+};
+use crate::{
+    amount::{Eth, Lpt, percent},
+    cli::{FundArgs, RegisterArgs, Spend},
+    exit::{Refused, Usage},
+};
+
+/// Adds to deposit and reserve.
+///
+/// # Errors
+/// [`Usage`] for amounts of zero, [`Refused`] when the account has too little.
+pub async fn fund(context: &Context, args: &FundArgs) -> anyhow::Result<()> {
+    let (deposit, reserve) = (args.deposit.0, args.reserve.0);
+    if deposit.checked_add(reserve).is_none() {
+        bail!(Usage("deposit and reserve are more than a transaction can carry".into()));
+    }
+    if deposit.is_zero() && reserve.is_zero() {
+        bail!(Usage("nothing to fund: give --deposit, --reserve or both".into()));
+    }
+    let account = Account::open(context).await?;
+    let broker = account.chain.contracts.ticket_broker;
+    let info = account.view(broker, TicketBroker::getSenderInfoCall { addr: account.address }).await?;
+    let plan = Plan::new("fund")
+        .step(account.calls().fund(deposit, reserve))
+        .change("deposit", Eth(info.sender.deposit), Eth(info.sender.deposit.saturating_add(deposit)))
+        .change("reserve", Eth(info.reserve.fundsRemaining), Eth(info.reserve.fundsRemaining.saturating_add(reserve)))
+        .change("unlock", lock_state(info.sender.withdrawRound), lock_state(U256::ZERO));
+    account.carry_out(plan, args.spend, context.output).await
+}
+
+/// Starts the unlock period.
+///
+/// # Errors
+/// [`Refused`] when there is nothing to unlock or an unlock is under way.
+pub async fn unlock(context: &Context, spend: Spend) -> anyhow::Result<()> {
+    let account = Account::open(context).await?;
+    let contracts = account.chain.contracts;
+    let broker = contracts.ticket_broker;
+    let info = account.view(broker, TicketBroker::getSenderInfoCall { addr: account.address }).await?;
+    let period = account.view(broker, TicketBroker::unlockPeriodCall {}).await?;
+    let round = account.view(contracts.rounds_manager, RoundsManager::currentRoundCall {}).await?;
+    let plan = Plan::new("unlock")
+        .step(account.calls().unlock())
+        .change("unlock", lock_state(info.sender.withdrawRound), lock_state(round + period));
+    account.carry_out(plan, spend, context.output).await
+}
+
+/// Takes unlocked funds back.
+///
+/// # Errors
+/// [`Refused`] while they are locked.
+pub async fn withdraw(context: &Context, spend: Spend) -> anyhow::Result<()> {
+    let account = Account::open(context).await?;
+    let broker = account.chain.contracts.ticket_broker;
+    let info = account.view(broker, TicketBroker::getSenderInfoCall { addr: account.address }).await?;
+    let plan = Plan::new("withdraw")
+        .step(account.calls().withdraw())
+        .change("deposit", Eth(info.sender.deposit), Eth(U256::ZERO))
+        .change("reserve", Eth(info.reserve.fundsRemaining), Eth(U256::ZERO));
+    account.carry_out(plan, spend, context.output).await
+}
+
+fn lock_state(withdraw_round: U256) -> String {
+    if withdraw_round.is_zero() { "locked".into() } else { format!("withdrawable from round {withdraw_round}") }
+}
+
+/// Stakes as an orchestrator, sets shares, publishes the service address.
+///
+/// # Errors
+/// [`Usage`] for an address that nobody can dial, [`Refused`] when LPT or stake is too little.
+pub async fn register(context: &Context, args: &RegisterArgs) -> anyhow::Result<()> {
+    let uri = service_uri(args)?;
+    let account = Account::open(context).await?;
+    let mut plan = bond_steps(&account, Plan::new("register"), args.stake.0, account.address).await?;
+    plan = share_steps(&account, plan, args).await?;
+    let registry = account.chain.contracts.service_registry;
+    let published = account.view(registry, ServiceRegistry::getServiceURICall { addr: account.address }).await?;
+    if published != uri {
+        plan = plan.step(account.calls().set_service_uri(&uri)).change("service URI", published, uri);
+    }
+    account.carry_out(plan, args.spend, context.output).await
+}
+
+fn service_uri(args: &RegisterArgs) -> anyhow::Result<String> {
+    let uri = &args.service_uri;
+    let dialable = uri.scheme() == "https" && uri.host_str().is_some_and(|host| host != "0.0.0.0");
+    if !dialable || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        bail!(Usage(format!("--service-uri {uri} is not https://HOST:PORT as broadcasters can dial it")));
+    }
+    Ok(uri.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Steps that stake `amount` from the account's wallet to `to`: an allowance if needed, and the bond.
+pub(super) async fn bond_steps(account: &Account, plan: Plan, amount: U256, to: Address) -> anyhow::Result<Plan> {
+    let contracts = account.chain.contracts;
+    let (bonding, token) = (contracts.bonding_manager, contracts.livepeer_token);
+    let owner = account.address;
+    let delegator = account.view(bonding, BondingManager::getDelegatorCall { delegator: owner }).await?;
+    if amount.is_zero() && (delegator.bondedAmount.is_zero() || delegator.delegateAddress == to) {
+        return Ok(plan);
+    }
+    let balance = account.view(token, LivepeerToken::balanceOfCall { account: owner }).await?;
+    if balance < amount {
+        bail!(Refused(format!("{owner} has {} and should stake {}", Lpt(balance), Lpt(amount))));
+    }
+    let allowance = account.view(token, LivepeerToken::allowanceCall { owner, spender: bonding }).await?;
+    let plan = if allowance < amount {
+        plan.step(account.calls().approve_bond(amount))
+    } else {
+        plan
+    };
+    let stake = delegator.bondedAmount;
+    Ok(plan
+        .step(account.calls().bond(amount, to))
+        .change("stake", Lpt(stake), Lpt(stake.saturating_add(amount)))
+        .change("delegate", delegator.delegateAddress, to)
+        .change("wallet", Lpt(balance), Lpt(balance - amount)))
+}
+
+async fn share_steps(account: &Account, plan: Plan, args: &RegisterArgs) -> anyhow::Result<Plan> {
+    let bonding = account.chain.contracts.bonding_manager;
+    let (cut, share) = (U256::from(args.reward_cut.0.get()), U256::from(args.fee_share.0.get()));
+    let now = account.view(bonding, BondingManager::getTranscoderCall { transcoder_: account.address }).await?;
+    let registered =
+        account.view(bonding, BondingManager::isRegisteredTranscoderCall { transcoder_: account.address }).await?;
+    let mut plan = plan;
+    if !registered || (now.rewardCut, now.feeShare) != (cut, share) {
+        plan = plan
+            .step(account.calls().set_commission(args.reward_cut.0, args.fee_share.0))
+            .change("reward cut", shown(now.rewardCut), shown(cut))
+            .change("fee share", shown(now.feeShare), shown(share));
+    }
+    if let Some(caller) = args.reward_caller {
+        let call = BondingManager::transcoderToRewardCallerCall { transcoder: account.address };
+        let before = account.view(bonding, call).await?;
+        if before != caller {
+            let call = BondingManager::setRewardCallerCall { rewardCaller: caller };
+            let step = TxIntent::call("set reward caller", bonding, &call);
+            plan = plan.step(step).change("reward caller", before, caller);
+        }
+    }
+    Ok(plan)
+}
+
+fn shown(parts: U256) -> String {
+    percent(parts.saturating_to())
+}

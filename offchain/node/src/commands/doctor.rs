@@ -1,0 +1,284 @@
+//! `doctor`: can this machine and this account do the work; if not, what to do.
+use std::{
+    net::SocketAddr,
+    time::{Instant, SystemTime},
+};
+
+use alloy::primitives::Address;
+use anyhow::bail;
+use serde::Serialize;
+use streamflow_bindings::{Controller, RoundsManager};
+use streamflow_chain::{Chain, Rpc};
+use streamflow_media::{Encoder, TranscodeSettings, WorkerPool};
+use streamflow_store::Store;
+
+use super::{
+    Context,
+    chain_status::{AccountStatus, read_account},
+};
+use crate::{
+    config::{Config, Role},
+    data_dir::DataDir,
+    exit::Reported,
+    output::{Report, Table},
+    roles,
+};
+
+/// Largest difference between our clock and the newest block that is not told, in seconds.
+const CLOCK_TOLERANCE: u64 = 120;
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Ok,
+    /// Works, or matters to some roles only.
+    Warn,
+    Fail,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    state: State,
+    /// What was found, and unless it is ok, what to do.
+    found: String,
+}
+
+/// Checks everything, prints one line each.
+///
+/// # Errors
+/// [`Reported`] when a check failed.
+pub async fn run(context: &Context) -> anyhow::Result<()> {
+    let mut diagnosis = Diagnosis::default();
+    let account = diagnosis.key(&context.config);
+    diagnosis.data(&context.config).await;
+    diagnosis.chain(&context.config, account).await;
+    diagnosis.encoders(&context.config).await;
+    diagnosis.ports(&context.config);
+    context.output.result(&diagnosis)?;
+    if diagnosis.checks.iter().any(|check| check.state == State::Fail) {
+        bail!(Reported);
+    }
+    Ok(())
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Diagnosis {
+    checks: Vec<Check>,
+}
+
+impl Diagnosis {
+    fn add(&mut self, name: &'static str, state: State, found: impl ToString) {
+        self.checks.push(Check { name, state, found: found.to_string() });
+    }
+
+    fn key(&mut self, config: &Config) -> Option<Address> {
+        match config.keys.source() {
+            Ok(None) => {
+                self.add("key", State::Warn, "none: enough for a transcoder; else set keys.key_file or keystore_file");
+                return None;
+            }
+            Ok(Some(_)) | Err(_) => {}
+        }
+        match config.keys.load() {
+            Ok(key) => {
+                self.add("key", State::Ok, key.address());
+                Some(key.address())
+            }
+            Err(e) => {
+                self.add("key", State::Fail, e);
+                None
+            }
+        }
+    }
+
+    async fn data(&mut self, config: &Config) {
+        let data = match DataDir::open(&config.data) {
+            Ok(data) => data,
+            Err(e) => return self.add("data directory", State::Fail, format!("{:#}", anyhow::Error::new(e))),
+        };
+        self.add("data directory", State::Ok, data.path().display());
+        match Store::open(data.database()).await {
+            Ok(store) => {
+                store.close().await;
+                self.add("database", State::Ok, "opens, schema is current");
+            }
+            Err(e) => self.add("database", State::Fail, format!("{:#}", anyhow::Error::new(e))),
+        }
+    }
+
+    async fn chain(&mut self, config: &Config, account: Option<Address>) {
+        let rpc = match Rpc::new(&config.chain) {
+            Ok(rpc) => rpc,
+            Err(e) => return self.add("RPC", State::Fail, e),
+        };
+        let asked = Instant::now();
+        match rpc.chain_id(config.chain.chain_id).await {
+            Ok(id) => {
+                let millis = asked.elapsed().as_millis();
+                self.add("RPC", State::Ok, format!("chain {id} at {}, answers in {millis} ms", rpc.host()));
+            }
+            Err(e) => return self.add("RPC", State::Fail, e),
+        }
+        self.clock(&rpc).await;
+        if config.chain.controller.is_none() {
+            return self.add("contracts", State::Warn, "chain.controller is not set: roles work for free, without chain");
+        }
+        match streamflow_chain::connect(&config.chain).await {
+            Ok(chain) => {
+                self.add("contracts", State::Ok, format!("Controller {}", chain.contracts.controller));
+                self.protocol(&chain).await;
+                if let Some(account) = account {
+                    self.account(config, &chain, account).await;
+                }
+            }
+            Err(e) => self.add("contracts", State::Fail, e),
+        }
+    }
+
+    async fn clock(&mut self, rpc: &Rpc) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        match rpc.head().await {
+            Ok(head) if head.timestamp.abs_diff(now) <= CLOCK_TOLERANCE => {
+                self.add("clock", State::Ok, format!("block {} is {} s old", head.number, now.abs_diff(head.timestamp)));
+            }
+            Ok(head) => {
+                let seconds = now.abs_diff(head.timestamp);
+                let advice = "is the clock right, and the node in sync?";
+                self.add("clock", State::Warn, format!("block {} is {seconds} s away from our clock: {advice}", head.number));
+            }
+            Err(e) => self.add("clock", State::Fail, e),
+        }
+    }
+
+    async fn protocol(&mut self, chain: &Chain) {
+        let latest = alloy::eips::BlockId::latest();
+        match chain.rpc.view(chain.contracts.controller, Controller::pausedCall {}, latest).await {
+            Ok(false) => self.add("protocol", State::Ok, "running"),
+            Ok(true) => self.add("protocol", State::Warn, "paused by its owner: nothing can be redeemed or staked"),
+            Err(e) => self.add("protocol", State::Fail, e),
+        }
+        let call = RoundsManager::currentRoundInitializedCall {};
+        match chain.rpc.view(chain.contracts.rounds_manager, call, latest).await {
+            Ok(true) => self.add("round", State::Ok, "initialised"),
+            Ok(false) => self.add("round", State::Warn, "not initialised: a keeper does that; until then, no redemption"),
+            Err(e) => self.add("round", State::Fail, e),
+        }
+    }
+
+    async fn account(&mut self, config: &Config, chain: &Chain, address: Address) {
+        let account = match read_account(chain, address).await {
+            Ok(account) => account,
+            Err(e) => return self.add("account", State::Fail, format!("{e:#}")),
+        };
+        if account.eth.0.is_zero() {
+            self.add("gas money", State::Warn, format!("0 ETH: send some to {address} before it can transact"));
+        } else {
+            self.add("gas money", State::Ok, account.eth);
+        }
+        self.deposit(&account);
+        self.registration(config, &account);
+    }
+
+    fn deposit(&mut self, account: &AccountStatus) {
+        let funds = format!("deposit {}, reserve {}", account.deposit, account.reserve);
+        if account.withdraw_round != 0 {
+            let round = account.withdraw_round;
+            self.add("deposit", State::Warn, format!("{funds}, unlocking for round {round}: orchestrators refuse; fund again"));
+        } else if account.deposit.0.is_zero() || account.reserve.0.is_zero() {
+            self.add("deposit", State::Warn, format!("{funds}; a broadcaster needs both: `streamflow fund`"));
+        } else {
+            self.add("deposit", State::Ok, funds);
+        }
+    }
+
+    fn registration(&mut self, config: &Config, account: &AccountStatus) {
+        if !account.registered {
+            let advice = "an orchestrator needs stake: `streamflow register`";
+            return self.add("stake", State::Warn, format!("not registered; {advice}"));
+        }
+        let stake = account.total_stake;
+        match account.active {
+            true => self.add("stake", State::Ok, format!("{stake}, active")),
+            false => self.add("stake", State::Warn, format!("{stake}, not active: wait for the next round, or stake more")),
+        }
+        let published = account.service_uri.trim_end_matches('/');
+        match config.orchestrator.service_uri.as_ref().map(|uri| uri.as_str().trim_end_matches('/').to_owned()) {
+            Some(uri) if uri != published => {
+                let found = format!("{published:?} is registered, orchestrator.service_uri is {uri:?}: make them equal");
+                self.add("service URI", State::Warn, found);
+            }
+            _ => self.add("service URI", State::Ok, published),
+        }
+    }
+
+    async fn encoders(&mut self, config: &Config) {
+        let pool = match roles::start_workers(&config.transcoding).await {
+            Ok(pool) => pool,
+            Err(e) => return self.add("media workers", State::Fail, format!("{e:#}")),
+        };
+        self.add("media workers", State::Ok, format!("{} start", config.transcoding.workers));
+        let wanted = config.transcoding.encode.encoder;
+        for encoder in [Encoder::X264, Encoder::Nvenc] {
+            self.encoder(&pool, config, encoder, wanted).await;
+        }
+        pool.shutdown().await;
+    }
+
+    async fn encoder(&mut self, pool: &WorkerPool, config: &Config, encoder: Encoder, wanted: Encoder) {
+        let settings = TranscodeSettings { encoder, ..config.transcoding.encode.clone() };
+        let name = encoder.libav_name();
+        match pool.probe_encoder(&settings).await {
+            Ok(()) => self.add(name, State::Ok, "encodes"),
+            Err(e) if encoder == wanted => self.add(name, State::Fail, format!("{e}; transcoding.encode.encoder wants it")),
+            Err(e) => self.add(name, State::Warn, format!("{e}; not configured, so not needed")),
+        }
+    }
+
+    fn ports(&mut self, config: &Config) {
+        let admin = |role| (admin_name(role), config.admin_listen(role));
+        let mut ports = vec![
+            ("orchestrator.listen", config.orchestrator.listen),
+            ("broadcaster.listen", config.broadcaster.listen),
+        ];
+        match config.admin.listen {
+            Some(listen) => ports.push(("admin.listen", listen)),
+            None => ports.extend([Role::Broadcaster, Role::Orchestrator, Role::Transcoder, Role::Keeper].map(admin)),
+        }
+        for (name, address) in ports {
+            self.port(name, address);
+        }
+    }
+
+    fn port(&mut self, name: &'static str, address: SocketAddr) {
+        match std::net::TcpListener::bind(address) {
+            Ok(_) => self.add(name, State::Ok, format!("{address} is free")),
+            Err(e) => self.add(name, State::Warn, format!("{address}: {e}; fine if that is the role itself, running")),
+        }
+    }
+}
+
+const fn admin_name(role: Role) -> &'static str {
+    match role {
+        Role::Broadcaster => "broadcaster admin",
+        Role::Orchestrator => "orchestrator admin",
+        Role::Transcoder => "transcoder admin",
+        Role::Keeper => "keeper admin",
+    }
+}
+
+impl Report for Diagnosis {
+    fn text(&self) -> String {
+        let mut table = Table::facts();
+        for check in &self.checks {
+            let state = match check.state {
+                State::Ok => "ok",
+                State::Warn => "warn",
+                State::Fail => "FAIL",
+            };
+            table.row([state.to_owned(), check.name.to_owned(), check.found.clone()]);
+        }
+        table.to_string()
+    }
+}

@@ -1,0 +1,117 @@
+//! `tickets list`: what this node has won and what became of it.
+use alloy::primitives::{Address, B256};
+use anyhow::Context as _;
+use serde::Serialize;
+use streamflow_store::{Store, TicketRecord, TicketState, TicketStatus};
+
+use super::Context;
+use crate::{
+    amount::Eth,
+    cli::TicketsCommand,
+    data_dir::DataDir,
+    exit::Usage,
+    output::{Report, Table},
+};
+
+#[derive(Debug, Serialize)]
+struct Tickets {
+    tickets: Vec<Row>,
+}
+
+/// One winner. The secret number is left out: it is worth the face value until the ticket is redeemed.
+#[derive(Debug, Default, Serialize)]
+struct Row {
+    hash: B256,
+    state: &'static str,
+    sender: Address,
+    recipient: Address,
+    face_value: Eth,
+    creation_round: u64,
+    params_expiration_block: u64,
+    attempts: u32,
+    /// Wei that moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payout: Option<Eth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction: Option<B256>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block: Option<u64>,
+    /// What stopped the last attempt, or made the ticket worthless.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// Reads the database; it need not belong to a running node.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn run(context: &Context, command: &TicketsCommand) -> anyhow::Result<()> {
+    let TicketsCommand::List { state, limit } = command;
+    let status = state.as_deref().map(parse_state).transpose()?;
+    let data = DataDir::open(&context.config.data)?;
+    let store = Store::open(data.database()).await?;
+    let records = store.tickets(status, *limit).await.context("cannot read the tickets")?;
+    let tickets = records.into_iter().map(Row::from).collect();
+    store.close().await;
+    context.output.result(&Tickets { tickets })?;
+    Ok(())
+}
+
+fn parse_state(word: &str) -> Result<TicketStatus, Usage> {
+    [TicketStatus::Pending, TicketStatus::Submitted, TicketStatus::Redeemed, TicketStatus::Dead]
+        .into_iter()
+        .find(|status| status.as_str() == word)
+        .ok_or_else(|| Usage(format!("--state {word:?} is none of pending, submitted, redeemed, dead")))
+}
+
+impl From<TicketRecord> for Row {
+    fn from(record: TicketRecord) -> Self {
+        let ticket = &record.ticket.signed.ticket;
+        let row = Self {
+            hash: record.hash,
+            state: record.state.status().as_str(),
+            sender: ticket.sender,
+            recipient: ticket.recipient,
+            face_value: Eth(ticket.face_value),
+            creation_round: ticket.creation_round.0,
+            params_expiration_block: record.ticket.params_expiration_block,
+            attempts: record.attempts,
+            ..Self::default()
+        };
+        match record.state {
+            TicketState::Pending { reason, .. } => Self { reason, ..row },
+            TicketState::Submitted { .. } => row,
+            TicketState::Redeemed(payout) => Self {
+                payout: Some(Eth(payout.amount)),
+                transaction: Some(payout.tx_hash),
+                block: Some(payout.block),
+                ..row
+            },
+            TicketState::Dead { reason } => Self { reason: Some(reason), ..row },
+        }
+    }
+}
+
+impl Report for Tickets {
+    fn text(&self) -> String {
+        if self.tickets.is_empty() {
+            return "no winning tickets".into();
+        }
+        let mut table = Table::new(["ticket", "state", "round", "face value", "outcome"]);
+        for row in &self.tickets {
+            let outcome = match (&row.payout, &row.reason) {
+                (Some(payout), _) => format!("paid {}", payout),
+                (None, Some(reason)) => reason.chars().take(40).collect(),
+                (None, None) => format!("params live to block {}", row.params_expiration_block),
+            };
+            table.row([
+                format!("{:.10}", row.hash.to_string()),
+                row.state.to_owned(),
+                row.creation_round.to_string(),
+                row.face_value.to_string(),
+                outcome,
+            ]);
+        }
+        table.to_string()
+    }
+}

@@ -1,0 +1,220 @@
+//! One TOML file, then `STREAMFLOW_*` environment variables. Unknown keys are errors.
+mod default_file;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Toml},
+};
+use serde::{Deserialize, Serialize};
+use streamflow_broadcaster::BroadcasterConfig;
+use streamflow_chain::ChainConfig;
+use streamflow_keeper::KeeperConfig;
+use streamflow_media::TranscodeSettings;
+use streamflow_orchestrator::OrchestratorConfig;
+use streamflow_transcoder::TranscoderConfig;
+
+use crate::{data_dir::DataConfig, exit::Usage, keys::KeysConfig, telemetry::LogConfig};
+
+pub use default_file::print_default;
+
+/// Prefix of environment variables that are settings; sections are separated by two underscores.
+const ENV_PREFIX: &str = "STREAMFLOW_";
+
+/// Everything a role reads. The default runs on a laptop.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The node and deployment to talk to.
+    pub chain: ChainConfig,
+    /// The account that signs.
+    pub keys: KeysConfig,
+    /// What is kept on disk.
+    pub data: DataConfig,
+    /// Logging.
+    pub log: LogConfig,
+    /// Health, metrics, status.
+    pub admin: AdminConfig,
+    /// Media workers of this machine.
+    pub transcoding: TranscodingConfig,
+    /// The orchestrator role.
+    pub orchestrator: OrchestratorConfig,
+    /// The transcoder role.
+    pub transcoder: TranscoderConfig,
+    /// The broadcaster role.
+    pub broadcaster: BroadcasterConfig,
+    /// The keeper role.
+    pub keeper: KeeperConfig,
+}
+
+/// `[admin]`: where health, metrics and status are served.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Address and port; without it, loopback and the role's own port.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[transcoding]`: the media workers of this machine, and who transcodes for the orchestrator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TranscodingConfig {
+    /// Where the orchestrator has segments transcoded.
+    pub transcoders: Transcoders,
+    /// Worker processes: segments transcoded at a time.
+    pub workers: usize,
+    /// Segments that may wait for a worker.
+    pub queue: usize,
+    /// Longest time for one segment; a worker that takes longer is replaced.
+    #[serde(with = "humantime_serde")]
+    pub job_deadline: Duration,
+    /// How renditions are encoded.
+    pub encode: TranscodeSettings,
+}
+
+impl Default for TranscodingConfig {
+    fn default() -> Self {
+        Self {
+            transcoders: Transcoders::Local,
+            workers: 2,
+            queue: 8,
+            job_deadline: Duration::from_secs(30),
+            encode: TranscodeSettings::default(),
+        }
+    }
+}
+
+/// Who transcodes for an orchestrator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transcoders {
+    /// Workers of this machine.
+    #[default]
+    Local,
+    /// Transcoders that register over the network.
+    Remote,
+}
+
+/// What runs in this process, and its default admin port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Broadcaster,
+    Orchestrator,
+    Transcoder,
+    Keeper,
+}
+
+impl Role {
+    /// The name on the command line and in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Broadcaster => "broadcaster",
+            Self::Orchestrator => "orchestrator",
+            Self::Transcoder => "transcoder",
+            Self::Keeper => "keeper",
+        }
+    }
+
+    /// Port of the admin server when `[admin] listen` is not set.
+    pub const fn admin_port(self) -> u16 {
+        match self {
+            Self::Broadcaster => 5935,
+            Self::Orchestrator => 7935,
+            Self::Transcoder => 6935,
+            Self::Keeper => 4935,
+        }
+    }
+}
+
+impl Config {
+    /// Reads `file` if given, then the environment, and checks every section.
+    ///
+    /// # Errors
+    /// [`Usage`] that names the key, and the file and line or the environment variable it stands in.
+    pub fn load(file: Option<&Path>) -> Result<Self, Usage> {
+        let mut figment = Figment::new();
+        if let Some(file) = file {
+            std::fs::metadata(file).map_err(|e| Usage(format!("cannot read --config {}: {e}", file.display())))?;
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let environment = Env::prefixed(ENV_PREFIX).filter(|key| key.as_str().contains("__")).split("__");
+        let config: Self = figment.merge(environment).extract().map_err(|e| Usage(format!("configuration: {e}")))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks what the types cannot express and holds for every role.
+    ///
+    /// # Errors
+    /// [`Usage`] that names the setting.
+    pub fn validate(&self) -> Result<(), Usage> {
+        self.chain.validate().map_err(|e| bad("", &e))?;
+        self.keys.source().map_err(|e| bad("", &e))?;
+        if self.transcoding.workers == 0 {
+            return Err(Usage("configuration: transcoding.workers must be at least 1".into()));
+        }
+        self.orchestrator.validate().map_err(|e| bad("orchestrator: ", &e))?;
+        self.broadcaster.validate().map_err(|e| bad("", &e))?;
+        self.keeper.validate().map_err(|e| bad("", &e))
+    }
+
+    /// Checks what `role` alone needs.
+    ///
+    /// # Errors
+    /// [`Usage`] that names the setting.
+    pub fn validate_for(&self, role: Role) -> Result<(), Usage> {
+        match role {
+            // the default names no orchestrator to work for, so other roles cannot be held to it
+            Role::Transcoder => self.transcoder.validate().map_err(|e| bad("transcoder: ", &e)),
+            Role::Broadcaster | Role::Orchestrator | Role::Keeper => Ok(()),
+        }
+    }
+
+    /// Where the broadcaster keeps its streams: `broadcaster.data_dir`, below `data.dir` if relative.
+    pub fn streams_dir(&self) -> std::path::PathBuf {
+        self.data.path().join(&self.broadcaster.data_dir)
+    }
+
+    /// Where the admin server of `role` listens.
+    pub fn admin_listen(&self, role: Role) -> SocketAddr {
+        self.admin.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], role.admin_port())))
+    }
+
+    /// Moves every port that `role` listens on. Port 0 (any free port) stays.
+    ///
+    /// # Errors
+    /// [`Usage`] when a port would be above 65535.
+    pub fn offset_ports(&mut self, role: Role, offset: u16) -> Result<(), Usage> {
+        let mut admin = self.admin_listen(role);
+        shift("admin.listen", &mut admin, offset)?;
+        self.admin.listen = Some(admin);
+        match role {
+            Role::Orchestrator => shift("orchestrator.listen", &mut self.orchestrator.listen, offset),
+            Role::Broadcaster => shift("broadcaster.listen", &mut self.broadcaster.listen, offset),
+            Role::Transcoder | Role::Keeper => Ok(()),
+        }
+    }
+}
+
+fn bad(section: &str, error: &dyn std::error::Error) -> Usage {
+    let mut text = format!("configuration: {section}{error}");
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    Usage(text)
+}
+
+fn shift(setting: &str, address: &mut SocketAddr, offset: u16) -> Result<(), Usage> {
+    if address.port() != 0 {
+        let port = address.port().checked_add(offset);
+        let port = port.ok_or_else(|| Usage(format!("--port-offset {offset} moves {setting} beyond port 65535")))?;
+        address.set_port(port);
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+use std::{fs, path::PathBuf};
+
+use figment::Jail;
+
+use super::*;
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("streamflow.toml");
+    fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+fn refusal(text: &str) -> String {
+    let (_dir, path) = file(text);
+    let error = Config::load(Some(&path)).unwrap_err().to_string();
+    assert!(error.contains("streamflow.toml"), "the file is not named: {error}");
+    error
+}
+
+#[test]
+fn nothing_given_is_the_default() {
+    assert!(Config::load(None).is_ok());
+}
+
+#[test]
+fn an_unknown_key_is_refused_and_named_with_its_file() {
+    let error = refusal("[chain]\nrpc_ulr = \"http://x\"\n");
+    assert!(error.contains("rpc_ulr"), "{error}");
+    let error = refusal("[chian]\n");
+    assert!(error.contains("chian"), "{error}");
+    let error = refusal("[orchestrator.tickets]\nevs = 1\n");
+    assert!(error.contains("evs"), "{error}");
+}
+
+#[test]
+fn malformed_toml_is_refused_with_its_line() {
+    let error = refusal("[chain]\n\nrpc_url = \"http://x\n");
+    assert!(error.contains("line 3"), "{error}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_names_its_key() {
+    let error = refusal("[chain]\nchain_id = \"main\"\n");
+    assert!(error.contains("chain.chain_id"), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_refused() {
+    let error = Config::load(Some(Path::new("/nonexistent/streamflow.toml"))).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/streamflow.toml"));
+}
+
+#[test]
+#[allow(clippy::result_large_err, reason = "the signature is figment's")]
+fn environment_comes_on_top_of_the_file() {
+    Jail::expect_with(|jail| {
+        jail.create_file("a.toml", "[chain]\nrpc_url = \"http://file:1\"\npoll_interval = \"3s\"\n")?;
+        jail.set_env("STREAMFLOW_CHAIN__RPC_URL", "http://env:2");
+        jail.set_env("STREAMFLOW_CHAIN__TX__CONFIRMATIONS", "7");
+        jail.set_env("STREAMFLOW_DEPLOYER_KEY", "not a setting");
+        let config = Config::load(Some(Path::new("a.toml"))).unwrap();
+        assert_eq!(config.chain.rpc_url.as_str(), "http://env:2/");
+        assert_eq!(config.chain.poll_interval.as_secs(), 3);
+        assert_eq!(config.chain.tx.confirmations, 7);
+        Ok(())
+    });
+}
+
+#[test]
+#[allow(clippy::result_large_err, reason = "the signature is figment's")]
+fn an_unknown_variable_with_a_section_is_refused() {
+    Jail::expect_with(|jail| {
+        jail.set_env("STREAMFLOW_CHAIN__RPC", "http://env:2");
+        let error = Config::load(None).unwrap_err().to_string();
+        assert!(error.to_lowercase().contains("rpc"), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_setting_that_cannot_work_is_refused_at_load() {
+    let (_dir, path) = file("[chain]\nhistory = 1\n");
+    assert!(Config::load(Some(&path)).unwrap_err().to_string().contains("history"));
+    let (_dir, path) = file("[keys]\nkey_file = \"a\"\nprivate_key_env = \"B\"\n");
+    assert!(Config::load(Some(&path)).unwrap_err().to_string().contains("only one"));
+}
+
+#[test]
+fn only_a_transcoder_needs_to_know_whom_it_works_for() {
+    let config = Config::default();
+    assert_eq!(config.validate().map_err(|e| e.to_string()), Ok(()));
+    assert!(config.validate_for(Role::Orchestrator).is_ok());
+    assert!(config.validate_for(Role::Transcoder).unwrap_err().to_string().contains("orchestrator is not set"));
+}
+
+#[test]
+fn port_offset_moves_every_port_but_zero() {
+    let mut config = Config::default();
+    config.offset_ports(Role::Orchestrator, 1000).unwrap();
+    assert_eq!(config.orchestrator.listen.port(), 9935);
+    assert_eq!(config.admin_listen(Role::Orchestrator).port(), 8935);
+
+    let mut config = Config::default();
+    config.orchestrator.listen.set_port(0);
+    config.offset_ports(Role::Orchestrator, 1000).unwrap();
+    assert_eq!(config.orchestrator.listen.port(), 0);
+    assert!(config.offset_ports(Role::Orchestrator, u16::MAX).unwrap_err().to_string().contains("admin.listen"));
+}
+
+#[test]
+fn a_secret_is_not_printed() {
+    let config: Config = toml::from_str("[orchestrator]\ntranscoder_secret = \"swordfish\"\n").unwrap();
+    assert!(!serde_json::to_string(&config).unwrap().contains("swordfish"));
+    assert!(!format!("{config:?}").contains("swordfish"));
+}

@@ -1,0 +1,61 @@
+//! How the program ends: 0 done, 1 failed, 2 usage, 3 refused for a stated reason (design, "Processes").
+use std::process::ExitCode;
+
+use crate::keys::KeyError;
+
+/// The arguments or the configuration are wrong: nothing was tried. Exit code 2, as for [`KeyError`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The request is understood but must not be carried out now: funds, stake, gas price, state on chain. Exit code 3.
+#[derive(Debug, thiserror::Error)]
+#[error("refused: {0}")]
+pub struct Refused(pub String);
+
+/// The command has already printed its result, which is a failure. Exit code 1, nothing more is printed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed, as reported")]
+pub struct Reported;
+
+/// The number that stands for `error`; the innermost cause decides, context around it does not.
+pub fn code(error: &anyhow::Error) -> u8 {
+    let by_kind = error.chain().find_map(|cause| {
+        if cause.is::<Usage>() || cause.is::<KeyError>() {
+            Some(2)
+        } else if cause.is::<Refused>() {
+            Some(3)
+        } else {
+            None
+        }
+    });
+    by_kind.unwrap_or(1)
+}
+
+/// Prints what went wrong (human text on stderr, with `json` also one document on stdout) and returns the code.
+pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
+    let code = code(error);
+    if !error.is::<Reported>() {
+        if json {
+            println!("{}", serde_json::json!({ "error": format!("{error:#}"), "exit_code": code }));
+        }
+        eprintln!("error: {error:#}");
+    }
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn context_does_not_change_the_code() {
+        let refused = Err::<(), _>(Refused("deposit is 0".into())).context("cannot withdraw").unwrap_err();
+        assert_eq!(code(&refused), 3);
+        assert_eq!(format!("{refused:#}"), "cannot withdraw: refused: deposit is 0");
+        assert_eq!(code(&anyhow!(Usage("no such role".into()))), 2);
+        assert_eq!(code(&anyhow!("connection reset")), 1);
+    }
+}

@@ -1,0 +1,174 @@
+//! `streamflow broadcaster`
+use std::{sync::Arc, time::Duration};
+
+use streamflow_broadcaster::{Broadcaster, BroadcasterError, BroadcasterHandle, Candidate, Deps, Funding, Payments};
+use streamflow_chain::{Chain, ChainError, RegisteredTranscoder, registered_transcoders};
+use streamflow_types::{ChainView, Round};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::{Node, chain_link::ChainLink, media, orchestrator::ticket_signer};
+use crate::admin::{Readiness, Status, listen_error};
+
+/// Name among the needs: deposit, orchestrators, whatever else keeps segments from being taken.
+const NEED: &str = "segments";
+/// Longest list of orchestrators read from the chain.
+const MOST_ORCHESTRATORS: usize = 10_000;
+/// Time after which the list is read again although the round is the same: service URIs change at any time.
+const REFRESH: Duration = Duration::from_secs(60);
+/// Pause after the list could not be read.
+const RETRY: Duration = Duration::from_secs(5);
+/// Time between two looks at whether segments are taken.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
+    super::check_port("broadcaster.listen", node.config.broadcaster.listen)?;
+    let (payments, candidates) = match node.config.chain.controller {
+        None => {
+            tracing::warn!("chain.controller is not set: orchestrators are not paid");
+            (Payments::OffChain, watch::channel(Vec::new()).1)
+        }
+        Some(_) => match on_chain(node).await? {
+            Some(both) => both,
+            None => return Ok(()),
+        },
+    };
+    let workers = media::start_workers(&node.config.transcoding).await?;
+    let mut config = node.config.broadcaster.clone();
+    config.data_dir = node.config.streams_dir();
+    let deps = Deps { payments, candidates, media: workers.clone() };
+    let broadcaster = Broadcaster::bind(config, deps).await.map_err(named)?;
+    let handle = broadcaster.handle();
+    node.status.set(status(handle.clone()));
+    node.spawn_quiet("readiness", watch_readiness(handle, node.readiness.clone(), node.end.clone()));
+    let outcome = broadcaster.run(node.stop.clone()).await;
+    workers.shutdown().await;
+    Ok(outcome?)
+}
+
+type OnChain = (Payments, watch::Receiver<Vec<Candidate>>);
+
+/// What paying needs, and whom to pay; `None` when stopped before the chain was there.
+async fn on_chain(node: &mut Node) -> anyhow::Result<Option<OnChain>> {
+    let key = node.config.keys.load()?;
+    let signer = Arc::new(ticket_signer(&key)?);
+    let store = node.open_store().await?;
+    let Some(link) = ChainLink::open(node).await? else { return Ok(None) };
+    let funds = link.funds_of(key.address(), node);
+    let funding = Funding { signer, chain: link.view.clone(), funds, store };
+    Ok(Some((Payments::OnChain(funding), discover(&link, node))))
+}
+
+/// Orchestrators registered on chain, read again in every round and once in a while.
+fn discover(link: &ChainLink, node: &mut Node) -> watch::Receiver<Vec<Candidate>> {
+    let (publish, candidates) = watch::channel(Vec::new());
+    if node.config.broadcaster.orchestrators.is_empty() {
+        let (chain, view, end) = (link.chain.clone(), link.view.clone(), node.end.clone());
+        node.spawn_quiet("discovery", follow_registry(chain, view, publish, end));
+    }
+    candidates
+}
+
+async fn follow_registry(
+    chain: Chain,
+    mut view: watch::Receiver<Option<ChainView>>,
+    publish: watch::Sender<Vec<Candidate>>,
+    end: CancellationToken,
+) {
+    loop {
+        let seen = view.borrow_and_update().map(set_of_orchestrators);
+        let read = tokio::select! { biased;
+            () = end.cancelled() => return,
+            read = candidates(&chain) => read,
+        };
+        let pause = match read {
+            Ok(list) => {
+                if publish.send_if_modified(|known| std::mem::replace(known, list.clone()) != list) {
+                    tracing::info!(orchestrators = list.len(), "orchestrators found on chain");
+                }
+                REFRESH
+            }
+            Err(err) => {
+                tracing::warn!(%err, "cannot read the list of orchestrators");
+                RETRY
+            }
+        };
+        let changed = view.wait_for(|view| view.map(set_of_orchestrators) != seen);
+        tokio::select! { biased;
+            () = end.cancelled() => return,
+            changed = changed => if changed.is_err() { return },
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// What changes when the set of orchestrators does.
+const fn set_of_orchestrators(view: ChainView) -> (Round, u64) {
+    (view.round, view.pool_size)
+}
+
+async fn candidates(chain: &Chain) -> Result<Vec<Candidate>, ChainError> {
+    Ok(registered_transcoders(chain, MOST_ORCHESTRATORS).await?.iter().filter_map(candidate).collect())
+}
+
+/// Anyone may publish anything as a service URI.
+fn candidate(registered: &RegisteredTranscoder) -> Option<Candidate> {
+    let address = registered.address;
+    match Url::parse(&registered.service_uri) {
+        Ok(url) if url.scheme() == "https" && url.has_host() => Some(Candidate { url, address: Some(address) }),
+        _ => {
+            tracing::debug!(%address, service_uri = %registered.service_uri, "orchestrator is skipped: no https URL");
+            None
+        }
+    }
+}
+
+/// A port that is taken names its setting.
+fn named(error: BroadcasterError) -> anyhow::Error {
+    match error {
+        BroadcasterError::Listen { address, source } => listen_error("broadcaster.listen", address, source),
+        other => other.into(),
+    }
+}
+
+async fn watch_readiness(handle: BroadcasterHandle, readiness: Readiness, end: CancellationToken) {
+    loop {
+        match handle.status().refusing {
+            Some(reason) => readiness.missing(NEED, reason),
+            None => readiness.met(NEED),
+        }
+        tokio::select! { biased;
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+fn status(handle: BroadcasterHandle) -> Status {
+    Arc::new(move || {
+        let document = serde_json::to_value(handle.status()).unwrap_or_default();
+        Box::pin(async move { document })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::{Address, U256};
+
+    use super::*;
+
+    #[test]
+    fn only_dialable_service_uris_are_candidates() {
+        let registered = |uri: &str| RegisteredTranscoder {
+            address: Address::repeat_byte(7),
+            service_uri: uri.to_owned(),
+            stake: U256::ZERO,
+        };
+        for uri in ["", "o.example:8935", "http://o.example", "ftp://o.example", "https://", "javascript:alert(1)"] {
+            assert_eq!(candidate(&registered(uri)), None, "{uri}");
+        }
+        let found = candidate(&registered("https://o.example:8935")).unwrap();
+        assert_eq!((found.address, found.url.port()), (Some(Address::repeat_byte(7)), Some(8935)));
+    }
+}

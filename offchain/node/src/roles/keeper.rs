@@ -1,0 +1,92 @@
+//! `streamflow keeper`
+use alloy::eips::BlockId;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
+use streamflow_bindings::BondingManager;
+use streamflow_chain::{Chain, TxHandle, TxManager, registered_transcoders};
+use streamflow_keeper::{Journal, Keeper, KeeperChain, Rewarder};
+use streamflow_store::{Store, StoreError, TicketStatus};
+
+use super::{Node, chain_link::ChainLink};
+use crate::{admin::Status, amount::Eth};
+
+/// Longest list of orchestrators searched for those that named this account their reward caller.
+const MOST_ORCHESTRATORS: usize = 10_000;
+const PARALLEL: usize = 16;
+
+pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
+    let key = node.config.keys.load()?;
+    let account = key.address();
+    let store = node.open_store().await?;
+    let Some(link) = ChainLink::open(node).await? else { return Ok(()) };
+
+    let journal = Journal::new(store.clone());
+    let (manager, tx) = TxManager::new(&link.chain, &node.config.chain, key, journal, &link.feed);
+    node.spawn("transactions", manager.run(node.end.clone()));
+    let rewarders = rewarders(&link.chain, &tx).await?;
+    tracing::info!(%account, orchestrators = rewarders.len(), "keeper starts");
+    node.status.set(status(store.clone(), &link, account));
+
+    let chain = KeeperChain {
+        chain: link.chain.clone(),
+        view: link.view.clone(),
+        tx,
+        rewarders,
+        priority_fee: node.config.chain.tx.priority_fee_per_gas.into(),
+    };
+    Keeper::new(node.config.keeper.clone(), store, chain).run(node.stop.clone()).await?;
+    Ok(())
+}
+
+/// This account, and every orchestrator that named it as its reward caller.
+async fn rewarders(chain: &Chain, tx: &TxHandle) -> anyhow::Result<Vec<Rewarder>> {
+    let registered = registered_transcoders(chain, MOST_ORCHESTRATORS).await?;
+    let own = tx.address();
+    let named = stream::iter(registered.into_iter().filter(|other| other.address != own))
+        .map(|other| async move {
+            let call = BondingManager::transcoderToRewardCallerCall { transcoder: other.address };
+            let caller = chain.rpc.view(chain.contracts.bonding_manager, call, BlockId::latest()).await?;
+            anyhow::Ok((other.address, caller))
+        })
+        .buffered(PARALLEL)
+        .try_filter(|(_, caller)| std::future::ready(*caller == own))
+        .map_ok(|(orchestrator, _)| Rewarder { orchestrator, tx: tx.clone() });
+    let mut rewarders = vec![Rewarder::own(tx.clone())];
+    rewarders.extend(named.try_collect::<Vec<_>>().await?);
+    Ok(rewarders)
+}
+
+fn status(store: Store, link: &ChainLink, account: alloy::primitives::Address) -> Status {
+    let view = link.view.clone();
+    std::sync::Arc::new(move || {
+        let (store, view) = (store.clone(), *view.borrow());
+        Box::pin(async move {
+            let books = books(&store).await.unwrap_or_else(|e| json!({ "error": e.to_string() }));
+            json!({
+                "account": account,
+                "block": view.map(|view| view.block),
+                "round": view.map(|view| view.round.0),
+                "books": books,
+            })
+        })
+    })
+}
+
+/// Tickets by state and what redemption cost.
+async fn books(store: &Store) -> Result<serde_json::Value, StoreError> {
+    let mut tickets = serde_json::Map::new();
+    for status in [TicketStatus::Pending, TicketStatus::Submitted, TicketStatus::Redeemed, TicketStatus::Dead] {
+        let total = store.ticket_total(status).await?;
+        tickets.insert(
+            status.as_str().to_owned(),
+            json!({ "count": total.count, "face_value": Eth(total.face_value), "payout": Eth(total.payout) }),
+        );
+    }
+    let spent = store.redemption_summary().await?;
+    Ok(json!({
+        "tickets": tickets,
+        "transactions": spent.transactions,
+        "gas_used": spent.gas_used,
+        "gas_cost": Eth(spent.gas_cost),
+    }))
+}

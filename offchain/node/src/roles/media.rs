@@ -1,0 +1,84 @@
+//! The media workers of this process, started from its own binary.
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use futures::FutureExt;
+use streamflow_media::{PoolConfig, WorkerPool};
+use streamflow_orchestrator::{Rendition, Transcode, TranscodeError, TranscodeFuture, TranscodeJob, deadline};
+use streamflow_transcoder::{LocalError, LocalTranscoder};
+
+use crate::{admin::Readiness, config::TranscodingConfig};
+
+/// Name of the encoder among the needs of a role.
+const NEED: &str = "encoder";
+/// Hidden command of this binary that runs one worker.
+const WORKER_COMMAND: &str = "media-worker";
+
+/// Starts workers.
+pub(crate) async fn start_workers(config: &TranscodingConfig) -> anyhow::Result<WorkerPool> {
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    let pool = PoolConfig {
+        workers: config.workers,
+        queue: config.queue,
+        job_deadline: config.job_deadline,
+        ..PoolConfig::new(program, [WORKER_COMMAND])
+    };
+    WorkerPool::start(pool).await.context("cannot start media workers")
+}
+
+/// Starts workers and tries the encoder. One that does not work is told in `/readyz`; it keeps the role from starting.
+pub(super) async fn start_transcoder(
+    config: &TranscodingConfig,
+    readiness: &Readiness,
+) -> anyhow::Result<LocalTranscoder> {
+    let pool = start_workers(config).await?;
+    if let Err(e) = pool.probe_encoder(&config.encode).await {
+        readiness.missing(NEED, &e);
+        pool.shutdown().await;
+        return Err(e).context("transcoding.encode.encoder does not work here: `streamflow doctor` says more");
+    }
+    readiness.met(NEED);
+    Ok(LocalTranscoder::new(pool, config.encode.clone()))
+}
+
+/// The workers of this process, as an orchestrator uses them.
+#[derive(Clone, Debug)]
+pub(super) struct LocalWorkers {
+    local: LocalTranscoder,
+}
+
+impl LocalWorkers {
+    pub(super) fn new(local: LocalTranscoder) -> Arc<Self> {
+        Arc::new(Self { local })
+    }
+}
+
+impl Transcode for LocalWorkers {
+    fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_> {
+        async move {
+            let limit = deadline(job.duration);
+            let done = self.local.transcode(job.input, job.profiles, limit).await.map_err(told_peers)?;
+            let renditions = done.renditions.into_iter();
+            Ok(renditions.map(|made| Rendition { data: made.bytes, pixels: made.pixels }).collect())
+        }
+        .boxed()
+    }
+
+    fn end_session(&self, _session_id: &str) {
+        // a worker keeps nothing between segments
+    }
+}
+
+/// The error as peers know it.
+fn told_peers(error: LocalError) -> TranscodeError {
+    match error {
+        LocalError::Busy => TranscodeError::TranscoderBusy,
+        LocalError::Stopped => TranscodeError::TranscoderStopped,
+        LocalError::TimedOut { .. } => TranscodeError::TranscoderTimeout,
+        LocalError::Media(e) => TranscodeError::Other(e.to_string()),
+        LocalError::Worker(e) => {
+            tracing::warn!(err = %e, "media worker failed twice on one segment");
+            TranscodeError::TranscoderUnavailable
+        }
+    }
+}

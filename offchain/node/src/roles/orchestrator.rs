@@ -1,0 +1,183 @@
+//! `streamflow orchestrator`
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use alloy::{primitives::Address, signers::local::PrivateKeySigner};
+use anyhow::Context as _;
+use futures::FutureExt;
+use serde_json::{Value, json};
+use streamflow_chain::SenderMonitor;
+use streamflow_orchestrator::{
+    ChainDeps, Clock, Deps, FundsFuture, FundsUnavailable, Handle, Orchestrator, SenderFundsSource, StartError, Transcode,
+};
+use streamflow_pm::{KeySigner, QuoteDomain};
+use streamflow_store::{Store, TicketStatus};
+use streamflow_transcoder::LocalTranscoder;
+
+use super::{
+    Node,
+    chain_link::ChainLink,
+    media::{self, LocalWorkers},
+};
+use crate::{
+    admin::{Status, listen_error},
+    config::Transcoders,
+};
+
+/// Name of the remote transcoders among the needs of the role.
+const NEED_TRANSCODERS: &str = "transcoders";
+/// Time between two looks at how many there are.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
+    super::check_port("orchestrator.listen", node.config.orchestrator.listen)?;
+    let secret = node.data.secret("orchestrator-secret")?;
+    let local = local_transcoder(node).await?;
+    let outcome = serve(node, secret, local.clone()).await;
+    if let Some(local) = local {
+        local.shutdown().await;
+    }
+    outcome
+}
+
+async fn local_transcoder(node: &Node) -> anyhow::Result<Option<LocalTranscoder>> {
+    match node.config.transcoding.transcoders {
+        Transcoders::Local => Ok(Some(media::start_transcoder(&node.config.transcoding, &node.readiness).await?)),
+        Transcoders::Remote => Ok(None),
+    }
+}
+
+async fn serve(node: &mut Node, secret: [u8; 32], local: Option<LocalTranscoder>) -> anyhow::Result<()> {
+    let chain = match node.config.chain.controller {
+        None => {
+            tracing::warn!("chain.controller is not set: segments are transcoded for free");
+            None
+        }
+        Some(_) => match chain_deps(node).await? {
+            Some(deps) => Some(deps),
+            None => return Ok(()),
+        },
+    };
+    let store = chain.as_ref().map(|deps| deps.store.clone());
+    let account = chain.as_ref().map(|deps| deps.signer.address());
+    let active = chain.as_ref().map(|deps| deps.active.clone());
+    let remote = local.is_none();
+    let deps = Deps {
+        chain,
+        local: local.map(|local| LocalWorkers::new(local) as Arc<dyn Transcode>),
+        secret,
+        data_dir: node.data.path().to_owned(),
+        clock: clock(),
+    };
+    let orchestrator = Orchestrator::bind(node.config.orchestrator.clone(), deps).await.map_err(named)?;
+    let handle = orchestrator.handle();
+    tracing::info!(address = %orchestrator.local_addr(), service_uri = %orchestrator.service_uri(), "orchestrator listens");
+    if remote {
+        node.spawn_quiet("transcoder count", watch_transcoders(handle.clone(), node.readiness.clone(), node.end.clone()));
+    }
+    let facts = json!({
+        "account": account,
+        "service_uri": orchestrator.service_uri(),
+        "listen": orchestrator.local_addr(),
+    });
+    node.status.set(status(facts, handle, store, active));
+    orchestrator.run(node.stop.clone()).await;
+    Ok(())
+}
+
+/// What is needed to be paid; `None` when stopped before the chain was there.
+async fn chain_deps(node: &mut Node) -> anyhow::Result<Option<ChainDeps>> {
+    let key = node.config.keys.load()?;
+    let account = key.address();
+    let store = node.open_store().await?;
+    let Some(link) = ChainLink::open(node).await? else { return Ok(None) };
+    let active = link.activity_of(account, node);
+    Ok(Some(ChainDeps {
+        view: link.view.clone(),
+        active,
+        funds: Arc::new(Funds { senders: link.senders.clone(), account }),
+        signer: Arc::new(ticket_signer(&key)?),
+        domain: QuoteDomain { chain_id: link.chain.chain_id, broker: link.chain.contracts.ticket_broker },
+        store,
+        rpc: link.chain.rpc.host().to_owned(),
+    }))
+}
+
+/// The key, in the library that signs and recovers tickets.
+pub(super) fn ticket_signer(key: &PrivateKeySigner) -> anyhow::Result<KeySigner> {
+    KeySigner::from_bytes(key.to_bytes().0).context("the configured key cannot sign tickets")
+}
+
+fn clock() -> Clock {
+    Arc::new(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}
+
+/// A port that is taken names its setting in full.
+fn named(error: StartError) -> anyhow::Error {
+    match error {
+        StartError::Bind { address, source } => listen_error("orchestrator.listen", address, source),
+        other => other.into(),
+    }
+}
+
+/// Senders' funds, as this orchestrator may claim them.
+#[derive(Debug)]
+struct Funds {
+    senders: SenderMonitor,
+    account: Address,
+}
+
+impl SenderFundsSource for Funds {
+    fn funds(&self, sender: Address) -> FundsFuture<'_> {
+        self.senders.funds(sender, self.account).map(|funds| funds.map_err(|e| FundsUnavailable(Box::new(e)))).boxed()
+    }
+}
+
+/// Without a transcoder there is nothing to sell.
+async fn watch_transcoders(
+    handle: Handle,
+    readiness: crate::admin::Readiness,
+    end: tokio_util::sync::CancellationToken,
+) {
+    loop {
+        match handle.transcoders() {
+            0 => readiness.missing(NEED_TRANSCODERS, "no transcoder is connected"),
+            _ => readiness.met(NEED_TRANSCODERS),
+        }
+        tokio::select! { biased;
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+fn status(
+    facts: Value,
+    handle: Handle,
+    store: Option<Store>,
+    active: Option<tokio::sync::watch::Receiver<bool>>,
+) -> Status {
+    Arc::new(move || {
+        let (mut document, handle, store) = (facts.clone(), handle.clone(), store.clone());
+        document["sessions"] = handle.open_sessions().into();
+        document["transcoders"] = handle.transcoders().into();
+        document["active"] = active.as_ref().map(|active| *active.borrow()).into();
+        Box::pin(async move {
+            if let Some(store) = store {
+                document["winners"] = winners(&store).await.into();
+            }
+            document
+        })
+    })
+}
+
+/// Tickets won so far, whatever became of them.
+async fn winners(store: &Store) -> Option<u64> {
+    let mut count = 0;
+    for status in [TicketStatus::Pending, TicketStatus::Submitted, TicketStatus::Redeemed, TicketStatus::Dead] {
+        count += store.ticket_total(status).await.ok()?.count;
+    }
+    Some(count)
+}

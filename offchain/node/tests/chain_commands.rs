@@ -1,0 +1,159 @@
+//! Commands against a real deployment on anvil.
+#![allow(clippy::unwrap_used)]
+
+use std::process::{Command, Output};
+
+use alloy::{hex, primitives::U256, providers::Provider as _, signers::local::PrivateKeySigner};
+use serde_json::Value;
+use streamflow_bindings::{BondingManager, RoundsManager, TicketBroker};
+use streamflow_testkit::{Deployment, key};
+
+/// 10^18
+const UNIT: u128 = 1_000_000_000_000_000_000;
+
+struct Operator<'a> {
+    net: &'a Deployment,
+    key: PrivateKeySigner,
+    home: tempfile::TempDir,
+}
+
+impl<'a> Operator<'a> {
+    fn new(net: &'a Deployment, account: usize) -> Self {
+        Self { net, key: key(account).unwrap(), home: tempfile::tempdir().unwrap() }
+    }
+
+    fn run(&self, args: &str) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_streamflow"))
+            .args(args.split(' '))
+            .env("HOME", self.home.path())
+            .env("TEST_KEY", hex::encode(self.key.to_bytes()))
+            .env("STREAMFLOW_KEYS__PRIVATE_KEY_ENV", "TEST_KEY")
+            .env("STREAMFLOW_CHAIN__RPC_URL", self.net.anvil.url().as_str())
+            .env("STREAMFLOW_CHAIN__CONTROLLER", self.net.contracts.controller.to_string())
+            .env("STREAMFLOW_CHAIN__POLL_INTERVAL", "100ms")
+            .output()
+            .unwrap()
+    }
+
+    /// Runs with `--json`; the command must succeed.
+    fn json(&self, args: &str) -> Value {
+        let output = self.run(&format!("{args} --json"));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args}: {text}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Runs; the command must be refused with exit code 3. Returns the reason.
+    fn refused(&self, args: &str) -> String {
+        let output = self.run(args);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{args}: {text}");
+        text
+    }
+
+    async fn deposit(&self) -> U256 {
+        let call = TicketBroker::getSenderInfoCall { addr: self.key.address() };
+        self.net.view(self.net.contracts.ticket_broker, call).await.unwrap().sender.deposit
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_funds_unlocks_and_withdraws() {
+    let net = Deployment::start().await.unwrap();
+    net.initialize_round().await.unwrap();
+    let sender = Operator::new(&net, 1);
+
+    let foreseen = sender.json("fund --deposit 1.5eth --reserve 10gwei --dry-run");
+    assert_eq!(foreseen["dry_run"], true);
+    assert!(foreseen["steps"][0]["gas"].as_u64().unwrap() > 20_000, "{foreseen:#}");
+    assert_eq!(foreseen["changes"][0]["after"], "1.5 ETH");
+    assert_eq!(sender.deposit().await, U256::ZERO, "a dry run sent something");
+
+    let done = sender.json("fund --deposit 1.5eth --reserve 10gwei");
+    assert!(done["steps"][0]["transaction"].is_string(), "{done:#}");
+    assert_eq!(sender.deposit().await, U256::from(UNIT + UNIT / 2));
+
+    let status = sender.json("chain status");
+    assert_eq!(status["account"]["deposit"], (UNIT + UNIT / 2).to_string());
+    assert_eq!(status["account"]["reserve"], "10000000000");
+    assert_eq!(status["round"]["initialized"], true);
+    assert_eq!(status["contracts"]["TicketBroker"], net.contracts.ticket_broker.to_string().to_lowercase());
+
+    assert!(sender.refused("withdraw").contains("would revert"));
+    sender.json("unlock");
+    assert!(sender.refused("withdraw").contains("AccountLocked"));
+    net.next_round().await.unwrap();
+    net.next_round().await.unwrap();
+    sender.json("chain withdraw");
+    assert_eq!(sender.deposit().await, U256::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_paid_is_refused_before_anything_is_sent() {
+    let net = Deployment::start().await.unwrap();
+    net.initialize_round().await.unwrap();
+    let sender = Operator::new(&net, 2);
+    sender.refused("fund --deposit 1000000eth");
+    let text = sender.refused("register --service-uri https://o.example:8935 --stake 5lpt --reward-cut 10% --fee-share 95%");
+    assert!(text.contains("0 LPT"), "{text}");
+    assert!(sender.refused("stake withdraw-fees").contains("no fees"));
+    assert_eq!(net.anvil.provider().get_transaction_count(sender.key.address()).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orchestrator_registers_and_takes_its_stake_back() {
+    let net = Deployment::start().await.unwrap();
+    net.initialize_round().await.unwrap();
+    let orchestrator = Operator::new(&net, 3);
+    net.give_lpt(orchestrator.key.address(), U256::from(100 * UNIT)).await.unwrap();
+
+    let register = "register --service-uri https://o.example:8935 --stake 60lpt --reward-cut 10% --fee-share 95%";
+    let foreseen = orchestrator.json(&format!("{register} --dry-run"));
+    assert_eq!(foreseen["steps"].as_array().unwrap().len(), 4, "approve, bond, shares, URI: {foreseen:#}");
+    orchestrator.json(register);
+    let account = orchestrator.json("chain status")["account"].clone();
+    assert_eq!(account["registered"], true);
+    assert_eq!((&account["reward_cut"], &account["fee_share"]), (&100_000.into(), &950_000.into()));
+    assert_eq!(account["service_uri"], "https://o.example:8935");
+    assert_eq!(account["stake"], (60 * UNIT).to_string());
+    assert_eq!(account["active"], false, "active from the next round");
+
+    let again = orchestrator.json(&format!("{register} --dry-run").replace("60lpt", "0lpt"));
+    assert_eq!(again["steps"].as_array().unwrap().len(), 0, "nothing to change: {again:#}");
+
+    net.next_round().await.unwrap();
+    assert_eq!(orchestrator.json("chain status")["account"]["active"], true);
+    orchestrator.json("stake bond --amount 10lpt");
+    orchestrator.json("stake unbond --amount 20lpt");
+    assert!(orchestrator.refused("stake withdraw --lock 0").contains("locked until round"));
+    assert!(orchestrator.refused("stake withdraw --lock 9").contains("no unbonding lock"));
+    orchestrator.json("stake rebond --lock 0");
+    let staked = BondingManager::pendingStakeCall { delegator: orchestrator.key.address(), _1: U256::ZERO };
+    assert_eq!(net.view(net.contracts.bonding_manager, staked).await.unwrap(), U256::from(70 * UNIT));
+
+    let ratios = orchestrator.json("delegator fee-ratio --rounds 2");
+    let rows = ratios["rows"].as_array().unwrap();
+    assert!(!rows.is_empty(), "{ratios:#}");
+    assert!(rows.iter().all(|row| row["fees"] == "0" && row["ratio"] == "0"), "{ratios:#}");
+    let round: u64 = net.view(net.contracts.rounds_manager, RoundsManager::currentRoundCall {}).await.unwrap().to();
+    assert_eq!(rows.iter().map(|row| row["round"].as_u64().unwrap()).max(), Some(round));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gas_above_the_ceiling_is_refused() {
+    let net = Deployment::start().await.unwrap();
+    let sender = Operator::new(&net, 1);
+    let output = Command::new(env!("CARGO_BIN_EXE_streamflow"))
+        .args(["fund", "--deposit", "1eth"])
+        .env("HOME", sender.home.path())
+        .env("TEST_KEY", hex::encode(sender.key.to_bytes()))
+        .env("STREAMFLOW_KEYS__PRIVATE_KEY_ENV", "TEST_KEY")
+        .env("STREAMFLOW_CHAIN__RPC_URL", net.anvil.url().as_str())
+        .env("STREAMFLOW_CHAIN__CONTROLLER", net.contracts.controller.to_string())
+        .env("STREAMFLOW_CHAIN__TX__MAX_FEE_PER_GAS", "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("max_fee_per_gas"), "{text}");
+}

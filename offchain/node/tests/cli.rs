@@ -1,0 +1,156 @@
+//! The binary as a person or a script meets it: help, exit codes, what goes to stdout.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+
+fn streamflow(args: &[&str]) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_streamflow"))
+        .args(args)
+        .env("HOME", home.path())
+        .env("STREAMFLOW_CHAIN__RPC_URL", "http://127.0.0.1:1")
+        .output()
+        .unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let commands = [
+        "broadcaster", "gateway", "orchestrator", "transcoder", "keeper", "chain", "chain deploy", "chain status",
+        "chain fund", "chain unlock", "chain withdraw", "chain register", "fund", "unlock", "withdraw", "register",
+        "stake", "stake bond", "stake unbond", "stake rebond", "stake withdraw", "stake claim", "stake withdraw-fees",
+        "delegator", "delegator fee-ratio", "tickets", "tickets list", "config", "config check",
+        "config print-default", "doctor", "completions", "media-worker",
+    ];
+    for command in commands {
+        let mut args: Vec<&str> = command.split(' ').collect();
+        args.push("--help");
+        let output = streamflow(&args);
+        assert_eq!(code(&output), 0, "{command}: {}", stderr(&output));
+        assert!(stdout(&output).contains("Usage: streamflow"), "{command}");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    for args in [&[][..], &["nonsense"], &["fund", "--deposit", "1lpt"], &["chain", "status", "--nonsense"]] {
+        let output = streamflow(args);
+        assert_eq!(code(&output), 2, "{args:?}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn wrong_configuration_ends_with_2_and_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bad.toml");
+    fs::write(&file, "[orchestrator]\nlisten = \"127.0.0.1:8935\"\nmax_sesions = 3\n").unwrap();
+    let output = streamflow(&["--config", file.to_str().unwrap(), "orchestrator"]);
+    assert_eq!(code(&output), 2);
+    let text = stderr(&output);
+    assert!(text.contains("max_sesions") && text.contains("bad.toml"), "{text}");
+
+    fs::write(&file, "[orchestrator]\nlisten = \n").unwrap();
+    let output = streamflow(&["--config", file.to_str().unwrap(), "config", "check"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("line 2"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_node_that_is_away_ends_with_1() {
+    let output = streamflow(&["chain", "status", "--json"]);
+    assert_eq!(code(&output), 2, "no controller is configured: {}", stderr(&output));
+    let output = Command::new(env!("CARGO_BIN_EXE_streamflow"))
+        .args(["chain", "status", "--json"])
+        .env("STREAMFLOW_CHAIN__RPC_URL", "http://127.0.0.1:1")
+        .env("STREAMFLOW_CHAIN__CONTROLLER", "0x00000000000000000000000000000000000000aa")
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    let document: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(document["exit_code"], 1);
+    assert!(document["error"].as_str().unwrap().contains("127.0.0.1:1"), "{document:#}");
+}
+
+#[test]
+fn the_default_configuration_passes_its_own_check() {
+    let printed = streamflow(&["config", "print-default"]);
+    assert_eq!(code(&printed), 0);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("default.toml");
+    fs::write(&file, &printed.stdout).unwrap();
+    let checked = streamflow(&["--config", file.to_str().unwrap(), "--json", "config", "check"]);
+    assert_eq!(code(&checked), 0, "{}", stderr(&checked));
+    let document: Value = serde_json::from_str(&stdout(&checked)).unwrap();
+    assert_eq!(document["valid"], true);
+}
+
+#[test]
+fn completions_are_a_script_on_stdout() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = streamflow(&["completions", shell]);
+        assert_eq!(code(&output), 0);
+        assert!(stdout(&output).contains("streamflow"), "{shell}");
+    }
+}
+
+#[test]
+fn no_tickets_is_an_empty_list() {
+    let output = streamflow(&["tickets", "list", "--json"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(serde_json::from_str::<Value>(&stdout(&output)).unwrap(), serde_json::json!({ "tickets": [] }));
+    assert_eq!(code(&streamflow(&["tickets", "list", "--state", "lost"])), 2);
+}
+
+#[test]
+fn a_taken_port_stops_the_role_and_names_the_setting() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let home = tempfile::tempdir().unwrap();
+    let output = role(home.path(), "keeper").env("STREAMFLOW_ADMIN__LISTEN", &address).output().unwrap();
+    assert_eq!(code(&output), 1);
+    let text = stderr(&output);
+    assert!(text.contains("admin.listen") && text.contains(&address), "{text}");
+}
+
+#[test]
+fn a_spending_role_without_key_says_which_settings_give_one() {
+    let home = tempfile::tempdir().unwrap();
+    let output = role(home.path(), "keeper").env_remove("STREAMFLOW_KEYS__PRIVATE_KEY_ENV").output().unwrap();
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    assert!(stderr(&output).contains("keys.key_file"), "{}", stderr(&output));
+}
+
+fn role(home: &Path, name: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_streamflow"));
+    command
+        .arg(name)
+        .env("HOME", home)
+        .env("TEST_KEY", KEY)
+        .env("STREAMFLOW_KEYS__PRIVATE_KEY_ENV", "TEST_KEY")
+        .env("STREAMFLOW_CHAIN__RPC_URL", "http://127.0.0.1:1")
+        .env("STREAMFLOW_CHAIN__CONTROLLER", "0x00000000000000000000000000000000000000aa")
+        .env("STREAMFLOW_ADMIN__LISTEN", "127.0.0.1:0");
+    command
+}
