@@ -178,6 +178,11 @@ impl Recipient {
             Ok(admitted) => admitted,
             Err(error) => return Receipt::refused(error),
         };
+        let ev = TicketEv::new(params.face_value, params.win_prob);
+        if ev.is_zero() {
+            // Tickets for free work: remembering them would let anybody fill the memory at no cost.
+            return Receipt::nothing();
+        }
         let mut receipt = Receipt::nothing();
         let signed: Vec<_> = payment
             .tickets
@@ -205,7 +210,7 @@ impl Recipient {
         if receipt.credited > 0 {
             match books.accounts.open(payment.sender, session, price, now) {
                 Some(account) => {
-                    receipt.credit = TicketEv::new(params.face_value, params.win_prob).times(receipt.credited);
+                    receipt.credit = ev.times(receipt.credited);
                     account.balance.credit(receipt.credit);
                 }
                 None => {

@@ -169,6 +169,16 @@ fn a_payment_without_tickets_changes_nothing() {
 }
 
 #[test]
+fn worthless_tickets_are_not_remembered() {
+    let desk = Desk::new();
+    let params = quote(&desk.recipient, 2, Price::FREE);
+    let payment = Payment { expected_price: Some(Price::FREE), ..payment(&params, [1]) };
+    let receipt = desk.receive(&payment);
+    assert_eq!((receipt.credited, receipt.error), (0, None));
+    assert_eq!(desk.recipient.sizes(), (0, 0));
+}
+
+#[test]
 fn an_unlocking_sender_is_refused_before_everything_else() {
     let desk = Desk::new();
     let unlocking = SenderFunds { withdraw_round: Round(8), ..funds() };
