@@ -56,7 +56,7 @@ pub struct TicketConfig {
     /// Face value over the cost of redemption.
     pub tx_cost_multiplier: u64,
     /// Gas price below which the face value does not follow the base fee, wei per gas.
-    pub min_gas_price: u128,
+    pub min_gas_price: u64,
     /// Largest face value, wei; 0 sets no limit.
     pub max_face_value: U256,
     /// Blocks for which quoted terms stay valid.

@@ -234,7 +234,7 @@ fn policy(config: &TicketConfig) -> TicketPolicy {
         ev: config.ev,
         redeem_gas: config.redeem_gas,
         tx_cost_multiplier: config.tx_cost_multiplier,
-        min_gas_price: config.min_gas_price,
+        min_gas_price: config.min_gas_price.into(),
         max_face_value: Some(config.max_face_value).filter(|wei| !wei.is_zero()),
         params_life_blocks: config.params_life_blocks,
     }

@@ -1,0 +1,31 @@
+//! A transcoder in a process of its own, which tests can kill: `transcoder worker`, or `transcoder remote <url>` with the
+//! secret in the environment.
+use std::{env, io, path::Path};
+
+use streamflow_media::{PoolConfig, TranscodeSettings, WorkerPool, worker};
+use streamflow_transcoder::{LocalTranscoder, RemoteTranscoder, TranscoderConfig};
+use streamflow_types::Secret;
+use tokio_util::sync::CancellationToken;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<String> = env::args().collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [_, "worker"] => Ok(worker::run(io::stdin(), io::stdout().lock())?),
+        [program, "remote", url] => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(remote(program, url))
+        }
+        _ => Err("usage: transcoder worker | remote <url>".into()),
+    }
+}
+
+async fn remote(program: impl AsRef<Path>, url: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let pool = PoolConfig { workers: 1, ..PoolConfig::new(program.as_ref(), ["worker"]) };
+    let local = LocalTranscoder::new(WorkerPool::start(pool).await?, TranscodeSettings::default());
+    let config = TranscoderConfig {
+        orchestrator: Some(url.parse()?),
+        secret: Secret::new(env::var("TRANSCODER_SECRET")?),
+        ..Default::default()
+    };
+    Ok(RemoteTranscoder::new(config, local).await?.run(CancellationToken::new()).await?)
+}

@@ -1,0 +1,145 @@
+//! GetOrchestrator, EndTranscodingSession, Ping.
+use std::time::Duration;
+
+use streamflow_orchestrator::OrchestratorConfig;
+use streamflow_pm::TicketSigner;
+use streamflow_types::Price;
+use streamflow_wire::{
+    Offer,
+    proto::{AuthToken, EndTranscodingSessionRequest, OrchestratorRequest, PingPong},
+    sign_request, verify_ping,
+};
+use tonic::Code;
+
+use crate::fixture::{Broadcaster, Running, World, config, orchestrator_key, view};
+
+fn request() -> OrchestratorRequest {
+    sign_request(&orchestrator_key(), None).unwrap()
+}
+
+async fn refusal(orchestrator: &Running, request: OrchestratorRequest) -> (Code, String) {
+    let status = orchestrator.grpc().await.get_orchestrator(request).await.unwrap_err();
+    (status.code(), status.message().to_owned())
+}
+
+#[tokio::test]
+async fn offer_has_all_that_a_broadcaster_needs() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let offer = Broadcaster::new(&orchestrator).offer(&orchestrator).await;
+    assert_eq!(offer.service_uri, orchestrator.url(""));
+    assert_eq!(offer.price, Some(config().price));
+    assert_eq!(offer.address, orchestrator_key().address());
+    let params = offer.params.unwrap();
+    assert_eq!(params.recipient, orchestrator_key().address());
+    assert_eq!(params.face_value.to_string(), "350000000000000"); // 350,000 gas · 0.01 gwei · 100
+    assert_eq!(params.expiration_block, view().block + 40);
+    assert_eq!(params.expiration.creation_round, view().round);
+    let token = offer.auth_token.unwrap();
+    assert_eq!((token.session_id.len(), token.expiration), (8, 1_700_001_800));
+}
+
+#[tokio::test]
+async fn request_that_its_address_did_not_sign_is_refused() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let expected = (Code::Unknown, "Invalid orchestrator request: orchestrator req sig check failed".to_owned());
+    let mut forged = request();
+    forged.address[0] ^= 1;
+    assert_eq!(refusal(&orchestrator, forged).await, expected);
+    let unsigned = OrchestratorRequest { sig: Vec::new(), ..request() };
+    assert_eq!(refusal(&orchestrator, unsigned).await, expected);
+}
+
+#[tokio::test]
+async fn sender_without_reserve_gets_no_offer() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    world.funds.set(|funds| funds.reserve = Default::default());
+    assert_eq!(refusal(&orchestrator, request()).await, (Code::Unknown, "insufficient sender reserve".into()));
+}
+
+#[tokio::test]
+async fn missing_chain_state_is_named_with_its_rpc() {
+    let world = World::new().await;
+    world.chain.send_replace(None);
+    let orchestrator = world.start().await;
+    let (code, text) = refusal(&orchestrator, request()).await;
+    assert_eq!(code, Code::Unavailable);
+    assert_eq!(text, "chain state is not known yet: no answer from RPC http://rpc.example:8545");
+    // The node goes on, and serves as soon as the chain is there.
+    world.chain.send_replace(Some(view()));
+    Broadcaster::new(&orchestrator).offer(&orchestrator).await;
+}
+
+#[tokio::test]
+async fn old_chain_state_is_refused_for_segments_too() {
+    let world = World::new().await;
+    let orchestrator =
+        world.start_with(OrchestratorConfig { max_chain_age: Duration::from_millis(1500), ..config() }).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let (code, text) = refusal(&orchestrator, request()).await;
+    assert_eq!(code, Code::Unavailable);
+    assert!(text.starts_with("chain state is 2 s old: no answer from RPC"), "{text}");
+    let reply = broadcaster.segment(&orchestrator, &offer, 1, 0, &"body".into()).await;
+    assert_eq!(reply.status, 503);
+    assert!(reply.text().ends_with("no answer from RPC http://rpc.example:8545"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn ping_is_signed() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let answer = orchestrator.grpc().await.ping(PingPong { value: b"challenge".to_vec() }).await.unwrap().into_inner();
+    assert!(verify_ping(b"challenge", &answer, orchestrator_key().address()));
+}
+
+#[tokio::test]
+async fn ended_session_frees_its_place() {
+    let world = World::new().await;
+    let orchestrator = world.start_with(OrchestratorConfig { max_sessions: 1, ..config() }).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    assert_eq!(broadcaster.segment(&orchestrator, &offer, 1, 0, &"body".into()).await.status, 200);
+    let capped = (Code::Unknown, "Invalid orchestrator request: OrchestratorCapped".to_owned());
+    assert_eq!(refusal(&orchestrator, request()).await, capped);
+    let end = async |auth_token: Option<AuthToken>| {
+        orchestrator.grpc().await.end_transcoding_session(EndTranscodingSessionRequest { auth_token }).await
+    };
+    assert_eq!(end(None).await.unwrap_err().message(), "Invalid auth token");
+    let forged = AuthToken { token: vec![1; 32], ..offer.auth_token.clone().unwrap() };
+    assert_eq!(end(Some(forged)).await.unwrap_err().message(), "Invalid auth token");
+    end(offer.auth_token).await.unwrap();
+    assert_eq!(orchestrator.handle.open_sessions(), 0);
+    broadcaster.offer(&orchestrator).await;
+}
+
+#[tokio::test]
+async fn idle_session_frees_its_place() {
+    let world = World::new().await;
+    let orchestrator =
+        world.start_with(OrchestratorConfig { session_idle: Duration::from_millis(100), ..config() }).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    broadcaster.segment(&orchestrator, &offer, 1, 0, &"body".into()).await;
+    for _ in 0..100 {
+        if orchestrator.handle.open_sessions() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the session is still open");
+}
+
+#[tokio::test]
+async fn without_a_chain_work_is_free_and_nobody_signs() {
+    let world = World { with_chain: false, ..World::new().await };
+    let orchestrator = world.start().await;
+    let request = OrchestratorRequest { address: vec![0; 20], ..Default::default() };
+    let info = orchestrator.grpc().await.get_orchestrator(request).await.unwrap().into_inner();
+    let offer = Offer::from_proto(info).unwrap();
+    assert_eq!((offer.params, offer.price), (None, Some(Price::FREE)));
+    assert!(offer.address.is_zero());
+}

@@ -1,0 +1,222 @@
+//! Credit, prices and winners.
+use bytes::Bytes;
+use prost::Message;
+use streamflow_pm::Payment;
+use streamflow_types::{Price, SenderFunds};
+use streamflow_wire::{Offer, header, proto, sign_request};
+
+use crate::{
+    clip,
+    fixture::{Broadcaster, Draft, Running, World, config, view},
+};
+
+const BODY: Bytes = Bytes::from_static(b"not video, which is found out after it was paid for");
+
+/// Pixels of one clip segment in both renditions: 50 frames each.
+const PIXELS: u64 = 50 * (426 * 240 + 320 * 180);
+
+async fn credit_is_left(broadcaster: &Broadcaster, orchestrator: &Running, offer: &Offer, seq: u64) -> bool {
+    let payment = Payment::without_tickets(broadcaster.address(), offer.price);
+    let draft = broadcaster.draft(orchestrator, &payment, &broadcaster.request(offer, seq, &BODY));
+    let reply = broadcaster.send(&draft, BODY).await;
+    assert!(reply.status == 200 || reply.text() == "Insufficient balance", "{}", reply.text());
+    reply.status == 200
+}
+
+#[tokio::test]
+async fn winners_are_stored_when_the_answer_arrives() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let draft = broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 30), &broadcaster.request(&offer, 0, &BODY));
+    let response = broadcaster.start(&draft, BODY).await;
+    assert_eq!(response.status(), 200);
+    let won = world.winners().await;
+    assert!((20..=30).contains(&won), "{won} of 30 at nine in ten");
+    let ticket = world.store.tickets(None, 1).await.unwrap().remove(0).ticket;
+    assert_eq!(ticket.signed.ticket.sender, broadcaster.address());
+    assert_eq!(ticket.params_expiration_block, view().block + 40);
+}
+
+#[tokio::test]
+async fn winners_are_stored_even_if_the_payment_is_refused() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let draft = broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 30), &broadcaster.request(&offer, 0, &BODY));
+    world.chain.send_modify(|chain| chain.as_mut().unwrap().block += 40);
+    assert_eq!(broadcaster.send(&draft, BODY).await.text(), "TicketParams expired");
+    assert!(world.winners().await > 0);
+}
+
+#[tokio::test]
+async fn tickets_that_cannot_be_stored_are_not_acknowledged() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let draft = broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 30), &broadcaster.request(&offer, 0, &BODY));
+    world.store.close().await;
+    let reply = broadcaster.send(&draft, BODY).await;
+    assert_eq!((reply.status, reply.text()), (500, "Internal Server Error"));
+}
+
+#[tokio::test]
+async fn quote_is_good_after_a_restart() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    orchestrator.stopped().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster { http: orchestrator.http().build().unwrap(), ..broadcaster };
+    let reply = broadcaster.segment(&orchestrator, &offer, 30, 0, &BODY).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert!(world.winners().await > 0);
+}
+
+#[tokio::test]
+async fn encoded_pixels_are_debited_at_the_price_of_the_session() {
+    let world = World::with_video().await;
+    // Four segments for one ticket, and no more.
+    let ev = config().price.wei_per_unit() * PIXELS * 4 + 1;
+    let mut settings = config();
+    settings.tickets.ev = alloy_primitives::U256::from(ev);
+    let orchestrator = world.start_with(settings).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let segment = clip::segment(0);
+    // Two tickets: the worth of one has to stay.
+    assert_eq!(broadcaster.segment(&orchestrator, &offer, 2, 0, &segment).await.data().segments.len(), 2);
+    // A rise is for new sessions only.
+    orchestrator.handle.set_price(Price::new(1_000_000_000, 1).unwrap());
+    let payment = Payment::without_tickets(broadcaster.address(), offer.price);
+    for seq in 1..5 {
+        let draft = broadcaster.draft(&orchestrator, &payment, &broadcaster.request(&offer, seq, &segment));
+        let result = broadcaster.send(&draft, segment.clone()).await.result();
+        let pixels: i64 = match result.result.unwrap() {
+            proto::transcode_result::Result::Data(data) => data.segments.iter().map(|s| s.pixels).sum(),
+            proto::transcode_result::Result::Error(error) => panic!("{error}"),
+        };
+        assert_eq!(pixels as u64, PIXELS);
+        assert_eq!(Offer::from_proto(result.info.unwrap()).unwrap().price, offer.price);
+    }
+    assert!(!credit_is_left(&broadcaster, &orchestrator, &offer, 5).await);
+    assert_eq!(broadcaster.offer(&orchestrator).await.price, Price::new(1_000_000_000, 1).ok());
+}
+
+#[tokio::test]
+async fn price_below_the_pinned_one_is_refused() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    assert_eq!(broadcaster.segment(&orchestrator, &offer, 2, 0, &BODY).await.status, 200);
+    let expected = "invalid expected price sent with payment err=expected price 9999999/1 wei per pixel is less than the \
+                    session's 10000000/1 wei per pixel";
+    let cheap = Price::new(9_999_999, 1).ok();
+    let mut with_tickets = broadcaster.pay(&offer, 1);
+    with_tickets.expected_price = cheap;
+    for payment in [with_tickets, Payment::without_tickets(broadcaster.address(), cheap)] {
+        let draft = broadcaster.draft(&orchestrator, &payment, &broadcaster.request(&offer, 1, &BODY));
+        let reply = broadcaster.send(&draft, BODY).await;
+        assert_eq!((reply.status, reply.text()), (400, expected));
+    }
+}
+
+#[tokio::test]
+async fn failed_segment_costs_nothing() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let reply = broadcaster.segment(&orchestrator, &offer, 1, 0, &BODY).await;
+    assert_eq!(reply.error(), "no transcoders available");
+    assert!(credit_is_left(&broadcaster, &orchestrator, &offer, 1).await);
+}
+
+#[tokio::test]
+async fn answer_brings_terms_for_the_next_payment() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    world.chain.send_modify(|chain| chain.as_mut().unwrap().block += 5);
+    let info = broadcaster.segment(&orchestrator, &offer, 1, 0, &BODY).await.result().info.unwrap();
+    let next = Offer::from_proto(info).unwrap();
+    assert_eq!(next.auth_token, offer.auth_token);
+    assert_ne!(next.params.unwrap().recipient_rand_hash, offer.params.unwrap().recipient_rand_hash);
+    assert_eq!(next.params.unwrap().expiration_block, view().block + 45);
+    assert_eq!(broadcaster.segment(&orchestrator, &next, 1, 1, &BODY).await.status, 200);
+}
+
+#[tokio::test]
+async fn winners_not_yet_paid_lower_what_a_sender_may_promise() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let face_value = offer.params.unwrap().face_value;
+    let scarce = SenderFunds { deposit: face_value, reserve: face_value, pool_size: 1, ..Default::default() };
+    world.funds.set(|funds| *funds = scarce);
+    let next = broadcaster.offer(&orchestrator).await;
+    assert_eq!(next.params.unwrap().face_value, face_value);
+    assert_eq!(broadcaster.segment(&orchestrator, &next, 30, 0, &BODY).await.status, 200);
+    assert!(world.winners().await > 0);
+    let request = sign_request(broadcaster.key.as_ref(), None).unwrap();
+    let refused = orchestrator.grpc().await.get_orchestrator(request).await.unwrap_err();
+    assert_eq!(refused.message(), "insufficient sender reserve");
+}
+
+#[tokio::test]
+async fn payment_ahead_is_credited_to_the_manifest() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let draft = broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 30), &broadcaster.request(&offer, 0, b""));
+    let draft = Draft { url: orchestrator.url("/payment"), ..draft };
+    let reply = broadcaster.send(&draft, "").await;
+    assert_eq!(reply.status, 200);
+    let info = proto::PaymentResult::decode(reply.body.clone()).unwrap().info.unwrap();
+    assert_eq!(Offer::from_proto(info).unwrap().auth_token, offer.auth_token);
+    assert!(world.winners().await > 0);
+    let unsigned = Draft { segment: header::encode_segment(&proto::SegData::default()), ..draft };
+    assert_eq!(broadcaster.send(&unsigned, "").await.status, 403);
+    assert!(!credit_is_left(&broadcaster, &orchestrator, &offer, 0).await, "the session itself was not paid for");
+}
+
+#[tokio::test]
+async fn without_a_chain_segments_need_no_payment() {
+    let world = World { with_chain: false, ..World::with_video().await };
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let request = proto::OrchestratorRequest { address: vec![0; 20], ..Default::default() };
+    let info = orchestrator.grpc().await.get_orchestrator(request).await.unwrap().into_inner();
+    let offer = Offer::from_proto(info).unwrap();
+    let segment = clip::segment(0);
+    let mut request = broadcaster.request(&offer, 0, &segment);
+    request.sig.clear();
+    let draft = Draft {
+        url: orchestrator.url("/segment"),
+        payment: String::new(),
+        segment: header::encode_segment(&request.to_proto()),
+    };
+    let data = broadcaster.send(&draft, segment).await.data();
+    assert_eq!((data.segments.len(), data.sig.len()), (2, 0));
+}
+
+#[tokio::test]
+async fn ticket_sent_many_times_at_once_earns_credit_once() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let payment = broadcaster.pay(&offer, 1);
+    let draft = broadcaster.draft(&orchestrator, &payment, &broadcaster.request(&offer, 0, &BODY));
+    let replies = futures::future::join_all((0..8).map(|_| broadcaster.send(&draft, BODY))).await;
+    let taken = replies.iter().filter(|reply| reply.status == 200).count();
+    assert_eq!(taken, 1);
+}

@@ -1,0 +1,281 @@
+//! Remote transcoders: registration, results, and what happens when one dies.
+use std::{process::Stdio, time::Duration};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use streamflow_orchestrator::OrchestratorConfig;
+use streamflow_transcoder::{RemoteTranscoder, TranscoderConfig, TranscoderError};
+use streamflow_types::Secret;
+use streamflow_wire::{
+    TranscoderTask,
+    capability::{self, OFFERED},
+    header,
+    proto::{NotifySegment, RegisterRequest, transcoder_client::TranscoderClient},
+};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use crate::{
+    clip,
+    fixture::{Broadcaster, Running, SECRET, World, config},
+};
+
+/// A transcoder in a process of its own.
+fn transcoder_process(orchestrator: &Running) -> Child {
+    Command::new(clip::transcoder_program())
+        .args(["remote", &orchestrator.url("")])
+        .env("TRANSCODER_SECRET", SECRET)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+fn transcoder_config(orchestrator: &Running) -> TranscoderConfig {
+    TranscoderConfig {
+        orchestrator: orchestrator.url("").parse().ok(),
+        secret: Secret::new(SECRET),
+        min_backoff: Duration::from_millis(50),
+        ..Default::default()
+    }
+}
+
+fn registration(secret: &str, capacity: i64) -> RegisterRequest {
+    RegisterRequest { secret: secret.into(), capacity, capabilities: Some(capability::describe(&OFFERED, 1, "0.1.0")) }
+}
+
+/// A transcoder by hand.
+struct ByHand {
+    notices: Streaming<NotifySegment>,
+    http: reqwest::Client,
+    results: String,
+}
+
+impl ByHand {
+    async fn register(orchestrator: &Running) -> Self {
+        let mut client = TranscoderClient::new(orchestrator.channel().await);
+        let notices = client.register_transcoder(registration(SECRET, 4)).await.unwrap().into_inner();
+        let http = orchestrator.http().build().unwrap();
+        Self { notices, http, results: orchestrator.url("/transcodeResults") }
+    }
+
+    async fn task(&mut self) -> (i64, String) {
+        match TranscoderTask::from_proto(self.notices.next().await.unwrap().unwrap()).unwrap() {
+            TranscoderTask::Transcode { task_id, url, .. } => (task_id, url),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn post(&self, secret: &str, task_id: &str, content_type: &str) -> reqwest::RequestBuilder {
+        self.http
+            .post(&self.results)
+            .header("Authorization", header::TRANSCODER_AUTHORIZATION)
+            .header(header::CREDENTIALS, secret)
+            .header(header::TASK_ID, task_id)
+            .header("Content-Type", content_type)
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (u16, String) {
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+const MIXED: &str = "multipart/mixed; boundary=b";
+
+/// Two renditions of 30 bytes.
+fn renditions() -> String {
+    let part = |pixels| format!("--b\r\nContent-Type: video/mp2t\r\nPixels: {pixels}\r\n\r\n{}\r\n", "x".repeat(30));
+    format!("{}{}--b--\r\n", part(100), part(50))
+}
+
+#[tokio::test]
+async fn refused_registrations_say_why() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let refusal = async |request: RegisterRequest| -> String {
+        let mut client = TranscoderClient::new(orchestrator.channel().await);
+        let status: Status = client.register_transcoder(request).await.unwrap_err();
+        status.message().to_owned()
+    };
+    assert_eq!(refusal(registration("sword", 1)).await, "invalid secret");
+    assert_eq!(refusal(registration("", 1)).await, "invalid secret");
+    assert_eq!(refusal(registration(SECRET, 0)).await, "zero capacity");
+    assert_eq!(refusal(registration(SECRET, -1)).await, "zero capacity");
+}
+
+#[tokio::test]
+async fn nobody_registers_where_no_secret_is_set() {
+    let world = World::new().await;
+    let no_secret = OrchestratorConfig { transcoder_secret: Secret::default(), ..config() };
+    let orchestrator = world.start_with(no_secret).await;
+    let mut client = TranscoderClient::new(orchestrator.channel().await);
+    assert_eq!(client.register_transcoder(registration("", 1)).await.unwrap_err().message(), "invalid secret");
+}
+
+#[tokio::test]
+async fn results_are_checked_before_they_are_taken() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let mut transcoder = ByHand::register(&orchestrator).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let body = Bytes::from_static(b"segment");
+    let draft = broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 1), &broadcaster.request(&offer, 3, &body));
+    // The head of the answer is there while nobody has transcoded anything.
+    let taken = broadcaster.start(&draft, body.clone()).await;
+    assert_eq!(taken.status(), 200);
+    let (task, url) = transcoder.task().await;
+    assert!(url.ends_with("/3.tempfile"), "{url}");
+    assert_eq!(transcoder.http.get(&url).send().await.unwrap().bytes().await.unwrap(), body);
+    let id = task.to_string();
+    let send = |secret: &str, id: &str, content_type: &str| {
+        answer(transcoder.post(secret, id, content_type).header(header::PIXELS, "1").body(renditions()))
+    };
+    assert_eq!(send("sword", &id, MIXED).await, (401, "Unauthorized".into()));
+    assert_eq!(send(SECRET, &id, "video/mp2t").await.0, 415);
+    assert_eq!(send(SECRET, &id, "multipart/mixed").await.0, 415);
+    assert_eq!(send(SECRET, &(task + 1).to_string(), MIXED).await, (400, "Invalid Task ID".into()));
+    assert_eq!(send(SECRET, "one", MIXED).await, (400, "Invalid Task ID".into()));
+    let no_pixels = transcoder.post(SECRET, &id, MIXED).body(renditions());
+    assert_eq!(answer(no_pixels).await, (400, "Invalid Pixels".into()));
+    let other_type = transcoder.http.post(&transcoder.results).header("Authorization", "Basic x");
+    assert_eq!(answer(other_type.header(header::CREDENTIALS, SECRET).body(renditions())).await.0, 401);
+    assert_eq!(send(SECRET, &id, MIXED).await, (200, "OK".into()));
+    assert_eq!(send(SECRET, &id, MIXED).await, (400, "Invalid Task ID".into()), "a second time is late");
+    let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+    let pixels: Vec<_> = reply.data().segments.iter().map(|segment| segment.pixels).collect();
+    assert_eq!(pixels, [100, 50]);
+}
+
+#[tokio::test]
+async fn reported_failure_reaches_the_broadcaster() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let mut transcoder = ByHand::register(&orchestrator).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let body = Bytes::from_static(b"segment");
+    let (reply, ()) = tokio::join!(broadcaster.segment(&orchestrator, &offer, 1, 0, &body), async {
+        let (task, _) = transcoder.task().await;
+        let report = transcoder.post(SECRET, &task.to_string(), header::TRANSCODING_ERROR).body("Invalid data found");
+        assert_eq!(answer(report).await, (200, "OK".into()));
+    });
+    assert_eq!(reply.error(), "Invalid data found");
+}
+
+#[tokio::test]
+async fn queue_of_a_session_holds_four() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let mut transcoder = ByHand::register(&orchestrator).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let body = Bytes::from_static(b"segment");
+    let mut waiting = Vec::new();
+    for seq in 0..5 {
+        let payment = broadcaster.pay(&offer, 1);
+        let draft = broadcaster.draft(&orchestrator, &payment, &broadcaster.request(&offer, seq, &body));
+        waiting.push(broadcaster.start(&draft, body.clone()).await);
+        if seq == 0 {
+            transcoder.task().await;
+        }
+    }
+    assert_eq!(broadcaster.segment(&orchestrator, &offer, 1, 5, &body).await.error(), "OrchestratorBusy");
+}
+
+#[tokio::test]
+async fn killed_transcoder_loses_no_segment() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let mut first = transcoder_process(&orchestrator);
+    orchestrator.wait_for_transcoders(1).await;
+    let _second = transcoder_process(&orchestrator);
+    orchestrator.wait_for_transcoders(2).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    assert_eq!(broadcaster.segment(&orchestrator, &offer, 4, 0, &clip::segment(0)).await.data().segments.len(), 2);
+    let segment = clip::segment(1);
+    let draft =
+        broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 4), &broadcaster.request(&offer, 1, &segment));
+    let taken = broadcaster.start(&draft, segment).await;
+    assert_eq!(taken.status(), 200);
+    // SIGKILL, in the middle of the segment: sessions stay with their transcoder, and the first one has this one.
+    first.kill().await.unwrap();
+    let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+    assert_eq!(reply.data().segments.len(), 2);
+    assert_eq!(orchestrator.handle.transcoders(), 1);
+}
+
+#[tokio::test]
+async fn transcoder_that_is_refused_gives_up() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let wrong = TranscoderConfig { secret: Secret::new("sword"), ..transcoder_config(&orchestrator) };
+    let transcoder = RemoteTranscoder::new(wrong, clip::local_transcoder().await).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(10), transcoder.run(CancellationToken::new())).await.unwrap();
+    assert!(matches!(ended, Err(TranscoderError::Refused { reason }) if reason == "invalid secret"));
+}
+
+#[tokio::test]
+async fn transcoder_comes_back_after_a_restart_of_the_orchestrator() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let transcoder = RemoteTranscoder::new(transcoder_config(&orchestrator), clip::local_transcoder().await).await;
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let (transcoder, stop) = (transcoder.unwrap(), stop.clone());
+        async move { transcoder.run(stop).await }
+    });
+    orchestrator.wait_for_transcoders(1).await;
+    let listen = orchestrator.address;
+    orchestrator.stopped().await;
+    let orchestrator = world.start_with(OrchestratorConfig { listen, ..config() }).await;
+    orchestrator.wait_for_transcoders(1).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    assert_eq!(broadcaster.segment(&orchestrator, &offer, 4, 0, &clip::segment(0)).await.data().segments.len(), 2);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    orchestrator.wait_for_transcoders(0).await;
+}
+
+#[tokio::test]
+async fn stopping_transcoder_delivers_what_it_has() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let transcoder = RemoteTranscoder::new(transcoder_config(&orchestrator), clip::local_transcoder().await).await;
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let (transcoder, stop) = (transcoder.unwrap(), stop.clone());
+        async move { transcoder.run(stop).await }
+    });
+    orchestrator.wait_for_transcoders(1).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let segment = clip::segment(0);
+    let draft =
+        broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 4), &broadcaster.request(&offer, 0, &segment));
+    let taken = broadcaster.start(&draft, segment).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    stop.cancel();
+    let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+    assert_eq!(reply.data().segments.len(), 2);
+    tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn bad_segment_is_reported_by_the_transcoder() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let mut process = transcoder_process(&orchestrator);
+    orchestrator.wait_for_transcoders(1).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let reply = broadcaster.segment(&orchestrator, &offer, 1, 0, &Bytes::from_static(b"no video")).await;
+    assert_eq!(reply.error(), "segment is not an mpeg transport stream");
+    assert_eq!(orchestrator.handle.transcoders(), 1, "it is not the transcoder's fault");
+    process.kill().await.unwrap();
+    orchestrator.wait_for_transcoders(0).await;
+}
