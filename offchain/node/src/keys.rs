@@ -48,7 +48,9 @@ pub enum KeyError {
     Password,
     #[error("keys.password_file and keys.password_env belong to keys.keystore_file, which is not set")]
     StrayPassword,
-    #[error("this command signs, and no key is configured: set keys.keystore_file, keys.key_file or keys.private_key_env")]
+    #[error(
+        "this command signs, and no key is configured: set keys.keystore_file, keys.key_file or keys.private_key_env"
+    )]
     Missing,
     #[error("environment variable {name}, named by {setting}, is not set")]
     Unset { setting: &'static str, name: String },
@@ -96,6 +98,8 @@ impl KeysConfig {
         match self.source()?.ok_or(KeyError::Missing)? {
             KeySource::Keystore { file, password } => {
                 let password = password.read()?;
+                let setting = "keys.keystore_file";
+                fs::File::open(file).map_err(|source| KeyError::Read { setting, path: file.to_owned(), source })?;
                 PrivateKeySigner::decrypt_keystore(file, password)
                     .map_err(|source| KeyError::Decrypt { path: file.to_owned(), source })
             }
@@ -108,9 +112,7 @@ impl KeysConfig {
 impl PasswordSource<'_> {
     fn read(&self) -> Result<String, KeyError> {
         match self {
-            Self::File(path) => {
-                Ok(read_private("keys.password_file", path)?.trim_end_matches(['\r', '\n']).to_owned())
-            }
+            Self::File(path) => Ok(read_private("keys.password_file", path)?.trim_end_matches(['\r', '\n']).to_owned()),
             Self::Env(name) => variable("keys.password_env", name),
         }
     }
@@ -139,7 +141,10 @@ fn parse(setting: &'static str, text: &str) -> Result<PrivateKeySigner, KeyError
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use alloy::primitives::{Address, address};
+    use alloy::{
+        primitives::{Address, address},
+        signers::k256::elliptic_curve::rand_core::OsRng,
+    };
 
     use super::*;
 
@@ -179,9 +184,8 @@ mod tests {
     fn keystore_opens_with_its_password_only() {
         let dir = tempfile::tempdir().unwrap();
         let key = KEY.parse::<PrivateKeySigner>().unwrap().to_bytes();
-        let (_, name) =
-            PrivateKeySigner::encrypt_keystore(dir.path(), &mut rand::rng(), key, "open sesame", Some("store")).unwrap();
-        let keystore_file = Some(dir.path().join(name));
+        PrivateKeySigner::encrypt_keystore(dir.path(), &mut OsRng, key, "open sesame", Some("store")).unwrap();
+        let keystore_file = Some(dir.path().join("store"));
         let password_file = Some(secret_file(dir.path(), "password", "open sesame\n", 0o600));
         let keys = KeysConfig { keystore_file: keystore_file.clone(), password_file, ..KeysConfig::default() };
         assert_eq!(keys.load().unwrap().address(), ACCOUNT);

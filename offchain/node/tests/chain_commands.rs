@@ -94,7 +94,8 @@ async fn what_cannot_be_paid_is_refused_before_anything_is_sent() {
     net.initialize_round().await.unwrap();
     let sender = Operator::new(&net, 2);
     sender.refused("fund --deposit 1000000eth");
-    let text = sender.refused("register --service-uri https://o.example:8935 --stake 5lpt --reward-cut 10% --fee-share 95%");
+    let text =
+        sender.refused("register --service-uri https://o.example:8935 --stake 5lpt --reward-cut 10% --fee-share 95%");
     assert!(text.contains("0 LPT"), "{text}");
     assert!(sender.refused("stake withdraw-fees").contains("no fees"));
     assert_eq!(net.anvil.provider().get_transaction_count(sender.key.address()).await.unwrap(), 0);

@@ -9,7 +9,8 @@ use clap_complete::Shell;
 use url::Url;
 
 pub use contracts::{
-    ChainCommand, DelegatorCommand, DeployArgs, FeeRatioArgs, FundArgs, RegisterArgs, Spend, StakeCommand, TicketsCommand,
+    ChainCommand, DelegatorCommand, DeployArgs, FeeRatioArgs, FundArgs, RegisterArgs, Spend, StakeCommand,
+    TicketsCommand,
 };
 pub use devnet::{BenchCommand, BenchTranscodeArgs, DevnetArgs};
 
@@ -142,7 +143,8 @@ mod tests {
 
     #[test]
     fn fund_reads_amounts_with_units() {
-        let cli = Cli::try_parse_from("streamflow fund --deposit 1.5eth --reserve 10gwei --dry-run".split(' ')).unwrap();
+        let cli =
+            Cli::try_parse_from("streamflow fund --deposit 1.5eth --reserve 10gwei --dry-run".split(' ')).unwrap();
         let Command::Fund(args) = cli.command else { panic!("{cli:?}") };
         assert_eq!(args.deposit.0.to_string(), "1500000000000000000");
         assert_eq!(args.reserve.0.to_string(), "10000000000");
@@ -152,7 +154,8 @@ mod tests {
 
     #[test]
     fn register_refuses_a_share_without_unit() {
-        let line = "streamflow register --service-uri https://o.example:8935 --stake 100lpt --reward-cut 10 --fee-share 95%";
+        let line =
+            "streamflow register --service-uri https://o.example:8935 --stake 100lpt --reward-cut 10 --fee-share 95%";
         assert!(Cli::try_parse_from(line.split(' ')).is_err());
         let line = line.replace("cut 10", "cut 10%");
         assert!(Cli::try_parse_from(line.split(' ')).is_ok());

@@ -48,9 +48,11 @@ pub async fn unlock(context: &Context, spend: Spend) -> anyhow::Result<()> {
     let info = account.view(broker, TicketBroker::getSenderInfoCall { addr: account.address }).await?;
     let period = account.view(broker, TicketBroker::unlockPeriodCall {}).await?;
     let round = account.view(contracts.rounds_manager, RoundsManager::currentRoundCall {}).await?;
-    let plan = Plan::new("unlock")
-        .step(account.calls().unlock())
-        .change("unlock", lock_state(info.sender.withdrawRound), lock_state(round + period));
+    let plan = Plan::new("unlock").step(account.calls().unlock()).change(
+        "unlock",
+        lock_state(info.sender.withdrawRound),
+        lock_state(round + period),
+    );
     account.carry_out(plan, spend, context.output).await
 }
 
@@ -113,11 +115,7 @@ pub(super) async fn bond_steps(account: &Account, plan: Plan, amount: U256, to: 
         bail!(Refused(format!("{owner} has {} and should stake {}", Lpt(balance), Lpt(amount))));
     }
     let allowance = account.view(token, LivepeerToken::allowanceCall { owner, spender: bonding }).await?;
-    let plan = if allowance < amount {
-        plan.step(account.calls().approve_bond(amount))
-    } else {
-        plan
-    };
+    let plan = if allowance < amount { plan.step(account.calls().approve_bond(amount)) } else { plan };
     let stake = delegator.bondedAmount;
     Ok(plan
         .step(account.calls().bond(amount, to))

@@ -103,7 +103,10 @@ async fn read(chain: &Chain, account: Option<Address>) -> anyhow::Result<ChainSt
         paused: view.read(contracts.controller, Controller::pausedCall {}).await?,
         contracts,
         round,
-        orchestrators: view.read(contracts.bonding_manager, BondingManager::getTranscoderPoolSizeCall {}).await?.saturating_to(),
+        orchestrators: view
+            .read(contracts.bonding_manager, BondingManager::getTranscoderPoolSizeCall {})
+            .await?
+            .saturating_to(),
         account: match account {
             Some(account) => Some(read_account(chain, account).await?),
             None => None,
@@ -162,7 +165,10 @@ impl Report for ChainStatus {
             .fact("chain", format_args!("{} at {}, block {}", self.chain_id, self.rpc, self.block))
             .fact("base fee", gwei(self.base_fee))
             .fact("protocol", if self.paused { "paused" } else { "running" })
-            .fact("round", format_args!("{}{}", round.current, if round.initialized { "" } else { " (not initialised)" }))
+            .fact(
+                "round",
+                format_args!("{}{}", round.current, if round.initialized { "" } else { " (not initialised)" }),
+            )
             .fact("round blocks", format_args!("{} from block {}", round.length, round.start_block))
             .fact("orchestrators", self.orchestrators)
             .fact("Controller", self.contracts.controller);
@@ -195,7 +201,10 @@ impl AccountStatus {
             table
                 .fact("orchestrator", state)
                 .fact("total stake", self.total_stake)
-                .fact("shares", format_args!("reward cut {}, fee share {}", percent(self.reward_cut), percent(self.fee_share)))
+                .fact(
+                    "shares",
+                    format_args!("reward cut {}, fee share {}", percent(self.reward_cut), percent(self.fee_share)),
+                )
                 .fact("last reward", format_args!("round {}", self.last_reward_round))
                 .fact("service URI", &self.service_uri);
         }

@@ -123,7 +123,11 @@ impl Diagnosis {
         }
         self.clock(&rpc).await;
         if config.chain.controller.is_none() {
-            return self.add("contracts", State::Warn, "chain.controller is not set: roles work for free, without chain");
+            return self.add(
+                "contracts",
+                State::Warn,
+                "chain.controller is not set: roles work for free, without chain",
+            );
         }
         match streamflow_chain::connect(&config.chain).await {
             Ok(chain) => {
@@ -141,12 +145,20 @@ impl Diagnosis {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         match rpc.head().await {
             Ok(head) if head.timestamp.abs_diff(now) <= CLOCK_TOLERANCE => {
-                self.add("clock", State::Ok, format!("block {} is {} s old", head.number, now.abs_diff(head.timestamp)));
+                self.add(
+                    "clock",
+                    State::Ok,
+                    format!("block {} is {} s old", head.number, now.abs_diff(head.timestamp)),
+                );
             }
             Ok(head) => {
                 let seconds = now.abs_diff(head.timestamp);
                 let advice = "is the clock right, and the node in sync?";
-                self.add("clock", State::Warn, format!("block {} is {seconds} s away from our clock: {advice}", head.number));
+                self.add(
+                    "clock",
+                    State::Warn,
+                    format!("block {} is {seconds} s away from our clock: {advice}", head.number),
+                );
             }
             Err(e) => self.add("clock", State::Fail, e),
         }
@@ -162,7 +174,9 @@ impl Diagnosis {
         let call = RoundsManager::currentRoundInitializedCall {};
         match chain.rpc.view(chain.contracts.rounds_manager, call, latest).await {
             Ok(true) => self.add("round", State::Ok, "initialised"),
-            Ok(false) => self.add("round", State::Warn, "not initialised: a keeper does that; until then, no redemption"),
+            Ok(false) => {
+                self.add("round", State::Warn, "not initialised: a keeper does that; until then, no redemption")
+            }
             Err(e) => self.add("round", State::Fail, e),
         }
     }
@@ -185,7 +199,11 @@ impl Diagnosis {
         let funds = format!("deposit {}, reserve {}", account.deposit, account.reserve);
         if account.withdraw_round != 0 {
             let round = account.withdraw_round;
-            self.add("deposit", State::Warn, format!("{funds}, unlocking for round {round}: orchestrators refuse; fund again"));
+            self.add(
+                "deposit",
+                State::Warn,
+                format!("{funds}, unlocking for round {round}: orchestrators refuse; fund again"),
+            );
         } else if account.deposit.0.is_zero() || account.reserve.0.is_zero() {
             self.add("deposit", State::Warn, format!("{funds}; a broadcaster needs both: `streamflow fund`"));
         } else {
@@ -201,12 +219,15 @@ impl Diagnosis {
         let stake = account.total_stake;
         match account.active {
             true => self.add("stake", State::Ok, format!("{stake}, active")),
-            false => self.add("stake", State::Warn, format!("{stake}, not active: wait for the next round, or stake more")),
+            false => {
+                self.add("stake", State::Warn, format!("{stake}, not active: wait for the next round, or stake more"))
+            }
         }
         let published = account.service_uri.trim_end_matches('/');
         match config.orchestrator.service_uri.as_ref().map(|uri| uri.as_str().trim_end_matches('/').to_owned()) {
             Some(uri) if uri != published => {
-                let found = format!("{published:?} is registered, orchestrator.service_uri is {uri:?}: make them equal");
+                let found =
+                    format!("{published:?} is registered, orchestrator.service_uri is {uri:?}: make them equal");
                 self.add("service URI", State::Warn, found);
             }
             _ => self.add("service URI", State::Ok, published),
@@ -231,7 +252,9 @@ impl Diagnosis {
         let name = encoder.libav_name();
         match pool.probe_encoder(&settings).await {
             Ok(()) => self.add(name, State::Ok, "encodes"),
-            Err(e) if encoder == wanted => self.add(name, State::Fail, format!("{e}; transcoding.encode.encoder wants it")),
+            Err(e) if encoder == wanted => {
+                self.add(name, State::Fail, format!("{e}; transcoding.encode.encoder wants it"))
+            }
             Err(e) => self.add(name, State::Warn, format!("{e}; not configured, so not needed")),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Widest amount in the table.
-const AMOUNT_WIDTH: usize = 26;
+const AMOUNT_WIDTH: usize = 24;
 
 #[derive(Debug, Serialize)]
 struct FeeRatios {
@@ -77,7 +77,7 @@ impl Report for FeeRatios {
                 cut(&Eth(row.fees).to_string()),
                 cut(&Lpt(row.stake).to_string()),
                 // the ratio counts 10^-27 wei per unit; one LPT is 10^18 units
-                (row.ratio / U256::from(1_000_000_000_u64)).to_string(),
+                cut(&(row.ratio / U256::from(1_000_000_000_u64)).to_string()),
             ]);
         }
         table.to_string()

@@ -84,9 +84,11 @@ async fn withdraw(account: &Account, lock: u64) -> anyhow::Result<Plan> {
         let (from, now) = (locked.withdrawRound, round);
         bail!(Refused(format!("{} are locked until round {from}; it is round {now}", Lpt(locked.amount))));
     }
-    Ok(Plan::new("withdraw")
-        .step(account.calls().withdraw_stake(U256::from(lock)))
-        .change("unbonding", Lpt(locked.amount), Lpt(U256::ZERO)))
+    Ok(Plan::new("withdraw").step(account.calls().withdraw_stake(U256::from(lock))).change(
+        "unbonding",
+        Lpt(locked.amount),
+        Lpt(U256::ZERO),
+    ))
 }
 
 async fn claim(account: &Account) -> anyhow::Result<Plan> {
@@ -107,9 +109,11 @@ async fn withdraw_fees(account: &Account, amount: Option<Eth>, to: Option<Addres
         bail!(Refused(format!("fees are {}, less than {}", Eth(fees), Eth(amount))));
     }
     let recipient = to.unwrap_or(account.address);
-    Ok(Plan::new("withdraw-fees")
-        .step(account.calls().withdraw_fees(recipient, amount))
-        .change("fees", Eth(fees), Eth(fees - amount)))
+    Ok(Plan::new("withdraw-fees").step(account.calls().withdraw_fees(recipient, amount)).change(
+        "fees",
+        Eth(fees),
+        Eth(fees - amount),
+    ))
 }
 
 async fn delegator(account: &Account) -> anyhow::Result<BondingManager::getDelegatorReturn> {
@@ -127,7 +131,10 @@ async fn pending_fees(account: &Account) -> anyhow::Result<U256> {
     account.view(account.chain.contracts.bonding_manager, call).await
 }
 
-async fn unbonding_lock(account: &Account, lock: u64) -> anyhow::Result<BondingManager::getDelegatorUnbondingLockReturn> {
+async fn unbonding_lock(
+    account: &Account,
+    lock: u64,
+) -> anyhow::Result<BondingManager::getDelegatorUnbondingLockReturn> {
     let bonding = account.chain.contracts.bonding_manager;
     let unbonding_lock_id = U256::from(lock);
     let call = BondingManager::getDelegatorUnbondingLockCall {

@@ -106,13 +106,12 @@ mod tests {
     fn every_setting_is_described_once() {
         let mut names = Vec::new();
         leaves(&json(&Config::default()), "", &mut names);
-        for name in &names {
-            let described = SETTINGS.iter().filter(|setting| setting.key == name).count();
-            assert_eq!(described, 1, "{name} needs one entry in SETTINGS");
-        }
-        for setting in SETTINGS {
-            assert!(names.iter().any(|name| name == setting.key), "{} is no setting", setting.key);
-        }
+        let described: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
+        let missing: Vec<_> = names.iter().filter(|name| !described.contains(&name.as_str())).collect();
+        assert!(missing.is_empty(), "SETTINGS lacks {missing:?}");
+        let stale: Vec<_> = described.iter().filter(|key| !names.iter().any(|name| name == *key)).collect();
+        assert!(stale.is_empty(), "SETTINGS describes what is no setting: {stale:?}");
+        assert_eq!(described.len(), names.len(), "SETTINGS describes something twice");
     }
 
     #[test]

@@ -41,7 +41,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("chain.tx.bump_percent", "Percentage by which both fees are raised; nodes demand at least 10."),
     set("chain.tx.gas_headroom_percent", "Percentage added to an estimate of gas."),
     set("chain.tx.max_in_flight", "Transactions of one key that may wait for inclusion together."),
-    optional("keys.keystore_file", "Encrypted Ethereum keystore. Set one key source at most.", "\"/etc/streamflow/keystore.json\""),
+    optional(
+        "keys.keystore_file",
+        "Encrypted Ethereum keystore. Set one key source at most.",
+        "\"/etc/streamflow/keystore.json\"",
+    ),
     optional("keys.password_file", "File with the keystore's password, mode 0600.", "\"/etc/streamflow/password\""),
     optional("keys.password_env", "Or the environment variable that holds it.", "\"STREAMFLOW_PASSWORD\""),
     optional("keys.key_file", "File with the private key in hex, mode 0600.", "\"/etc/streamflow/key\""),
@@ -77,9 +81,12 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("orchestrator.session_queue", "Segments that wait in one session while another is transcoded."),
     set("orchestrator.session_idle", "A session without segments is closed after this time."),
     set("orchestrator.balance_idle", "Balances that nobody used for this time are dropped."),
-    set("orchestrator.auth_token_life", "Life of the token that a broadcaster gets with its quote."),
     set("orchestrator.transcoder_secret", "What remote transcoders must present; empty: none may register."),
-    optional("orchestrator.transcoder_secret_file", "File that holds it instead.", "\"/etc/streamflow/transcoder-secret\""),
+    optional(
+        "orchestrator.transcoder_secret_file",
+        "File that holds it instead.",
+        "\"/etc/streamflow/transcoder-secret\"",
+    ),
     set("orchestrator.max_transcoders", "Remote transcoders connected at a time."),
     set(
         "orchestrator.fetch_segments_by_url",
@@ -161,4 +168,5 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("keeper.initialize_rounds", "Whether to initialise rounds."),
     set("keeper.initialize_slot_blocks", "Blocks between the turns of two orchestrators that could do it."),
     set("keeper.reward", "Whether to call reward."),
+    set("keeper.reward_head_start", "How long redemptions wait for a reward call that is under way."),
 ];

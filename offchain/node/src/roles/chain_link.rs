@@ -1,10 +1,7 @@
 //! The chain, as roles get it: connected however long that takes, followed, and visible in `/readyz`.
 use std::time::Duration;
 
-use alloy::{
-    eips::BlockId,
-    primitives::Address,
-};
+use alloy::{eips::BlockId, primitives::Address};
 use streamflow_bindings::BondingManager;
 use streamflow_chain::{BlockFeed, BlockFollower, Chain, ChainError, Health, RoundFollower, SenderMonitor};
 use streamflow_types::{ChainView, SenderFunds};
@@ -48,14 +45,17 @@ impl ChainLink {
     pub(super) fn funds_of(&self, sender: Address, node: &mut Node) -> watch::Receiver<Option<SenderFunds>> {
         let (publish, funds) = watch::channel(None);
         let (senders, view, end) = (self.senders.clone(), self.view.clone(), node.end.clone());
-        node.spawn_quiet("own funds", on_new_view(view, end, move |_| {
-            let (senders, publish) = (senders.clone(), publish.clone());
-            async move {
-                let funds = senders.funds(sender, sender).await?;
-                publish.send_if_modified(|known| known.replace(funds) != Some(funds));
-                Ok(())
-            }
-        }));
+        node.spawn_quiet(
+            "own funds",
+            on_new_view(view, end, move |_| {
+                let (senders, publish) = (senders.clone(), publish.clone());
+                async move {
+                    let funds = senders.funds(sender, sender).await?;
+                    publish.send_if_modified(|known| known.replace(funds) != Some(funds));
+                    Ok(())
+                }
+            }),
+        );
         funds
     }
 
@@ -63,17 +63,20 @@ impl ChainLink {
     pub(super) fn activity_of(&self, orchestrator: Address, node: &mut Node) -> watch::Receiver<bool> {
         let (publish, active) = watch::channel(false);
         let (chain, view, end) = (self.chain.clone(), self.view.clone(), node.end.clone());
-        node.spawn_quiet("own activity", on_new_view(view, end, move |_| {
-            let (chain, publish) = (chain.clone(), publish.clone());
-            async move {
-                let call = BondingManager::isActiveTranscoderCall { transcoder_: orchestrator };
-                let now = chain.rpc.view(chain.contracts.bonding_manager, call, BlockId::latest()).await?;
-                if publish.send_if_modified(|known| std::mem::replace(known, now) != now) {
-                    tracing::info!(active = now, "place in the active set changed");
+        node.spawn_quiet(
+            "own activity",
+            on_new_view(view, end, move |_| {
+                let (chain, publish) = (chain.clone(), publish.clone());
+                async move {
+                    let call = BondingManager::isActiveTranscoderCall { transcoder_: orchestrator };
+                    let now = chain.rpc.view(chain.contracts.bonding_manager, call, BlockId::latest()).await?;
+                    if publish.send_if_modified(|known| std::mem::replace(known, now) != now) {
+                        tracing::info!(active = now, "place in the active set changed");
+                    }
+                    Ok(())
                 }
-                Ok(())
-            }
-        }));
+            }),
+        );
         active
     }
 }

@@ -10,7 +10,8 @@ use futures::FutureExt;
 use serde_json::{Value, json};
 use streamflow_chain::SenderMonitor;
 use streamflow_orchestrator::{
-    ChainDeps, Clock, Deps, FundsFuture, FundsUnavailable, Handle, Orchestrator, SenderFundsSource, StartError, Transcode,
+    ChainDeps, Clock, Deps, FundsFuture, FundsUnavailable, Handle, Orchestrator, SenderFundsSource, StartError,
+    Transcode,
 };
 use streamflow_pm::{KeySigner, QuoteDomain};
 use streamflow_store::{Store, TicketStatus};
@@ -75,7 +76,10 @@ async fn serve(node: &mut Node, secret: [u8; 32], local: Option<LocalTranscoder>
     let handle = orchestrator.handle();
     tracing::info!(address = %orchestrator.local_addr(), service_uri = %orchestrator.service_uri(), "orchestrator listens");
     if remote {
-        node.spawn_quiet("transcoder count", watch_transcoders(handle.clone(), node.readiness.clone(), node.end.clone()));
+        node.spawn_quiet(
+            "transcoder count",
+            watch_transcoders(handle.clone(), node.readiness.clone(), node.end.clone()),
+        );
     }
     let facts = json!({
         "account": account,
