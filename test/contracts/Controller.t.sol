@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {Controller} from "../../contracts/Controller.sol";
 import {IController} from "../../contracts/interfaces/IController.sol";
+import {Deploy} from "../../script/Deploy.s.sol";
 import {StreamflowTest} from "./StreamflowTest.sol";
 
 contract ControllerTest is StreamflowTest {
@@ -105,5 +106,13 @@ contract ControllerTest is StreamflowTest {
         vm.prank(owner);
         _expectNotOwner(owner);
         broker.setUnlockPeriod(5);
+    }
+
+    function test_RevertWhen_DeployedWithOversizedPeriod() external {
+        Deploy script = new Deploy();
+        Deploy.Params memory p = script.defaultParams(OWNER_KEY);
+        p.unbondingPeriod = uint256(type(uint64).max) + 1;
+        vm.expectRevert(abi.encodeWithSelector(Deploy.ParameterTooLarge.selector, p.unbondingPeriod));
+        script.deploy(p);
     }
 }
