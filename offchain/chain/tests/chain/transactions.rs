@@ -192,6 +192,7 @@ async fn crash_between_record_and_broadcast_loses_nothing() -> Result<()> {
     let signed = open(&inner, &bench).await?.remove(0).attempts.remove(0).hash;
 
     let (handle, _task) = bench.manager(inner);
+    eventually("what was recorded, unasked", || async { Ok(bench.received().await? == U256::from(5)) }).await?;
     let outcome = sent(&handle, pay("pay/1", 5)).await??;
     assert_eq!(outcome.hash, signed, "the very bytes that were recorded");
     assert_eq!((bench.nonce().await?, bench.received().await?), (1, U256::from(5)));
