@@ -6,6 +6,7 @@ pub mod admin;
 pub mod amount;
 pub mod bench;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod data_dir;
@@ -21,9 +22,7 @@ use anyhow::Context as _;
 
 use crate::{
     cli::{BenchCommand, ChainCommand, Cli, Command, DelegatorCommand, Global},
-    commands::{
-        Context, chain_ops, chain_status, completions, config_file, deploy, doctor, fee_ratio, stake, tickets,
-    },
+    commands::{Context, chain_ops, chain_status, completions, config_file, deploy, doctor, fee_ratio, stake, tickets},
     config::{Config, Role},
     output::Output,
 };

@@ -26,9 +26,14 @@ pub fn on_signals() -> anyhow::Result<CancellationToken> {
         tracing::warn!("second signal: ending without draining");
         // let the log line leave before the process does
         tokio::time::sleep(Duration::from_millis(10)).await;
-        std::process::exit(INTERRUPTED);
+        end_process();
     });
     Ok(stop)
+}
+
+#[allow(clippy::disallowed_methods, reason = "the operator asked twice")]
+fn end_process() -> ! {
+    std::process::exit(INTERRUPTED)
 }
 
 async fn wait(interrupt: &mut tokio::signal::unix::Signal, terminate: &mut tokio::signal::unix::Signal) {

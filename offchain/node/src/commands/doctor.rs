@@ -1,8 +1,5 @@
 //! `doctor`: can this machine and this account do the work; if not, what to do.
-use std::{
-    net::SocketAddr,
-    time::{Instant, SystemTime},
-};
+use std::{net::SocketAddr, time::Instant};
 
 use alloy::primitives::Address;
 use anyhow::bail;
@@ -17,6 +14,7 @@ use super::{
     chain_status::{AccountStatus, read_account},
 };
 use crate::{
+    clock,
     config::{Config, Role},
     data_dir::DataDir,
     exit::Reported,
@@ -74,12 +72,9 @@ impl Diagnosis {
     }
 
     fn key(&mut self, config: &Config) -> Option<Address> {
-        match config.keys.source() {
-            Ok(None) => {
-                self.add("key", State::Warn, "none: enough for a transcoder; else set keys.key_file or keystore_file");
-                return None;
-            }
-            Ok(Some(_)) | Err(_) => {}
+        if let Ok(None) = config.keys.source() {
+            self.add("key", State::Warn, "none: enough for a transcoder; else set keys.key_file or keystore_file");
+            return None;
         }
         match config.keys.load() {
             Ok(key) => {
@@ -142,7 +137,7 @@ impl Diagnosis {
     }
 
     async fn clock(&mut self, rpc: &Rpc) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = clock::unix_seconds();
         match rpc.head().await {
             Ok(head) if head.timestamp.abs_diff(now) <= CLOCK_TOLERANCE => {
                 self.add(

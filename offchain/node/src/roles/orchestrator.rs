@@ -1,8 +1,5 @@
 //! `streamflow orchestrator`
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use alloy::{primitives::Address, signers::local::PrivateKeySigner};
 use anyhow::Context as _;
@@ -24,6 +21,7 @@ use super::{
 };
 use crate::{
     admin::{Status, listen_error},
+    clock,
     config::Transcoders,
 };
 
@@ -70,7 +68,7 @@ async fn serve(node: &mut Node, secret: [u8; 32], local: Option<LocalTranscoder>
         local: local.map(|local| LocalWorkers::new(local) as Arc<dyn Transcode>),
         secret,
         data_dir: node.data.path().to_owned(),
-        clock: clock(),
+        clock: Arc::new(clock::unix_seconds) as Clock,
     };
     let orchestrator = Orchestrator::bind(node.config.orchestrator.clone(), deps).await.map_err(named)?;
     let handle = orchestrator.handle();
@@ -112,10 +110,6 @@ async fn chain_deps(node: &mut Node) -> anyhow::Result<Option<ChainDeps>> {
 /// The key, in the library that signs and recovers tickets.
 pub(super) fn ticket_signer(key: &PrivateKeySigner) -> anyhow::Result<KeySigner> {
     KeySigner::from_bytes(key.to_bytes().0).context("the configured key cannot sign tickets")
-}
-
-fn clock() -> Clock {
-    Arc::new(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 /// A port that is taken names its setting in full.

@@ -1,0 +1,238 @@
+//! Roles as processes: what they say while they wait, and how they stop.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use alloy::hex;
+use serde_json::Value;
+use streamflow_testkit::{Deployment, key};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep},
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A role with its admin server on a free port.
+struct Role {
+    child: Child,
+    admin: String,
+    _home: tempfile::TempDir,
+}
+
+impl Role {
+    /// `settings` are environment variables without their prefix.
+    fn start(name: &str, settings: &[(&str, &str)]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_streamflow"));
+        command
+            .arg(name)
+            .env("HOME", home.path())
+            .env("TEST_KEY", hex::encode(key(1).unwrap().to_bytes()))
+            .env("STREAMFLOW_KEYS__PRIVATE_KEY_ENV", "TEST_KEY")
+            .env("STREAMFLOW_ADMIN__LISTEN", "127.0.0.1:0")
+            .env("STREAMFLOW_LOG__FORMAT", "json")
+            .env("STREAMFLOW_CHAIN__POLL_INTERVAL", "100ms")
+            .stderr(Stdio::piped());
+        for (setting, value) in settings {
+            command.env(format!("STREAMFLOW_{setting}"), value);
+        }
+        let mut child = command.spawn().unwrap();
+        let admin = format!("http://{}", logged_address(&mut child, "admin server listens"));
+        Self { child, admin, _home: home }
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let reply = reqwest::get(format!("{}{path}", self.admin)).await.unwrap();
+        (reply.status().as_u16(), reply.text().await.unwrap())
+    }
+
+    /// Waits until `/readyz` answers with `status` and a body that `fits`.
+    async fn ready(&self, status: u16, fits: impl Fn(&str) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (now, body) = self.get("/readyz").await;
+            if now == status && fits(&body) {
+                return;
+            }
+            assert!(Instant::now() < end, "waited for {status}, got {now}: {body}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    async fn ends(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the role does not end");
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The `address` of the log line with this message. The rest of the log is read and dropped, so that the pipe stays open.
+fn logged_address(child: &mut Child, message: &'static str) -> SocketAddr {
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (found, address) = mpsc::channel();
+    thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not a JSON log line: {line}"));
+            if line["message"] == message {
+                let _ = found.send(line["address"].as_str().unwrap().parse().unwrap());
+            }
+        }
+    });
+    address.recv_timeout(PATIENCE).unwrap()
+}
+
+/// A node that can go away and come back at the same address.
+struct Switch {
+    listen: SocketAddr,
+    target: String,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Switch {
+    async fn off(target: &Deployment) -> Self {
+        let listen = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        Self { listen, target: format!("127.0.0.1:{}", target.anvil.port()), task: None }
+    }
+
+    async fn turn_on(&mut self) {
+        let listener = TcpListener::bind(self.listen).await.unwrap();
+        let target = self.target.clone();
+        self.task = Some(tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                let target = target.clone();
+                connections.spawn(async move {
+                    let mut node = TcpStream::connect(target).await.unwrap();
+                    let _ = copy_bidirectional(&mut client, &mut node).await;
+                });
+            }
+        }));
+    }
+
+    async fn turn_off(&mut self) {
+        let task = self.task.take().unwrap();
+        task.abort();
+        let _ = task.await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_waits_for_its_node_and_says_so() {
+    let net = Deployment::start().await.unwrap();
+    net.initialize_round().await.unwrap();
+    let mut node = Switch::off(&net).await;
+    let mut keeper = Role::start(
+        "keeper",
+        &[
+            ("CHAIN__RPC_URL", &format!("http://{}", node.listen)),
+            ("CHAIN__CONTROLLER", &net.contracts.controller.to_string()),
+            ("CHAIN__MAX_BACKOFF", "200ms"),
+        ],
+    );
+    let away = |body: &str| body.contains("no answer from the chain RPC") && body.contains("chain.rpc_url");
+    keeper.ready(503, away).await;
+    assert_eq!(keeper.get("/healthz").await.0, 200, "a node that is away is no reason to be restarted");
+
+    node.turn_on().await;
+    keeper.ready(200, |_| true).await;
+    let status: Value = serde_json::from_str(&keeper.get("/status").await.1).unwrap();
+    assert_eq!(status["role"], "keeper");
+    assert_eq!(status["books"]["tickets"]["pending"]["count"], 0, "{status:#}");
+    assert!(keeper.get("/metrics").await.1.contains("streamflow_"));
+
+    node.turn_off().await;
+    keeper.ready(503, away).await;
+    node.turn_on().await;
+    keeper.ready(200, |_| true).await;
+
+    keeper.signal("-TERM");
+    assert_eq!(keeper.ends().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_waits_stops_at_once() {
+    let mut keeper = Role::start(
+        "keeper",
+        &[
+            ("CHAIN__RPC_URL", "http://127.0.0.1:1"),
+            ("CHAIN__CONTROLLER", "0x00000000000000000000000000000000000000aa"),
+        ],
+    );
+    keeper.ready(503, |body| body.contains("127.0.0.1:1")).await;
+    keeper.signal("-INT");
+    assert_eq!(keeper.ends().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orchestrator_is_ready_once_a_transcoder_registers() {
+    let listen = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let secret = "swordfish";
+    let mut orchestrator = Role::start(
+        "orchestrator",
+        &[
+            ("ORCHESTRATOR__LISTEN", &listen),
+            ("ORCHESTRATOR__TRANSCODER_SECRET", secret),
+            ("TRANSCODING__TRANSCODERS", "remote"),
+        ],
+    );
+    orchestrator.ready(503, |body| body.contains("no transcoder is connected")).await;
+
+    let mut transcoder = Role::start(
+        "transcoder",
+        &[("TRANSCODER__ORCHESTRATOR", &format!("https://{listen}")), ("TRANSCODER__SECRET", secret)],
+    );
+    orchestrator.ready(200, |_| true).await;
+    transcoder.ready(200, |body| body.contains("encoder")).await;
+    let status: Value = serde_json::from_str(&orchestrator.get("/status").await.1).unwrap();
+    assert_eq!(status["transcoders"], 1, "{status:#}");
+
+    transcoder.signal("-TERM");
+    assert_eq!(transcoder.ends().await.code(), Some(0));
+    orchestrator.ready(503, |body| body.contains("no transcoder is connected")).await;
+    orchestrator.signal("-TERM");
+    assert_eq!(orchestrator.ends().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_service_port_names_its_setting() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    for (role, setting) in [("orchestrator", "orchestrator.listen"), ("broadcaster", "broadcaster.listen")] {
+        let home = tempfile::tempdir().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_streamflow"))
+            .arg(role)
+            .env("HOME", home.path())
+            .env("STREAMFLOW_ADMIN__LISTEN", "127.0.0.1:0")
+            .env(format!("STREAMFLOW_{}__LISTEN", role.to_uppercase()), &listen)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(setting) && text.contains(&listen), "{text}");
+    }
+}
