@@ -55,7 +55,10 @@ impl Devnet {
 
     /// What `devnet.json` says of the running network: the chain, the roles with their process ids and URLs.
     pub fn network(&mut self) -> Value {
-        self.wait_for("devnet.json", |net| serde_json::from_str(&net.read("net/devnet.json")).ok())
+        self.wait_for("devnet.json", |net| {
+            let network: Value = serde_json::from_str(&net.read("net/devnet.json")).ok()?;
+            network["roles"].is_object().then_some(network)
+        })
     }
 
     /// Process id of a role.
@@ -70,10 +73,10 @@ impl Devnet {
         assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
     }
 
-    /// A role's `/status` document.
-    pub fn status(&mut self, role: &str) -> Option<Value> {
+    /// The broadcaster's `/status` document, once it answers.
+    pub fn status(&mut self) -> Option<Value> {
         let network = self.network();
-        let url = format!("{}/status", network["roles"][role]["admin"].as_str().unwrap());
+        let url = format!("{}status", network["page"].as_str()?);
         let output = Command::new("curl").args(["-sf", "--max-time", "5", &url]).output().unwrap();
         serde_json::from_slice(&output.stdout).ok()
     }

@@ -7,7 +7,7 @@ use crate::devnet::{Devnet, play};
 fn a_killed_transcoder_loses_no_segment() {
     let mut net = Devnet::start(13_000, &["--once"]);
     net.wait_for("the third segment", |net| {
-        let status = net.status("broadcaster")?;
+        let status = net.status()?;
         (status["segments"]["transcoded"].as_u64()? >= 3).then_some(())
     });
     net.kill("transcoder");
@@ -25,7 +25,7 @@ fn a_killed_transcoder_loses_no_segment() {
 fn a_killed_orchestrator_keeps_its_winners() {
     let mut net = Devnet::start(14_000, &["--once"]);
     let held = net.wait_for("a stored winner that is not redeemed yet", |net| {
-        net.status("broadcaster")?;
+        net.status()?;
         let tickets = net.command("orchestrator-2", &["tickets", "list", "--json"]);
         let pending: Vec<String> = tickets["tickets"]
             .as_array()?
@@ -44,7 +44,8 @@ fn a_killed_orchestrator_keeps_its_winners() {
     assert_eq!(summary["tickets"]["won"], summary["tickets"]["redeemed"], "{summary:#}");
     let tickets = net.command("orchestrator-2", &["tickets", "list", "--json"]);
     for hash in held {
-        let ticket = tickets["tickets"].as_array().unwrap().iter().find(|ticket| ticket["hash"] == hash.as_str()).unwrap();
+        let ticket =
+            tickets["tickets"].as_array().unwrap().iter().find(|ticket| ticket["hash"] == hash.as_str()).unwrap();
         assert_eq!(ticket["state"], "redeemed", "{ticket:#}");
     }
 }

@@ -30,7 +30,7 @@ fn a_clip_goes_through_and_its_winners_are_paid() {
     assert!(summary["redemption"]["wei"].as_str().unwrap().parse::<U256>().unwrap() > U256::ZERO, "{summary:#}");
 
     let master = Path::new(summary["playlist"].as_str().unwrap());
-    let source_frames = play(&master.parent().unwrap().join("source.m3u8"));
+    let source_frames = play(&master.parent().unwrap().join("source/index.m3u8"));
     assert_eq!(source_frames, 500, "20 s of 25 frames");
     for rendition in renditions {
         assert_eq!(rendition["segments"], segments["source"], "{summary:#}");
@@ -113,7 +113,10 @@ async fn the_money_adds_up_on_chain() {
     let withdrawn = net.command(&role, &["stake", "withdraw-fees", "--json"]);
     let after = provider.get_balance(*recipient).await.unwrap();
     assert!(after > before, "{withdrawn:#}");
-    assert!(before + fees - after < U256::from(10_u64).pow(U256::from(15_u64)), "only gas may be missing: {withdrawn:#}");
+    assert!(
+        before + fees - after < U256::from(10_u64).pow(U256::from(15_u64)),
+        "only gas may be missing: {withdrawn:#}"
+    );
     assert_eq!(bonding.pendingFees(*recipient, U256::ZERO).call().await.unwrap(), U256::ZERO);
 }
 
@@ -128,10 +131,8 @@ async fn fee_ratio_equals_the_chain<P: alloy::providers::Provider>(
     let rows: Vec<&Value> = report["rows"].as_array().unwrap().iter().collect();
     let uint = |value: &Value| value.as_str().unwrap().parse::<U256>().unwrap();
     for (orchestrator, moved) in moved {
-        let mine: Vec<&&Value> = rows
-            .iter()
-            .filter(|row| row["orchestrator"].as_str().unwrap().parse() == Ok(*orchestrator))
-            .collect();
+        let mine: Vec<&&Value> =
+            rows.iter().filter(|row| row["orchestrator"].as_str().unwrap().parse() == Ok(*orchestrator)).collect();
         assert_eq!(mine.iter().map(|row| uint(&row["fees"])).sum::<U256>(), *moved, "{report:#}");
         for row in mine {
             let round = U256::from(row["round"].as_u64().unwrap());

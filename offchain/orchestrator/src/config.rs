@@ -322,8 +322,28 @@ mod tests {
     #[test]
     fn written_settings_are_read_back() {
         let config = OrchestratorConfig { max_sessions: 3, ..Default::default() };
-        let text = serde_json::to_string(&config).unwrap();
-        let back: OrchestratorConfig = serde_json::from_str(&text).unwrap();
+        let text = toml::to_string(&config).unwrap();
+        let back: OrchestratorConfig = toml::from_str(&text).unwrap();
         assert_eq!((back.max_sessions, back.tickets.ev), (3, config.tickets.ev));
+    }
+
+    #[test]
+    fn settings_are_written_as_people_write_them() {
+        let text = r#"
+            service_uri = "https://o.example:8935"
+            price = { wei_per_unit = 1200, pixels_per_unit = 1 }
+            session_idle = "70s"
+            [tickets]
+            ev = 8000000000
+            max_face_value = "100000000000000000000"
+            min_gas_price = 10000000
+            [limits]
+            drain_timeout = "1m"
+        "#;
+        let config: OrchestratorConfig = toml::from_str(text).unwrap();
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(config.tickets.ev, U256::from(8_000_000_000_u64));
+        assert_eq!(config.tickets.max_face_value.to_string(), "100000000000000000000");
+        assert_eq!(config.limits.drain_timeout, Duration::from_secs(60));
     }
 }

@@ -1,0 +1,92 @@
+//! The chain of the network.
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use alloy::{
+    primitives::{Address, U256},
+    providers::{DynProvider, Provider as _, ProviderBuilder, ext::AnvilApi as _},
+};
+use anyhow::{Context as _, bail};
+use tokio::{
+    net::TcpListener,
+    process::Command,
+    time::{Instant, sleep},
+};
+use url::Url;
+
+use super::{processes::Processes, roles::Plan};
+
+/// How long anvil may take to answer.
+const START: Duration = Duration::from_secs(20);
+
+/// A running anvil.
+#[derive(Debug)]
+pub(super) struct Anvil {
+    pub(super) url: Url,
+    provider: DynProvider,
+}
+
+impl Anvil {
+    /// Starts the native binary that npm installed (the one in `.bin` is a wrapper whose child would outlive it).
+    pub(super) async fn start(plan: &Plan, processes: &mut Processes) -> anyhow::Result<Self> {
+        let url = plan.rpc_url.clone();
+        let port = url.port_or_known_default().context("the chain's URL has no port")?;
+        if let Err(error) = TcpListener::bind(("127.0.0.1", port)).await {
+            bail!("port {port}, where devnet's chain listens, is taken ({error}): use --port-offset");
+        }
+        let mut command = Command::new(binary(&plan.project)?);
+        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]).args([
+            "--block-time",
+            "1",
+            "--base-fee",
+            "10000000",
+            "--slots-in-an-epoch",
+            "1",
+        ]);
+        processes.start_tool("anvil", command)?;
+        let provider = ProviderBuilder::new().connect_http(url.clone()).erased();
+        let deadline = Instant::now() + START;
+        while let Err(error) = provider.get_chain_id().await {
+            processes.check()?;
+            if Instant::now() >= deadline {
+                bail!("anvil does not answer at {url} after {START:?}: {error}");
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(Self { url, provider })
+    }
+
+    /// Gives `account` so many wei.
+    pub(super) async fn set_balance(&self, account: Address, wei: U256) -> anyhow::Result<()> {
+        self.provider.anvil_set_balance(account, wei).await.context("anvil_setBalance failed")
+    }
+
+    /// Mines `blocks` at once.
+    pub(super) async fn mine(&self, blocks: u64) -> anyhow::Result<()> {
+        self.provider.anvil_mine(Some(blocks), None).await.context("anvil_mine failed")
+    }
+
+    /// Mines a block every `period` until dropped, so that set-up need not wait for real block times.
+    pub(super) fn hurry(&self, period: Duration) -> tokio_util::task::AbortOnDropHandle<()> {
+        let provider = self.provider.clone();
+        tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                sleep(period).await;
+                if let Err(error) = provider.anvil_mine(Some(1), None).await {
+                    tracing::debug!(%error, "cannot mine ahead");
+                }
+            }
+        }))
+    }
+}
+
+fn binary(project: &Path) -> anyhow::Result<PathBuf> {
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let path = project.join(format!("node_modules/@foundry-rs/anvil-linux-{arch}/bin/anvil"));
+    if !path.is_file() {
+        bail!("there is no {}: run script/setup first", path.display());
+    }
+    Ok(path)
+}
