@@ -23,16 +23,20 @@ impl<'a> Operator<'a> {
     }
 
     fn run(&self, args: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_streamflow"))
+        self.command(args).output().unwrap()
+    }
+
+    fn command(&self, args: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_streamflow"));
+        command
             .args(args.split(' '))
             .env("HOME", self.home.path())
             .env("TEST_KEY", hex::encode(self.key.to_bytes()))
             .env("STREAMFLOW_KEYS__PRIVATE_KEY_ENV", "TEST_KEY")
             .env("STREAMFLOW_CHAIN__RPC_URL", self.net.anvil.url().as_str())
             .env("STREAMFLOW_CHAIN__CONTROLLER", self.net.contracts.controller.to_string())
-            .env("STREAMFLOW_CHAIN__POLL_INTERVAL", "100ms")
-            .output()
-            .unwrap()
+            .env("STREAMFLOW_CHAIN__POLL_INTERVAL", "100ms");
+        command
     }
 
     /// Runs with `--json`; the command must succeed.
@@ -144,17 +148,63 @@ async fn an_orchestrator_registers_and_takes_its_stake_back() {
 async fn gas_above_the_ceiling_is_refused() {
     let net = Deployment::start().await.unwrap();
     let sender = Operator::new(&net, 1);
-    let output = Command::new(env!("CARGO_BIN_EXE_streamflow"))
-        .args(["fund", "--deposit", "1eth"])
-        .env("HOME", sender.home.path())
-        .env("TEST_KEY", hex::encode(sender.key.to_bytes()))
-        .env("STREAMFLOW_KEYS__PRIVATE_KEY_ENV", "TEST_KEY")
-        .env("STREAMFLOW_CHAIN__RPC_URL", net.anvil.url().as_str())
-        .env("STREAMFLOW_CHAIN__CONTROLLER", net.contracts.controller.to_string())
-        .env("STREAMFLOW_CHAIN__TX__MAX_FEE_PER_GAS", "1")
-        .output()
-        .unwrap();
+    let output =
+        sender.command("fund --deposit 1eth").env("STREAMFLOW_CHAIN__TX__MAX_FEE_PER_GAS", "1").output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{text}");
     assert!(text.contains("max_fee_per_gas"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_of_our_own_is_usable() {
+    let net = Deployment::start().await.unwrap();
+    let owner = Operator::new(&net, 5);
+    let project = streamflow_testkit::workspace_root().unwrap();
+    let file = owner.home.path().join("addresses.json");
+    let deploy = format!("chain deploy --project-dir {} --out {}", project.display(), file.display());
+
+    let foreseen = owner.json(&format!("{deploy} --dry-run"));
+    assert_eq!(foreseen["dry_run"], true);
+    assert!(!file.exists());
+    assert_eq!(net.anvil.provider().get_transaction_count(owner.key.address()).await.unwrap(), 0);
+
+    let deployed = owner.json(&deploy);
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(deployed["contracts"], written);
+    let controller = written["Controller"].as_str().unwrap();
+    assert_ne!(controller, net.contracts.controller.to_string().to_lowercase());
+    let mut command = owner.command("chain status --json");
+    let output = command.env("STREAMFLOW_CHAIN__CONTROLLER", controller).output().unwrap();
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["paused"], false, "{status:#}");
+    assert_ne!(status["account"]["lpt"], "0", "the deployer holds the first supply");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_tells_what_is_missing_and_fails_only_for_what_cannot_work() {
+    let net = Deployment::start().await.unwrap();
+    net.initialize_round().await.unwrap();
+    let patient = Operator::new(&net, 6);
+    let diagnosis = patient.json("doctor");
+    let check = |name: &str| {
+        let checks = diagnosis["checks"].as_array().unwrap();
+        checks
+            .iter()
+            .find(|check| check["name"] == name)
+            .unwrap_or_else(|| panic!("no {name} in {diagnosis:#}"))
+            .clone()
+    };
+    for name in
+        ["key", "data directory", "database", "RPC", "contracts", "round", "gas money", "media workers", "libx264"]
+    {
+        assert_eq!(check(name)["state"], "ok", "{diagnosis:#}");
+    }
+    assert_eq!(check("deposit")["state"], "warn");
+    assert!(check("stake")["found"].as_str().unwrap().contains("streamflow register"));
+
+    let output = patient.command("doctor --json").env("STREAMFLOW_CHAIN__CHAIN_ID", "1").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let diagnosis: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rpc = diagnosis["checks"].as_array().unwrap().iter().find(|check| check["name"] == "RPC").unwrap().clone();
+    assert_eq!(rpc["state"], "fail", "{diagnosis:#}");
 }
