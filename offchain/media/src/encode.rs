@@ -6,7 +6,7 @@ use ffmpeg_next::{
 
 use crate::{
     MediaError,
-    demux::{TICKS, Track},
+    demux::{TICKS, Track, VideoDecoder},
     error::libav,
     mux::VIDEO_STREAM,
     rate::FrameRate,
@@ -26,6 +26,16 @@ pub(crate) struct Look {
 }
 
 impl Look {
+    /// As the headers have it.
+    pub(crate) fn told_by(decoder: &VideoDecoder) -> Self {
+        Self {
+            aspect: decoder.aspect_ratio(),
+            space: decoder.color_space(),
+            primaries: decoder.color_primaries(),
+            transfer: decoder.color_transfer_characteristic(),
+        }
+    }
+
     pub(crate) fn of(frame: &frame::Video) -> Self {
         Self {
             aspect: frame.aspect_ratio(),

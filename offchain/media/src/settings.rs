@@ -151,7 +151,7 @@ pub fn devnet_ladder() -> Vec<Profile> {
 }
 
 /// Arguments for one `ffmpeg` process that makes the same renditions of `input` with the same settings, each into
-/// `<out>/<name>.ts`, and reports its own time. `fps` is the rate of the source and decides the key frame distance.
+/// `<out>/<name>.ts`, and reports its own time. Thread counts are left to it, as they make it fastest. `fps` is the rate of the source and decides the key frame distance.
 pub fn ffmpeg_args(
     settings: &TranscodeSettings,
     profiles: &[Profile],
@@ -165,7 +165,10 @@ pub fn ffmpeg_args(
         let rate = FrameRate::of_profile(profile).unwrap_or(fps);
         let mut add = |items: &[&str]| args.extend(items.iter().map(OsString::from));
         add(&["-map", "0:v:0", "-map", "0:a:0?", "-c:a", "copy", "-c:v", settings.encoder.libav_name()]);
-        for (key, value) in encoder_options(settings, profile, EncoderInput { fps: rate, may_reorder: true }) {
+        let mut options = encoder_options(settings, profile, EncoderInput { fps: rate, may_reorder: true });
+        // One process encodes all renditions in one loop and is fastest when each encoder brings its own threads.
+        options.retain(|(key, _)| *key != "threads");
+        for (key, value) in options {
             add(&[&format!("-{key}:v"), &value]);
         }
         let scale = format!("scale={}:{}:flags=bicubic", profile.width, profile.height);

@@ -3,35 +3,30 @@ use streamflow_types::Profile;
 
 use crate::settings::MAX_SIDE;
 
+/// Sides of the smallest picture that hardware encoders take (node.md §9.1).
+const MIN_LONGER: u64 = 146;
+const MIN_SHORTER: u64 = 50;
+
 /// Width and height of a rendition of a `source` picture, in pixels, both even (node.md §9.1).
 ///
 /// The larger side asked for goes to the larger side of the source, so that an upright source turns the ladder; the other
 /// side follows the shape of the source. What peers bill is this size, not the one asked for.
 pub fn rendition_size(profile: &Profile, source: (u32, u32)) -> (u32, u32) {
-    let (source_width, source_height) = (u64::from(source.0.max(1)), u64::from(source.1.max(1)));
     let asked = u64::from(profile.width.max(profile.height));
-    let (width, height) = if source_width >= source_height {
-        fit(asked, source_width, source_height, MIN_LONG, MIN_SHORT)
-    } else {
-        let (height, width) = fit(asked, source_height, source_width, MIN_LONG, MIN_SHORT);
-        (width, height)
-    };
-    (width, height)
+    let (width, height) = (u64::from(source.0.max(1)), u64::from(source.1.max(1)));
+    let (longer, shorter) = fit(asked, width.max(height), width.min(height));
+    if width >= height { (longer, shorter) } else { (shorter, longer) }
 }
 
-/// Smallest picture that hardware encoders take (node.md §9.1).
-const MIN_LONG: u64 = 146;
-const MIN_SHORT: u64 = 50;
-
 /// The longer and the shorter side for a source of the shape `long`:`short`.
-fn fit(asked: u64, long: u64, short: u64, min_long: u64, min_short: u64) -> (u32, u32) {
+fn fit(asked: u64, long: u64, short: u64) -> (u32, u32) {
     let max = u64::from(MAX_SIDE);
-    let longer = even(asked.clamp(min_long, max), 1);
+    let longer = even(asked.clamp(MIN_LONGER, max), 1);
     let shorter = even(longer * short, long);
-    if shorter >= min_short {
+    if shorter >= MIN_SHORTER {
         return (side(longer), side(shorter));
     }
-    (side(even(min_short * long, short).min(max)), side(min_short))
+    (side(even(MIN_SHORTER * long, short).min(max)), side(MIN_SHORTER))
 }
 
 /// `numerator / denominator` to the nearest even number.

@@ -27,7 +27,7 @@ const START: i64 = 126_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSettings {
-    /// A local media file with H.264 video, and AAC sound if any.
+    /// A local media file with any video that libav decodes, and AAC sound if any.
     pub path: PathBuf,
     /// How long to play; the file is looped or cut to it.
     pub duration: Duration,
@@ -247,9 +247,7 @@ impl Player {
         // Key frames exactly where segments begin, as live encoders are set up.
         options.push(("sc_threshold", "0".into()));
         options.push(("keyint_min", segment_frames.to_string()));
-        let mut empty = frame::Video::empty();
-        empty.set_color_range(ffmpeg_next::color::Range::MPEG);
-        let plan = Plan { encoder: Encoder::X264, width, height, fps, look: Look::of(&empty), options };
+        let plan = Plan { encoder: Encoder::X264, width, height, fps, look: Look::told_by(&file.decoder), options };
         Ok(Self {
             encoder: VideoEncoder::open(&plan)?,
             fps,

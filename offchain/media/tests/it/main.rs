@@ -1,4 +1,6 @@
 //! Real video through the public interface, with the `ffmpeg` and `ffprobe` programs as yardsticks.
+#![allow(clippy::unwrap_used)] // a test may stop at the first surprise
+
 mod bad_input;
 mod benchmark;
 mod clip;

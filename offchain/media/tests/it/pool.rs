@@ -135,10 +135,8 @@ async fn program_that_is_no_worker_is_found_at_the_start() {
 #[tokio::test]
 async fn jobs_beyond_the_queue_are_refused() {
     let pool = WorkerPool::start(PoolConfig { queue: 1, ..config(1) }).await.unwrap();
-    let jobs: Vec<_> = (0..3).map(|_| pool.transcode(job())).collect();
     let mut refused = 0;
     let mut running = tokio::task::JoinSet::new();
-    drop(jobs);
     for _ in 0..3 {
         let pool = pool.clone();
         running.spawn(async move { pool.transcode(job()).await });
@@ -179,6 +177,16 @@ async fn shutdown_lets_jobs_finish_and_leaves_no_process() {
     assert!(matches!(pool.probe(clip::segment(0)).await, Err(PoolError::Closed)));
     assert!(pids.into_iter().all(is_gone));
     assert!(pool.workers().is_empty());
+}
+
+#[tokio::test]
+async fn interrupt_of_the_terminal_does_not_reach_workers() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let pid = pool.workers()[0].pid;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let group: u32 = stat.rsplit(") ").next().unwrap().split(' ').nth(2).unwrap().parse().unwrap();
+    assert_eq!(group, pid);
+    pool.shutdown().await;
 }
 
 #[tokio::test]
