@@ -1,0 +1,10 @@
+//! The broadcaster on a real port, with real video, against orchestrators that keep to the rules and such that do not.
+#![allow(clippy::unwrap_used)]
+
+mod clip;
+mod fixture;
+mod hls;
+mod http;
+mod orchestrator;
+mod payment;
+mod retry;

@@ -1,0 +1,398 @@
+//! An orchestrator made of the wire's own types, that can be told to misbehave.
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use alloy_primitives::{Address, B256, U256, keccak256};
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use bytes::Bytes;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use prost::Message as _;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use streamflow_pm::{KeySigner, TicketSigner as _, signed_from_params, ticket_signer};
+use streamflow_types::{Expiration, Price, Round, TicketParams, WinProb};
+use streamflow_wire::{
+    Offer, SegmentRequest, header, payment_from_proto,
+    proto::{
+        AuthToken, EndTranscodingSessionRequest, EndTranscodingSessionResponse, OrchestratorInfo, OrchestratorRequest,
+        PingPong, TranscodeData, TranscodeResult, TranscodedSegmentData,
+        orchestrator_server::{Orchestrator, OrchestratorServer},
+        transcode_result,
+    },
+    result_hash, sign_ping, sign_result, verify_request, verify_segment,
+};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
+use tonic::{Request, Status};
+use url::Url;
+
+use crate::clip::{self, Made};
+
+/// How an orchestrator behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conduct {
+    Honest,
+    /// Breaks the connection while the segment is coming in.
+    HangsUp,
+    /// Signs with another key.
+    WrongSignature,
+    /// Signs other renditions than it serves.
+    OtherMedia,
+    /// Bills more than it encoded.
+    WrongPixels,
+    /// Delivers one rendition too few.
+    Incomplete,
+    /// Delivers the small rendition twice.
+    WrongSize,
+    /// Delivers garbage, signed.
+    Garbage,
+    /// Answers with an error after the upload.
+    Fails(&'static str),
+    /// Refuses the segment.
+    Refuses(u16, &'static str),
+    /// Sends viewers elsewhere.
+    LinksElsewhere,
+    /// Sends no status line.
+    Stalls,
+    /// Refuses quotes.
+    NoQuote,
+    /// Claims to be another account in its quotes.
+    Impostor,
+    /// Its first quote expires at once.
+    ShortLivedQuote,
+    /// Refuses the first payment because its params are too old.
+    ExpiredOnce,
+}
+
+/// What it saw.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) segments: Vec<u64>,
+    /// (commitment, nonce) of every ticket.
+    pub(crate) tickets: Vec<(B256, u32)>,
+    pub(crate) payments: Vec<usize>,
+    pub(crate) ended: Vec<String>,
+    pub(crate) empty_headers: usize,
+}
+
+#[derive(Debug)]
+struct Inner {
+    signer: KeySigner,
+    conduct: Mutex<Conduct>,
+    url: Url,
+    paid: bool,
+    price: Price,
+    quotes: AtomicU32,
+    refused: AtomicU32,
+    block: AtomicU64,
+    seen: Mutex<Seen>,
+    made: Mutex<Vec<(String, Bytes)>>,
+    hang_up: Notify,
+}
+
+/// A running orchestrator; stops when dropped.
+#[derive(Debug)]
+pub(crate) struct FakeOrchestrator {
+    inner: Arc<Inner>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for FakeOrchestrator {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl FakeOrchestrator {
+    pub(crate) async fn start(key: u8, conduct: Conduct, paid: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let inner = Arc::new(Inner {
+            signer: KeySigner::from_bytes([key; 32]).unwrap(),
+            conduct: Mutex::new(conduct),
+            url: url_of(address),
+            paid,
+            price: Price::new(1, 1000).unwrap(),
+            quotes: AtomicU32::new(0),
+            refused: AtomicU32::new(0),
+            block: AtomicU64::new(100),
+            seen: Mutex::default(),
+            made: Mutex::default(),
+            hang_up: Notify::new(),
+        });
+        let server = tokio::spawn(serve(listener, inner.clone()));
+        Self { inner, server }
+    }
+
+    pub(crate) fn url(&self) -> Url {
+        self.inner.url.clone()
+    }
+
+    pub(crate) fn account(&self) -> Address {
+        self.inner.signer.address()
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        self.inner.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn quotes(&self) -> u32 {
+        self.inner.quotes.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn behave(&self, conduct: Conduct) {
+        *self.inner.conduct.lock().unwrap() = conduct;
+    }
+}
+
+fn url_of(address: SocketAddr) -> Url {
+    format!("https://{address}").parse().unwrap()
+}
+
+async fn serve(listener: TcpListener, inner: Arc<Inner>) {
+    let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let tls = TlsAcceptor::from(Arc::new(tls));
+    let grpc = tonic::service::Routes::new(OrchestratorServer::new(Service(inner.clone()))).into_axum_router();
+    let http = Router::new()
+        .route("/segment", post(segment))
+        .route("/stream/{session}/{profile}/{file}", get(rendition))
+        .with_state(inner.clone());
+    let router = http.fallback_service(grpc);
+    loop {
+        let Ok((tcp, _)) = listener.accept().await else { return };
+        let (tls, router, inner) = (tls.clone(), router.clone(), inner.clone());
+        tokio::spawn(async move {
+            let Ok(stream) = tls.accept(tcp).await else { return };
+            let builder = Builder::new(TokioExecutor::new());
+            let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            tokio::select! {
+                _ = connection => {}
+                () = inner.hang_up.notified() => {}
+            }
+        });
+    }
+}
+
+struct Service(Arc<Inner>);
+
+#[tonic::async_trait]
+impl Orchestrator for Service {
+    async fn get_orchestrator(
+        &self,
+        request: Request<OrchestratorRequest>,
+    ) -> Result<tonic::Response<OrchestratorInfo>, Status> {
+        let inner = &self.0;
+        if inner.conduct() == Conduct::NoQuote {
+            return Err(Status::unknown("insufficient sender reserve"));
+        }
+        let request = request.into_inner();
+        if inner.paid && verify_request(&request).is_none() {
+            return Err(Status::unknown("Invalid orchestrator request: orchestrator req sig check failed"));
+        }
+        Ok(tonic::Response::new(inner.info(None)))
+    }
+
+    async fn end_transcoding_session(
+        &self,
+        request: Request<EndTranscodingSessionRequest>,
+    ) -> Result<tonic::Response<EndTranscodingSessionResponse>, Status> {
+        let token = request.into_inner().auth_token.unwrap_or_default();
+        self.0.seen.lock().unwrap().ended.push(token.session_id);
+        Ok(tonic::Response::new(EndTranscodingSessionResponse {}))
+    }
+
+    async fn ping(&self, request: Request<PingPong>) -> Result<tonic::Response<PingPong>, Status> {
+        let answer = sign_ping(&request.into_inner().value, &self.0.signer);
+        answer.map(tonic::Response::new).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl Inner {
+    fn conduct(&self) -> Conduct {
+        *self.conduct.lock().unwrap()
+    }
+
+    /// A fresh quote; with a token of its own unless it goes with a result.
+    fn info(&self, token: Option<AuthToken>) -> OrchestratorInfo {
+        let number = self.quotes.fetch_add(1, Ordering::SeqCst);
+        let account = match self.conduct() {
+            Conduct::Impostor => Address::repeat_byte(0xee),
+            _ => self.signer.address(),
+        };
+        let life = if self.conduct() == Conduct::ShortLivedQuote && number < 2 { 1 } else { 40 };
+        let params = TicketParams {
+            recipient: account,
+            face_value: U256::from(10_000_u64),
+            win_prob: WinProb(U256::MAX / U256::from(4_u64)),
+            recipient_rand_hash: keccak256(format!("{} {number}", self.url)),
+            seed: U256::from(number),
+            expiration_block: self.block.load(Ordering::SeqCst) + life,
+            expiration: Expiration { creation_round: Round(7), creation_round_block_hash: B256::repeat_byte(3) },
+        };
+        let token = token.unwrap_or_else(|| AuthToken {
+            token: vec![1; 32],
+            session_id: format!("{number:08x}"),
+            expiration: 4_000_000_000,
+        });
+        Offer {
+            service_uri: self.url.to_string(),
+            params: self.paid.then_some(params),
+            price: self.paid.then_some(self.price),
+            address: if self.paid { account } else { Address::ZERO },
+            capabilities: None,
+            auth_token: Some(token),
+            storage: Vec::new(),
+            nodes: Vec::new(),
+        }
+        .to_proto()
+    }
+
+    fn check_payment(&self, headers: &HeaderMap, request: &SegmentRequest) -> Result<(), (u16, String)> {
+        let text = headers.get(header::PAYMENT).unwrap().to_str().unwrap();
+        if !self.paid {
+            let mut seen = self.seen.lock().unwrap();
+            seen.empty_headers += usize::from(text.is_empty() && request.sig.is_empty());
+            return Ok(());
+        }
+        let payment = header::decode_payment(text).map_err(|error| (402, error.to_string()))?;
+        let payment = payment_from_proto(&payment).map_err(|error| (400, error.to_string()))?;
+        if !verify_segment(request, payment.sender) {
+            return Err((403, "ErrSegSig".into()));
+        }
+        if payment.expected_price != Some(self.price) {
+            return Err((400, "invalid expected price".into()));
+        }
+        let mut seen = self.seen.lock().unwrap();
+        seen.payments.push(payment.tickets.len());
+        for ticket in &payment.tickets {
+            let params = payment.params.unwrap();
+            let signed = signed_from_params(&params, payment.sender, ticket);
+            if ticket_signer(&signed) != Ok(payment.sender) {
+                return Err((400, "invalid ticket signature".into()));
+            }
+            let number = (params.recipient_rand_hash, ticket.sender_nonce);
+            if seen.tickets.contains(&number) {
+                return Err((400, format!("invalid ticket senderNonce: already seen {}", number.1)));
+            }
+            seen.tickets.push(number);
+        }
+        Ok(())
+    }
+
+    fn result(&self, request: &SegmentRequest, media: &Bytes) -> TranscodeResult {
+        let info = Some(self.info(request.auth_token.clone()));
+        let seq = i64::try_from(request.seq).unwrap();
+        if let Conduct::Fails(text) = self.conduct() {
+            return TranscodeResult { seq, info, result: Some(transcode_result::Result::Error(text.into())) };
+        }
+        let made = self.misrepresent(clip::renditions(media, &request.profiles));
+        let mut signed: Vec<Bytes> = made.iter().map(|made| made.bytes.clone()).collect();
+        if self.conduct() == Conduct::OtherMedia {
+            signed.reverse();
+        }
+        let hash = result_hash(signed.iter().map(|bytes| &bytes[..]));
+        let other = KeySigner::from_bytes([0x7f; 32]).unwrap();
+        let signer = if self.conduct() == Conduct::WrongSignature { &other } else { &self.signer };
+        let session = &request.auth_token.as_ref().unwrap().session_id;
+        let segments = request.profiles.iter().zip(&made).map(|(profile, made)| {
+            let path = format!("{session}/{}/{}.ts", profile.name, request.seq);
+            self.made.lock().unwrap().push((path.clone(), made.bytes.clone()));
+            let base = match self.conduct() {
+                Conduct::LinksElsewhere => "http://169.254.169.254/".to_owned(),
+                _ => self.url.to_string(),
+            };
+            TranscodedSegmentData {
+                url: format!("{base}stream/{path}"),
+                pixels: i64::try_from(made.pixels).unwrap(),
+                perceptual_hash_url: String::new(),
+            }
+        });
+        let segments = segments.collect();
+        let sig = if self.paid { sign_result(hash, signer).unwrap().as_bytes().to_vec() } else { Vec::new() };
+        let data = TranscodeData { segments, sig };
+        TranscodeResult { seq, info, result: Some(transcode_result::Result::Data(data)) }
+    }
+
+    fn misrepresent(&self, mut made: Vec<Made>) -> Vec<Made> {
+        match self.conduct() {
+            Conduct::WrongPixels => made[0].pixels += 1,
+            Conduct::Incomplete => drop(made.pop()),
+            Conduct::WrongSize => made[0] = made[1].clone(),
+            Conduct::Garbage => made[0].bytes = Bytes::from(vec![0x47; 188 * 10]),
+            _ => {}
+        }
+        made
+    }
+}
+
+async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body) -> Response {
+    match inner.conduct() {
+        Conduct::HangsUp => {
+            inner.hang_up.notify_waiters();
+            return std::future::pending().await;
+        }
+        Conduct::Stalls => return std::future::pending().await,
+        Conduct::Refuses(status, text) => return refusal(status, text),
+        Conduct::ExpiredOnce if inner.refused.fetch_add(1, Ordering::SeqCst) == 0 => {
+            return refusal(400, "TicketParams expired");
+        }
+        _ => {}
+    }
+    let data = header::decode_segment(headers.get(header::SEGMENT).unwrap().to_str().unwrap()).unwrap();
+    let request = SegmentRequest::from_proto(data).unwrap();
+    if let Err((status, text)) = inner.check_payment(&headers, &request) {
+        return refusal(status, &text);
+    }
+    let media = axum::body::to_bytes(body, 100_000_000).await.unwrap();
+    if keccak256(&media) != request.hash {
+        return refusal(403, "Forbidden");
+    }
+    inner.seen.lock().unwrap().segments.push(request.seq);
+    // As the real one does: the status line says that the upload is accepted, the result comes when it is done.
+    let result = async move {
+        let result = tokio::task::spawn_blocking(move || inner.result(&request, &media)).await.unwrap();
+        Ok::<_, Infallible>(Bytes::from(result.encode_to_vec()))
+    };
+    Body::from_stream(futures::stream::once(result)).into_response()
+}
+
+fn refusal(status: u16, text: &str) -> Response {
+    (StatusCode::from_u16(status).unwrap(), format!("{text}\n")).into_response()
+}
+
+async fn rendition(
+    State(inner): State<Arc<Inner>>,
+    Path((session, profile, file)): Path<(String, String, String)>,
+) -> Response {
+    let path = format!("{session}/{profile}/{file}");
+    let made = inner.made.lock().unwrap();
+    match made.iter().rev().find(|(known, _)| *known == path) {
+        Some((_, bytes)) => bytes.clone().into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
