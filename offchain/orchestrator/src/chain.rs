@@ -127,15 +127,19 @@ impl ChainWatch {
         }
     }
 
-    /// The newest state.
+    /// The newest state, if it is recent.
     pub(crate) fn current(&self) -> Result<ChainView, ChainUnavailable> {
+        let (view, outage) = self.newest()?;
+        outage.map_or(Ok(view), Err)
+    }
+
+    /// The newest state, and whether it is too old.
+    pub(crate) fn newest(&self) -> Result<(ChainView, Option<ChainUnavailable>), ChainUnavailable> {
         let view = *self.view.borrow();
         let view = view.ok_or_else(|| ChainUnavailable::Unknown { rpc: self.rpc.clone() })?;
         let age = self.changed.borrow().elapsed();
-        if age > self.max_age {
-            return Err(ChainUnavailable::Stale { seconds: age.as_secs(), rpc: self.rpc.clone() });
-        }
-        Ok(view)
+        let stale = || ChainUnavailable::Stale { seconds: age.as_secs(), rpc: self.rpc.clone() };
+        Ok((view, (age > self.max_age).then(stale)))
     }
 
     /// A sender's funds.

@@ -50,6 +50,7 @@ pub struct OrchestratorConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct TicketConfig {
     /// Expected value of one ticket, wei.
+    #[serde(with = "crate::wei")]
     pub ev: U256,
     /// Gas that redeeming one ticket takes.
     pub redeem_gas: u64,
@@ -58,6 +59,7 @@ pub struct TicketConfig {
     /// Gas price below which the face value does not follow the base fee, wei per gas.
     pub min_gas_price: u64,
     /// Largest face value, wei; 0 sets no limit.
+    #[serde(with = "crate::wei")]
     pub max_face_value: U256,
     /// Blocks for which quoted terms stay valid.
     pub params_life_blocks: u64,
@@ -317,14 +319,18 @@ mod tests {
     fn unknown_key_is_refused() {
         assert!(serde_json::from_str::<OrchestratorConfig>(r#"{"max_session":1}"#).is_err());
         assert!(serde_json::from_str::<OrchestratorConfig>(r#"{"tickets":{"evs":"1"}}"#).is_err());
+        assert!(toml::from_str::<OrchestratorConfig>("[tickets]\nev = -1").is_err());
+        assert!(toml::from_str::<OrchestratorConfig>("[tickets]\nev = \"much\"").is_err());
     }
 
     #[test]
     fn written_settings_are_read_back() {
-        let config = OrchestratorConfig { max_sessions: 3, ..Default::default() };
+        let mut config = OrchestratorConfig { max_sessions: 3, ..Default::default() };
+        config.tickets.max_face_value = U256::MAX;
         let text = toml::to_string(&config).unwrap();
         let back: OrchestratorConfig = toml::from_str(&text).unwrap();
         assert_eq!((back.max_sessions, back.tickets.ev), (3, config.tickets.ev));
+        assert_eq!(back.tickets.max_face_value, U256::MAX);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The orchestrator role: quotes prices, checks payments, dispatches segments.
 //!
 //! [`Orchestrator::bind`] opens one TLS port for gRPC and HTTP, [`Orchestrator::run`] serves it. A segment is checked and
-//! charged ([`payments`]), queued in its session ([`sessions`]), and transcoded by whatever implements [`Transcode`]: the
-//! pool of remote transcoders, or workers of this process.
+//! charged, queued in its session, and transcoded by whatever implements [`Transcode`]: the pool of remote transcoders, or
+//! workers of this process. Winning tickets are in the store before anybody gets an answer.
 mod chain;
 mod config;
 mod grpc;
@@ -19,12 +19,12 @@ mod sessions;
 mod storage;
 mod tls;
 mod transcode;
+mod wei;
 
 pub use chain::{ChainDeps, ChainUnavailable, FundsFuture, FundsUnavailable, SenderFundsSource};
 pub use config::{ConfigError, LimitsConfig, OrchestratorConfig, StorageConfig, TicketConfig};
 pub use orchestrator::{Deps, Handle, Orchestrator, StartError};
 pub use payments::PaymentError;
-pub use pool::TranscoderPool;
 pub use service::Clock;
 pub use streamflow_wire::TranscodeError;
 pub use tls::TlsError;

@@ -3,16 +3,21 @@ use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use streamflow_types::{Price, Secret};
 use streamflow_wire::AuthTokens;
-use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 use crate::{
-    ChainDeps, Clock, ConfigError, OrchestratorConfig, TlsError, Transcode, TranscoderPool, grpc, http,
+    ChainDeps, Clock, ConfigError, OrchestratorConfig, TlsError, Transcode, grpc, http,
     intake::Intake,
     listener::{Listener, Routes},
     payments::Payments,
+    pool::TranscoderPool,
     service::{Parts, Service, capabilities, token_key},
     sessions::{SessionLimits, Sessions},
     storage::RenditionCache,
@@ -21,6 +26,10 @@ use crate::{
 
 /// Time to reach the host of a segment that is sent as a URL.
 const FETCH_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time that broadcasters get to fetch the last renditions when the node stops.
+const FETCH_GRACE: Duration = Duration::from_secs(4);
+const FETCH_POLL: Duration = Duration::from_millis(20);
 
 /// What an orchestrator is given.
 #[derive(Clone)]
@@ -156,8 +165,8 @@ impl Orchestrator {
         Handle { service: self.service.clone() }
     }
 
-    /// Serves until `stop`. Then new work is refused, segments in hand are finished and their results delivered, and the
-    /// port closes.
+    /// Serves until `stop`. Then new work is refused, segments in hand are finished, their results delivered and their
+    /// renditions fetched, and the port closes.
     pub async fn run(self, stop: CancellationToken) {
         let Self { service, listener, .. } = self;
         let (close, background) = (CancellationToken::new(), CancellationToken::new());
@@ -193,6 +202,13 @@ async fn drain(service: &Service) {
     if let Some(payments) = service.payments() {
         payments.drain().await;
     }
+    // A segment is served when its renditions were fetched, not when they were announced.
+    let fetched = async {
+        while service.cache().has_unfetched(FETCH_GRACE) {
+            sleep(FETCH_POLL).await;
+        }
+    };
+    drop(timeout(FETCH_GRACE, fetched).await);
 }
 
 async fn transcoder_secret(config: &OrchestratorConfig) -> Result<Secret, StartError> {

@@ -1,6 +1,6 @@
 //! Being paid: quotes, tickets, balances. Winners are on the disk before anybody gets an answer.
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -23,7 +23,9 @@ use crate::{
 /// Attempts to store winners, and the pause between them.
 const STORE_ATTEMPTS: u32 = 5;
 const STORE_PAUSE: Duration = Duration::from_millis(100);
-const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+/// Winners held in memory while the store fails.
+const MAX_UNSAVED: usize = 10_000;
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why a payment is refused, or terms are not offered.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,8 @@ struct Inner {
     signer: Arc<dyn TicketSigner>,
     store: Store,
     price: RwLock<Price>,
+    /// Winners that the store did not take.
+    unsaved: Mutex<Vec<WinningTicket>>,
     tasks: TaskTracker,
 }
 
@@ -90,6 +94,7 @@ impl Payments {
             signer: Arc::clone(&deps.signer),
             store: deps.store.clone(),
             price: RwLock::new(config.price),
+            unsaved: Mutex::default(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -132,13 +137,19 @@ impl Payments {
         if payment.params.is_none() {
             return self.check_price(&payment, session);
         }
-        let chain = self.0.chain.current()?;
+        let (chain, stale) = self.0.chain.newest()?;
         if !*self.0.active.borrow() {
             return Err(PaymentError::Inactive { orchestrator: self.address(), round: chain.round });
         }
-        let funds = self.0.chain.funds(payment.sender).await?;
+        // The sender counts the tickets as spent whatever we answer. So what wins is kept even if the chain is out of
+        // sight; the request is refused afterwards.
+        let (funds, unknown) = match self.0.chain.funds(payment.sender).await {
+            Ok(funds) => (funds, None),
+            Err(unavailable) => (SenderFunds::default(), Some(unavailable)),
+        };
         let task = self.clone().take(payment, session.to_owned(), funds, chain);
-        self.0.tasks.spawn(task).await.unwrap_or(Err(PaymentError::Stopping))
+        self.0.tasks.spawn(task).await.unwrap_or(Err(PaymentError::Stopping))?;
+        stale.or(unknown).map_or(Ok(()), |unavailable| Err(unavailable.into()))
     }
 
     /// A payment without tickets names a price too.
@@ -168,7 +179,8 @@ impl Payments {
         receipt.error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// A winner that is not stored is lost, because its number counts as seen: so try for a while.
+    /// A winner that is never stored is lost, because its number counts as seen: what cannot be stored now is tried again
+    /// later.
     async fn keep(&self, winners: &[WinningTicket]) -> Result<(), StoreError> {
         let mut attempt = 1;
         loop {
@@ -179,12 +191,36 @@ impl Payments {
                     attempt += 1;
                 }
                 Err(error) => {
-                    tracing::error!(%error, count = winners.len(), "winning tickets are lost");
+                    self.put_off(winners, &error);
                     return Err(error);
                 }
                 Ok(_) => return Ok(()),
             }
         }
+    }
+
+    fn put_off(&self, winners: &[WinningTicket], error: &StoreError) {
+        let mut unsaved = self.unsaved();
+        let room = MAX_UNSAVED.saturating_sub(unsaved.len());
+        unsaved.extend(winners.iter().take(room));
+        let lost = winners.len().saturating_sub(room);
+        tracing::error!(%error, waiting = unsaved.len(), lost, "winning tickets cannot be stored");
+    }
+
+    /// Stores what could not be stored before.
+    async fn catch_up(&self) {
+        let waiting = std::mem::take(&mut *self.unsaved());
+        if waiting.is_empty() {
+            return;
+        }
+        match self.0.store.insert_winners(&waiting).await {
+            Ok(new) => tracing::info!(new, "winning tickets stored late"),
+            Err(error) => self.put_off(&waiting, &error),
+        }
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, Vec<WinningTicket>> {
+        self.0.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether work for the session may begin: it is free, or the worth of one ticket is there.
@@ -206,17 +242,18 @@ impl Payments {
 
     /// Follows the chain and forgets what is old, until `stop`.
     pub(crate) async fn run(&self, stop: CancellationToken) {
-        tokio::join!(self.0.chain.follow(stop.clone()), self.prune(stop));
+        tokio::join!(self.0.chain.follow(stop.clone()), self.upkeep(stop));
     }
 
-    async fn prune(&self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(PRUNE_INTERVAL);
+    async fn upkeep(&self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
         loop {
             tokio::select! { biased;
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {
                     let block = self.0.chain.current().map_or(0, |chain| chain.block);
                     self.0.recipient.prune(Instant::now(), block);
+                    self.catch_up().await;
                 }
             }
         }
@@ -226,6 +263,7 @@ impl Payments {
     pub(crate) async fn drain(&self) {
         self.0.tasks.close();
         self.0.tasks.wait().await;
+        self.catch_up().await;
     }
 }
 

@@ -2,6 +2,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -34,6 +35,8 @@ struct Object {
     directory: String,
     name: String,
     data: Bytes,
+    stored: Instant,
+    fetched: bool,
 }
 
 impl RenditionCache {
@@ -59,9 +62,16 @@ impl RenditionCache {
 
     /// The object, if it is still kept.
     pub(crate) fn get(&self, directory: &str, name: &str) -> Option<Bytes> {
-        let inner = self.lock();
+        let mut inner = self.lock();
         let key = inner.find(directory, name)?;
-        inner.objects.get(&key).map(|object| object.data.clone())
+        let object = inner.objects.get_mut(&key)?;
+        object.fetched = true;
+        Some(object.data.clone())
+    }
+
+    /// Whether somebody may still come for an object that was stored within `age`.
+    pub(crate) fn has_unfetched(&self, age: Duration) -> bool {
+        self.lock().objects.values().rev().take_while(|object| object.stored.elapsed() <= age).any(|o| !o.fetched)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -84,7 +94,16 @@ impl Inner {
         self.next += 1;
         self.bytes += cost(&data);
         self.directories.entry(directory.to_owned()).or_default().push_back((name.to_owned(), key));
-        self.objects.insert(key, Object { directory: directory.to_owned(), name: name.to_owned(), data });
+        self.objects.insert(
+            key,
+            Object {
+                directory: directory.to_owned(),
+                name: name.to_owned(),
+                data,
+                stored: Instant::now(),
+                fetched: false,
+            },
+        );
     }
 
     fn remove(&mut self, directory: &str, name: &str) {
@@ -153,6 +172,19 @@ mod tests {
         assert!(inner.bytes <= 10_000);
         assert_eq!(inner.objects.len(), 6); // 1512 each
         assert_eq!(inner.directories.len(), 6);
+    }
+
+    #[test]
+    fn objects_wait_until_they_are_fetched_or_old() {
+        let cache = cache(1 << 20);
+        let minute = Duration::from_secs(60);
+        assert!(!cache.has_unfetched(minute));
+        cache.insert("a", "0.ts", data(1));
+        cache.insert("a", "1.ts", data(1));
+        cache.get("a", "1.ts");
+        assert!(cache.has_unfetched(minute));
+        cache.get("a", "0.ts");
+        assert!(!cache.has_unfetched(minute));
     }
 
     #[test]

@@ -152,7 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn unknown_key_is_refused() {
-        assert!(serde_json::from_str::<TranscoderConfig>(r#"{"orchestrater":"https://o"}"#).is_err());
+    fn settings_are_written_and_read() {
+        let text = "orchestrator = \"https://o.example:8935\"\nsecret_file = \"secret\"\nfetch_timeout = \"4s\"";
+        let config: TranscoderConfig = toml::from_str(text).unwrap();
+        assert_eq!(config.validate(), Ok(()));
+        assert!(toml::to_string(&config).unwrap().contains("fetch_timeout = \"4s\""));
+        assert!(toml::from_str::<TranscoderConfig>("orchestrater = \"https://o\"").is_err());
     }
 }

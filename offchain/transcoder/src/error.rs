@@ -36,6 +36,8 @@ pub(crate) enum Lost {
     Connect(#[from] tonic::transport::Error),
     #[error("orchestrator answered {code}: {text}")]
     Status { code: tonic::Code, text: String },
+    #[error("orchestrator does not answer")]
+    NoAnswer,
     #[error("orchestrator closed the stream")]
     Closed,
 }

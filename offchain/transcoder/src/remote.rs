@@ -14,7 +14,7 @@ use streamflow_wire::{
 };
 use tokio::{
     sync::Semaphore,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
@@ -34,6 +34,8 @@ use crate::{
 
 /// A connection that lasted so long was a good one: the next pause is the shortest again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(30);
+/// Time for the orchestrator to take or refuse a registration.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(8);
 /// Refusals that no waiting changes (node.md §3).
 const FATAL: [&str; 3] = ["invalid secret", "zero capacity", "execution interrupted"];
 
@@ -126,8 +128,8 @@ impl RemoteTranscoder {
             capabilities: Some(capabilities(self.config.capacity)),
         };
         let mut client = TranscoderClient::new(endpoint.connect().await?);
-        let stream = client.register_transcoder(request).await.map_err(lost)?;
-        Ok(stream.into_inner())
+        let stream = timeout(REGISTER_TIMEOUT, client.register_transcoder(request)).await;
+        Ok(stream.map_err(|_| Lost::NoAnswer)?.map_err(lost)?.into_inner())
     }
 }
 

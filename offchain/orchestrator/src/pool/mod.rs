@@ -51,7 +51,7 @@ pub(crate) enum Notice {
 
 /// Remote transcoders. Clones share them.
 #[derive(Clone)]
-pub struct TranscoderPool {
+pub(crate) struct TranscoderPool {
     registry: Arc<Mutex<Registry>>,
     max_members: usize,
     /// Time for a segment of this duration.
@@ -84,7 +84,7 @@ impl TranscoderPool {
     }
 
     /// Transcoders that are connected.
-    pub fn connected(&self) -> usize {
+    pub(crate) fn connected(&self) -> usize {
         self.lock().connected()
     }
 

@@ -116,8 +116,13 @@ async fn stopping_finishes_what_was_taken_and_takes_no_more() {
     }
     let result = taken.bytes().await.unwrap();
     let reply = crate::fixture::Reply { status: 200, body: result };
-    assert_eq!(reply.data().segments.len(), 2);
-    timeout(Duration::from_secs(30), stopping).await.unwrap().unwrap();
+    let data = reply.data();
+    assert_eq!(data.segments.len(), 2);
+    // Its renditions are still there.
+    for segment in data.segments {
+        assert_eq!(broadcaster.http.get(&segment.url).send().await.unwrap().status(), 200);
+    }
+    timeout(Duration::from_secs(3), stopping).await.unwrap().unwrap();
     assert!(broadcaster.http.post(&drafts[1].url).send().await.is_err(), "the port is closed");
 }
 
