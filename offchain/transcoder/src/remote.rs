@@ -1,5 +1,6 @@
 //! Working for a remote orchestrator: register, take segments, post results (node.md §3).
 use std::{
+    error::Error,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -85,7 +86,8 @@ impl RemoteTranscoder {
                 backoff.reset();
             }
             let pause = backoff.pause(rand::random());
-            tracing::warn!(error = %lost, orchestrator = %self.orchestrator, ?pause, "connection lost");
+            let cause = lost.source().and_then(|e| e.source()).map(ToString::to_string);
+            tracing::warn!(error = %lost, cause, orchestrator = %self.orchestrator, ?pause, "connection lost");
             metrics::connection_lost();
             tokio::select! { biased;
                 () = stop.cancelled() => {}
