@@ -123,6 +123,10 @@ contract ActiveSetTest is StreamflowTest {
         _reward(_a);
         (uint256 stake,,,,) = bonding.getTranscoderEarningsPoolForRound(_a, rounds.currentRound());
         vm.assertEq(stake, 2 ether);
+        // The next round's record follows every change, although it has left.
+        (stake,,,,) = bonding.getTranscoderEarningsPoolForRound(_a, rounds.currentRound() + 1);
+        vm.assertEq(stake, bonding.transcoderTotalStake(_a));
+        vm.assertGt(stake, 0);
     }
 
     function test_GivenMemberThatNeverBecameActive_LeavingIsClean() external {

@@ -116,6 +116,20 @@ contract TicketBatchTest is StreamflowTest {
         vm.assertEq(broker.unclaimedFees(), ok ? 3 ether : 0);
     }
 
+    /// The same for the costliest redemption, which leaves the batch most gas to go on with when it fails: the least gas that
+    /// succeeds pays.
+    function test_GivenLeastSufficientGas_CostliestTicketIsPaid() external {
+        (Ticket[] memory tickets, bytes[] memory sigs, uint256[] memory rands) = _batch(1, 11 ether);
+        bytes memory call = abi.encodeCall(broker.batchRedeemWinningTickets, (tickets, sigs, rands));
+        uint256 gas = 200_000;
+        bool ok = false;
+        for (; !ok && gas < 600_000; gas += 250) {
+            (ok,) = address(broker).call{gas: gas}(call);
+        }
+        vm.assertTrue(ok);
+        vm.assertEq(broker.unclaimedFees(), 11 ether);
+    }
+
     /// A batch leaves the same state as the same redemptions one by one, each refusal included.
     function testFuzz_BatchEqualsSingles(uint256 seed) external {
         (Ticket[] memory tickets, bytes[] memory sigs, uint256[] memory rands) = _randomBatch(6, seed);
