@@ -10,11 +10,12 @@ use axum::{
     routing::{get, post},
 };
 use streamflow_types::ManifestId;
+use tracing::Instrument as _;
 
 use crate::{
     broadcaster::Core,
     config::SOURCE,
-    error::SegmentError,
+    error::{Refusal, SegmentError},
     multipart::{self, Part},
     orchestrators::chain_of,
     page,
@@ -39,14 +40,20 @@ async fn status(State(core): State<Arc<Core>>) -> ([(header::HeaderName, &'stati
     ([(header::CACHE_CONTROL, "no-store")], Json(core.status()))
 }
 
+/// An encoder such as ffmpeg closes the connection as soon as it has sent a segment. That drops this future, so the work is
+/// done in a task.
 async fn push(State(core): State<Arc<Core>>, Path(path): Path<String>, headers: HeaderMap, body: Body) -> Response {
-    match accept_push(&core, &path, &headers, body).await {
-        Ok(response) => response,
-        Err(error) => {
-            tracing::info!(%path, error = chain_of(&error), "push refused");
-            error.into_response()
+    let (tracker, span) = (core.tracker.clone(), tracing::info_span!("push", %path));
+    let task = tracker.spawn(
+        async move {
+            accept_push(&core, &path, &headers, body).await.unwrap_or_else(|error| {
+                tracing::info!(error = chain_of(&error), "push refused");
+                error.into_response()
+            })
         }
-    }
+        .instrument(span),
+    );
+    task.await.unwrap_or_else(|_| PushFailure::Segment(SegmentError::Abandoned).into_response())
 }
 
 /// Why a push is answered with an error.
@@ -68,7 +75,10 @@ async fn accept_push(core: &Arc<Core>, path: &str, headers: &HeaderMap, body: Bo
         return Err(PushFailure::NotAllowed(name));
     }
     core.check_ready().map_err(SegmentError::from)?;
-    let (media, memory) = read_body(body, headers, core.config.max_segment_bytes, &core.memory).await?;
+    let (media, memory) = tokio::select! { biased;
+        () = core.stopping.cancelled() => return Err(SegmentError::from(Refusal::Stopping).into()),
+        read = read_body(body, headers, core.config.max_segment_bytes, &core.memory) => read?,
+    };
     let pushed = Pushed { seq, media, duration: asked.duration, resolution: asked.resolution, memory: Some(memory) };
     let renditions = core.clone().push(name, pushed).await?;
     if !asked.multipart {

@@ -56,6 +56,26 @@ async fn without_multipart_the_reply_is_empty_and_put_works_too() {
 }
 
 #[tokio::test]
+async fn an_encoder_that_does_not_wait_for_the_answer_loses_nothing() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let running = Setup::new(&[orchestrator.url()]).start().await;
+    for seq in 0..3_usize {
+        let segment = clip::segment(seq);
+        let mut encoder = TcpStream::connect(running.address).await.unwrap();
+        let head = format!("POST /live/movie/{seq}.ts HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+        encoder.write_all(head.as_bytes()).await.unwrap();
+        for chunk in segment.chunks(32 * 1024) {
+            encoder.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await.unwrap();
+            encoder.write_all(chunk).await.unwrap();
+            encoder.write_all(b"\r\n").await.unwrap();
+        }
+        encoder.write_all(b"0\r\n\r\n").await.unwrap();
+    }
+    until("three segments", || running.handle.status().segments.transcoded == 3).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn bad_requests_get_their_codes() {
     let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
     let only = |setup: &mut Setup| setup.config.streams = vec![ManifestId::new("movie").unwrap()];
