@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// A network transcodes in real time, so two at once would starve each other on a small machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-pub struct Devnet {
+pub(crate) struct Devnet {
     child: Child,
     data: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
@@ -26,7 +26,7 @@ pub struct Devnet {
 
 impl Devnet {
     /// Starts `streamflow devnet --json` on ports of its own, with `args` added.
-    pub fn start(port_offset: u16, args: &[&str]) -> Self {
+    pub(crate) fn start(port_offset: u16, args: &[&str]) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let data = tempfile::tempdir().unwrap();
         let stdout = File::create(data.path().join("stdout")).unwrap();
@@ -44,17 +44,17 @@ impl Devnet {
     }
 
     /// Directory with the roles' configurations, logs and streams.
-    pub fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.data.path().join("net")
     }
 
     /// The summary printed once the tickets are redeemed.
-    pub fn summary(&mut self) -> Value {
+    pub(crate) fn summary(&mut self) -> Value {
         self.wait_for("the summary", |net| serde_json::from_str(&net.read("stdout")).ok())
     }
 
     /// What `devnet.json` says of the running network: the chain, the roles with their process ids and URLs.
-    pub fn network(&mut self) -> Value {
+    pub(crate) fn network(&mut self) -> Value {
         self.wait_for("devnet.json", |net| {
             let network: Value = serde_json::from_str(&net.read("net/devnet.json")).ok()?;
             network["roles"].is_object().then_some(network)
@@ -62,19 +62,19 @@ impl Devnet {
     }
 
     /// Process id of a role.
-    pub fn pid(&mut self, role: &str) -> u32 {
+    pub(crate) fn pid(&mut self, role: &str) -> u32 {
         let network = self.network();
         u32::try_from(network["roles"][role]["pid"].as_u64().unwrap()).unwrap()
     }
 
     /// Ends a role as a power cut would.
-    pub fn kill(&mut self, role: &str) {
+    pub(crate) fn kill(&mut self, role: &str) {
         let pid = self.pid(role).to_string();
         assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
     }
 
     /// The broadcaster's `/status` document, once it answers.
-    pub fn status(&mut self) -> Option<Value> {
+    pub(crate) fn status(&mut self) -> Option<Value> {
         let network = self.network();
         let url = format!("{}status", network["page"].as_str()?);
         let output = Command::new("curl").args(["-sf", "--max-time", "5", &url]).output().unwrap();
@@ -82,7 +82,7 @@ impl Devnet {
     }
 
     /// Runs another `streamflow` command with a role's configuration; returns its stdout, which must be JSON.
-    pub fn command(&self, role: &str, args: &[&str]) -> Value {
+    pub(crate) fn command(&self, role: &str, args: &[&str]) -> Value {
         let output = Command::new(env!("CARGO_BIN_EXE_streamflow"))
             .arg("--config")
             .arg(self.dir().join(format!("{role}.toml")))
@@ -94,13 +94,13 @@ impl Devnet {
     }
 
     /// Waits for the process to end by itself and returns its exit code.
-    pub fn exit_code(&mut self) -> i32 {
+    pub(crate) fn exit_code(&mut self) -> i32 {
         let status = self.wait_for("the end", |net| net.child.try_wait().unwrap());
         status.code().unwrap_or(-1)
     }
 
     /// Polls until `check` has an answer; panics with the log when it never comes.
-    pub fn wait_for<T>(&mut self, what: &str, mut check: impl FnMut(&mut Self) -> Option<T>) -> T {
+    pub(crate) fn wait_for<T>(&mut self, what: &str, mut check: impl FnMut(&mut Self) -> Option<T>) -> T {
         let start = Instant::now();
         loop {
             if let Some(answer) = check(self) {
@@ -146,7 +146,7 @@ impl Drop for Devnet {
 }
 
 /// Plays a playlist to its end with the reference decoder; returns the video frame count.
-pub fn play(playlist: &Path) -> u64 {
+pub(crate) fn play(playlist: &Path) -> u64 {
     let decoded = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
         .arg(playlist)

@@ -55,7 +55,7 @@ pub async fn run(
     let progress = Progress::new(context.output);
     let outcome = tokio::select! { biased;
         () = stop.cancelled() => Ok(()),
-        outcome = main_job(context, args, &plan, &directory, &mut processes, &progress) => outcome,
+        outcome = main_job(context, &plan, &directory, &mut processes, &progress) => outcome,
     };
     if outcome.is_ok() && !args.once && !stop.is_cancelled() {
         progress.stays_up(&plan);
@@ -68,7 +68,6 @@ pub async fn run(
 
 async fn main_job(
     context: &Context,
-    args: &DevnetArgs,
     plan: &Plan,
     directory: &Directory,
     processes: &mut Processes,

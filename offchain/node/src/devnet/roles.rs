@@ -33,6 +33,8 @@ const TX_COST_MULTIPLIER: u64 = 100;
 const TICKET_EV: u64 = REDEEM_GAS * MIN_GAS_PRICE * TX_COST_MULTIPLIER / 4;
 /// Blocks for which quoted terms stay valid.
 const PARAMS_LIFE_BLOCKS: u64 = 8;
+/// Patience of the broadcaster, as a factor on its deadlines.
+const TIMEOUT_MULTIPLIER: u64 = 4;
 /// How long a request to a role may take.
 const REQUEST: Duration = Duration::from_secs(5);
 
@@ -215,6 +217,8 @@ fn broadcaster(plan: &Plan, directory: &Directory) -> toml::Value {
     table([
         ("listen", format!("127.0.0.1:{}", plan.ports.broadcaster).into()),
         ("data_dir", path(&directory.own("streams"))),
+        // Every role shares this machine's cores, so a busy moment must not look like a dead orchestrator.
+        ("timeout_multiplier", number(TIMEOUT_MULTIPLIER)),
         (
             "input",
             table([
