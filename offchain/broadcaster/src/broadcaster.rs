@@ -27,7 +27,7 @@ use crate::{
     serve,
     session::Session,
     status::{FundsStatus, PaymentMode, SegmentStatus, Status, TicketStatus},
-    stream::LiveStream,
+    stream::{GIVE_UP_AFTER, LiveStream},
     verify::Checker,
 };
 
@@ -82,6 +82,24 @@ pub(crate) struct Core {
     /// Held while a stream is made, so that two first segments do not make two.
     opening: tokio::sync::Mutex<()>,
     totals: Mutex<SegmentStatus>,
+    /// Segments that are coming in.
+    announced: Mutex<Vec<(ManifestId, u64)>>,
+}
+
+/// A segment that is coming in.
+#[derive(Debug)]
+pub(crate) struct Announced {
+    core: Arc<Core>,
+    number: (ManifestId, u64),
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        let mut announced = self.core.announced();
+        if let Some(index) = announced.iter().position(|number| *number == self.number) {
+            announced.swap_remove(index);
+        }
+    }
 }
 
 impl Broadcaster {
@@ -121,6 +139,7 @@ impl Broadcaster {
             streams: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             totals: Mutex::default(),
+            announced: Mutex::default(),
         };
         Ok(Self { core: Arc::new(core), candidates, listener, address })
     }
@@ -209,23 +228,46 @@ impl Core {
         self.streams().iter().find(|stream| stream.name().as_str() == name).cloned()
     }
 
+    /// Says that a segment is coming in, until the guard is dropped. Segments may overtake each other on their way: a
+    /// stream begins at the lowest number that is coming.
+    pub(crate) fn announce(self: &Arc<Self>, name: &ManifestId, seq: u64) -> Announced {
+        let number = (name.clone(), seq);
+        self.announced().push(number.clone());
+        Announced { core: self.clone(), number }
+    }
+
+    fn announced(&self) -> MutexGuard<'_, Vec<(ManifestId, u64)>> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn first_number(&self, name: &ManifestId, seq: u64) -> u64 {
+        let announced = self.announced();
+        let near = announced.iter().filter(|(other, number)| other == name && number.abs_diff(seq) <= GIVE_UP_AFTER);
+        near.map(|(_, number)| *number).fold(seq, u64::min)
+    }
+
     /// The stream of that name; a new one if there is none or it has ended.
     pub(crate) async fn open_stream(
         &self,
         name: &ManifestId,
-        first_seq: u64,
+        seq: u64,
         duration: Duration,
     ) -> Result<Arc<LiveStream>, SegmentError> {
+        let ending = self.find_stream(name.as_str()).filter(|stream| !stream.is_open());
+        if let Some(stream) = ending {
+            stream.ended().await;
+        }
         let _one_at_a_time = self.opening.lock().await;
         if let Some(stream) = self.find_stream(name.as_str()).filter(|stream| !stream.has_ended()) {
-            return if stream.is_open() { Ok(stream) } else { Err(Refusal::Ending(name.clone()).into()) };
+            return Ok(stream);
         }
         let live = self.streams().iter().filter(|stream| !stream.has_ended()).count();
         if live >= self.config.max_streams {
             return Err(Refusal::TooManyStreams(live).into());
         }
         set_aside(&self.config.data_dir, name).await.map_err(SegmentError::Directory)?;
-        let stream = Arc::new(LiveStream::create(name.clone(), &self.config, first_seq, duration).await?);
+        let stream =
+            Arc::new(LiveStream::create(name.clone(), &self.config, self.first_number(name, seq), duration).await?);
         let mut streams = self.streams();
         streams.retain(|known| known.name() != name);
         streams.push(stream.clone());

@@ -104,13 +104,16 @@ pub(crate) struct Deadlines {
     pub(crate) upload: Duration,
     /// From the start to the whole result.
     pub(crate) whole: Duration,
+    /// From the result to the last rendition.
+    pub(crate) fetch: Duration,
 }
 
 impl Deadlines {
     pub(crate) fn of_segment(duration: Duration, multiplier: u32) -> Self {
         let upload = Duration::from_secs(2).max(duration / 2) * multiplier;
         let whole = Duration::from_secs(8).max(duration * 4) * multiplier;
-        Self { upload, whole }
+        let fetch = Duration::from_secs(4).max(duration) * multiplier;
+        Self { upload, whole, fetch }
     }
 }
 
@@ -313,9 +316,19 @@ mod tests {
     #[test]
     fn deadlines_follow_the_segment_and_have_a_floor() {
         let two = Deadlines::of_segment(Duration::from_secs(2), 1);
-        assert_eq!(two, Deadlines { upload: Duration::from_secs(2), whole: Duration::from_secs(8) });
+        assert_eq!(
+            two,
+            Deadlines { upload: Duration::from_secs(2), whole: Duration::from_secs(8), fetch: Duration::from_secs(4) }
+        );
         let ten = Deadlines::of_segment(Duration::from_secs(10), 2);
-        assert_eq!(ten, Deadlines { upload: Duration::from_secs(10), whole: Duration::from_secs(80) });
+        assert_eq!(
+            ten,
+            Deadlines {
+                upload: Duration::from_secs(10),
+                whole: Duration::from_secs(80),
+                fetch: Duration::from_secs(20),
+            }
+        );
     }
 
     #[test]

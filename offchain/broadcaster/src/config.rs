@@ -41,7 +41,7 @@ pub struct BroadcasterConfig {
     pub max_streams: usize,
     /// Orchestrators tried for one segment.
     pub max_attempts: u32,
-    /// Factor on the deadlines of a segment (node.md §2.5).
+    /// Factor on the deadlines of a segment (node.md §2.5), for its first attempt; the second gets twice that, and so on.
     pub timeout_multiplier: u32,
     /// Time for a quote, connection included.
     #[serde(with = "humantime_serde")]

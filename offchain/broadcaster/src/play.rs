@@ -69,6 +69,15 @@ impl Core {
         while let Some(segment) = source.next().await {
             let segment = segment?;
             pacer.release(segment.duration).await;
+            // A file can wait where a live encoder would lose segments.
+            while pushes.len() >= self.config.max_segments_in_flight
+                && let Some(done) = pushes.join_next().await
+            {
+                report(done);
+            }
+            while self.check_ready().is_err() {
+                sleep(POLL).await;
+            }
             let pushed = Pushed {
                 seq: segment.seq,
                 media: segment.bytes,

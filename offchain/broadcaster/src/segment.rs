@@ -18,6 +18,9 @@ use crate::{
 /// Duration of a segment that does not tell its own and came without a header (node.md §4.3).
 const DEFAULT_DURATION: Duration = Duration::from_secs(2);
 
+/// A stream that ends while a segment comes is opened anew; nobody is that unlucky twice.
+const ENTER_ATTEMPTS: usize = 3;
+
 /// As it was pushed.
 #[derive(Debug)]
 pub(crate) struct Pushed {
@@ -87,18 +90,16 @@ impl Core {
         seq: u64,
         duration: Duration,
     ) -> Result<(Arc<LiveStream>, OwnedSemaphorePermit), SegmentError> {
-        let stream = self.open_stream(name, seq, duration).await?;
-        match stream.enter(seq) {
-            Ok(place) => return Ok((stream, place)),
-            Err(EnterError::Segment(error)) => return Err(error),
-            Err(EnterError::Restarted) => stream.close(self).await,
+        for _ in 0..ENTER_ATTEMPTS {
+            let stream = self.open_stream(name, seq, duration).await?;
+            match stream.enter(seq) {
+                Ok(place) => return Ok((stream, place)),
+                Err(EnterError::Segment(error)) => return Err(error),
+                Err(EnterError::Ending) => {}
+                Err(EnterError::Restarted) => stream.close(self).await,
+            }
         }
-        let stream = self.open_stream(name, seq, duration).await?;
-        match stream.enter(seq) {
-            Ok(place) => Ok((stream, place)),
-            Err(EnterError::Segment(error)) => Err(error),
-            Err(EnterError::Restarted) => Err(SegmentError::Duplicate(seq)),
-        }
+        Err(Refusal::Ending(name.clone()).into())
     }
 
     async fn keep_and_transcode(

@@ -75,6 +75,7 @@ async fn accept_push(core: &Arc<Core>, path: &str, headers: &HeaderMap, body: Bo
         return Err(PushFailure::NotAllowed(name));
     }
     core.check_ready().map_err(SegmentError::from)?;
+    let _announced = core.announce(&name, seq);
     let (media, memory) = tokio::select! { biased;
         () = core.stopping.cancelled() => return Err(SegmentError::from(Refusal::Stopping).into()),
         read = read_body(body, headers, core.config.max_segment_bytes, &core.memory) => read?,

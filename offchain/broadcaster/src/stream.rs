@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// A number that is missing while so many later segments came does not come any more.
-const GIVE_UP_AFTER: u64 = 4;
+pub(crate) const GIVE_UP_AFTER: u64 = 4;
 /// A larger jump of the numbers is another recording, not a loss.
 const MAX_JUMP: u64 = 100;
 /// Bit rate at which the source is announced at least (node.md §4.4).
@@ -88,9 +88,9 @@ struct Tally {
 }
 
 /// Which numbers came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Numbers {
-    first: Option<u64>,
+    first: u64,
     highest: u64,
     /// Below the highest, and may still come.
     missing: BTreeSet<u64>,
@@ -109,16 +109,20 @@ enum Numbering {
 }
 
 impl Numbers {
+    /// Expects `first` and those after it.
+    fn from(first: u64) -> Self {
+        Self { first, highest: first, missing: BTreeSet::from([first]), lost: Vec::new() }
+    }
+
     fn take(&mut self, seq: u64) -> Numbering {
-        let Some(first) = self.first else {
-            (self.first, self.highest) = (Some(seq), seq);
+        if self.missing.remove(&seq) {
             return Numbering::Taken;
-        };
-        if seq <= first || seq > self.highest.saturating_add(MAX_JUMP) {
+        }
+        if seq <= self.first || seq > self.highest.saturating_add(MAX_JUMP) {
             return Numbering::Restarted;
         }
         if seq <= self.highest {
-            return if self.missing.remove(&seq) { Numbering::Taken } else { Numbering::Late };
+            return Numbering::Late;
         }
         self.missing.extend(self.highest + 1..seq);
         self.highest = seq;
@@ -142,6 +146,8 @@ pub(crate) enum EnterError {
     Segment(#[from] SegmentError),
     #[error("the encoder counts anew")]
     Restarted,
+    #[error("the stream is just ending")]
+    Ending,
 }
 
 impl LiveStream {
@@ -178,7 +184,7 @@ impl LiveStream {
             progress: Mutex::new(Progress {
                 counts: SegmentStatus::default(),
                 tallies,
-                numbers: Numbers::default(),
+                numbers: Numbers::from(first_seq),
                 last_activity: Instant::now(),
                 life: Life::Open,
             }),
@@ -208,6 +214,11 @@ impl LiveStream {
         self.progress().life == Life::Open
     }
 
+    /// Waits until a stream that is being closed has ended.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.progress().life == Life::Ended
     }
@@ -227,7 +238,7 @@ impl LiveStream {
         let place = place.map_err(|_| SegmentError::Refused(Refusal::Behind(waiting)))?;
         let mut progress = self.progress();
         if progress.life != Life::Open {
-            return Err(SegmentError::Refused(Refusal::Ending(self.name.clone())).into());
+            return Err(EnterError::Ending);
         }
         match progress.numbers.take(seq) {
             Numbering::Taken => {}
@@ -421,7 +432,7 @@ impl LiveStream {
     /// Ends the stream: takes no more segments, waits for those under way, ends playlists and sessions.
     pub(crate) async fn close(&self, core: &Core) {
         if !self.begin_closing() {
-            return self.ended.cancelled().await;
+            return self.ended().await;
         }
         let all = u32::try_from(self.capacity).unwrap_or(u32::MAX);
         if timeout(core.config.drain_timeout, self.places.acquire_many(all)).await.is_err() {
@@ -529,15 +540,22 @@ mod tests {
 
     #[test]
     fn numbers_may_come_out_of_order_but_once() {
-        let mut numbers = Numbers::default();
+        let mut numbers = Numbers::from(5);
         let taken: Vec<Numbering> = [5, 7, 6, 6, 7].into_iter().map(|seq| numbers.take(seq)).collect();
         use Numbering::{Late, Taken};
         assert_eq!(taken, [Taken, Taken, Taken, Late, Late]);
     }
 
     #[test]
+    fn the_first_number_may_be_overtaken() {
+        let mut numbers = Numbers::from(0);
+        assert_eq!([1, 0, 2].map(|seq| numbers.take(seq)), [Numbering::Taken, Numbering::Taken, Numbering::Taken]);
+        assert_eq!(numbers.take(0), Numbering::Restarted);
+    }
+
+    #[test]
     fn a_number_that_stays_away_is_given_up() {
-        let mut numbers = Numbers::default();
+        let mut numbers = Numbers::from(0);
         for seq in [0, 2, 3, 4, 5] {
             assert_eq!(numbers.take(seq), Numbering::Taken);
         }
@@ -549,7 +567,7 @@ mod tests {
 
     #[test]
     fn an_encoder_that_counts_anew_is_noticed() {
-        let mut numbers = Numbers::default();
+        let mut numbers = Numbers::from(3);
         for seq in [3, 4, 5] {
             numbers.take(seq);
         }

@@ -61,7 +61,10 @@ impl Core {
                 tokio::time::sleep(SECOND_TRY).await;
             }
             let started = Instant::now();
-            let error = match self.attempt(stream, segment, &turn).await {
+            // Each attempt gets more time than the one before: where everybody is slow, a late segment is better than none.
+            let deadlines =
+                Deadlines::of_segment(segment.duration, self.config.timeout_multiplier.saturating_mul(attempt));
+            let error = match self.attempt(stream, segment, &turn, deadlines).await {
                 Ok(renditions) => {
                     turn.succeeded(started.elapsed());
                     return Ok(renditions);
@@ -99,15 +102,16 @@ impl Core {
         stream: &LiveStream,
         segment: &Segment,
         turn: &Turn,
+        deadlines: Deadlines,
     ) -> Result<Vec<Rendition>, AttemptError> {
         let session = stream.session(self, &turn.candidate).await?;
-        let first = self.attempt_on(stream, segment, &session).await;
+        let first = self.attempt_on(stream, segment, &session, deadlines).await;
         match first {
             Err(error) if error.wants_new_quote() => {
                 tracing::debug!(url = %turn.candidate.url, error = chain_of(&error), "asking for a new quote");
                 stream.forget(&session).await;
                 let session = stream.session(self, &turn.candidate).await?;
-                self.attempt_on(stream, segment, &session).await
+                self.attempt_on(stream, segment, &session, deadlines).await
             }
             other => other,
         }
@@ -118,8 +122,9 @@ impl Core {
         stream: &LiveStream,
         segment: &Segment,
         session: &Arc<Session>,
+        deadlines: Deadlines,
     ) -> Result<Vec<Rendition>, AttemptError> {
-        let done = self.submit_and_verify(stream, segment, session).await;
+        let done = self.submit_and_verify(stream, segment, session, deadlines).await;
         // An orchestrator that says that it failed keeps its session; one that does not keep to the rules does not.
         if done.as_ref().is_err_and(|error| !matches!(error, AttemptError::Orchestrator(_))) {
             stream.forget(session).await;
@@ -132,9 +137,8 @@ impl Core {
         stream: &LiveStream,
         segment: &Segment,
         session: &Session,
+        deadlines: Deadlines,
     ) -> Result<Vec<Rendition>, AttemptError> {
-        let deadlines = Deadlines::of_segment(segment.duration, self.config.timeout_multiplier);
-        let deadline = Instant::now() + deadlines.whole;
         let request = self.segment_request(stream, segment, session)?;
         let payer = self.payer.as_ref();
         let (payment, prepared) = session.pay(payer, stream.profiles(), u64::from(segment.millis())).await?;
@@ -153,7 +157,7 @@ impl Core {
             duration: segment.duration,
             service: &session.service,
             signer: session.account,
-            deadline,
+            deadline: Instant::now() + deadlines.fetch,
         };
         Ok(verify(&self.client, &self.checker, &expected, &data).await?)
     }

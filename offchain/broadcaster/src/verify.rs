@@ -112,7 +112,7 @@ async fn fetch(
         return Err(elsewhere());
     }
     let limit = size_limit(profile, expected.duration);
-    let left = expected.deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+    let left = expected.deadline.saturating_duration_since(Instant::now());
     let fetched = client.fetch(&url, limit, left).await;
     fetched.map_err(|source| VerifyError::Fetch { name: profile.name.clone(), source })
 }
