@@ -65,6 +65,7 @@ impl Readiness {
         }
         match need {
             Need::Met => tracing::info!(need = name, "ready"),
+            Need::Missing(reason) if before.is_none() => tracing::info!(need = name, reason, "not ready yet"),
             Need::Missing(reason) => tracing::warn!(need = name, reason, "not ready"),
         }
     }

@@ -32,57 +32,54 @@ use crate::{
 /// # Errors
 /// What failed; [`exit::code`] says how the process should end.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
-    let output = Output::new(cli.global.json);
-    match cli.command {
-        Command::Broadcaster => run_role(Role::Broadcaster, load(&cli.global)?, &cli.global).await,
-        Command::Orchestrator => run_role(Role::Orchestrator, load(&cli.global)?, &cli.global).await,
+    let Cli { global, command } = cli;
+    match command {
+        Command::Broadcaster => run_role(Role::Broadcaster, load(&global)?, &global).await,
+        Command::Orchestrator => run_role(Role::Orchestrator, load(&global)?, &global).await,
         Command::Transcoder(args) => {
-            let mut config = load(&cli.global)?;
+            let mut config = load(&global)?;
             if args.orchestrator.is_some() {
                 config.transcoder.orchestrator = args.orchestrator;
             }
-            run_role(Role::Transcoder, config, &cli.global).await
+            run_role(Role::Transcoder, config, &global).await
         }
-        Command::Keeper => run_role(Role::Keeper, load(&cli.global)?, &cli.global).await,
-        Command::Devnet(args) => {
-            let config = load(&cli.global)?;
-            telemetry::start_logs(&config.log)?;
-            let stop = stop::on_signals()?;
-            devnet::run(&Context { config, output }, &args, cli.global.port_offset, stop).await
-        }
+        Command::Keeper => run_role(Role::Keeper, load(&global)?, &global).await,
+        Command::Devnet(args) => devnet::run(&context(&global)?, &args, global.port_offset, stop::on_signals()?).await,
+        Command::Chain(command) => run_chain(&context(&global)?, command).await,
+        Command::Fund(args) => chain_ops::fund(&context(&global)?, &args).await,
+        Command::Unlock(spend) => chain_ops::unlock(&context(&global)?, spend).await,
+        Command::Withdraw(spend) => chain_ops::withdraw(&context(&global)?, spend).await,
+        Command::Register(args) => chain_ops::register(&context(&global)?, &args).await,
+        Command::Stake(command) => stake::run(&context(&global)?, &command).await,
+        Command::Delegator(DelegatorCommand::FeeRatio(args)) => fee_ratio::run(&context(&global)?, &args).await,
+        Command::Tickets(command) => tickets::run(&context(&global)?, &command).await,
+        Command::Bench(BenchCommand::Transcode(args)) => bench::transcode(&context(&global)?, &args).await,
+        Command::Doctor => doctor::run(&context(&global)?, global.port_offset).await,
+        Command::Config(command) => config_file::run(&command, global.config, Output::new(global.json)),
         Command::Completions { shell } => {
             completions::run(shell);
             Ok(())
         }
-        Command::Config(command) => config_file::run(&command, cli.global.config, output),
-        command => {
-            let config = load(&cli.global)?;
-            telemetry::start_logs(&config.log)?;
-            run_command(command, &Context { config, output }).await
-        }
+        Command::MediaWorker => media_worker(),
     }
 }
 
-async fn run_command(command: Command, context: &Context) -> anyhow::Result<()> {
+async fn run_chain(context: &Context, command: ChainCommand) -> anyhow::Result<()> {
     match command {
-        Command::Chain(ChainCommand::Deploy(args)) => deploy::run(context, &args).await,
-        Command::Chain(ChainCommand::Status) => chain_status::run(context).await,
-        Command::Chain(ChainCommand::Fund(args)) | Command::Fund(args) => chain_ops::fund(context, &args).await,
-        Command::Chain(ChainCommand::Unlock(spend)) | Command::Unlock(spend) => chain_ops::unlock(context, spend).await,
-        Command::Chain(ChainCommand::Withdraw(spend)) | Command::Withdraw(spend) => {
-            chain_ops::withdraw(context, spend).await
-        }
-        Command::Chain(ChainCommand::Register(args)) | Command::Register(args) => {
-            chain_ops::register(context, &args).await
-        }
-        Command::Stake(command) => stake::run(context, &command).await,
-        Command::Delegator(DelegatorCommand::FeeRatio(args)) => fee_ratio::run(context, &args).await,
-        Command::Tickets(command) => tickets::run(context, &command).await,
-        Command::Bench(BenchCommand::Transcode(args)) => bench::transcode(context, &args).await,
-        Command::Doctor => doctor::run(context).await,
-        // roles and the commands without configuration are dispatched before
-        other => unreachable!("{other:?} is handled by run"),
+        ChainCommand::Deploy(args) => deploy::run(context, &args).await,
+        ChainCommand::Status => chain_status::run(context).await,
+        ChainCommand::Fund(args) => chain_ops::fund(context, &args).await,
+        ChainCommand::Unlock(spend) => chain_ops::unlock(context, spend).await,
+        ChainCommand::Withdraw(spend) => chain_ops::withdraw(context, spend).await,
+        ChainCommand::Register(args) => chain_ops::register(context, &args).await,
     }
+}
+
+/// What a command that is no role gets: settings, and logging started.
+fn context(global: &Global) -> anyhow::Result<Context> {
+    let config = load(global)?;
+    telemetry::start_logs(&config.log)?;
+    Ok(Context { config, output: Output::new(global.json) })
 }
 
 fn load(global: &Global) -> anyhow::Result<Config> {

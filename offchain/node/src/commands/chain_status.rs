@@ -195,7 +195,11 @@ impl AccountStatus {
         if self.withdraw_round != 0 {
             table.fact("unlocking", format_args!("withdrawable from round {}", self.withdraw_round));
         }
-        table.fact("stake", format_args!("{} to {}", self.stake, self.delegate)).fact("fees", self.fees);
+        match self.delegate.is_zero() {
+            true => table.fact("stake", "none"),
+            false => table.fact("stake", format_args!("{} to {}", self.stake, self.delegate)),
+        };
+        table.fact("fees", self.fees);
         if self.registered {
             let state = if self.active { "active" } else { "registered, not active in this round" };
             table

@@ -47,13 +47,13 @@ struct Check {
 ///
 /// # Errors
 /// [`Reported`] when a check failed.
-pub async fn run(context: &Context) -> anyhow::Result<()> {
+pub async fn run(context: &Context, port_offset: u16) -> anyhow::Result<()> {
     let mut diagnosis = Diagnosis::default();
     let account = diagnosis.key(&context.config);
     diagnosis.data(&context.config).await;
     diagnosis.chain(&context.config, account).await;
     diagnosis.encoders(&context.config).await;
-    diagnosis.ports(&context.config);
+    diagnosis.ports(&context.config, port_offset);
     context.output.result(&diagnosis)?;
     if diagnosis.checks.iter().any(|check| check.state == State::Fail) {
         bail!(Reported);
@@ -191,7 +191,7 @@ impl Diagnosis {
     }
 
     fn deposit(&mut self, account: &AccountStatus) {
-        let funds = format!("deposit {}, reserve {}", account.deposit, account.reserve);
+        let funds = format!("{}, reserve {}", account.deposit, account.reserve);
         if account.withdraw_round != 0 {
             let round = account.withdraw_round;
             self.add(
@@ -254,18 +254,18 @@ impl Diagnosis {
         }
     }
 
-    fn ports(&mut self, config: &Config) {
-        let admin = |role| (admin_name(role), config.admin_listen(role));
-        let mut ports = vec![
-            ("orchestrator.listen", config.orchestrator.listen),
-            ("broadcaster.listen", config.broadcaster.listen),
-        ];
-        match config.admin.listen {
-            Some(listen) => ports.push(("admin.listen", listen)),
-            None => ports.extend([Role::Broadcaster, Role::Orchestrator, Role::Transcoder, Role::Keeper].map(admin)),
-        }
-        for (name, address) in ports {
-            self.port(name, address);
+    fn ports(&mut self, config: &Config, offset: u16) {
+        for role in [Role::Broadcaster, Role::Orchestrator, Role::Transcoder, Role::Keeper] {
+            let mut config = config.clone();
+            if let Err(e) = config.offset_ports(role, offset) {
+                return self.add("ports", State::Fail, e);
+            }
+            self.port(admin_name(role), config.admin_listen(role));
+            match role {
+                Role::Broadcaster => self.port("broadcaster.listen", config.broadcaster.listen),
+                Role::Orchestrator => self.port("orchestrator.listen", config.orchestrator.listen),
+                Role::Transcoder | Role::Keeper => {}
+            }
         }
     }
 

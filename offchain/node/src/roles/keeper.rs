@@ -1,9 +1,9 @@
 //! `streamflow keeper`
-use alloy::eips::BlockId;
+use alloy::{eips::BlockId, primitives::Address};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use streamflow_bindings::BondingManager;
-use streamflow_chain::{Chain, TxHandle, TxManager, registered_transcoders};
+use streamflow_chain::{Chain, ChainError, TxManager, registered_transcoders, wait_for_node};
 use streamflow_keeper::{Journal, Keeper, KeeperChain, Rewarder};
 use streamflow_store::{Store, StoreError, TicketStatus};
 
@@ -23,7 +23,13 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     let journal = Journal::new(store.clone());
     let (manager, tx) = TxManager::new(&link.chain, &node.config.chain, key, journal, &link.feed);
     node.spawn("transactions", manager.run(node.end.clone()));
-    let rewarders = rewarders(&link.chain, &tx).await?;
+    let named = wait_for_node(&node.config.chain, &node.stop, || naming(&link.chain, account)).await;
+    let rewarders = match named {
+        Ok(named) => named.into_iter().map(|orchestrator| Rewarder { orchestrator, tx: tx.clone() }),
+        Err(ChainError::Stopped) => return Ok(()),
+        Err(e) => return Err(e.into()),
+    };
+    let rewarders: Vec<_> = std::iter::once(Rewarder::own(tx.clone())).chain(rewarders).collect();
     tracing::info!(%account, orchestrators = rewarders.len(), "keeper starts");
     node.status.set(status(store.clone(), &link, account));
 
@@ -38,25 +44,22 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// This account, and every orchestrator that named it as its reward caller.
-async fn rewarders(chain: &Chain, tx: &TxHandle) -> anyhow::Result<Vec<Rewarder>> {
+/// Orchestrators that named `account` as their reward caller.
+async fn naming(chain: &Chain, account: Address) -> Result<Vec<Address>, ChainError> {
     let registered = registered_transcoders(chain, MOST_ORCHESTRATORS).await?;
-    let own = tx.address();
-    let named = stream::iter(registered.into_iter().filter(|other| other.address != own))
+    stream::iter(registered.into_iter().filter(|other| other.address != account))
         .map(|other| async move {
             let call = BondingManager::transcoderToRewardCallerCall { transcoder: other.address };
             let caller = chain.rpc.view(chain.contracts.bonding_manager, call, BlockId::latest()).await?;
-            anyhow::Ok((other.address, caller))
+            Ok((other.address, caller))
         })
         .buffered(PARALLEL)
-        .try_filter(|(_, caller)| std::future::ready(*caller == own))
-        .map_ok(|(orchestrator, _)| Rewarder { orchestrator, tx: tx.clone() });
-    let mut rewarders = vec![Rewarder::own(tx.clone())];
-    rewarders.extend(named.try_collect::<Vec<_>>().await?);
-    Ok(rewarders)
+        .try_filter_map(|(orchestrator, caller)| std::future::ready(Ok((caller == account).then_some(orchestrator))))
+        .try_collect()
+        .await
 }
 
-fn status(store: Store, link: &ChainLink, account: alloy::primitives::Address) -> Status {
+fn status(store: Store, link: &ChainLink, account: Address) -> Status {
     let view = link.view.clone();
     std::sync::Arc::new(move || {
         let (store, view) = (store.clone(), *view.borrow());
