@@ -169,7 +169,7 @@ contract ProtocolHandler {
         (uint256 bonded,, address current,,,,) = _BONDING.getDelegator(account);
         if (current == account && bonded > 0) delegate = account;
         amount = _odd(amount, 100 ether);
-        if (amount == 0 && bonded == 0) return;
+        if (amount == 0 && (bonded == 0 || delegate == current)) return;
         if (_TOKEN.balanceOf(address(this)) < amount) return;
         _TOKEN.transfer(account, amount);
         vm.prank(account);
@@ -223,7 +223,7 @@ contract ProtocolHandler {
 
     function reward(uint256 seed) external {
         for (uint256 i = 0; i < _STAKERS; ++i) {
-            address account = staker(seed + i);
+            address account = staker(seed % _STAKERS + i);
             (uint256 lastRewardRound,,,,,,,,,) = _BONDING.getTranscoder(account);
             if (!_BONDING.isActiveTranscoder(account) || lastRewardRound == _ROUNDS.currentRound()) continue;
             vm.prank(account);

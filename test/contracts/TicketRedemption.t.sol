@@ -275,6 +275,22 @@ contract TicketRedemptionTest is StreamflowTest {
         vm.assertEq(broker.claimableReserve(sender, stranger), 3 ether);
     }
 
+    /// One orchestrator cannot claim another's share, in however many tickets it tries.
+    function test_GivenClaimedShare_TheRestIsLeftForOthers() external {
+        _register(stranger, 1000 ether, 0, 0);
+        _nextRound();
+        _redeem(_ticket(11 ether, 1));
+        _redeem(_ticket(2 ether, 2));
+        vm.assertEq(broker.claimableReserve(sender, orchestrator), 0);
+        _expectRefusal(_ticket(1, 3), abi.encodeWithSelector(ITicketBroker.InsufficientFunds.selector, 1, 0));
+        Ticket memory ticket = _ticket(3 ether, 4);
+        ticket.recipient = stranger;
+        _redeem(ticket);
+        vm.assertEq(broker.getReserveInfo(sender).fundsRemaining, 0);
+        vm.assertEq(broker.getReserveInfo(sender).claimedInCurrentRound, 6 ether);
+        vm.assertEq(broker.claimedReserve(sender, stranger), 3 ether);
+    }
+
     function test_GivenNextRound_ShareIsNew() external {
         _redeem(_ticket(12 ether, 1));
         _nextRound();
