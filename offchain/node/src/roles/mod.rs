@@ -109,12 +109,13 @@ impl Node {
     {
         let (stop, end) = (self.stop.clone(), self.end.clone());
         self.tasks.spawn(async move {
+            // also when the task panics
+            let stop_role = stop.drop_guard();
             let outcome = task.await.map_err(Into::into);
-            if !end.is_cancelled() {
-                if let Err(err) = &outcome {
-                    tracing::error!(task = name, err = format!("{err:#}"), "background task failed, stopping");
-                }
-                stop.cancel();
+            if end.is_cancelled() {
+                stop_role.disarm();
+            } else if let Err(err) = &outcome {
+                tracing::error!(task = name, err = format!("{err:#}"), "background task failed, stopping");
             }
             (name, outcome)
         });
