@@ -7,7 +7,7 @@ use std::{
 use alloy_primitives::Address;
 use streamflow_types::Price;
 
-use crate::{AccountLimits, Balance, MAX_TICKETS, TicketEv, accounts::Accounts};
+use crate::{AccountLimits, Balance, MAX_TICKETS, TicketEv, accounts::Accounts, is_credible_bill};
 
 /// A broadcaster's credit with orchestrators.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct Stage {
     recipient: Address,
     session: String,
     price: Price,
+    pixels: u64,
     existing: Balance,
     ev: TicketEv,
     tickets: usize,
@@ -42,9 +43,10 @@ pub enum Outcome {
     NotSent,
     /// The orchestrator answered, but not with a result: tickets and credit are gone.
     Lost,
-    /// A result of so many pixels: the change is kept, or owed.
+    /// A result of so many pixels: the change is kept, or owed. A bill far above what was staged is not: it counts as
+    /// [`Outcome::Lost`], or an orchestrator could make a debt out of nothing.
     Served {
-        /// Encoded pixels of all renditions.
+        /// Encoded pixels of all renditions, as billed.
         pixels: u64,
     },
 }
@@ -80,7 +82,7 @@ impl Spending {
         let tickets =
             usize::try_from(needed).ok().filter(|n| *n <= MAX_TICKETS).ok_or(TooManyTicketsNeeded { needed })?;
         accounts.remove(recipient, session);
-        Ok(Stage { recipient, session: session.to_owned(), price, existing, ev, tickets })
+        Ok(Stage { recipient, session: session.to_owned(), price, pixels, existing, ev, tickets })
     }
 
     /// Closes a staged segment.
@@ -89,6 +91,7 @@ impl Spending {
         match outcome {
             Outcome::NotSent => {}
             Outcome::Lost => return,
+            Outcome::Served { pixels } if !is_credible_bill(stage.pixels, pixels) => return,
             Outcome::Served { pixels } => {
                 balance.credit(stage.ev.times(stage.tickets));
                 balance.debit(stage.price, pixels);
@@ -148,8 +151,19 @@ mod tests {
         assert_eq!(held(&spending), Some((Sign::Positive, U256::from(8))));
         let stage = spending.stage(O, "s", price(1, 10), 95, wei(4)).unwrap();
         assert_eq!(stage.tickets(), 1);
-        spending.complete(stage, Outcome::Served { pixels: 200 }, now);
-        assert_eq!(held(&spending), Some((Sign::Negative, U256::from(8))));
+        spending.complete(stage, Outcome::Served { pixels: 190 }, now);
+        assert_eq!(held(&spending), Some((Sign::Negative, U256::from(7))));
+    }
+
+    #[test]
+    fn a_bill_for_far_more_than_was_asked_makes_no_debt() {
+        let (spending, now) = (Spending::new(AccountLimits::default()), Instant::now());
+        for pixels in [191, u64::MAX] {
+            let stage = spending.stage(O, "s", price(1, 10), 95, wei(4)).unwrap();
+            assert_eq!(stage.tickets(), 3);
+            spending.complete(stage, Outcome::Served { pixels }, now);
+            assert_eq!(held(&spending), None);
+        }
     }
 
     #[test]
