@@ -223,21 +223,15 @@ impl Payments {
         self.0.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether work for the session may begin: it is free, or the worth of one ticket is there.
-    pub(crate) fn gate(&self, sender: Address, session: &str) -> Result<(), PaymentError> {
-        if self.price(sender, session).is_free() || self.0.recipient.has_credit(sender, session) {
-            Ok(())
-        } else {
-            Err(PaymentError::InsufficientBalance)
+    /// Whether work of about `pixels` for the session may begin: it is free, or its cost and the worth of one ticket are
+    /// there, besides what other work under way will cost.
+    pub(crate) fn gate(&self, sender: Address, session: &str, pixels: u64) -> Result<Hold, PaymentError> {
+        let free = self.price(sender, session).is_free();
+        if !free && !self.0.recipient.hold(sender, session, pixels, Instant::now()) {
+            return Err(PaymentError::InsufficientBalance);
         }
-    }
-
-    /// Takes the cost of what was encoded, at the session's own price.
-    pub(crate) fn debit(&self, sender: Address, session: &str, pixels: u64) {
-        let left = self.0.recipient.debit(sender, session, pixels, Instant::now());
-        if let Some(balance) = left {
-            tracing::debug!(%sender, session, pixels, %balance, "debited");
-        }
+        let pixels = if free { 0 } else { pixels };
+        Ok(Hold { payments: self.clone(), sender, session: session.to_owned(), pixels })
     }
 
     /// Follows the chain and forgets what is old, until `stop`.
@@ -264,6 +258,38 @@ impl Payments {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.catch_up().await;
+    }
+}
+
+/// Credit set aside for work under way. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    payments: Payments,
+    sender: Address,
+    session: String,
+    pixels: u64,
+}
+
+impl Hold {
+    /// Takes the cost of what was encoded, at the session's own price, in place of what was held.
+    pub(crate) fn debit(mut self, pixels: u64) {
+        self.give_back(pixels);
+    }
+
+    fn give_back(&mut self, pixels: u64) {
+        let (session, held) = (self.session.as_str(), std::mem::take(&mut self.pixels));
+        let left = self.payments.0.recipient.debit(self.sender, session, held, pixels, Instant::now());
+        if let Some(balance) = left {
+            tracing::debug!(sender = %self.sender, session, pixels, %balance, "debited");
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.pixels > 0 {
+            self.give_back(0);
+        }
     }
 }
 

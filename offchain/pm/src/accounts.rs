@@ -12,7 +12,7 @@ use crate::Balance;
 /// How many sessions are kept, and for how long without use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountLimits {
-    /// Most sessions at a time.
+    /// Most sessions at a time; one account gets at most a quarter.
     pub max_sessions: usize,
     /// A session idle for longer is dropped with its balance.
     pub idle: Duration,
@@ -29,7 +29,18 @@ impl Default for AccountLimits {
 pub(crate) struct Account {
     pub(crate) price: Price,
     pub(crate) balance: Balance,
+    /// Pixels of work under way, which the balance has to pay for.
+    pub(crate) held: u64,
     touched: Instant,
+}
+
+impl Account {
+    /// The balance without what work under way will cost.
+    pub(crate) fn available(&self) -> Balance {
+        let mut available = self.balance;
+        available.debit(self.price, self.held);
+        available
+    }
 }
 
 #[derive(Debug)]
@@ -57,17 +68,22 @@ impl Accounts {
     /// The session's account, opened at `price` if it is new; none when no idle one can make room.
     pub(crate) fn open(&mut self, owner: Address, session: &str, price: Price, now: Instant) -> Option<&mut Account> {
         if self.get(owner, session).is_none() {
-            if self.count >= self.limits.max_sessions {
+            if self.is_full_for(owner) {
                 self.prune(now);
             }
-            if self.count >= self.limits.max_sessions {
+            if self.is_full_for(owner) {
                 return None;
             }
-            let account = Account { price, balance: Balance::zero(price), touched: now };
+            let account = Account { price, balance: Balance::zero(price), held: 0, touched: now };
             self.accounts.entry(owner).or_default().insert(session.to_owned(), account);
             self.count += 1;
         }
         self.touch(owner, session, now)
+    }
+
+    fn is_full_for(&self, owner: Address) -> bool {
+        let of_owner = self.accounts.get(&owner).map_or(0, HashMap::len);
+        self.count >= self.limits.max_sessions || of_owner >= self.limits.max_sessions.div_ceil(4)
     }
 
     pub(crate) fn remove(&mut self, owner: Address, session: &str) -> Option<Account> {
@@ -83,7 +99,7 @@ impl Accounts {
     pub(crate) fn prune(&mut self, now: Instant) {
         let idle = self.limits.idle;
         self.accounts.retain(|_, sessions| {
-            sessions.retain(|_, account| now.saturating_duration_since(account.touched) <= idle);
+            sessions.retain(|_, account| account.held > 0 || now.saturating_duration_since(account.touched) <= idle);
             !sessions.is_empty()
         });
         self.count = self.accounts.values().map(HashMap::len).sum();
@@ -103,7 +119,7 @@ mod tests {
     #[test]
     fn only_idle_sessions_make_room() {
         let start = Instant::now();
-        let mut accounts = Accounts::new(AccountLimits { max_sessions: 2, idle: Duration::from_secs(10) });
+        let mut accounts = Accounts::new(AccountLimits { max_sessions: 8, idle: Duration::from_secs(10) });
         assert!(accounts.open(ALICE, "a", Price::FREE, start).is_some());
         assert!(accounts.open(ALICE, "b", Price::FREE, start + Duration::from_secs(5)).is_some());
         assert!(accounts.open(ALICE, "c", Price::FREE, start + Duration::from_secs(10)).is_none());
@@ -111,6 +127,27 @@ mod tests {
         assert!(accounts.get(ALICE, "a").is_none());
         assert!(accounts.get(ALICE, "b").is_some());
         assert_eq!(accounts.len(), 2);
+    }
+
+    #[test]
+    fn one_account_cannot_take_all_the_room() {
+        let (bob, now) = (Address::repeat_byte(2), Instant::now());
+        let mut accounts = Accounts::new(AccountLimits { max_sessions: 5, idle: Duration::from_secs(10) });
+        assert!(accounts.open(ALICE, "a", Price::FREE, now).is_some());
+        assert!(accounts.open(ALICE, "b", Price::FREE, now).is_some());
+        assert!(accounts.open(ALICE, "c", Price::FREE, now).is_none());
+        assert!(accounts.open(bob, "c", Price::FREE, now).is_some());
+    }
+
+    #[test]
+    fn a_session_with_work_under_way_is_not_idle() {
+        let start = Instant::now();
+        let mut accounts = Accounts::new(AccountLimits { max_sessions: 8, idle: Duration::from_secs(10) });
+        accounts.open(ALICE, "a", Price::FREE, start).unwrap().held = 1;
+        accounts.open(ALICE, "b", Price::FREE, start).unwrap();
+        accounts.prune(start + Duration::from_secs(11));
+        assert!(accounts.get(ALICE, "a").is_some());
+        assert!(accounts.get(ALICE, "b").is_none());
     }
 
     #[test]

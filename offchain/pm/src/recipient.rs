@@ -1,6 +1,6 @@
 //! The orchestrator's side: quotes params, checks tickets, keeps balances (payments.md §1.4, §1.7, §1.8).
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -84,13 +84,15 @@ impl Receipt {
 /// arithmetic.
 ///
 /// Quotes need no memory: every term is bound to the secret number, so a payment whose terms differ from what was quoted
-/// in any bit does not match its own commitment. Numbers seen are forgotten with the process: a sender may then be
-/// credited once more for tickets on params that have not expired yet. Winners are not affected, the store keeps them
-/// once.
+/// in any bit does not match its own commitment. Numbers seen are forgotten with the process, so tickets on quotes of an
+/// earlier one earn no credit: their sender is told that the params have expired, and asks for new ones. Winners among
+/// them count all the same, the store keeps each once.
 #[derive(Debug)]
 pub struct Recipient {
     config: RecipientConfig,
     secret: QuoteSecret,
+    /// First half of every seed that this process quotes.
+    epoch: OnceLock<[u8; 16]>,
     books: Mutex<Books>,
 }
 
@@ -105,7 +107,7 @@ impl Recipient {
     pub fn new(config: RecipientConfig, secret: QuoteSecret) -> Self {
         let nonces = NonceMemory::new(config.max_quotes);
         let accounts = Accounts::new(config.accounts);
-        Self { config, secret, books: Mutex::new(Books { nonces, accounts }) }
+        Self { config, secret, epoch: OnceLock::new(), books: Mutex::new(Books { nonces, accounts }) }
     }
 
     /// Account of the orchestrator.
@@ -131,6 +133,9 @@ impl Recipient {
         }
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
+        let (epoch, _) = seed.split_at_mut(16);
+        let drawn: [u8; 16] = std::array::from_fn(|i| epoch[i]);
+        epoch.copy_from_slice(self.epoch.get_or_init(|| drawn));
         let terms = self.terms(request)?;
         let mut params = TicketParams {
             recipient: self.config.recipient,
@@ -183,6 +188,7 @@ impl Recipient {
             // Tickets for free work: remembering them would let anybody fill the memory at no cost.
             return Receipt::nothing();
         }
+        let remembered = self.is_of_this_process(params);
         let mut receipt = Receipt::nothing();
         let signed: Vec<_> = payment
             .tickets
@@ -201,7 +207,11 @@ impl Recipient {
                 let params_expiration_block = params.expiration_block;
                 receipt.winners.push(WinningTicket { signed, recipient_rand, params_expiration_block });
             }
-            match books.check_nonce(payment.sender, params, signed.ticket.sender_nonce, block) {
+            let checked = match remembered {
+                true => books.check_nonce(payment.sender, params, signed.ticket.sender_nonce, block),
+                false => Err(TicketError::ParamsExpired),
+            };
+            match checked {
                 Ok(()) if receipt.error.is_none() => receipt.credited += 1,
                 Ok(()) => {}
                 Err(error) => receipt.error = Some(error),
@@ -256,6 +266,12 @@ impl Recipient {
         Ok((price, recipient_rand))
     }
 
+    /// Whether the numbers of tickets on these params, which are ours, would be known here.
+    fn is_of_this_process(&self, params: &TicketParams) -> bool {
+        let seed = params.seed.to_be_bytes::<32>();
+        self.epoch.get().is_some_and(|epoch| seed.starts_with(epoch))
+    }
+
     /// Price that the session was opened at; everything is debited at it.
     pub fn pinned_price(&self, sender: Address, session: &str) -> Option<Price> {
         self.books().accounts.get(sender, session).map(|account| account.price)
@@ -266,17 +282,31 @@ impl Recipient {
         self.books().accounts.get(sender, session).map(|account| account.balance)
     }
 
-    /// Whether the session holds the worth of one ticket: the gate before work that is not free.
-    pub fn has_credit(&self, sender: Address, session: &str) -> bool {
+    /// The gate before work of about `pixels` that is not free: whether the session, besides what is held for other
+    /// work under way, has the worth of one ticket and the cost of this work. If so, that cost is held until
+    /// [`Recipient::debit`] gives it back.
+    ///
+    /// A sender pays as much ahead for each segment (payments.md §1.9). Without it, any number of segments could be under
+    /// way on the credit for one.
+    #[must_use = "work that is not paid for must not begin"]
+    pub fn hold(&self, sender: Address, session: &str, pixels: u64, now: Instant) -> bool {
         let one = TicketEv::from_wei(self.config.policy.ev);
-        self.balance(sender, session).is_some_and(|balance| balance.covers(one))
+        let mut books = self.books();
+        let Some(account) = books.accounts.touch(sender, session, now) else { return false };
+        let available = account.available();
+        let covered = available.covers(one) && available.covers_pixels(account.price, pixels);
+        if covered {
+            account.held = account.held.saturating_add(pixels);
+        }
+        covered
     }
 
-    /// Takes the cost of work done, at the session's own price, and returns what is left. None if there is no such
-    /// session: then nothing was paid for.
-    pub fn debit(&self, sender: Address, session: &str, pixels: u64, now: Instant) -> Option<Balance> {
+    /// Gives back the pixels `held` for work and takes what was done, none if it failed, at the session's own price.
+    /// Returns what is left. None if there is no such session: then nothing was paid for.
+    pub fn debit(&self, sender: Address, session: &str, held: u64, pixels: u64, now: Instant) -> Option<Balance> {
         let mut books = self.books();
         let account = books.accounts.touch(sender, session, now)?;
+        account.held = account.held.saturating_sub(held);
         account.balance.debit(account.price, pixels);
         Some(account.balance)
     }

@@ -132,7 +132,7 @@ fn good_tickets_are_credited_at_their_expected_value() {
     assert_eq!(receipt.credit.floor_wei(), wei(10 * EV));
     assert_eq!(desk.held(), (Sign::Positive, wei(10 * EV)));
     assert_eq!(desk.recipient.pinned_price(key().address(), SESSION), Some(price()));
-    assert!(desk.recipient.has_credit(key().address(), SESSION));
+    assert!(desk.recipient.hold(key().address(), SESSION, 0, desk.start));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_payment_without_tickets_changes_nothing() {
     let receipt = desk.receive(&Payment::without_tickets(key().address(), Some(price())));
     assert_eq!((receipt.credited, receipt.error), (0, None));
     assert_eq!(desk.recipient.pinned_price(key().address(), SESSION), None);
-    assert!(!desk.recipient.has_credit(key().address(), SESSION));
+    assert!(!desk.recipient.hold(key().address(), SESSION, 0, desk.start));
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn a_higher_price_does_not_move_the_pinned_one() {
     let payment = Payment { expected_price: Some(dear), ..payment(&params, [1]) };
     assert_eq!(desk.receive(&payment).error, None);
     assert_eq!(desk.recipient.pinned_price(key().address(), SESSION), Some(price()));
-    let left = desk.recipient.debit(key().address(), SESSION, 100, desk.start).unwrap();
+    let left = desk.recipient.debit(key().address(), SESSION, 0, 100, desk.start).unwrap();
     assert_eq!(left.floor_wei(), (Sign::Positive, wei(2 * EV - 30)));
 }
 
@@ -397,23 +397,57 @@ fn the_last_error_is_the_one_returned() {
 fn work_is_debited_at_the_pinned_price_and_may_leave_a_debt() {
     let desk = Desk::new();
     let sender = key().address();
-    assert_eq!(desk.recipient.debit(sender, SESSION, 1, desk.start), None);
+    assert_eq!(desk.recipient.debit(sender, SESSION, 0, 1, desk.start), None);
     desk.receive(&desk.pay([1]));
-    desk.recipient.debit(sender, SESSION, 3_333_330, desk.start).unwrap();
+    desk.recipient.debit(sender, SESSION, 0, 3_333_330, desk.start).unwrap();
     assert_eq!(desk.held(), (Sign::Positive, wei(1)));
-    assert!(!desk.recipient.has_credit(sender, SESSION));
-    desk.recipient.debit(sender, SESSION, 10, desk.start).unwrap();
+    assert!(!desk.recipient.hold(sender, SESSION, 0, desk.start));
+    desk.recipient.debit(sender, SESSION, 0, 10, desk.start).unwrap();
     assert_eq!(desk.held(), (Sign::Negative, wei(2)));
     assert!(desk.recipient.end_session(sender, SESSION).is_some());
     assert_eq!(desk.recipient.balance(sender, SESSION), None);
 }
 
 #[test]
-fn a_restart_with_the_same_secret_keeps_quotes_valid() {
+fn segments_under_way_cannot_share_the_credit_for_one() {
     let desk = Desk::new();
+    let sender = key().address();
+    let hold = |pixels| desk.recipient.hold(sender, SESSION, pixels, desk.start);
+    assert!(!hold(0), "nothing was paid");
+    // Three tickets of 1,000,000 wei; a pixel costs 0.3 wei.
+    desk.receive(&desk.pay([1, 2, 3]));
+    assert!(!hold(10_000_010), "more than was paid for");
+    assert!(hold(6_666_660));
+    assert!(!hold(3_333_350), "the rest is worth a ticket, and no more");
+    assert!(hold(3_333_330));
+    assert!(!hold(0), "all is held");
+    // The first failed, the second made fewer pixels than were held.
+    desk.recipient.debit(sender, SESSION, 6_666_660, 0, desk.start).unwrap();
+    desk.recipient.debit(sender, SESSION, 3_333_330, 1_000_000, desk.start).unwrap();
+    assert_eq!(desk.held(), (Sign::Positive, wei(2_700_000)));
+    assert!(hold(9_000_000));
+}
+
+#[test]
+fn tickets_on_quotes_of_an_earlier_run_win_but_earn_no_credit_again() {
+    let desk = Desk::new();
+    let all = desk.pay(1..=40);
+    let first = desk.receive(&all);
+    assert_eq!(first.credited, 40);
     let restarted = Recipient::new(config(), QuoteSecret::new([7; 32]));
-    let receipt = restarted.receive(&desk.pay([1]), SESSION, &funds(), &chain(), desk.start);
-    assert_eq!((receipt.credited, receipt.error), (1, None));
+    for run in 0..2 {
+        let again = restarted.receive(&all, SESSION, &funds(), &chain(), desk.start);
+        assert_eq!((again.credited, again.error), (0, Some(TicketError::ParamsExpired)), "{run}");
+        assert_eq!(again.winners, first.winners);
+        // From now on there is an epoch to compare with.
+        quote(&restarted, 2, price());
+    }
+    assert_eq!(restarted.sizes(), (0, 0));
+}
+
+#[test]
+fn another_secret_knows_no_quote_of_ours() {
+    let desk = Desk::new();
     let stranger = Recipient::new(config(), QuoteSecret::new([8; 32]));
     let receipt = stranger.receive(&desk.pay([1]), SESSION, &funds(), &chain(), desk.start);
     assert_eq!(receipt.error, Some(TicketError::NotQuoted));

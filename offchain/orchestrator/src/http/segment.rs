@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use prost::Message;
-use streamflow_pm::Payment;
+use streamflow_pm::{Payment, estimated_pixels, is_credible_bill};
 use streamflow_wire::{Offer, SegmentRequest, TranscodeError, WireError, header, proto, result_hash, sign_result};
 use tokio::{
     sync::oneshot,
@@ -24,7 +24,7 @@ use super::read_headers;
 use crate::{
     intake::Received,
     metrics,
-    payments::PaymentError,
+    payments::{Hold, PaymentError, Payments},
     refusal::{Refusal, UrlError},
     service::Service,
     sessions::Outcome,
@@ -44,6 +44,8 @@ struct Accepted {
     /// Terms at the time of the upload.
     offer: Offer,
     received: Received,
+    /// None without a chain.
+    hold: Option<Hold>,
 }
 
 pub(super) async fn post(State(service): State<Service>, request: Request) -> Response {
@@ -64,14 +66,18 @@ async fn accept(service: &Service, headers: &HeaderMap, body: &mut BodyDataStrea
     let token = service.check_segment(&read.segment, read.sender)?;
     let offer = service.offer(read.sender, &token).await;
     let offer = pay(service, read.payment, &token.session_id, offer).await?;
-    if let Some(payments) = service.payments() {
-        payments.gate(read.sender, &token.session_id)?;
-    }
+    let gate = |payments: &Payments| payments.gate(read.sender, &token.session_id, estimate(&read.segment));
+    let hold = service.payments().map(gate).transpose()?;
     let received = receive(service, headers, body).await?;
     if received.hash != read.segment.hash {
         return Err(WireError::WrongHash.into());
     }
-    Ok(Accepted { sender: read.sender, token, segment: read.segment, offer, received })
+    Ok(Accepted { sender: read.sender, token, segment: read.segment, offer, received, hold })
+}
+
+/// Pixels that the segment will about have, if it is as long as its sender says.
+fn estimate(segment: &SegmentRequest) -> u64 {
+    estimated_pixels(&segment.profiles, segment.duration_ms.into())
 }
 
 /// Takes the tickets. That comes even when no fresh terms can be offered, because they may have won.
@@ -124,7 +130,7 @@ async fn fetch(service: &Service, body: &mut BodyDataStream) -> Result<Received,
 /// has left.
 fn queue(service: Service, accepted: Accepted) -> Response {
     let started = Instant::now();
-    let Accepted { sender, token, segment, offer, received } = accepted;
+    let Accepted { sender, token, segment, offer, received, hold } = accepted;
     let job = TranscodeJob {
         manifest_id: segment.manifest_id.clone(),
         session_id: token.session_id.clone(),
@@ -142,7 +148,7 @@ fn queue(service: Service, accepted: Accepted) -> Response {
             Err(error) => Err(error),
         };
         let delivery = Delivery { service, sender, token, segment, offer };
-        let result = delivery.result(outcome, started).await;
+        let result = delivery.result(outcome, hold, started).await;
         // Nobody may be listening any more.
         drop(reply.send(result.encode_to_vec().into()));
     });
@@ -161,9 +167,9 @@ struct Delivery {
 }
 
 impl Delivery {
-    async fn result(self, outcome: Outcome, started: Instant) -> proto::TranscodeResult {
+    async fn result(self, outcome: Outcome, hold: Option<Hold>, started: Instant) -> proto::TranscodeResult {
         use proto::transcode_result::Result as Answer;
-        let delivered = outcome.and_then(|renditions| self.deliver(renditions));
+        let delivered = outcome.and_then(|renditions| self.deliver(renditions, hold));
         metrics::segment_done(delivered.is_ok(), started.elapsed());
         let (session, seq) = (&self.token.session_id, self.segment.seq);
         let answer = match delivered {
@@ -187,7 +193,14 @@ impl Delivery {
     }
 
     /// Signs, keeps and charges for the renditions. All or nothing: what cannot be fetched is not charged.
-    fn deliver(&self, renditions: Vec<Rendition>) -> Result<proto::TranscodeData, TranscodeError> {
+    ///
+    /// Nobody is trusted for the work's size: the sender names the length that was paid for ahead, and a remote
+    /// transcoder counts the pixels that are charged.
+    fn deliver(&self, renditions: Vec<Rendition>, hold: Option<Hold>) -> Result<proto::TranscodeData, TranscodeError> {
+        let pixels = renditions.iter().fold(0_u64, |sum, rendition| sum.saturating_add(rendition.pixels));
+        if hold.is_some() && !is_credible_bill(estimate(&self.segment), pixels) {
+            return Err(TranscodeError::Other(format!("{pixels} pixels are too many for the segment's length")));
+        }
         let sig = match self.service.payments() {
             None => Vec::new(),
             Some(payments) => {
@@ -198,7 +211,6 @@ impl Delivery {
             }
         };
         let mut segments = Vec::with_capacity(renditions.len());
-        let mut pixels = 0_u64;
         for (rendition, profile) in renditions.into_iter().zip(&self.segment.profiles) {
             let directory = format!("{}/{}", self.token.session_id, profile.name);
             let file = format!("{}.{}", self.segment.seq, profile.format.extension());
@@ -206,7 +218,6 @@ impl Delivery {
             if !self.service.cache().insert(&directory, &file, rendition.data) {
                 return Err(TranscodeError::MissingStorage);
             }
-            pixels = pixels.saturating_add(rendition.pixels);
             segments.push(proto::TranscodedSegmentData {
                 url,
                 pixels: i64::try_from(rendition.pixels).unwrap_or(i64::MAX),
@@ -214,8 +225,8 @@ impl Delivery {
             });
         }
         metrics::encoded_pixels(pixels);
-        if let Some(payments) = self.service.payments() {
-            payments.debit(self.sender, &self.token.session_id, pixels);
+        if let Some(hold) = hold {
+            hold.debit(pixels);
         }
         Ok(proto::TranscodeData { segments, sig })
     }

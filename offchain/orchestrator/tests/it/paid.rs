@@ -1,6 +1,9 @@
 //! Credit, prices and winners.
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message;
+use streamflow_orchestrator::{Rendition, Transcode, TranscodeFuture, TranscodeJob};
 use streamflow_pm::Payment;
 use streamflow_types::{Price, SenderFunds};
 use streamflow_wire::{Offer, header, proto, sign_request};
@@ -63,8 +66,9 @@ async fn tickets_that_cannot_be_stored_are_not_acknowledged() {
     assert_eq!((reply.status, reply.text()), (500, "Internal Server Error"));
 }
 
+/// Nobody knows any more which of its tickets were credited before.
 #[tokio::test]
-async fn quote_is_good_after_a_restart() {
+async fn quote_of_before_a_restart_wins_but_has_to_be_renewed() {
     let world = World::new().await;
     let orchestrator = world.start().await;
     let broadcaster = Broadcaster::new(&orchestrator);
@@ -73,8 +77,68 @@ async fn quote_is_good_after_a_restart() {
     let orchestrator = world.start().await;
     let broadcaster = Broadcaster { http: orchestrator.http().build().unwrap(), ..broadcaster };
     let reply = broadcaster.segment(&orchestrator, &offer, 30, 0, &BODY).await;
-    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!((reply.status, reply.text()), (400, "TicketParams expired"));
     assert!(world.winners().await > 0);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let reply = broadcaster.segment(&orchestrator, &offer, 1, 0, &BODY).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+/// Never done, like a segment that takes long.
+#[derive(Debug)]
+struct Stuck;
+
+impl Transcode for Stuck {
+    fn transcode(&self, _job: TranscodeJob) -> TranscodeFuture<'_> {
+        Box::pin(std::future::pending())
+    }
+
+    fn end_session(&self, _session_id: &str) {}
+}
+
+/// A transcoder that lies about the pixels it encoded.
+#[derive(Debug)]
+struct Liar(u64);
+
+impl Transcode for Liar {
+    fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_> {
+        let rendition = Rendition { data: Bytes::from_static(&[7; 100]), pixels: self.0 };
+        Box::pin(std::future::ready(Ok(vec![rendition; job.profiles.len()])))
+    }
+
+    fn end_session(&self, _session_id: &str) {}
+}
+
+#[tokio::test]
+async fn segments_under_way_need_credit_of_their_own() {
+    let world = World { local: Some(Arc::new(Stuck)), ..World::new().await };
+    // A ticket is worth one segment of 2 s at 60 frames per second, which is reckoned with where no rate is asked for.
+    let mut settings = config();
+    settings.tickets.ev = alloy_primitives::U256::from(config().price.wei_per_unit() * PIXELS / 50 * 120);
+    let orchestrator = world.start_with(settings).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let draft = |seq, tickets| {
+        let payment = broadcaster.pay(&offer, tickets);
+        broadcaster.draft(&orchestrator, &payment, &broadcaster.request(&offer, seq, &BODY))
+    };
+    let first = broadcaster.start(&draft(0, 1), BODY).await;
+    assert_eq!(first.status(), 200);
+    let payment = Payment::without_tickets(broadcaster.address(), offer.price);
+    let unpaid = broadcaster.draft(&orchestrator, &payment, &broadcaster.request(&offer, 1, &BODY));
+    assert_eq!(broadcaster.send(&unpaid, BODY).await.text(), "Insufficient balance");
+    assert_eq!(broadcaster.start(&draft(1, 1), BODY).await.status(), 200);
+}
+
+#[tokio::test]
+async fn pixels_beyond_belief_are_neither_delivered_nor_charged() {
+    let world = World { local: Some(Arc::new(Liar(u64::MAX / 2))), ..World::new().await };
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let result = broadcaster.segment(&orchestrator, &offer, 1, 0, &BODY).await.result();
+    assert!(matches!(result.result, Some(proto::transcode_result::Result::Error(_))), "{result:?}");
+    assert!(credit_is_left(&broadcaster, &orchestrator, &offer, 1).await);
 }
 
 #[tokio::test]
