@@ -8,6 +8,7 @@ mod database;
 mod earnings;
 mod error;
 mod nonces;
+mod payouts;
 mod settings;
 mod ticket_store;
 mod tickets;

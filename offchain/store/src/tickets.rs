@@ -8,8 +8,9 @@
 //!       └──────────▶ dead ◀───┘          pending may also become redeemed: somebody else sent it
 //! ```
 //!
-//! Redeemed and dead are final. Settling a ticket as redeemed twice by the same transaction is a no-op, so that a
-//! receipt can be processed again after a crash.
+//! Dead is final, and so is redeemed, unless a reorganisation takes the payout back: see [`Store::revoke_payouts`].
+//! Settling a ticket as redeemed twice by the same transaction is a no-op, so that a receipt can be processed again after
+//! a crash.
 
 use std::fmt;
 
@@ -169,7 +170,7 @@ pub struct TicketTotal {
     pub payout: U256,
 }
 
-const COLUMNS: &str = "hash, recipient, sender, face_value, win_prob, sender_nonce, recipient_rand_hash, creation_round, \
+pub(crate) const COLUMNS: &str = "hash, recipient, sender, face_value, win_prob, sender_nonce, recipient_rand_hash, creation_round, \
                        creation_round_block_hash, sig, recipient_rand, params_expiration_block, state, intent, payout, \
                        tx_hash, reason, attempts, not_before, changed_block";
 
@@ -348,7 +349,7 @@ async fn insert(tx: &mut Transaction<'static, Sqlite>, winner: &WinningTicket) -
     Ok(inserted.rows_affected())
 }
 
-async fn status(connection: &mut SqliteConnection, hash: B256) -> Result<TicketStatus, StoreError> {
+pub(crate) async fn status(connection: &mut SqliteConnection, hash: B256) -> Result<TicketStatus, StoreError> {
     let row = sqlx::query("SELECT state FROM winning_tickets WHERE hash = ?")
         .bind(hash.to_vec())
         .fetch_optional(connection)
@@ -396,7 +397,7 @@ fn read_status(row: &SqliteRow) -> Result<TicketStatus, StoreError> {
     TicketStatus::parse(&row.text("state")?).ok_or(StoreError::BadColumn { column: "state" })
 }
 
-fn record(row: &SqliteRow) -> Result<TicketRecord, StoreError> {
+pub(crate) fn record(row: &SqliteRow) -> Result<TicketRecord, StoreError> {
     let ticket = Ticket {
         recipient: row.address("recipient")?,
         sender: row.address("sender")?,

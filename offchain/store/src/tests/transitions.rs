@@ -121,6 +121,33 @@ async fn a_redeemed_ticket_stays_redeemed() {
 }
 
 #[tokio::test]
+async fn a_payout_that_left_the_chain_can_be_won_again_and_a_final_one_is_left_alone() {
+    let store = store_with(3).await;
+    let [a, b, c] = [0, 1, 2].map(|n| hash(&winner(n)));
+    store.submit("batch", &[a, b], 110).await.unwrap();
+    store.settle(&[(a, paid(5)), (b, paid(5))], Some(&receipt(5, 2)), 120).await.unwrap();
+    let TicketState::Redeemed(payout) = store.ticket(a).await.unwrap().unwrap().state else { panic!("not redeemed") };
+    let unconfirmed = |block| {
+        let store = store.clone();
+        async move { store.unconfirmed_payouts(block, 9).await.unwrap().len() }
+    };
+    assert_eq!((unconfirmed(payout.block - 1).await, unconfirmed(payout.block).await), (0, 2));
+    store.confirm_payouts(&[a]).await.unwrap();
+    assert_eq!(unconfirmed(payout.block).await, 1);
+
+    assert!(store.revoke_payouts(&[b, c]).await.is_err());
+    assert_eq!(store.ticket(b).await.unwrap().unwrap().state.status(), TicketStatus::Redeemed);
+    store.revoke_payouts(&[b]).await.unwrap();
+    let again = store.ticket(b).await.unwrap().unwrap();
+    let reason = Some("its redemption left the chain".to_owned());
+    assert_eq!((again.state, again.attempts), (TicketState::Pending { not_before: 0, reason }, 1));
+    let sum = store.redemption_summary().await.unwrap();
+    assert_eq!((sum.transactions, sum.redeemed, sum.payout), (0, 1, U256::from(5)));
+    assert_eq!(unconfirmed(payout.block).await, 0);
+    store.submit("again", &[b], 130).await.unwrap();
+}
+
+#[tokio::test]
 async fn expired_tickets_die_unless_they_are_on_their_way() {
     let store = store_with(2).await;
     let (a, b) = (hash(&winner(0)), hash(&winner(1)));
