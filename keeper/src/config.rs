@@ -35,6 +35,9 @@ pub struct KeeperConfig {
     pub retry_blocks: u64,
     /// How many blocks back the event of a redemption by somebody else is searched.
     pub log_lookback_blocks: u64,
+    /// Blocks, as the node counts them, after which a payout is looked up once more. Until then a reorganisation may take
+    /// it back; after that it counts as final.
+    pub finality_blocks: u64,
     /// Whether to initialise rounds.
     pub initialize_rounds: bool,
     /// Blocks between the turns of two orchestrators that could initialise a round.
@@ -60,6 +63,7 @@ impl Default for KeeperConfig {
             escalation_percent: 25,
             retry_blocks: 5,
             log_lookback_blocks: 50_000,
+            finality_blocks: 64,
             initialize_rounds: true,
             initialize_slot_blocks: 2,
             reward: true,

@@ -70,6 +70,8 @@ impl Keeper {
                 Some((duty, result)) = desk.running.next() => desk.finish(duty, result, &self.config),
                 changed = self.view.changed() => match changed {
                     Ok(()) => desk.look_again(),
+                    // The same stop may have ended the follower between two looks at it.
+                    Err(_) if stop.is_cancelled() => {}
                     Err(_) => return Err(KeeperError::FollowerStopped),
                 },
                 () = tokio::time::sleep_until(wake) => desk.look_again(),

@@ -7,6 +7,7 @@ mod calls;
 mod config;
 mod duty;
 mod error;
+mod finality;
 mod journal;
 mod keeper;
 mod metrics;

@@ -17,6 +17,11 @@ pub(crate) fn redeemed(payout: U256) {
     counter!("streamflow_keeper_payout_gwei_total").increment(gwei(payout));
 }
 
+/// Payouts that a reorganisation took back.
+pub(crate) fn revoked(tickets: u64) {
+    counter!("streamflow_keeper_payouts_revoked_total").increment(tickets);
+}
+
 pub(crate) fn waiting() {
     counter!("streamflow_keeper_tickets_postponed_total").increment(1);
 }

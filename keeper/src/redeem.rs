@@ -22,6 +22,7 @@ use crate::{
     KeeperConfig, KeeperError,
     calls::{redeem_one, redemption, redemption_id},
     duty::Progress,
+    finality::check_payouts,
     metrics,
     number::to_u64,
     planner::{Cost, Decision, SenderCover, Situation, decide, select},
@@ -58,6 +59,7 @@ impl Redeemer {
             return Ok(Progress::More);
         }
         let head = self.chain.rpc.head().await?;
+        check_payouts(&self.chain, &self.store, &head, self.config.finality_blocks).await?;
         let situation = self.situation(&head).await?;
         let expired = self.store.expire_before(situation.oldest_round(), situation.block).await?;
         if !expired.is_empty() {
@@ -307,9 +309,14 @@ impl Redeemer {
     /// What the contract's refusal means for a ticket.
     async fn refused(&self, record: &TicketRecord, reason: &Revert, block: u64) -> Result<TicketOutcome, KeeperError> {
         Ok(match classify(reason.data()) {
-            Verdict::Done => match self.find_redemption(record).await? {
-                Some(payout) => TicketOutcome::Redeemed(payout),
-                None => self.wait("redeemed before, but its event was not found", block),
+            // The search must not hold up the other tickets of the batch: a node may refuse to look so far back.
+            Verdict::Done => match self.find_redemption(record).await {
+                Ok(Some(payout)) => TicketOutcome::Redeemed(payout),
+                Ok(None) => self.wait("redeemed before, but its event was not found", block),
+                Err(err) => {
+                    tracing::warn!(ticket = %record.hash, %err, "cannot look for the redemption of a ticket");
+                    self.wait("redeemed before, but its event cannot be looked for", block)
+                }
             },
             Verdict::Dead => TicketOutcome::Dead { reason: reason.to_string() },
             Verdict::Wait => self.wait(&reason.to_string(), block),

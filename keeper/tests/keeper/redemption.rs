@@ -159,6 +159,39 @@ async fn a_transaction_sent_before_a_kill_is_recorded_after_the_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payout_that_a_reorganisation_took_back_is_made_again() {
+    let world = World::new().await;
+    let expiration = world.block().await + 1;
+    let mut winners = Vec::new();
+    for nonce in 1..=3 {
+        winners.push(world.winner(&world.sender, nonce, expiration).await);
+    }
+    world.store.insert_winners(&winners).await.unwrap();
+    world.deployment.anvil.mine(3).await.unwrap();
+    let before = world.deployment.anvil.snapshot().await.unwrap();
+    let running = world.start(KeeperConfig { finality_blocks: 6, ..World::config() }).await;
+    eventually("all are redeemed", || async { total(&world, TicketStatus::Redeemed).await == 3 }).await;
+    world.deployment.anvil.revert(before).await.unwrap();
+    assert_eq!(world.deposit(world.sender.address()).await, ether(1), "the chain forgot it");
+
+    eventually("all are paid on the new branch", || async {
+        world.deployment.anvil.mine(1).await.unwrap();
+        world.deposit(world.sender.address()).await == ether(1) - face_value() * U256::from(3)
+    })
+    .await;
+    eventually("and recorded", || async { total(&world, TicketStatus::Redeemed).await == 3 }).await;
+    assert_eq!(world.store.redemption_summary().await.unwrap().transactions, 1);
+    let end = world.block().await + 10;
+    eventually("and final", || async {
+        world.deployment.anvil.mine(1).await.unwrap();
+        world.store.unconfirmed_payouts(end, 9).await.unwrap().is_empty()
+    })
+    .await;
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tickets_of_a_batch_that_was_never_signed_are_sent_again() {
     let world = World::new().await;
     let expiration = world.block().await + 1;

@@ -165,6 +165,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("keeper.escalation_percent", "Last part of a ticket's last valid round in which any margin will do."),
     set("keeper.retry_blocks", "Blocks before a ticket that could not be paid is looked at again."),
     set("keeper.log_lookback_blocks", "How far back a redemption by somebody else is searched."),
+    set("keeper.finality_blocks", "Blocks after which a payout is looked up once more, in case the chain has changed."),
     set("keeper.initialize_rounds", "Whether to initialise rounds."),
     set("keeper.initialize_slot_blocks", "Blocks between the turns of two orchestrators that could do it."),
     set("keeper.reward", "Whether to call reward."),
