@@ -135,6 +135,33 @@ fn the_default_configuration_passes_its_own_check() {
 }
 
 #[test]
+fn environment_comes_on_top_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.toml");
+    fs::write(&file, "[chain]\nrpc_url = \"http://file:1\"\npoll_interval = \"3s\"\n").unwrap();
+    let check = |name: &str, value: &str| {
+        Command::new(env!("CARGO_BIN_EXE_streamflow"))
+            .args(["config", "check", "--json", "--config"])
+            .arg(&file)
+            .env("STREAMFLOW_CHAIN__TX__CONFIRMATIONS", "7")
+            .env("STREAMFLOW_DEPLOYER_KEY", "not a setting")
+            .env(name, value)
+            .output()
+            .unwrap()
+    };
+    let checked = check("STREAMFLOW_CHAIN__RPC_URL", "http://env:2");
+    assert_eq!(code(&checked), 0, "{}", stderr(&checked));
+    let chain = serde_json::from_str::<Value>(&stdout(&checked)).unwrap()["config"]["chain"].clone();
+    assert_eq!(chain["rpc_url"], "http://env:2/");
+    assert_eq!(chain["poll_interval"], "3s");
+    assert_eq!(chain["tx"]["confirmations"], 7);
+
+    let misspelt = check("STREAMFLOW_CHAIN__RPC", "http://env:2");
+    assert_eq!(code(&misspelt), 2);
+    assert!(stderr(&misspelt).contains("CHAIN.RPC"), "{}", stderr(&misspelt));
+}
+
+#[test]
 fn completions_are_a_script_on_stdout() {
     for shell in ["bash", "zsh", "fish"] {
         let output = streamflow(&["completions", shell]);

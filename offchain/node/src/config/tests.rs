@@ -1,7 +1,5 @@
 use std::{fs, path::PathBuf};
 
-use figment::Jail;
-
 use super::*;
 
 fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -49,33 +47,6 @@ fn a_value_of_the_wrong_type_names_its_key() {
 fn a_missing_file_is_refused() {
     let error = Config::load(Some(Path::new("/nonexistent/streamflow.toml"))).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/streamflow.toml"));
-}
-
-#[test]
-#[allow(clippy::result_large_err, reason = "the signature is figment's")]
-fn environment_comes_on_top_of_the_file() {
-    Jail::expect_with(|jail| {
-        jail.create_file("a.toml", "[chain]\nrpc_url = \"http://file:1\"\npoll_interval = \"3s\"\n")?;
-        jail.set_env("STREAMFLOW_CHAIN__RPC_URL", "http://env:2");
-        jail.set_env("STREAMFLOW_CHAIN__TX__CONFIRMATIONS", "7");
-        jail.set_env("STREAMFLOW_DEPLOYER_KEY", "not a setting");
-        let config = Config::load(Some(Path::new("a.toml"))).unwrap();
-        assert_eq!(config.chain.rpc_url.as_str(), "http://env:2/");
-        assert_eq!(config.chain.poll_interval.as_secs(), 3);
-        assert_eq!(config.chain.tx.confirmations, 7);
-        Ok(())
-    });
-}
-
-#[test]
-#[allow(clippy::result_large_err, reason = "the signature is figment's")]
-fn an_unknown_variable_with_a_section_is_refused() {
-    Jail::expect_with(|jail| {
-        jail.set_env("STREAMFLOW_CHAIN__RPC", "http://env:2");
-        let error = Config::load(None).unwrap_err().to_string();
-        assert!(error.to_lowercase().contains("rpc"), "{error}");
-        Ok(())
-    });
 }
 
 #[test]
