@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Decoded frames that may wait for one encoder.
-const QUEUED_FRAMES: usize = 8;
+const QUEUED_FRAMES: usize = 16;
 /// Encoded frames per decoded one above which a job is refused (node.md §9.3).
 const MAX_FRAMES_PER_FRAME: u64 = 25;
 /// Damaged frames of one segment after which decoding ends.

@@ -23,7 +23,7 @@ pub(crate) fn config(workers: usize) -> PoolConfig {
 }
 
 fn job() -> TranscodeJob {
-    let settings = TranscodeSettings { preset: "ultrafast".into(), ..TranscodeSettings::default() };
+    let settings = TranscodeSettings { preset: "ultrafast".into(), encoder_threads: 1, ..TranscodeSettings::default() };
     TranscodeJob { segment: clip::segment(4), profiles: vec![Profile::new("a", 320, 180, 300_000).unwrap()], settings }
 }
 

@@ -11,7 +11,7 @@ use streamflow_types::{Gop, H264Profile, Profile};
 use crate::clip;
 
 fn settings() -> TranscodeSettings {
-    TranscodeSettings { preset: "ultrafast".into(), ..TranscodeSettings::default() }
+    TranscodeSettings { preset: "ultrafast".into(), encoder_threads: 1, ..TranscodeSettings::default() }
 }
 
 fn small(name: &str) -> Profile {
