@@ -15,6 +15,13 @@ export function formatWei(text: string): string {
   return `${wei.toLocaleString("en")} wei`;
 }
 
+/** A price of "wei/pixels". */
+export function formatPrice(text: string): string {
+  const [wei = "0", pixels = "1"] = text.split("/");
+  const per = pixels === "1" ? "px" : `${BigInt(pixels).toLocaleString("en")} px`;
+  return `${BigInt(wei).toLocaleString("en")} wei/${per}`;
+}
+
 export function formatCount(count: number): string {
   return count.toLocaleString("en");
 }

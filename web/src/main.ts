@@ -21,7 +21,8 @@ function show(status: Status): void {
     status.streams.find((candidate) => candidate.name === chosen) ??
     status.streams.find((candidate) => candidate.live) ??
     status.streams[0];
-  const playable = stream?.segments.received ? stream : undefined;
+  // There is no playlist before the first segment is done, or lost.
+  const playable = stream && stream.segments.transcoded + stream.segments.failed > 0 ? stream : undefined;
   if (playable) {
     chosen = playable.name;
     play(playable.playlist);

@@ -53,7 +53,7 @@ export interface Rendition {
 export interface Session {
   orchestrator: string | null;
   url: string;
-  /** "wei/pixels", null before the first quote. */
+  /** As "wei/pixels"; null before the first quote. */
   price: string | null;
   latency_ms: number | null;
   in_flight: number;

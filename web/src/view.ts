@@ -1,5 +1,5 @@
 import { byId, element, table, update } from "./dom";
-import { formatCount, formatWei, shortAddress } from "./format";
+import { formatCount, formatPrice, formatWei, shortAddress } from "./format";
 import type { Session, Status, Stream } from "./status";
 
 export function showStatus(status: Status, watched: string | null, watch: (name: string) => void): void {
@@ -32,9 +32,8 @@ function showHelp(): void {
       [
         "ffmpeg -re -i input.mp4 \\",
         "  -c:v libx264 -preset veryfast -force_key_frames 'expr:gte(t,n_forced*2)' -sc_threshold 0 \\",
-        "  -c:a aac -f hls -hls_time 2 -method POST \\",
-        `  -hls_segment_filename '${location.origin}/live/mystream/%d.ts' \\`,
-        `  ${location.origin}/live/mystream/index.m3u8`,
+        "  -c:a aac -f segment -segment_time 2 -segment_format mpegts \\",
+        `  ${location.origin}/live/mystream/%d.ts`,
       ].join("\n"),
     ),
   );
@@ -77,7 +76,7 @@ function sessionTable(sessions: Session[]): HTMLElement {
     ["Orchestrator", "Price", "Latency", "Segments", "Failures", "Tickets", "Expected value", "State"],
     sessions.map((session) => [
       element("span", { title: session.orchestrator ?? "" }, hostOf(session)),
-      session.price === null ? "–" : `${session.price} wei/px`,
+      session.price === null ? "–" : formatPrice(session.price),
       session.latency_ms === null ? "–" : `${formatCount(session.latency_ms)} ms`,
       formatCount(session.segments),
       formatCount(session.failures),

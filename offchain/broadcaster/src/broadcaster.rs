@@ -337,7 +337,7 @@ impl Core {
         join_all(unquoted.iter().map(async |candidate| {
             if let Err(error) = self.quote(candidate, self.request.clone()).await {
                 tracing::warn!(url = %candidate.url, error = chain_of(&error), "no quote");
-                self.orchestrators.failed(&candidate.url, &error, Instant::now());
+                self.orchestrators.suspend(&candidate.url, &error, Instant::now());
             }
         }))
         .await;

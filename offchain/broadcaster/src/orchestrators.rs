@@ -163,6 +163,10 @@ impl Orchestrators {
     /// Notes a quote.
     pub(crate) fn quoted(&self, url: &Url, address: Option<Address>, price: Option<Price>) {
         self.with_record(url, |record| {
+            if !record.quoted {
+                // It was not up yet when it was asked before.
+                (record.failures_in_row, record.suspended_until, record.last_error) = (0, None, None);
+            }
             record.quoted = true;
             record.address = address;
             record.price = price;
@@ -177,13 +181,18 @@ impl Orchestrators {
         });
     }
 
-    /// Suspends one for longer each time it fails in a row.
-    pub(crate) fn failed(&self, url: &Url, cause: &dyn std::error::Error, now: Instant) {
+    /// Notes that a segment failed, and suspends.
+    fn failed(&self, url: &Url, cause: &dyn std::error::Error, now: Instant) {
+        self.with_record(url, |record| record.failures += 1);
+        self.suspend(url, cause, now);
+    }
+
+    /// Suspends one for longer each time in a row.
+    pub(crate) fn suspend(&self, url: &Url, cause: &dyn std::error::Error, now: Instant) {
         self.with_record(url, |record| {
             let doublings = record.failures_in_row.min(16);
             let pause = FIRST_SUSPENSION.saturating_mul(1 << doublings).min(LONGEST_SUSPENSION);
             record.failures_in_row += 1;
-            record.failures += 1;
             record.suspended_until = Some(now + pause);
             record.last_error = Some(chain_of(cause));
         });

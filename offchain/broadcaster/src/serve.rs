@@ -47,7 +47,7 @@ async fn push(State(core): State<Arc<Core>>, Path(path): Path<String>, headers: 
     let task = tracker.spawn(
         async move {
             accept_push(&core, &path, &headers, body).await.unwrap_or_else(|error| {
-                tracing::info!(error = chain_of(&error), "push refused");
+                error.log();
                 error.into_response()
             })
         }
@@ -88,6 +88,18 @@ async fn accept_push(core: &Arc<Core>, path: &str, headers: &HeaderMap, body: Bo
     let parts = core.config.profiles.iter().zip(renditions);
     let parts: Vec<Part<'_>> = parts.map(|(profile, data)| Part { profile, seq, data }).collect();
     Ok(multipart::reply(&parts, &multipart::boundary()))
+}
+
+impl PushFailure {
+    fn log(&self) {
+        match self {
+            // ffmpeg pushes its playlists too, one with every segment.
+            Self::Request(PushError::Extension) => tracing::debug!("push of another file refused"),
+            // Said where it happened.
+            Self::Segment(SegmentError::AllFailed { .. }) => {}
+            other => tracing::info!(error = chain_of(other), "push refused"),
+        }
+    }
 }
 
 impl IntoResponse for PushFailure {
