@@ -152,7 +152,8 @@ pub fn devnet_ladder() -> Vec<Profile> {
 }
 
 /// Arguments for one `ffmpeg` process that makes the same renditions of `input` with the same settings, each into
-/// `<out>/<name>.ts`, and reports its own time. Thread counts are left to it, as they make it fastest. `fps` is the rate of the source and decides the key frame distance.
+/// `<out>/<name>.ts`, and reports its own time. Thread counts are left to it, as they make it fastest. `fps` is the rate
+/// of the source and decides the key frame distance.
 pub fn ffmpeg_args(
     settings: &TranscodeSettings,
     profiles: &[Profile],
