@@ -75,7 +75,8 @@ pub struct TxConfig {
     pub priority_fee_per_gas: u64,
     /// Fee cap as a percentage of the base fee.
     pub base_fee_percent: u32,
-    /// Blocks without inclusion after which the fees are raised; 0 never raises (chains without a mempool).
+    /// Blocks without inclusion after which the fees are raised; 0 (chains without a mempool) raises them only when the
+    /// base fee has passed the cap.
     pub bump_after_blocks: u64,
     /// Percentage by which both caps are raised; nodes demand at least 10.
     pub bump_percent: u32,

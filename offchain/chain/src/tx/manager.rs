@@ -153,14 +153,18 @@ impl<J: TxJournal> TxManager<J> {
     async fn start(&mut self, intent: &TxIntent) -> Result<Start, TxError> {
         let label = intent.label;
         let journal_failed = |source| TxError::Journal { label, source };
-        let known = self.journal.find(self.chain_id, self.from, &intent.id).await.map_err(journal_failed)?;
+        let mut known = self.journal.find(self.chain_id, self.from, &intent.id).await.map_err(journal_failed)?;
+        if let Some(record) = &mut known {
+            self.recheck(record, label).await?;
+        }
         match known.map(|record| (record.state.clone(), record)) {
             Some((TxState::Confirmed(outcome), _)) => return Ok(Start::Settled(Ok(outcome))),
             Some((TxState::Reverted(outcome, reason), record)) => {
                 let label = record.label;
                 return Ok(Start::Settled(Err(TxError::Reverted { label, outcome: Box::new(outcome), reason })));
             }
-            // Only another process with our key and journal could have left it; go on with what it signed.
+            // It was taken back by a reorganisation, or left by another process with our key and journal; go on with
+            // what was signed.
             Some((TxState::Open, record)) => {
                 let nonce = record.nonce;
                 self.open.insert(nonce, OpenTx::new(record));
@@ -212,6 +216,21 @@ impl<J: TxJournal> TxManager<J> {
             }
         }
         Err(TxError::Refused { label: label.to_owned(), message: "every nonce tried is used already".to_owned() })
+    }
+
+    /// Opens a record again that was closed as mined, if its nonce is free now: a reorganisation took it back.
+    async fn recheck(&self, record: &mut TxRecord, label: &'static str) -> Result<(), TxError> {
+        let mined = matches!(record.state, TxState::Confirmed(_) | TxState::Reverted(..));
+        if !mined || self.open.contains_key(&record.nonce) {
+            return Ok(());
+        }
+        let used = self.rpc.nonce(self.from, BlockId::latest()).await;
+        if used.map_err(|source| TxError::Chain { label, source: Arc::new(source) })? > record.nonce {
+            return Ok(());
+        }
+        tracing::warn!(label, nonce = record.nonce, intent = %record.intent, "transaction left the chain, sending again");
+        record.state = TxState::Open;
+        self.journal.put(record).await.map_err(|source| TxError::Journal { label, source })
     }
 
     /// The lowest nonce that is neither used, nor pending at the node, nor ours already.
@@ -409,7 +428,14 @@ impl<J: TxJournal> TxManager<J> {
             open.first_since = None;
         }
         let patience = self.config.bump_after_blocks;
-        let raise = first && patience > 0 && open.waited(head.number) >= patience;
+        let waited = open.waited(head.number);
+        // No block can take a cap below the base fee, so it is raised even where raising is off.
+        let overdue = if patience > 0 {
+            waited >= patience
+        } else {
+            open.fees().is_some_and(|fees| fees.max_fee < head.base_fee)
+        };
+        let raise = first && overdue;
         let due = open.taken_at.is_none_or(|taken| head.number.saturating_sub(taken) >= RESEND_BLOCKS);
         if (raise && self.raise(nonce, head).await) || due {
             self.send(nonce, head.number).await;

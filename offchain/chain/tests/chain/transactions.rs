@@ -279,6 +279,30 @@ async fn fees_are_raised_until_it_is_mined() -> Result<()> {
 }
 
 #[tokio::test]
+async fn cap_below_the_base_fee_is_raised_even_where_raising_is_off() -> Result<()> {
+    let bench = Bench::start_with(|config| config.tx.bump_after_blocks = 0).await?;
+    let anvil = &bench.deployment.anvil;
+    anvil.set_automine(false).await?;
+    let journal = Arc::new(MemoryJournal::default());
+    let (handle, _task) = bench.manager(journal.clone());
+    let caller = tokio::spawn(async move { handle.send(pay("pay/1", 5)).await });
+    eventually("the record", || async { Ok(open(&journal, &bench).await?.len() == 1) }).await?;
+    let first = open(&journal, &bench).await?.remove(0).attempts.remove(0);
+    let mined = async {
+        while !caller.is_finished() {
+            anvil.provider().anvil_set_next_block_base_fee_per_gas(first.max_fee_per_gas * 2).await?;
+            anvil.mine(1).await?;
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+        anyhow::Ok(())
+    };
+    within("inclusion", mined).await??;
+    assert_ne!(caller.await??.hash, first.hash);
+    assert_eq!((bench.nonce().await?, bench.received().await?), (1, U256::from(5)));
+    Ok(())
+}
+
+#[tokio::test]
 async fn older_form_that_is_mined_counts() -> Result<()> {
     let bench = Bench::start().await?;
     let (first, raised) = (bench.sign(0, 5, 10 * GWEI)?, bench.sign(0, 5, 12 * GWEI)?);
@@ -306,6 +330,21 @@ async fn reorganised_transaction_is_sent_again() -> Result<()> {
     anvil.mine(4).await?;
     let outcome = within("the outcome", caller).await???;
     assert!(anvil.provider().get_transaction_receipt(outcome.hash).await?.is_some());
+    assert_eq!((bench.nonce().await?, bench.received().await?), (1, U256::from(5)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn settled_intent_that_a_reorganisation_took_back_is_sent_again_when_asked_for() -> Result<()> {
+    let bench = Bench::start().await?;
+    let anvil = &bench.deployment.anvil;
+    let before = anvil.snapshot().await?;
+    let (handle, _task) = bench.manager(MemoryJournal::default());
+    let first = sent(&handle, pay("pay/1", 5)).await??;
+    anvil.revert(before).await?;
+    assert_eq!((bench.nonce().await?, bench.received().await?), (0, U256::ZERO));
+    let again = sent(&handle, pay("pay/1", 5)).await??;
+    assert_eq!(again.hash, first.hash, "the same transaction: two could both be mined");
     assert_eq!((bench.nonce().await?, bench.received().await?), (1, U256::from(5)));
     Ok(())
 }

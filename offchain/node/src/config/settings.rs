@@ -37,7 +37,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("chain.tx.max_fee_per_gas", "Ceiling of the fee cap, wei per gas. Above it, nothing is sent."),
     set("chain.tx.priority_fee_per_gas", "Tip, wei per gas. Arbitrum ignores it."),
     set("chain.tx.base_fee_percent", "Fee cap as a percentage of the base fee."),
-    set("chain.tx.bump_after_blocks", "Blocks without inclusion after which fees are raised; 0 never raises."),
+    set("chain.tx.bump_after_blocks", "Blocks without inclusion after which fees are raised; 0: only above the cap."),
     set("chain.tx.bump_percent", "Percentage by which both fees are raised; nodes demand at least 10."),
     set("chain.tx.gas_headroom_percent", "Percentage added to an estimate of gas."),
     set("chain.tx.max_in_flight", "Transactions of one key that may wait for inclusion together."),
