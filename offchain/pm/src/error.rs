@@ -121,6 +121,9 @@ pub enum ParamsError {
         /// Wei.
         max: U256,
     },
+    /// Params are known under this commitment, with other terms.
+    #[error("ticketParams differ from earlier ones with the same recipientRandHash")]
+    Changed,
     /// Our own funds are no good to any orchestrator.
     #[error(transparent)]
     Funds(#[from] FundsError),

@@ -163,6 +163,10 @@ impl Sender {
         let id = params.recipient_rand_hash;
         let mut sessions = self.sessions();
         if let Some(session) = sessions.get_mut(&id) {
+            // Tickets staged on the old terms would be signed on the new ones.
+            if session.params != params {
+                return Err(ParamsError::Changed.into());
+            }
             *session = Session { params, last_nonce: session.last_nonce.max(last_nonce), touched: now };
             return Ok(id);
         }

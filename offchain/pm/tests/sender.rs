@@ -182,6 +182,16 @@ fn a_quote_is_used_up_after_600_tickets() {
 }
 
 #[test]
+fn terms_cannot_change_under_a_commitment() {
+    let (sender, now) = (sender(generous()), Instant::now());
+    let session = sender.start_session(params(100), now).unwrap();
+    let dearer = TicketParams { face_value: params(100).face_value + U256::ONE, ..params(100) };
+    let refused = sender.start_session(dearer, now);
+    assert!(matches!(refused, Err(SenderError::Params(ParamsError::Changed))));
+    assert_eq!(sender.params(session), Some(params(100)));
+}
+
+#[test]
 fn every_ticket_is_signed_by_the_sender() {
     let (sender, now) = (sender(generous()), Instant::now());
     let session = sender.start_session(params(100), now).unwrap();
