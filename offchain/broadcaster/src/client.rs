@@ -7,15 +7,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
-use streamflow_wire::proto::{
-    AuthToken, EndTranscodingSessionRequest, OrchestratorInfo, OrchestratorRequest, TranscodeResult,
-    orchestrator_client::OrchestratorClient as GrpcClient,
+use rustls::{ClientConfig, pki_types::ServerName};
+use streamflow_wire::{
+    AnyCertificate,
+    proto::{
+        AuthToken, EndTranscodingSessionRequest, OrchestratorInfo, OrchestratorRequest, TranscodeResult,
+        orchestrator_client::OrchestratorClient as GrpcClient,
+    },
 };
 use tokio::{
     net::TcpStream,
@@ -120,7 +118,7 @@ impl Deadlines {
 impl OrchestratorClient {
     pub(crate) fn new() -> Result<Self, CallError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = Arc::new(AnyCertificate(provider.clone()));
+        let verifier = AnyCertificate::new(provider.clone());
         let mut tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(CallError::Tls)?
@@ -268,45 +266,6 @@ async fn collect(stream: impl Stream<Item = Result<Bytes, reqwest::Error>>, limi
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
-}
-
-/// Accepts every certificate, but checks that the peer holds its key, so that the channel itself is sound.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ mod metrics;
 mod multipart;
 mod remote;
 mod task;
-mod tls;
 
 pub use config::{ConfigError, TranscoderConfig};
 pub use error::TranscoderError;

@@ -9,7 +9,7 @@ use std::{
 use futures::{Stream, StreamExt};
 use streamflow_types::Secret;
 use streamflow_wire::{
-    TranscoderTask,
+    AnyCertificate, TranscoderTask,
     capability::{self, Capability},
     proto::{Capabilities, NotifySegment, RegisterRequest, transcoder_client::TranscoderClient},
 };
@@ -30,7 +30,6 @@ use crate::{
     error::{Lost, TaskError},
     metrics,
     task::{Task, TaskClient},
-    tls::AnyCertificate,
 };
 
 /// A connection that lasted so long was a good one: the next pause is the shortest again.
@@ -119,7 +118,7 @@ impl RemoteTranscoder {
 
     async fn register(&self) -> Result<impl Stream<Item = Result<NotifySegment, Status>> + use<>, Lost> {
         let endpoint = Endpoint::from_shared(self.orchestrator.to_string())?
-            .tls_config_with_verifier(ClientTlsConfig::new(), AnyCertificate::new())?
+            .tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(AnyCertificate::default()))?
             .connect_timeout(self.config.connect_timeout)
             .http2_keep_alive_interval(self.config.keep_alive)
             .keep_alive_timeout(self.config.keep_alive)

@@ -14,6 +14,7 @@ pub mod proto;
 mod segment;
 mod sign;
 mod task;
+mod tls;
 mod token;
 
 pub use error::{DiscoveryError, PaymentError, SegmentError, TranscodeError, WireError, asks_for_new_params};
@@ -29,4 +30,5 @@ pub use sign::{
     verify_ping, verify_request, verify_segment,
 };
 pub use task::TranscoderTask;
+pub use tls::AnyCertificate;
 pub use token::{AuthTokens, TOKEN_LIFE_SECS, TOKEN_RENEWAL_SECS, needs_renewal};

@@ -1,8 +1,8 @@
 //! Connections to peers whose certificates nobody vouches for.
 //!
 //! As deployed (node.md §2.1), a peer's certificate is made by the peer itself and is not verified: the connection is
-//! encrypted, but who is at the other end does not follow from it. Whoever answers at the configured address learns the
-//! transcoder secret; what is at stake is free work, not money.
+//! encrypted, but who is at the other end follows from Ethereum signatures alone. A transcoder has none to check: whoever
+//! answers at the configured address learns its secret; what is at stake there is free work, not money.
 use std::sync::Arc;
 
 use rustls::{
@@ -14,11 +14,18 @@ use rustls::{
 
 /// Takes any certificate, but checks that the peer holds its key.
 #[derive(Debug)]
-pub(crate) struct AnyCertificate(Arc<CryptoProvider>);
+pub struct AnyCertificate(Arc<CryptoProvider>);
 
 impl AnyCertificate {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Arc::new(aws_lc_rs::default_provider())))
+    /// With the signature schemes of `provider`.
+    pub fn new(provider: Arc<CryptoProvider>) -> Arc<Self> {
+        Arc::new(Self(provider))
+    }
+}
+
+impl Default for AnyCertificate {
+    fn default() -> Self {
+        Self(Arc::new(aws_lc_rs::default_provider()))
     }
 }
 
