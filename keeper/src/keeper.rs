@@ -104,8 +104,8 @@ impl Keeper {
             desk.start(Duty::Redeem, self.redeemer(stop).pass().boxed());
         }
         if desk.may_start(Duty::Forget) {
-            let before = view.block.saturating_sub(self.config.log_lookback_blocks);
-            desk.start(Duty::Forget, forget(self.store.clone(), before).boxed());
+            let pass = forget(self.chain.chain.clone(), self.store.clone(), self.config.log_lookback_blocks);
+            desk.start(Duty::Forget, pass.boxed());
         }
     }
 
@@ -131,8 +131,10 @@ impl Keeper {
     }
 }
 
-/// Forgets transactions that nobody will ask for again.
-async fn forget(store: Store, before: u64) -> Result<Progress, KeeperError> {
+/// Forgets transactions that nobody will ask for again. Their blocks are the node's own, which are not the contracts' on
+/// Arbitrum.
+async fn forget(chain: Chain, store: Store, keep_blocks: u64) -> Result<Progress, KeeperError> {
+    let before = chain.rpc.head().await?.number.saturating_sub(keep_blocks);
     let forgotten = store.prune_transactions(before).await?;
     tracing::debug!(forgotten, before, "pruned the transaction journal");
     Ok(Progress::Settled)
