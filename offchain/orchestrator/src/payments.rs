@@ -138,18 +138,18 @@ impl Payments {
             return self.check_price(&payment, session);
         }
         let (chain, stale) = self.0.chain.newest()?;
-        if !*self.0.active.borrow() {
-            return Err(PaymentError::Inactive { orchestrator: self.address(), round: chain.round });
-        }
         // The sender counts the tickets as spent whatever we answer. So what wins is kept even if the chain is out of
-        // sight; the request is refused afterwards.
+        // sight, or cannot be redeemed before the next round; the request is refused afterwards.
+        let inactive = || PaymentError::Inactive { orchestrator: self.address(), round: chain.round };
+        let inactive = (!*self.0.active.borrow()).then(inactive);
         let (funds, unknown) = match self.0.chain.funds(payment.sender).await {
             Ok(funds) => (funds, None),
             Err(unavailable) => (SenderFunds::default(), Some(unavailable)),
         };
         let task = self.clone().take(payment, session.to_owned(), funds, chain);
         self.0.tasks.spawn(task).await.unwrap_or(Err(PaymentError::Stopping))?;
-        stale.or(unknown).map_or(Ok(()), |unavailable| Err(unavailable.into()))
+        let unavailable = stale.or(unknown).map(PaymentError::from);
+        inactive.or(unavailable).map_or(Ok(()), Err)
     }
 
     /// A payment without tickets names a price too.

@@ -208,12 +208,14 @@ async fn ticket_on_expired_params_is_400() {
 }
 
 #[tokio::test]
-async fn inactive_orchestrator_takes_no_tickets() {
+async fn inactive_orchestrator_refuses_payments_but_keeps_winners() {
     let case = Case::new().await;
+    let draft = case.draft(&case.broadcaster.pay(&case.offer, 30), &case.request());
     case.world.active.send_replace(false);
     let account = crate::fixture::orchestrator_key().address();
     let text = format!("orchestrator {account} is inactive in round 10, cannot process payments");
-    case.refused(case.good(), 400, &text).await;
+    case.refused(draft, 400, &text).await;
+    assert!(case.world.winners().await > 0);
 }
 
 #[tokio::test]
