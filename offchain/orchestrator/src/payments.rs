@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use streamflow_pm::{
     AccountLimits, Payment, QuoteError, QuoteRequest, QuoteSecret, Receipt, Recipient, RecipientConfig, TicketError,
     TicketPolicy, TicketSigner,
@@ -26,6 +26,17 @@ const STORE_PAUSE: Duration = Duration::from_millis(100);
 /// Winners held in memory while the store fails.
 const MAX_UNSAVED: usize = 10_000;
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// In place of a chain that nothing is known of since the start. Every quote was made by an earlier run then, so nothing
+/// earns credit.
+const NOT_SEEN: ChainView = ChainView {
+    block: 0,
+    round: Round(0),
+    round_block_hash: B256::ZERO,
+    round_initialized: false,
+    pool_size: 0,
+    base_fee: 0,
+};
 
 /// Why a payment is refused, or terms are not offered.
 #[derive(Debug, thiserror::Error)]
@@ -137,11 +148,11 @@ impl Payments {
         if payment.params.is_none() {
             return self.check_price(&payment, session);
         }
-        let (chain, stale) = self.0.chain.newest()?;
         // The sender counts the tickets as spent whatever we answer. So what wins is kept even if the chain is out of
         // sight, or cannot be redeemed before the next round; the request is refused afterwards.
+        let (chain, stale) = self.0.chain.newest().unwrap_or_else(|unknown| (NOT_SEEN, Some(unknown)));
         let inactive = || PaymentError::Inactive { orchestrator: self.address(), round: chain.round };
-        let inactive = (!*self.0.active.borrow()).then(inactive);
+        let inactive = (chain != NOT_SEEN && !*self.0.active.borrow()).then(inactive);
         let (funds, unknown) = match self.0.chain.funds(payment.sender).await {
             Ok(funds) => (funds, None),
             Err(unavailable) => (SenderFunds::default(), Some(unavailable)),

@@ -84,6 +84,21 @@ async fn quote_of_before_a_restart_wins_but_has_to_be_renewed() {
     assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
+#[tokio::test]
+async fn winners_that_come_before_the_chain_is_in_sight_after_a_restart_are_stored() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    orchestrator.stopped().await;
+    world.chain.send_replace(None);
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster { http: orchestrator.http().build().unwrap(), ..broadcaster };
+    let reply = broadcaster.segment(&orchestrator, &offer, 30, 0, &BODY).await;
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    assert!(world.winners().await > 0);
+}
+
 /// Never done, like a segment that takes long.
 #[derive(Debug)]
 struct Stuck;
