@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use streamflow_bindings::AddressBook;
 
-use super::{accounts::Accounts, processes::Processes, roles::Plan};
+use super::{accounts::Accounts, processes::{PidOf, Processes}, roles::Plan};
 use crate::{data_dir::DataConfig, exit::Usage};
 
 /// Marks a directory that devnet made and may empty.
@@ -93,7 +93,7 @@ impl Directory {
         plan: &Plan,
         accounts: &Accounts,
         contracts: AddressBook,
-    ) -> impl Fn(&dyn Fn(&str) -> Option<u32>) + Send + 'static {
+    ) -> impl Fn(&PidOf<'_>) + Send + 'static {
         let directory = self.clone();
         let fixed = description(self, plan, accounts, contracts);
         move |pid| {
@@ -103,7 +103,7 @@ impl Directory {
         }
     }
 
-    fn write(&self, fixed: &Value, pid: &dyn Fn(&str) -> Option<u32>) -> anyhow::Result<()> {
+    fn write(&self, fixed: &Value, pid: &PidOf<'_>) -> anyhow::Result<()> {
         let mut description = fixed.clone();
         if let Some(roles) = description["roles"].as_object_mut() {
             for (name, role) in roles {

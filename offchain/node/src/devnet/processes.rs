@@ -21,7 +21,10 @@ const RESTART_PAUSE: Duration = Duration::from_millis(500);
 /// A role that dies more often than this in one run is given up.
 const RESTARTS: usize = 5;
 
-type OnRestart = Box<dyn Fn(&dyn Fn(&str) -> Option<u32>) + Send>;
+/// Process id of a role by its name.
+pub(super) type PidOf<'a> = dyn Fn(&str) -> Option<u32> + 'a;
+
+type OnRestart = Box<dyn Fn(&PidOf<'_>) + Send>;
 
 /// All processes of one network. Each is in a group of its own, so that Ctrl-C in a terminal reaches devnet alone and the
 /// network stops in order; and each ends with devnet, however that ends.
@@ -89,7 +92,7 @@ impl Processes {
     }
 
     /// Calls `tell` with a look-up of process ids whenever a role was started again.
-    pub(super) fn on_restart(&self, tell: impl Fn(&dyn Fn(&str) -> Option<u32>) + Send + 'static) {
+    pub(super) fn on_restart(&self, tell: impl Fn(&PidOf<'_>) + Send + 'static) {
         *self.shared.on_restart.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tell));
     }
 
