@@ -8,7 +8,11 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use streamflow_bindings::AddressBook;
 
-use super::{accounts::Accounts, processes::{PidOf, Processes}, roles::Plan};
+use super::{
+    accounts::Accounts,
+    processes::{PidOf, Processes},
+    roles::Plan,
+};
 use crate::{data_dir::DataConfig, exit::Usage};
 
 /// Marks a directory that devnet made and may empty.
