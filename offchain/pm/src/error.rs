@@ -107,6 +107,12 @@ pub enum ParamsError {
     /// At most one block is left. The one error that asks for new params from the same orchestrator.
     #[error("TicketParams expired")]
     Expired,
+    /// They would have to be remembered for too long.
+    #[error("ticketParams expiration block {expiration_block} is too far ahead")]
+    TooLongLived {
+        /// As offered.
+        expiration_block: u64,
+    },
     /// Every ticket would win, so the expected value is all of it.
     #[error("ticket faceValue too low faceValue={face_value}")]
     FaceValueTooLow {

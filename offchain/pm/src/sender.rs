@@ -14,6 +14,9 @@ use crate::{
     payment::ticket_from_params, sign_ticket, unlocks_soon,
 };
 
+/// Params that live for more blocks are not used: what was signed on them is remembered until they expire.
+const MAX_LIFE_BLOCKS: u64 = 50_000;
+
 /// What a sender is ready to risk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SenderLimits {
@@ -125,6 +128,9 @@ impl Sender {
         }
         if params.expiration_block <= chain.block.saturating_add(1) {
             return Err(ParamsError::Expired);
+        }
+        if params.expiration_block > chain.block.saturating_add(MAX_LIFE_BLOCKS) {
+            return Err(ParamsError::TooLongLived { expiration_block: params.expiration_block });
         }
         let ev = TicketEv::new(face_value, params.win_prob);
         if ev.is_zero() {

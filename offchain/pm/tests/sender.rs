@@ -182,6 +182,20 @@ fn a_quote_is_used_up_after_600_tickets() {
 }
 
 #[test]
+fn params_that_outlive_memory_are_refused() {
+    let sender = sender(generous());
+    let validate = |expiration_block| {
+        let params = TicketParams { expiration_block, ..params(100) };
+        sender.validate(Some(&params), 1, &funds(1_000_000), &chain())
+    };
+    let limit = chain().block + 50_000;
+    assert_eq!(validate(limit), Ok(()));
+    for expiration_block in [limit + 1, u64::MAX] {
+        assert_eq!(validate(expiration_block), Err(ParamsError::TooLongLived { expiration_block }));
+    }
+}
+
+#[test]
 fn terms_cannot_change_under_a_commitment() {
     let (sender, now) = (sender(generous()), Instant::now());
     let session = sender.start_session(params(100), now).unwrap();
