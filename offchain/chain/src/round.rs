@@ -1,8 +1,13 @@
 //! What roles must know of the chain, kept up to date.
 use std::time::Duration;
 
-use alloy::{eips::BlockId, primitives::B256, rpc::types::Log, sol_types::SolEvent};
-use streamflow_bindings::{AddressBook, BondingManager, RoundsManager};
+use alloy::{
+    eips::BlockId,
+    primitives::{B256, U256},
+    rpc::types::Log,
+    sol_types::SolEvent,
+};
+use streamflow_bindings::{AddressBook, BondingManager, RoundsManager, TicketBroker};
 use streamflow_types::{ChainView, Round};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -105,14 +110,26 @@ impl RoundFollower {
             None => self.read_facts(at).await?,
         };
         self.facts = Some(facts);
+        let usable = initialized || self.is_redeemable(facts.round, at).await?;
         Ok(ChainView {
             block: head.contract_number,
             round: facts.round,
-            round_block_hash: facts.block_hash,
+            round_block_hash: if usable { facts.block_hash } else { B256::ZERO },
             round_initialized: initialized,
             pool_size: facts.pool_size,
             base_fee: head.base_fee,
         })
+    }
+
+    /// Whether a ticket of this round can still be redeemed. If nobody initialises rounds for long, tickets of the last one
+    /// that was would be worthless from the start: it is shown without a hash then, as a round to commit nothing to.
+    async fn is_redeemable(&self, round: Round, at: BlockId) -> Result<bool, ChainError> {
+        let (rounds, broker) = (self.contracts.rounds_manager, self.contracts.ticket_broker);
+        let (current, validity) = tokio::try_join!(
+            self.rpc.view(rounds, RoundsManager::currentRoundCall {}, at),
+            self.rpc.view(broker, TicketBroker::ticketValidityPeriodCall {}, at),
+        )?;
+        Ok(U256::from(round.0).saturating_add(validity) > current)
     }
 
     async fn read_facts(&self, at: BlockId) -> Result<RoundFacts, ChainError> {

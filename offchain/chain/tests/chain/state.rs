@@ -104,6 +104,26 @@ async fn view_follows_rounds_and_pool_and_reorgs() -> Result<()> {
 }
 
 #[tokio::test]
+async fn round_whose_tickets_could_not_be_redeemed_any_more_has_no_hash_to_commit_to() -> Result<()> {
+    let deployment = Deployment::start().await?;
+    let (chain, config) = chain(&deployment).await?;
+    let following = follow(&chain, &config);
+    let (follower, mut views) = RoundFollower::new(&chain, &config, &following.feed);
+    tokio::spawn(follower.run(following.stop.clone()));
+    let first = Round(deployment.initialize_round().await?);
+    view_where(&mut views, "round 1", |view| view.round_initialized).await?;
+    // Nobody initialises the next rounds, of 50 blocks each.
+    deployment.anvil.mine(50).await?;
+    let view = view_where(&mut views, "the next round", |view| !view.round_initialized).await?;
+    assert!(view.round == first && !view.round_block_hash.is_zero(), "still valid in this round");
+    deployment.anvil.mine(50).await?;
+    view_where(&mut views, "the one after", |view| view.round == first && view.round_block_hash.is_zero()).await?;
+    deployment.initialize_round().await?;
+    view_where(&mut views, "a round again", |view| view.round > first && !view.round_block_hash.is_zero()).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn registered_orchestrators_are_listed_with_address_and_stake() -> Result<()> {
     let deployment = Deployment::start().await?;
     deployment.initialize_round().await?;
