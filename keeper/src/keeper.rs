@@ -140,6 +140,10 @@ async fn forget(chain: Chain, store: Store, keep_blocks: u64) -> Result<Progress
     Ok(Progress::Settled)
 }
 
+/// A round without reward cannot be made up for, so what looked settled is looked at again: a node that lags may have shown
+/// us as inactive, and a reorganisation may take the call back.
+const REWARD_RECHECK: Duration = Duration::from_secs(600);
+
 /// When a duty that is not running is looked at again.
 #[derive(Clone, Copy, Debug)]
 enum Rest {
@@ -209,6 +213,7 @@ impl Desk {
             Ok(Progress::NotYet) => Rest::NextLook,
             // the view shows a new round soon
             Ok(Progress::Settled) if duty == Duty::Initialize => Rest::NextLook,
+            Ok(Progress::Settled) if matches!(duty, Duty::Reward(_)) => Rest::Until(Instant::now() + REWARD_RECHECK),
             Ok(Progress::Settled) => Rest::NextRound,
             Err(err) => {
                 if let KeeperError::Tx(TxError::Reverted { .. }) = err {
@@ -278,11 +283,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_settled_duty_rests_until_the_next_round() {
+        for duty in [REWARD, Duty::Forget] {
+            let mut desk = after(duty, Ok(Progress::Settled));
+            desk.look_again();
+            desk.enter(Round(7));
+            assert!(!desk.may_start(duty));
+            desk.enter(Round(8));
+            assert!(desk.may_start(duty));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reward_that_looked_settled_is_looked_at_again() {
         let mut desk = after(REWARD, Ok(Progress::Settled));
-        desk.look_again();
+        tokio::time::advance(REWARD_RECHECK).await;
         desk.enter(Round(7));
-        assert!(!desk.may_start(REWARD));
-        desk.enter(Round(8));
         assert!(desk.may_start(REWARD));
     }
 
