@@ -15,10 +15,14 @@ use crate::{
 const PROBE_SIDE: u32 = 146;
 const PROBE_FRAMES: i64 = 4;
 
-/// Makes libav print errors only; on its own it reports every encoder's statistics.
+/// Makes libav print errors only; on its own it reports every encoder's statistics. Fetches the words of its error codes,
+/// without which they read as nothing.
 pub(crate) fn prepare() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| log::set_level(log::Level::Error));
+    ONCE.call_once(|| {
+        log::set_level(log::Level::Error);
+        ffmpeg_next::util::error::register_all();
+    });
 }
 
 /// Opens the configured encoder and encodes a few frames with it.
