@@ -1,5 +1,6 @@
 //! One TOML file, then `STREAMFLOW_*` environment variables. Unknown keys are errors.
 mod default_file;
+mod refusal;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,10 @@ use streamflow_chain::ChainConfig;
 use streamflow_keeper::KeeperConfig;
 use streamflow_media::TranscodeSettings;
 use streamflow_orchestrator::OrchestratorConfig;
-use streamflow_transcoder::TranscoderConfig;
+use streamflow_transcoder::{
+    ConfigError::{NoOrchestrator, NoSecret},
+    TranscoderConfig,
+};
 
 use crate::{data_dir::DataConfig, exit::Usage, keys::KeysConfig, telemetry::LogConfig};
 
@@ -138,11 +142,15 @@ impl Config {
     pub fn load(file: Option<&Path>) -> Result<Self, Usage> {
         let mut figment = Figment::new();
         if let Some(file) = file {
-            std::fs::metadata(file).map_err(|e| Usage(format!("cannot read --config {}: {e}", file.display())))?;
+            let place = file.display();
+            let found = std::fs::metadata(file).map_err(|e| Usage(format!("cannot read --config {place}: {e}")))?;
+            if found.is_dir() {
+                return Err(Usage(format!("cannot read --config {place}: it is a directory, name a file in it")));
+            }
             figment = figment.merge(Toml::file_exact(file));
         }
         let environment = Env::prefixed(ENV_PREFIX).filter(|key| key.as_str().contains("__")).split("__");
-        let config: Self = figment.merge(environment).extract().map_err(|e| Usage(format!("configuration: {e}")))?;
+        let config: Self = figment.merge(environment).extract().map_err(refusal::explain)?;
         config.validate()?;
         Ok(config)
     }
@@ -169,7 +177,14 @@ impl Config {
     pub fn validate_for(&self, role: Role) -> Result<(), Usage> {
         match role {
             // the default names no orchestrator to work for, so other roles cannot be held to it
-            Role::Transcoder => self.transcoder.validate().map_err(|e| bad("transcoder: ", &e)),
+            Role::Transcoder => self.transcoder.validate().map_err(|e| match e {
+                NoOrchestrator => Usage(
+                    "transcoder.orchestrator is not set: give --orchestrator https://HOST:PORT, or set it in --config"
+                        .into(),
+                ),
+                NoSecret => Usage("transcoder.secret_file is not set: a file with the orchestrator's secret".into()),
+                other => bad("transcoder: ", &other),
+            }),
             Role::Broadcaster | Role::Orchestrator | Role::Keeper => Ok(()),
         }
     }

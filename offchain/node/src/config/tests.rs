@@ -24,7 +24,7 @@ fn nothing_given_is_the_default() {
 #[test]
 fn an_unknown_key_is_refused_and_named_with_its_file() {
     let error = refusal("[chain]\nrpc_ulr = \"http://x\"\n");
-    assert!(error.contains("rpc_ulr"), "{error}");
+    assert!(error.contains("chain.rpc_ulr: unknown setting in [chain]; known: rpc_url, controller"), "{error}");
     let error = refusal("[chian]\n");
     assert!(error.contains("chian"), "{error}");
     let error = refusal("[orchestrator.tickets]\nevs = 1\n");
@@ -40,7 +40,11 @@ fn malformed_toml_is_refused_with_its_line() {
 #[test]
 fn a_value_of_the_wrong_type_names_its_key() {
     let error = refusal("[chain]\nchain_id = \"main\"\n");
-    assert!(error.contains("chain.chain_id"), "{error}");
+    assert!(error.contains("streamflow.toml: chain.chain_id: "), "{error}");
+    let error = refusal("[chain]\npoll_interval = 5\n");
+    assert!(error.contains("chain.poll_interval") && error.contains("\"5s\""), "{error}");
+    let error = refusal("[transcoding]\ntranscoders = \"elsewhere\"\n");
+    assert!(error.contains("transcoding.transcoders") && error.contains("`local`"), "{error}");
 }
 
 #[test]
