@@ -1,7 +1,10 @@
 //! How the program ends: 0 done, 1 failed, 2 usage, 3 refused for a stated reason (design, "Processes").
 use std::process::ExitCode;
 
-use crate::keys::KeyError;
+use crate::{
+    keys::KeyError,
+    output::{to_stderr, to_stdout},
+};
 
 /// The arguments or the configuration are wrong: nothing was tried. Exit code 2, as for [`KeyError`].
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +40,11 @@ pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     let code = code(error);
     if !error.is::<Reported>() {
         if json {
-            println!("{}", serde_json::json!({ "error": format!("{error:#}"), "exit_code": code }));
+            let document = serde_json::json!({ "error": format!("{error:#}"), "exit_code": code });
+            // If stdout is gone, stderr and the exit code still tell.
+            let _ = to_stdout(format!("{document}\n").as_bytes());
         }
-        eprintln!("error: {error:#}");
+        to_stderr(format_args!("error: {error:#}"));
     }
     ExitCode::from(code)
 }

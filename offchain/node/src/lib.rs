@@ -25,6 +25,7 @@ use crate::{
     commands::{Context, chain_ops, chain_status, completions, config_file, deploy, doctor, fee_ratio, stake, tickets},
     config::{Config, Role},
     output::Output,
+    telemetry::LogConfig,
 };
 
 /// Runs one command line to its end.
@@ -56,10 +57,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Bench(BenchCommand::Transcode(args)) => bench::transcode(&context(&global)?, &args).await,
         Command::Doctor => doctor::run(&context(&global)?, global.port_offset).await,
         Command::Config(command) => config_file::run(&command, global.config, Output::new(global.json)),
-        Command::Completions { shell } => {
-            completions::run(shell);
-            Ok(())
-        }
+        Command::Completions { shell } => Ok(completions::run(shell)?),
         Command::MediaWorker => media_worker(),
     }
 }
@@ -75,10 +73,14 @@ async fn run_chain(context: &Context, command: ChainCommand) -> anyhow::Result<(
     }
 }
 
-/// What a command that is no role gets: settings, and logging started.
+/// Log level of commands that are no role: what they do stands in their result.
+const COMMAND_LOG_LEVEL: &str = "warn";
+
+/// What a command that is no role gets: settings, and logging started. `log.level` is for roles.
 fn context(global: &Global) -> anyhow::Result<Context> {
     let config = load(global)?;
-    telemetry::start_logs(&config.log)?;
+    let level = global.log_level.as_deref().unwrap_or(COMMAND_LOG_LEVEL).to_owned();
+    telemetry::start_logs(&LogConfig { level, ..config.log.clone() })?;
     Ok(Context { config, output: Output::new(global.json) })
 }
 

@@ -1,10 +1,15 @@
 //! What commands print: tables for people on stderr, or one JSON document on stdout.
-use std::{fmt, io};
+use std::{
+    fmt,
+    io::{self, Write as _},
+};
 
 use serde::Serialize;
 
 /// Widest line of a table.
 pub const WIDTH: usize = 100;
+/// Between two columns.
+const GAP: &str = "  ";
 
 /// A result that can be shown both ways.
 pub trait Report: Serialize {
@@ -32,7 +37,7 @@ impl Output {
         if self.json {
             return self.document(report);
         }
-        eprintln!("{}", report.text());
+        self.note(report.text());
         Ok(())
     }
 
@@ -41,14 +46,14 @@ impl Output {
     /// # Errors
     /// When stdout is closed.
     pub fn document(self, document: &impl Serialize) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        serde_json::to_writer_pretty(&mut stdout, document)?;
-        io::Write::write_all(&mut stdout, b"\n")
+        let mut text = serde_json::to_vec_pretty(document)?;
+        text.push(b'\n');
+        to_stdout(&text)
     }
 
     /// Tells a person what happens next; never part of the result.
     pub fn note(self, line: impl fmt::Display) {
-        eprintln!("{line}");
+        to_stderr(line);
     }
 
     /// Whether the result goes to a program.
@@ -57,7 +62,24 @@ impl Output {
     }
 }
 
-/// Rows in columns as wide as their widest cell. The last column is never padded.
+/// Prints `text` on stdout. A reader that has seen enough, such as `head`, is no error.
+///
+/// # Errors
+/// When stdout cannot take it.
+pub fn to_stdout(text: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Prints a line on stderr. There is nobody to tell when that is closed.
+pub fn to_stderr(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Rows in columns as wide as their widest cell. The last column is never padded, and wraps at [`WIDTH`] between words.
 #[derive(Clone, Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -93,20 +115,55 @@ impl fmt::Display for Table {
             self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
+        let indent = widths.iter().rev().skip(1).map(|width| width + GAP.len()).sum::<usize>();
         for (index, row) in self.rows.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
-            let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-            write!(f, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())?;
+            let mut cells = row.clone();
+            if let Some(last) = cells.last_mut().filter(|_| row.len() == columns) {
+                *last = wrap(last, WIDTH.saturating_sub(indent)).join(&format!("\n{:indent$}", ""));
+            }
+            let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            write!(f, "{}", padded.collect::<Vec<_>>().join(GAP).trim_end())?;
         }
         Ok(())
     }
 }
 
+/// Lines of at most `width` characters; a longer word, such as a path, stays whole.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let full = lines
+            .last()
+            .is_some_and(|line| !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width);
+        match lines.last_mut() {
+            Some(line) if !full => {
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_last_cells_wrap_below_themselves() {
+        let mut table = Table::facts();
+        table.fact("RPC", "word ".repeat(40)).fact("path", format!("/{}", "x".repeat(120)));
+        let text = table.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].len() <= WIDTH && lines[1].starts_with("      word"), "{text}");
+        assert!(lines.last().unwrap().contains(&"x".repeat(120)), "a path is not broken: {text}");
+    }
 
     #[test]
     fn columns_line_up_and_lines_do_not_trail() {

@@ -36,7 +36,7 @@ pub struct Global {
     /// Add N to every port that a role listens on
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub port_offset: u16,
-    /// Log level, instead of log.level: error, warn, info, debug, trace, or per module
+    /// Log level: error, warn, info, debug, trace, or per module [default: log.level for a role, else warn]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
 }

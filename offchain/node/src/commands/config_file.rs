@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     cli::ConfigCommand,
     config::{self, Config},
-    output::{Output, Report},
+    output::{Output, Report, to_stdout},
 };
 
 #[derive(Serialize)]
@@ -36,7 +36,7 @@ pub fn run(command: &ConfigCommand, file: Option<PathBuf>, output: Output) -> an
             output.result(&Checked { valid: true, file, config })?;
         }
         ConfigCommand::PrintDefault if output.is_json() => output.document(&Config::default())?,
-        ConfigCommand::PrintDefault => print!("{}", config::print_default()?),
+        ConfigCommand::PrintDefault => to_stdout(config::print_default()?.as_bytes())?,
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::Context;
 use crate::{
     amount::{Eth, Lpt, as_decimal},
     cli::FeeRatioArgs,
-    output::{Report, Table},
+    output::{Report, Table, to_stdout},
 };
 
 /// Widest amount in the table.
@@ -43,7 +43,7 @@ pub async fn run(context: &Context, args: &FeeRatioArgs) -> anyhow::Result<()> {
     let rows = streamflow_chain::fee_ratio(&chain, args.rounds).await?;
     let ratios = FeeRatios { rows: rows.iter().map(Row::from).collect() };
     if args.csv {
-        print!("{}", ratios.csv());
+        to_stdout(ratios.csv().as_bytes())?;
     } else {
         context.output.result(&ratios)?;
     }

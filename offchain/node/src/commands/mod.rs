@@ -25,7 +25,7 @@ impl Context {
     /// Connects to the configured deployment, once: a command fails at once when the node is away.
     pub(crate) async fn connect(&self) -> anyhow::Result<Chain> {
         if self.config.chain.controller.is_none() {
-            return Err(Usage("chain.controller is not set: the address of the Controller to work with".into()).into());
+            return Err(Usage("chain.controller is not set, the address of the Controller to work with: name a file that sets it, --config FILE".into()).into());
         }
         Ok(streamflow_chain::connect(&self.config.chain).await?)
     }
