@@ -83,9 +83,10 @@ async fn a_sender_funds_unlocks_and_withdraws() {
     assert_eq!(status["round"]["initialized"], true);
     assert_eq!(status["contracts"]["TicketBroker"], net.contracts.ticket_broker.to_string().to_lowercase());
 
-    assert!(sender.refused("withdraw").contains("would revert"));
+    assert!(sender.refused("withdraw").contains("`streamflow unlock`"));
     sender.json("unlock");
-    assert!(sender.refused("withdraw").contains("AccountLocked"));
+    assert!(sender.refused("unlock").contains("unlocking already"));
+    assert!(sender.refused("withdraw").contains("can be withdrawn from round"));
     net.next_round().await.unwrap();
     net.next_round().await.unwrap();
     sender.json("chain withdraw");
@@ -97,7 +98,8 @@ async fn what_cannot_be_paid_is_refused_before_anything_is_sent() {
     let net = Deployment::start().await.unwrap();
     net.initialize_round().await.unwrap();
     let sender = Operator::new(&net, 2);
-    sender.refused("fund --deposit 1000000eth");
+    assert!(sender.refused("fund --deposit 1000000eth").contains("needs up to 1000000 ETH and gas"));
+    assert!(sender.refused("unlock").contains("neither deposit nor reserve"));
     let text =
         sender.refused("register --service-uri https://o.example:8935 --stake 5lpt --reward-cut 10% --fee-share 95%");
     assert!(text.contains("0 LPT"), "{text}");

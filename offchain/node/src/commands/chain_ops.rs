@@ -48,6 +48,13 @@ pub async fn unlock(context: &Context, spend: Spend) -> anyhow::Result<()> {
     let info = account.view(broker, TicketBroker::getSenderInfoCall { addr: account.address }).await?;
     let period = account.view(broker, TicketBroker::unlockPeriodCall {}).await?;
     let round = account.view(contracts.rounds_manager, RoundsManager::currentRoundCall {}).await?;
+    require_something(&account, &info)?;
+    if !info.sender.withdrawRound.is_zero() {
+        let from = info.sender.withdrawRound;
+        bail!(Refused(format!(
+            "unlocking already: `streamflow withdraw` works from round {from}; it is round {round}"
+        )));
+    }
     let plan = Plan::new("unlock").step(account.calls().unlock()).change(
         "unlock",
         lock_state(info.sender.withdrawRound),
@@ -64,11 +71,28 @@ pub async fn withdraw(context: &Context, spend: Spend) -> anyhow::Result<()> {
     let account = Account::open(context).await?;
     let broker = account.chain.contracts.ticket_broker;
     let info = account.view(broker, TicketBroker::getSenderInfoCall { addr: account.address }).await?;
+    require_something(&account, &info)?;
+    let round = account.view(account.chain.contracts.rounds_manager, RoundsManager::currentRoundCall {}).await?;
+    let from = info.sender.withdrawRound;
+    if from.is_zero() {
+        let period = account.view(broker, TicketBroker::unlockPeriodCall {}).await?;
+        bail!(Refused(format!("deposit and reserve are locked: `streamflow unlock` frees them after {period} rounds")));
+    }
+    if round < from {
+        bail!(Refused(format!("deposit and reserve can be withdrawn from round {from}; it is round {round}")));
+    }
     let plan = Plan::new("withdraw")
         .step(account.calls().withdraw())
         .change("deposit", Eth(info.sender.deposit), Eth(U256::ZERO))
         .change("reserve", Eth(info.reserve.fundsRemaining), Eth(U256::ZERO));
     account.carry_out(plan, spend, context.output).await
+}
+
+fn require_something(account: &Account, info: &TicketBroker::getSenderInfoReturn) -> anyhow::Result<()> {
+    if info.sender.deposit.is_zero() && info.reserve.fundsRemaining.is_zero() {
+        bail!(Refused(format!("{} has neither deposit nor reserve: `streamflow fund` adds some", account.address)));
+    }
+    Ok(())
 }
 
 fn lock_state(withdraw_round: U256) -> String {

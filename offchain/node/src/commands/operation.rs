@@ -133,6 +133,8 @@ impl Account {
 
     async fn perform(&self, plan: Plan, spend: Spend, output: Output) -> anyhow::Result<Outcome> {
         let fees = self.fees().await?;
+        // Before the simulation, whose answer to missing funds depends on the node and names no figures.
+        self.require_funds(&plan, &[], fees).await?;
         let gas = self.simulate(&plan).await?;
         self.require_funds(&plan, &gas, fees).await?;
         if spend.dry_run { Ok(self.foresee(plan, &gas, fees)) } else { self.send_all(plan, output).await }
@@ -180,7 +182,8 @@ impl Account {
         let needed = value.saturating_add(self.cost(gas, fees));
         if balance < needed {
             let account = self.address;
-            bail!(Refused(format!("{account} has {}, and needs up to {} with gas", Eth(balance), Eth(needed))));
+            let (gas, has, needed) = (if gas.is_empty() { "and gas" } else { "with gas" }, Eth(balance), Eth(needed));
+            bail!(Refused(format!("{account} has {has}, and needs up to {needed} {gas}")));
         }
         Ok(())
     }
@@ -264,8 +267,9 @@ impl Report for Outcome {
             changes.fact(change.what, format_args!("{} -> {}", change.before, change.after));
         }
         let (did, cost) = if self.dry_run { ("would", "at most") } else { ("did", "paid") };
+        let changes = if self.changes.is_empty() { String::new() } else { format!("\n\n{changes}") };
         format!(
-            "{did} {} as {}\n\n{table}\n\n{changes}\n\ngas: {cost} {}{}",
+            "{did} {} as {}\n\n{table}{changes}\n\ngas: {cost} {}{}",
             self.operation,
             self.account,
             Eth(self.cost),
