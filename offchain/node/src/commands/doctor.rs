@@ -114,6 +114,14 @@ impl Diagnosis {
                 let millis = asked.elapsed().as_millis();
                 self.add("RPC", State::Ok, format!("chain {id} at {}, answers in {millis} ms", rpc.host()));
             }
+            // No chain is configured, so only the default URL was tried.
+            Err(e) if config.chain.controller.is_none() => {
+                return self.add(
+                    "RPC",
+                    State::Warn,
+                    format!("{e}; a transcoder needs none, other roles work for free"),
+                );
+            }
             Err(e) => return self.add("RPC", State::Fail, e),
         }
         self.clock(&rpc).await;
@@ -255,12 +263,20 @@ impl Diagnosis {
     }
 
     fn ports(&mut self, config: &Config, offset: u16) {
-        for role in [Role::Broadcaster, Role::Orchestrator, Role::Transcoder, Role::Keeper] {
+        // One that is set belongs to the one role that the file is for.
+        let one_admin = config.admin.listen.is_some();
+        for (index, role) in
+            [Role::Broadcaster, Role::Orchestrator, Role::Transcoder, Role::Keeper].into_iter().enumerate()
+        {
             let mut config = config.clone();
             if let Err(e) = config.offset_ports(role, offset) {
                 return self.add("ports", State::Fail, e);
             }
-            self.port(admin_name(role), config.admin_listen(role));
+            match (one_admin, index) {
+                (true, 0) => self.port("admin.listen", config.admin_listen(role)),
+                (true, _) => {}
+                (false, _) => self.port(admin_name(role), config.admin_listen(role)),
+            }
             match role {
                 Role::Broadcaster => self.port("broadcaster.listen", config.broadcaster.listen),
                 Role::Orchestrator => self.port("orchestrator.listen", config.orchestrator.listen),
@@ -272,7 +288,7 @@ impl Diagnosis {
     fn port(&mut self, name: &'static str, address: SocketAddr) {
         match std::net::TcpListener::bind(address) {
             Ok(_) => self.add(name, State::Ok, format!("{address} is free")),
-            Err(e) => self.add(name, State::Warn, format!("{address}: {e}; fine if that is the role itself, running")),
+            Err(e) => self.add(name, State::Warn, format!("{address}: {e}; fine if the role itself runs already")),
         }
     }
 }
