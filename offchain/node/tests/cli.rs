@@ -158,7 +158,7 @@ fn environment_comes_on_top_of_the_file() {
 
     let misspelt = check("STREAMFLOW_CHAIN__RPC", "http://env:2");
     assert_eq!(code(&misspelt), 2);
-    assert!(stderr(&misspelt).contains("CHAIN.RPC"), "{}", stderr(&misspelt));
+    assert!(stderr(&misspelt).contains("STREAMFLOW_CHAIN__RPC: unknown setting"), "{}", stderr(&misspelt));
 }
 
 #[test]
@@ -167,6 +167,30 @@ fn completions_are_a_script_on_stdout() {
         let output = streamflow(&["completions", shell]);
         assert_eq!(code(&output), 0);
         assert!(stdout(&output).contains("streamflow"), "{shell}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_video_ends_devnet_before_it_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (junk, net) = (dir.path().join("junk.mp4"), dir.path().join("net"));
+    fs::write(&junk, [7; 5000]).unwrap();
+    let [input, data_dir] = [&junk, &net].map(|path| path.to_str().unwrap());
+    let output = streamflow(&["devnet", "--once", "--json", "--input", input, "--data-dir", data_dir]);
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    let document: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let error = document["error"].as_str().unwrap();
+    assert!(error.contains("--input") && error.contains("Invalid data"), "{error}");
+    assert!(!net.exists());
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    for args in [&["completions", "bash"][..], &["config", "print-default"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_streamflow")).args(args).stdout(writer).output().unwrap();
+        assert_eq!((code(&output), stderr(&output).as_str()), (0, ""), "{args:?}");
     }
 }
 

@@ -10,7 +10,6 @@ use alloy::{
 };
 use anyhow::{Context as _, bail};
 use tokio::{
-    net::TcpListener,
     process::Command,
     time::{Instant, sleep},
 };
@@ -33,9 +32,6 @@ impl Anvil {
     pub(super) async fn start(plan: &Plan, processes: &mut Processes) -> anyhow::Result<Self> {
         let url = plan.rpc_url.clone();
         let port = url.port_or_known_default().context("the chain's URL has no port")?;
-        if let Err(error) = TcpListener::bind(("127.0.0.1", port)).await {
-            bail!("port {port}, where devnet's chain listens, is taken ({error}): use --port-offset");
-        }
         let mut command = Command::new(binary(&plan.project)?);
         command.args(["--host", "127.0.0.1", "--port", &port.to_string()]).args([
             "--block-time",

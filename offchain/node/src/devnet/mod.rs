@@ -6,6 +6,7 @@
 mod accounts;
 mod anvil;
 mod directory;
+mod input;
 mod processes;
 mod progress;
 mod roles;
@@ -14,7 +15,7 @@ mod summary;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use streamflow_store::{Store, TicketStatus};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -50,20 +51,39 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let project = deploy::find_project(args.project_dir.as_deref())?;
     let plan = Plan::new(&project, args, port_offset)?;
+    if args.input.is_some() {
+        input::require_playable(&context.config.transcoding, &plan.input).await?;
+    }
+    plan.require_free_ports()?;
     let directory = Directory::prepare(args.data_dir.as_deref(), port_offset)?;
     let mut processes = Processes::new(directory.logs());
     let progress = Progress::new(context.output);
     let outcome = tokio::select! { biased;
-        () = stop.cancelled() => Ok(()),
+        () = stop.cancelled() => Err(anyhow!("stopped before the clip was through and paid")),
         outcome = main_job(context, &plan, &directory, &mut processes, &progress) => outcome,
     };
-    if outcome.is_ok() && !args.once && !stop.is_cancelled() {
-        progress.stays_up(&plan);
-        stop.cancelled().await;
-    }
+    let outcome = match outcome {
+        Ok(()) if !args.once => {
+            progress.stays_up(&plan, &directory);
+            stay_up(&processes, &stop).await
+        }
+        ended => ended,
+    };
     progress.step("stopping");
     processes.stop().await;
     outcome
+}
+
+/// Returns when `stop` says so, or when a process is gone that the network cannot do without.
+async fn stay_up(processes: &Processes, stop: &CancellationToken) -> anyhow::Result<()> {
+    while !stop.is_cancelled() {
+        processes.check()?;
+        tokio::select! { biased;
+            () = stop.cancelled() => {}
+            () = sleep(POLL) => {}
+        }
+    }
+    Ok(())
 }
 
 async fn main_job(

@@ -3,7 +3,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::roles::{BroadcasterStatus, Plan};
+use super::{
+    directory::Directory,
+    roles::{BroadcasterStatus, DELEGATOR, Plan},
+};
 use crate::output::Output;
 
 /// Steps of set-up, and a bar for the stream. On stderr, like everything for people.
@@ -58,7 +61,13 @@ impl Progress {
     }
 
     /// The job is done and the network goes on.
-    pub(super) fn stays_up(&self, plan: &Plan) {
-        self.output.note(format_args!("\nThe network stays up until Ctrl-C. Watch {}", plan.page_url));
+    pub(super) fn stays_up(&self, plan: &Plan, directory: &Directory) {
+        self.output
+            .note(format_args!("\nThe network stays up until Ctrl-C. Watch {}\nAsk it, for example:", plan.page_url));
+        let program = std::env::current_exe().map_or_else(|_| "streamflow".into(), |path| path.display().to_string());
+        let asks = [("broadcaster", "chain status"), ("keeper", "tickets list"), (DELEGATOR, "delegator fee-ratio")];
+        for (role, command) in asks {
+            self.output.note(format_args!("  {program} --config {} {command}", directory.config(role).display()));
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! The roles of the network: where each listens, what its configuration says, how to ask it.
 use std::{
     fs,
+    net::TcpListener,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use alloy::primitives::Address;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rand::Rng as _;
 use serde::Deserialize;
 use tokio::process::Command;
@@ -19,6 +20,8 @@ use super::{
 };
 use crate::{cli::DevnetArgs, exit::Usage};
 
+/// Name of the delegator's configuration.
+pub(super) const DELEGATOR: &str = "delegator";
 /// Name of the stream.
 pub(super) const STREAM: &str = "demo";
 /// Wei per pixel: a segment of two seconds in three renditions costs about fourteen tickets.
@@ -129,6 +132,22 @@ impl Plan {
         })
     }
 
+    /// Looks before anything is started or emptied, so that a second network does not fail half-way.
+    ///
+    /// # Errors
+    /// When something listens on one of the ports.
+    pub(super) fn require_free_ports(&self) -> anyhow::Result<()> {
+        let listeners = [("chain", self.rpc_url.port().unwrap_or_default()), ("broadcaster", self.ports.broadcaster)];
+        let orchestrators = ["orchestrator-1", "orchestrator-2"].into_iter().zip(self.ports.orchestrators);
+        let admins = self.roles.iter().map(|role| (role.name, role.admin_port));
+        for (name, port) in listeners.into_iter().chain(orchestrators).chain(admins) {
+            if let Err(error) = TcpListener::bind(("127.0.0.1", port)) {
+                bail!("port {port} ({name}) is taken: stop the other process, or use --port-offset N: {error}");
+            }
+        }
+        Ok(())
+    }
+
     /// The broadcaster's own status document.
     fn status_url(&self) -> String {
         format!("{}status", self.page_url)
@@ -165,14 +184,28 @@ pub(super) fn start(
                 config.insert("broadcaster".into(), broadcaster(plan, directory));
             }
         }
-        let file = directory.config(role.name);
-        fs::write(&file, toml::to_string_pretty(&config)?)
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        let file = write(directory, role.name, &config)?;
         let mut command = Command::new(&program);
         command.arg("--config").arg(&file).arg(role.command);
         processes.start_role(role.name, command)?;
     }
+    // No process: for commands in the name of who staked to the first orchestrator.
+    let mut config = toml::Table::from_iter([("data".to_owned(), table([("dir", path(&directory.own(DELEGATOR)))]))]);
+    sign_as(&accounts.delegator, plan, controller, &mut config);
+    write(directory, DELEGATOR, &config)?;
     Ok(())
+}
+
+fn write(directory: &Directory, name: &str, config: &toml::Table) -> anyhow::Result<PathBuf> {
+    let file = directory.config(name);
+    fs::write(&file, toml::to_string_pretty(config)?).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
+}
+
+fn sign_as(account: &Account, plan: &Plan, controller: Address, config: &mut toml::Table) {
+    let chain = [("rpc_url", text(&plan.rpc_url)), ("controller", text(controller)), ("poll_interval", "250ms".into())];
+    config.insert("keys".into(), table([("key_file", path(&account.file))]));
+    config.insert("chain".into(), table(chain));
 }
 
 fn common(plan: &Plan, directory: &Directory, accounts: &Accounts, controller: Address, role: &Role) -> toml::Table {
@@ -186,10 +219,7 @@ fn common(plan: &Plan, directory: &Directory, accounts: &Accounts, controller: A
         ("admin".to_owned(), table([("listen", admin.into())])),
     ]);
     if let Some(account) = role.account(accounts) {
-        let chain =
-            [("rpc_url", text(&plan.rpc_url)), ("controller", text(controller)), ("poll_interval", "250ms".into())];
-        config.insert("keys".into(), table([("key_file", path(&account.file))]));
-        config.insert("chain".into(), table(chain));
+        sign_as(account, plan, controller, &mut config);
     }
     config
 }
