@@ -1,49 +1,14 @@
-//! Tickets as the contracts take them.
+//! The transaction that redeems a batch, and its name.
 
-use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
-use streamflow_bindings::TicketBroker;
-use streamflow_chain::{IntentId, TxIntent};
-use streamflow_pm::aux_data;
+use alloy::primitives::{B256, keccak256};
+use streamflow_chain::{Calls, IntentId, TxIntent};
 use streamflow_store::TicketRecord;
 
-fn ticket(record: &TicketRecord) -> TicketBroker::Ticket {
-    let ticket = &record.ticket.signed.ticket;
-    TicketBroker::Ticket {
-        recipient: ticket.recipient,
-        sender: ticket.sender,
-        faceValue: ticket.face_value,
-        winProb: ticket.win_prob.0,
-        senderNonce: U256::from(ticket.sender_nonce),
-        recipientRandHash: ticket.recipient_rand_hash,
-        auxData: aux_data(ticket).into(),
-    }
-}
-
-fn sig(record: &TicketRecord) -> Bytes {
-    Bytes::copy_from_slice(record.ticket.signed.sig.as_bytes())
-}
-
-/// The call that redeems one ticket.
-pub(crate) fn redeem_one(record: &TicketRecord) -> TicketBroker::redeemWinningTicketCall {
-    TicketBroker::redeemWinningTicketCall {
-        ticket: ticket(record),
-        sig: sig(record),
-        recipientRand: record.ticket.recipient_rand,
-    }
-}
-
 /// The transaction that redeems these tickets: the single call for one, the batch for several.
-pub(crate) fn redemption(broker: Address, id: IntentId, records: &[TicketRecord]) -> TxIntent {
+pub(crate) fn redemption(calls: Calls, id: IntentId, records: &[TicketRecord]) -> TxIntent {
     let intent = match records {
-        [one] => TxIntent::call("redeem ticket", broker, &redeem_one(one)),
-        several => {
-            let call = TicketBroker::batchRedeemWinningTicketsCall {
-                tickets: several.iter().map(ticket).collect(),
-                sigs: several.iter().map(sig).collect(),
-                recipientRands: several.iter().map(|record| record.ticket.recipient_rand).collect(),
-            };
-            TxIntent::call("redeem tickets", broker, &call)
-        }
+        [one] => calls.redeem(&one.ticket),
+        several => calls.redeem_batch(several.iter().map(|record| &record.ticket)),
     };
     intent.with_id(id)
 }

@@ -13,14 +13,16 @@ use alloy::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use streamflow_bindings::{RoundsManager, TicketBroker};
-use streamflow_chain::{BlockHeader, Chain, ChainError, IntentId, Revert, TxError, TxHandle, TxOutcome};
+use streamflow_chain::{
+    BlockHeader, Calls, Chain, ChainError, IntentId, Revert, TxError, TxHandle, TxOutcome, redeem_call,
+};
 use streamflow_store::{Payout, RedemptionReceipt, Store, SubmittedBatch, TicketOutcome, TicketRecord};
 use streamflow_types::Round;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     KeeperConfig, KeeperError,
-    calls::{redeem_one, redemption, redemption_id},
+    calls::{redemption, redemption_id},
     duty::Progress,
     finality::check_payouts,
     metrics,
@@ -179,7 +181,7 @@ impl Redeemer {
         let (broker, at) = (self.chain.contracts.ticket_broker, BlockId::from(head.hash));
         let results: Vec<(TicketRecord, Option<Revert>)> = stream::iter(batch)
             .map(|record| async move {
-                match self.chain.rpc.view(broker, redeem_one(&record), at).await {
+                match self.chain.rpc.view(broker, redeem_call(&record.ticket), at).await {
                     Ok(_) => Ok((record, None)),
                     Err(ChainError::Reverted { reason, .. }) => Ok((record, Some(reason))),
                     Err(err) => Err(KeeperError::from(err)),
@@ -212,7 +214,7 @@ impl Redeemer {
     ) -> Result<Option<Vec<TicketRecord>>, KeeperError> {
         let block = head.contract_number;
         while !batch.is_empty() {
-            let intent = redemption(self.chain.contracts.ticket_broker, redemption_id(&batch), &batch);
+            let intent = redemption(Calls::new(self.chain.contracts), redemption_id(&batch), &batch);
             let gas = match self.tx.dry_run(intent).await {
                 Ok(run) => run.gas_limit,
                 Err(TxError::WouldRevert { reason, .. }) => {
@@ -245,7 +247,7 @@ impl Redeemer {
     async fn finish(&self, batch: SubmittedBatch) -> Result<(), KeeperError> {
         let SubmittedBatch { intent, tickets } = batch;
         let id = IntentId::new(intent.clone());
-        let result = self.tx.send(redemption(self.chain.contracts.ticket_broker, id, &tickets)).await;
+        let result = self.tx.send(redemption(Calls::new(self.chain.contracts), id, &tickets)).await;
         let block = self.chain.rpc.head().await?.contract_number;
         match result {
             Ok(outcome) => {

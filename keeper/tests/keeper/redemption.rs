@@ -1,39 +1,21 @@
 use std::time::Duration;
 
 use alloy::{
-    primitives::{Bytes, U256},
+    primitives::U256,
     providers::{Provider, ext::AnvilApi},
     rpc::types::{Filter, TransactionRequest},
     sol_types::{SolCall, SolEvent},
 };
 use streamflow_bindings::TicketBroker;
+use streamflow_chain::redeem_call;
 use streamflow_keeper::KeeperConfig;
-use streamflow_pm::aux_data;
 use streamflow_store::{TicketState, TicketStatus};
 use streamflow_testkit::key;
-use streamflow_types::WinningTicket;
 
 use crate::world::{ROUND_LENGTH, World, ether, eventually, face_value, hash};
 
 async fn total(world: &World, status: TicketStatus) -> u64 {
     world.store.ticket_total(status).await.unwrap().count
-}
-
-fn redeem_call(winner: &WinningTicket) -> TicketBroker::redeemWinningTicketCall {
-    let ticket = winner.signed.ticket;
-    TicketBroker::redeemWinningTicketCall {
-        ticket: TicketBroker::Ticket {
-            recipient: ticket.recipient,
-            sender: ticket.sender,
-            faceValue: ticket.face_value,
-            winProb: ticket.win_prob.0,
-            senderNonce: U256::from(ticket.sender_nonce),
-            recipientRandHash: ticket.recipient_rand_hash,
-            auxData: aux_data(&ticket).into(),
-        },
-        sig: Bytes::copy_from_slice(winner.signed.sig.as_bytes()),
-        recipientRand: winner.recipient_rand,
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

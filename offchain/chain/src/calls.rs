@@ -43,22 +43,17 @@ impl Calls {
 
     /// Redeems one winning ticket. Reveals its secret.
     pub fn redeem(&self, winner: &WinningTicket) -> TxIntent {
-        let call = TicketBroker::redeemWinningTicketCall {
-            ticket: on_chain(&winner.signed.ticket),
-            sig: signature(winner),
-            recipientRand: winner.recipient_rand,
-        };
-        self.broker("redeem", &call)
+        self.broker("redeem ticket", &redeem_call(winner))
     }
 
     /// Redeems several; one that cannot be redeemed is skipped and told by an event. Reveals their secrets.
-    pub fn redeem_batch(&self, winners: &[WinningTicket]) -> TxIntent {
+    pub fn redeem_batch<'a>(&self, winners: impl Iterator<Item = &'a WinningTicket> + Clone) -> TxIntent {
         let call = TicketBroker::batchRedeemWinningTicketsCall {
-            tickets: winners.iter().map(|winner| on_chain(&winner.signed.ticket)).collect(),
-            sigs: winners.iter().map(signature).collect(),
-            recipientRands: winners.iter().map(|winner| winner.recipient_rand).collect(),
+            tickets: winners.clone().map(|winner| on_chain(&winner.signed.ticket)).collect(),
+            sigs: winners.clone().map(signature).collect(),
+            recipientRands: winners.map(|winner| winner.recipient_rand).collect(),
         };
-        self.broker("redeem batch", &call)
+        self.broker("redeem tickets", &call)
     }
 
     /// Lets BondingManager take `amount` of the caller's LPT; needed before [`Calls::bond`].
@@ -129,6 +124,15 @@ impl Calls {
 
     fn staking(&self, label: &'static str, call: &impl alloy::sol_types::SolCall) -> TxIntent {
         TxIntent::call(label, self.contracts.bonding_manager, call)
+    }
+}
+
+/// The call of [`Calls::redeem`], for simulating it.
+pub fn redeem_call(winner: &WinningTicket) -> TicketBroker::redeemWinningTicketCall {
+    TicketBroker::redeemWinningTicketCall {
+        ticket: on_chain(&winner.signed.ticket),
+        sig: signature(winner),
+        recipientRand: winner.recipient_rand,
     }
 }
 

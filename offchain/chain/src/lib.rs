@@ -18,7 +18,7 @@ mod rpc;
 mod sender;
 mod tx;
 
-pub use calls::Calls;
+pub use calls::{Calls, redeem_call};
 pub use config::{ChainConfig, ConfigError, TxConfig};
 pub use contracts::{Chain, connect, connect_when_up, resolve};
 pub use discovery::{RegisteredTranscoder, registered_transcoders};

@@ -107,7 +107,7 @@ impl Market {
         let calls = Calls::new(self.chain.contracts);
         let intent = match winners {
             [winner] => calls.redeem(winner),
-            winners => calls.redeem_batch(winners),
+            winners => calls.redeem_batch(winners.iter()),
         };
         within("redemption", send_all(&self.chain, &self.config, key(5)?, vec![intent])).await??;
         Ok(())
