@@ -42,7 +42,6 @@ fn hash(n: u32) -> B256 {
 
 /// Not a test by itself: the body of the process that others start, kill or race with.
 #[tokio::test]
-#[ignore = "runs as a child of the other tests"]
 async fn child_inserts_winners_and_says_so() {
     let Some(path) = std::env::var_os(CHILD_DATABASE) else { return };
     let start: u32 = std::env::var(CHILD_START).unwrap().parse().unwrap();
@@ -58,7 +57,7 @@ async fn child_inserts_winners_and_says_so() {
 
 fn spawn_child(database: &Path, start: u32) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_inserts_winners_and_says_so", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "child_inserts_winners_and_says_so", "--nocapture", "--test-threads=1"])
         .env(CHILD_DATABASE, database)
         .env(CHILD_START, start.to_string())
         .stdout(Stdio::piped())
