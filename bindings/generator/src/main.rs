@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result, bail, ensure};
 use foundry_compilers::{
     ConfigurableArtifacts, ProjectBuilder, ProjectPathsConfig,
-    artifacts::{BytecodeHash, EvmVersion, Remapping, Severity, SettingsMetadata},
+    artifacts::{BytecodeHash, EvmVersion, Remapping, SettingsMetadata, Severity},
     multi::MultiCompilerLanguage,
     solc::{Solc, SolcCompiler, SolcSettings},
 };
