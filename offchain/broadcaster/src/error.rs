@@ -61,7 +61,7 @@ pub enum Refusal {
     #[error("the deposit is not known yet: the Ethereum RPC has not answered")]
     FundsUnknown,
     /// The payer has nothing to pay with.
-    #[error("cannot pay: {0}")]
+    #[error("cannot pay: {0}: `streamflow fund` adds to deposit and reserve, and stops an unlock")]
     Funds(FundsError),
     /// No list, or an empty one.
     #[error("No sessions available: no orchestrator is known")]
