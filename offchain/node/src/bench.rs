@@ -14,6 +14,7 @@ use streamflow_media::{
 use crate::{
     cli::BenchTranscodeArgs,
     commands::{Context, deploy::find_project},
+    exit::Usage,
     output::{Report, Table},
     roles::start_workers,
 };
@@ -55,7 +56,9 @@ struct Figures {
 pub async fn transcode(context: &Context, args: &BenchTranscodeArgs) -> anyhow::Result<()> {
     let input = match &args.input {
         Some(input) => input.clone(),
-        None => find_project(None)?.join("test/fixtures/bbb-720p25-5s.mp4"),
+        None => find_project(None)
+            .map_err(|_| Usage("the clip of the project is not here: give --input FILE, or run in the project".into()))?
+            .join("test/fixtures/bbb-720p25-5s.mp4"),
     };
     let settings = context.config.transcoding.encode.clone();
     let ladder = devnet_ladder();
@@ -98,7 +101,7 @@ async fn segments(pool: &WorkerPool, args: &BenchTranscodeArgs, input: &std::pat
     let mut source = pool.source(SourceSettings::new(input, args.duration))?;
     let mut segments = Vec::new();
     while let Some(segment) = source.next().await {
-        segments.push(segment.with_context(|| format!("cannot play {}", input.display()))?.bytes);
+        segments.push(segment?.bytes);
     }
     Ok(segments)
 }

@@ -101,7 +101,7 @@ impl Report for Tickets {
         for row in &self.tickets {
             let outcome = match (&row.payout, &row.reason) {
                 (Some(payout), _) => format!("paid {}", payout),
-                (None, Some(reason)) => reason.chars().take(40).collect(),
+                (None, Some(reason)) => reason.clone(),
                 (None, None) => format!("params live to block {}", row.params_expiration_block),
             };
             table.row([
