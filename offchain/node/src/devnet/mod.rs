@@ -113,6 +113,7 @@ async fn main_job(
 
     let store = Store::open(directory.database()).await.context("cannot open the operator's database")?;
     let stream = play(plan, processes, progress).await?;
+    roles::played(directory)?;
     let (won, dead) = redeem(&store, processes, progress).await?;
     let summary = Summary::gather(plan, directory, &stream, &store, won, contracts, started.elapsed()).await?;
     store.close().await;

@@ -20,6 +20,8 @@ use super::{
 };
 use crate::{cli::DevnetArgs, exit::Usage};
 
+/// Name of the broadcaster's configuration and log.
+const BROADCASTER: &str = "broadcaster";
 /// Name of the delegator's configuration.
 pub(super) const DELEGATOR: &str = "delegator";
 /// Name of the stream.
@@ -126,7 +128,7 @@ impl Plan {
                 role("orchestrator-2", "orchestrator", 7936, Key::Orchestrator(1))?,
                 role("transcoder", "transcoder", 6935, Key::None)?,
                 role("keeper", "keeper", 4935, Key::Keeper)?,
-                role("broadcaster", "broadcaster", 5935, Key::Broadcaster)?,
+                role(BROADCASTER, "broadcaster", 5935, Key::Broadcaster)?,
             ],
             ports,
         })
@@ -193,6 +195,17 @@ pub(super) fn start(
     let mut config = toml::Table::from_iter([("data".to_owned(), table([("dir", path(&directory.own(DELEGATOR)))]))]);
     sign_as(&accounts.delegator, plan, controller, &mut config);
     write(directory, DELEGATOR, &config)?;
+    Ok(())
+}
+
+/// Takes the clip out of the broadcaster's configuration, so that one that is started again does not play and pay anew.
+pub(super) fn played(directory: &Directory) -> anyhow::Result<()> {
+    let file = directory.config(BROADCASTER);
+    let mut config: toml::Table = toml::from_str(&fs::read_to_string(&file)?)?;
+    if let Some(section) = config.get_mut("broadcaster").and_then(toml::Value::as_table_mut) {
+        section.remove("input");
+    }
+    write(directory, BROADCASTER, &config)?;
     Ok(())
 }
 
@@ -332,4 +345,21 @@ pub(super) async fn get(url: &str) -> anyhow::Result<String> {
     let text = response.text().await?;
     anyhow::ensure!(status.is_success(), "{url} answers {status}: {}", text.trim());
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clip_that_was_played_is_not_played_again() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::prepare(Some(&root.path().join("net")), 0).unwrap();
+        let input = table([("path", "a.mp4".into())]);
+        let section = table([("listen", "127.0.0.1:0".into()), ("input", input)]);
+        write(&directory, BROADCASTER, &toml::Table::from_iter([("broadcaster".to_owned(), section)])).unwrap();
+        played(&directory).unwrap();
+        let left = fs::read_to_string(directory.config(BROADCASTER)).unwrap();
+        assert!(left.contains("listen") && !left.contains("a.mp4"), "{left}");
+    }
 }
