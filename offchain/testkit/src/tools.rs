@@ -1,7 +1,7 @@
 //! Where the pinned tools are.
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 /// Root of the checkout.
 pub fn workspace_root() -> Result<PathBuf> {
@@ -9,14 +9,12 @@ pub fn workspace_root() -> Result<PathBuf> {
     root.canonicalize().with_context(|| format!("no checkout at {}", root.display()))
 }
 
-/// The native anvil of npm's package, or what `STREAMFLOW_ANVIL` names.
-///
-/// Not the one in `.bin`: that is a Node wrapper whose child outlives it.
+/// The anvil that npm installed, or what `STREAMFLOW_ANVIL` names, or the one on the `PATH`.
 pub fn anvil_program() -> Result<PathBuf> {
     program("anvil", "STREAMFLOW_ANVIL")
 }
 
-/// The native forge of npm's package, or what `STREAMFLOW_FORGE` names.
+/// The forge that npm installed, or what `STREAMFLOW_FORGE` names, or the one on the `PATH`.
 pub fn forge_program() -> Result<PathBuf> {
     program("forge", "STREAMFLOW_FORGE")
 }
@@ -25,13 +23,6 @@ fn program(name: &str, variable: &str) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(variable) {
         return Ok(path.into());
     }
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let os = if std::env::consts::OS == "macos" { "darwin" } else { std::env::consts::OS };
-    let path = workspace_root()?.join(format!("node_modules/@foundry-rs/{name}-{os}-{arch}/bin/{name}"));
-    ensure!(path.is_file(), "no {name} at {}: run script/setup, or set {variable}", path.display());
-    Ok(path)
+    let installed = workspace_root()?.join("node_modules/.bin").join(name);
+    Ok(if installed.is_file() { installed } else { name.into() })
 }

@@ -78,7 +78,7 @@ pub async fn deploy(request: Deploy<'_>) -> anyhow::Result<AddressBook> {
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
     // forge may write below out/ only
     let answer = tempfile::Builder::new().prefix("deployment-").suffix(".json").tempfile_in(&out)?;
-    let mut command = Command::new(forge(request.project));
+    let mut command = Command::new(foundry(request.project, "forge")?);
     command
         .current_dir(request.project)
         .args(["script", SCRIPT, "--non-interactive", "--rpc-url", request.rpc_url.as_str()])
@@ -90,7 +90,7 @@ pub async fn deploy(request: Deploy<'_>) -> anyhow::Result<AddressBook> {
     if !request.dry_run {
         command.arg("--broadcast");
     }
-    let output = command.output().await.context("cannot start forge: run script/setup, or put forge on the PATH")?;
+    let output = command.output().await.context("cannot start forge")?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
         bail!("forge script failed ({}):\n{}", output.status, last_lines(&String::from_utf8_lossy(&said)));
@@ -99,12 +99,18 @@ pub async fn deploy(request: Deploy<'_>) -> anyhow::Result<AddressBook> {
     serde_json::from_str(&text).context("forge wrote no addresses: is script/Deploy.s.sol of another version?")
 }
 
-/// The native forge that npm installed, or one on the PATH. npm's own entry in `.bin` is a wrapper whose child would
-/// outlive it.
-fn forge(project: &Path) -> PathBuf {
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let native = project.join(format!("node_modules/@foundry-rs/forge-linux-{arch}/bin/forge"));
-    if native.is_file() { native } else { PathBuf::from("forge") }
+/// A tool of Foundry: the one that npm installed, or one on the PATH.
+///
+/// # Errors
+/// When there is neither.
+pub(crate) fn foundry(project: &Path, tool: &str) -> anyhow::Result<PathBuf> {
+    let installed = project.join("node_modules/.bin");
+    let on_path = env::var_os("PATH").unwrap_or_default();
+    std::iter::once(installed)
+        .chain(env::split_paths(&on_path))
+        .map(|dir| dir.join(tool))
+        .find(|program| program.is_file())
+        .with_context(|| format!("there is no {tool}: run script/setup, or put it on the PATH"))
 }
 
 /// The directory with foundry.toml: `given`, or the nearest one upwards.

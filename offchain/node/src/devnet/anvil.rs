@@ -1,8 +1,5 @@
 //! The chain of the network.
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use alloy::{
     primitives::{Address, U256},
@@ -16,6 +13,7 @@ use tokio::{
 use url::Url;
 
 use super::{processes::Processes, roles::Plan};
+use crate::commands::deploy::foundry;
 
 /// How long anvil may take to answer.
 const START: Duration = Duration::from_secs(20);
@@ -28,11 +26,11 @@ pub(super) struct Anvil {
 }
 
 impl Anvil {
-    /// Starts the native binary that npm installed (the one in `.bin` is a wrapper whose child would outlive it).
+    /// Starts it and waits until it answers.
     pub(super) async fn start(plan: &Plan, processes: &mut Processes) -> anyhow::Result<Self> {
         let url = plan.rpc_url.clone();
         let port = url.port_or_known_default().context("the chain's URL has no port")?;
-        let mut command = Command::new(binary(&plan.project)?);
+        let mut command = Command::new(foundry(&plan.project, "anvil")?);
         command.args(["--host", "127.0.0.1", "--port", &port.to_string()]).args([
             "--block-time",
             "1",
@@ -76,13 +74,4 @@ impl Anvil {
             }
         }))
     }
-}
-
-fn binary(project: &Path) -> anyhow::Result<PathBuf> {
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let path = project.join(format!("node_modules/@foundry-rs/anvil-linux-{arch}/bin/anvil"));
-    if !path.is_file() {
-        bail!("there is no {}: run script/setup first", path.display());
-    }
-    Ok(path)
 }
