@@ -82,6 +82,7 @@ pub(crate) struct Core {
     /// Held while a stream is made, so that two first segments do not make two.
     opening: tokio::sync::Mutex<()>,
     totals: Mutex<SegmentStatus>,
+    input_error: Mutex<Option<String>>,
     /// Segments that are coming in.
     announced: Mutex<Vec<(ManifestId, u64)>>,
 }
@@ -139,6 +140,7 @@ impl Broadcaster {
             streams: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             totals: Mutex::default(),
+            input_error: Mutex::default(),
             announced: Mutex::default(),
         };
         Ok(Self { core: Arc::new(core), candidates, listener, address })
@@ -282,6 +284,10 @@ impl Core {
         Ok(stream)
     }
 
+    pub(crate) fn input_error(&self) -> MutexGuard<'_, Option<String>> {
+        self.input_error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn count(&self, change: impl FnOnce(&mut SegmentStatus)) {
         change(&mut self.totals.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -317,6 +323,7 @@ impl Core {
             version: env!("CARGO_PKG_VERSION"),
             payments: if payer.is_some() { PaymentMode::OnChain } else { PaymentMode::OffChain },
             refusing: self.check_ready().err().map(|refusal| refusal.to_string()),
+            input_error: self.input_error().clone(),
             sender: payer.map(|payer| payer.signer().address()),
             funds,
             block: chain.map(|chain| chain.block),
@@ -410,7 +417,9 @@ async fn keep_house(core: Arc<Core>, stop: CancellationToken) {
 }
 
 async fn play_input(core: Arc<Core>, input: FileInput) {
-    if let Err(error) = core.play(&input).await {
-        tracing::error!(error = chain_of(&error), "input is not played");
+    match core.play(&input).await {
+        Ok(()) => {}
+        Err(error @ PlayError::Stopped) => tracing::info!(%error, "input is not played on"),
+        Err(error) => tracing::error!(error = chain_of(&error), "input is not played"),
     }
 }

@@ -1,7 +1,7 @@
 //! A file played as if a live encoder pushed it.
 use std::{sync::Arc, time::Duration};
 
-use streamflow_media::{PoolError, SourceSettings, SourceStream};
+use streamflow_media::{PoolError, SourceSettings};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
@@ -39,12 +39,15 @@ impl Core {
     /// Plays a file as a stream, in real time, and ends the stream. Waits until an orchestrator is ready.
     pub(crate) async fn play(self: &Arc<Self>, input: &FileInput) -> Result<(), PlayError> {
         self.ready().await?;
-        let failed = |source: PoolError| PlayError::Source { path: input.path.clone(), source };
-        let mut source = self.media.source(SourceSettings::new(&input.path, input.duration)).map_err(failed)?;
         let played = tokio::select! { biased;
             () = self.stopping.cancelled() => Err(PlayError::Stopped),
-            played = self.push_all(input, &mut source) => played.map_err(failed),
+            played = self.push_all(input) => played
+                .map_err(|source| PlayError::Source { path: input.path.clone(), source }),
         };
+        // Before the stream ends: who sees its end sees the reason too.
+        if let Err(error @ PlayError::Source { .. }) = &played {
+            *self.input_error() = Some(chain_of(error));
+        }
         if let Some(stream) = self.find_stream(input.stream.as_str()) {
             stream.close(self).await;
         }
@@ -63,7 +66,8 @@ impl Core {
         }
     }
 
-    async fn push_all(self: &Arc<Self>, input: &FileInput, source: &mut SourceStream) -> Result<(), PoolError> {
+    async fn push_all(self: &Arc<Self>, input: &FileInput) -> Result<(), PoolError> {
+        let mut source = self.media.source(SourceSettings::new(&input.path, input.duration))?;
         let mut pacer = Pacer::new();
         let mut pushes: JoinSet<Result<(), SegmentError>> = JoinSet::new();
         while let Some(segment) = source.next().await {

@@ -15,6 +15,8 @@ pub struct Status {
     pub payments: PaymentMode,
     /// Why segments are refused now.
     pub refusing: Option<String>,
+    /// Why the input that was to be played is not, or not to its end.
+    pub input_error: Option<String>,
     /// Account that pays.
     pub sender: Option<Address>,
     /// What it has in TicketBroker.

@@ -106,11 +106,9 @@ pub enum MediaError {
         /// In the words of libav.
         reason: String,
     },
-    /// A file that cannot be played as a live source.
-    #[error("cannot play {path:?}: {reason}")]
+    /// A file that cannot be played as a live source; whoever named it knows which.
+    #[error("no playable video: {reason}")]
     Source {
-        /// The file.
-        path: String,
         /// What about it.
         reason: String,
     },

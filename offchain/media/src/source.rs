@@ -53,10 +53,10 @@ impl SourceSettings {
             encoder_threads: 1,
         }
     }
+}
 
-    fn refuse(&self, reason: impl Into<String>) -> MediaError {
-        MediaError::Source { path: self.path.display().to_string(), reason: reason.into() }
-    }
+fn unplayable(reason: impl Into<String>) -> MediaError {
+    MediaError::Source { reason: reason.into() }
 }
 
 /// One segment as a live encoder would push it.
@@ -92,7 +92,7 @@ pub fn play(
             return Ok(());
         }
         if player.next_frame == before {
-            return Err(settings.refuse("no video frame can be decoded"));
+            return Err(unplayable("no video frame can be decoded"));
         }
     }
 }
@@ -116,8 +116,8 @@ impl File {
     fn open(settings: &SourceSettings) -> Result<Self, MediaError> {
         let mut options = Dictionary::new();
         options.set("protocol_whitelist", "file");
-        let input = format::input_with_dictionary(&settings.path, options)
-            .map_err(|error| settings.refuse(error.to_string()))?;
+        let input =
+            format::input_with_dictionary(&settings.path, options).map_err(|error| unplayable(error.to_string()))?;
         let select = |kind| {
             input.streams().find(|stream| stream.parameters().medium() == kind).map(|stream| {
                 let rate = [stream.avg_frame_rate(), stream.rate()].into_iter().find_map(frame_rate);
@@ -132,7 +132,7 @@ impl File {
             return Err(MediaError::UnsupportedAudio { codec: audio.parameters.id().name().into() });
         }
         let decoder = open_decoder(video.parameters.clone(), 1)?;
-        let fps = fps.ok_or_else(|| settings.refuse("frame rate is not known"))?;
+        let fps = fps.ok_or_else(|| unplayable("frame rate is not known"))?;
         Ok(Self { decoder, video, audio, fps, input })
     }
 
@@ -233,8 +233,8 @@ impl Player {
         let (width, height) = (file.decoder.width(), file.decoder.height());
         check_size(width, height)?;
         let (width, height) = (width & !1, height & !1);
-        let profile = Profile::new("source", width, height, settings.bitrate)
-            .map_err(|error| settings.refuse(error.to_string()))?;
+        let profile =
+            Profile::new("source", width, height, settings.bitrate).map_err(|error| unplayable(error.to_string()))?;
         let gop = Gop::Millis(u32::try_from(millis(settings.segment)).unwrap_or(u32::MAX).max(1));
         let profile = Profile { gop, h264_profile: H264Profile::High, ..profile };
         let encoding = TranscodeSettings {

@@ -101,7 +101,7 @@ async fn segments(pool: &WorkerPool, args: &BenchTranscodeArgs, input: &std::pat
     let mut source = pool.source(SourceSettings::new(input, args.duration))?;
     let mut segments = Vec::new();
     while let Some(segment) = source.next().await {
-        segments.push(segment?.bytes);
+        segments.push(segment.with_context(|| format!("cannot play {}", input.display()))?.bytes);
     }
     Ok(segments)
 }

@@ -148,5 +148,9 @@ async fn a_file_that_is_no_clip_is_an_error() {
     let (stream, path) = (ManifestId::new("clip").unwrap(), clip::path().with_extension("missing"));
     let input = FileInput { stream, path, duration: Duration::from_secs(2) };
     assert!(running.handle.play(input).await.is_err());
+    let status = running.handle.status();
+    let (error, file) = (status.input_error.unwrap(), clip::path().with_extension("missing").display().to_string());
+    assert!(error.contains("No such file") && error.matches(&file).count() == 1, "{error}");
+    assert_eq!(error.matches("cannot play").count(), 1, "{error}");
     running.stop().await;
 }

@@ -21,5 +21,5 @@ pub(super) async fn require_playable(config: &TranscodingConfig, input: &Path) -
         Some(Err(error)) => format!("{:#}", anyhow::Error::new(error)),
         None => "it is empty".to_owned(),
     };
-    Err(Usage(format!("--input must be a video that libav decodes: {why}")).into())
+    Err(Usage(format!("--input {} must be a video that libav decodes: {why}", input.display())).into())
 }

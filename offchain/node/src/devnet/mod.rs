@@ -156,6 +156,9 @@ async fn play(plan: &Plan, processes: &mut Processes, progress: &Progress) -> an
         match roles::broadcaster_status(plan).await {
             Ok(status) => {
                 progress.playing(&status);
+                if let Some(why) = &status.input_error {
+                    bail!("the broadcaster's input failed: {why}");
+                }
                 if status.streams.first().is_some_and(|stream| !stream.live && stream.segments.received > 0) {
                     return Ok(status);
                 }

@@ -300,6 +300,7 @@ fn number(value: u64) -> toml::Value {
 /// What devnet reads of the broadcaster's status.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct BroadcasterStatus {
+    pub(super) input_error: Option<String>,
     pub(super) tickets: Tickets,
     pub(super) streams: Vec<Stream>,
 }
