@@ -62,6 +62,7 @@ fn row(record: &TxRecord) -> Result<TransactionRow, RowError> {
         data: record.data.clone(),
         value: record.value,
         gas_limit: record.gas_limit,
+        max_fee: record.max_fee,
         open: record.state.is_open(),
         state: state.map_err(|source| RowError::State { intent: record.intent.to_string(), source })?,
         attempts: record.attempts.iter().map(attempt).collect(),
@@ -88,6 +89,7 @@ fn record(row: TransactionRow) -> Result<TxRecord, RowError> {
         data: row.data,
         value: row.value,
         gas_limit: row.gas_limit,
+        max_fee: row.max_fee,
         attempts: row.attempts.into_iter().map(attempt).collect(),
     })
 }
@@ -110,6 +112,7 @@ mod tests {
             data: Bytes::from_static(&[1, 2]),
             value: U256::from(3),
             gas_limit: 4,
+            max_fee: Some(u128::MAX),
             attempts: vec![TxAttempt {
                 hash: B256::repeat_byte(5),
                 raw: Bytes::from_static(&[6]),

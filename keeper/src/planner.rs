@@ -172,6 +172,16 @@ pub fn decide(face_values: &[U256], cost: Cost, urgent: bool, config: &KeeperCon
     if total > demanded { Decision::Send } else { Decision::Hold }
 }
 
+/// Most wei per gas at which the face values still carry `gas` with the margin, rounded down; break-even for an urgent
+/// batch.
+pub fn fee_cap(face_values: &[U256], gas: u64, urgent: bool, config: &KeeperConfig) -> u128 {
+    let margin = if urgent { 0 } else { config.margin_percent };
+    let total = face_values.iter().fold(U256::ZERO, |sum, face| sum.saturating_add(*face));
+    // cost · (100 + margin) / 100 <= total
+    let divisor = U256::from(gas.max(1)) * U256::from(u64::from(margin) + 100);
+    (total.saturating_mul(U256::from(100)) / divisor).saturating_to()
+}
+
 #[cfg(test)]
 mod tests {
     use streamflow_types::{Signature65, SignedTicket, Ticket, WinProb, WinningTicket};
@@ -312,6 +322,29 @@ mod tests {
         let cost = Cost { gas: 1, gas_price: 101 }; // margin 1.01, so 2
         assert_eq!(decide(&faces(&[103]), cost, false, &config), Decision::Hold);
         assert_eq!(decide(&faces(&[104]), cost, false, &config), Decision::Send);
+    }
+
+    #[test]
+    fn fees_may_rise_to_what_the_payout_carries_with_the_margin() {
+        let config = KeeperConfig { margin_percent: 25, ..KeeperConfig::default() };
+        let cap = |values: &[u64], gas, urgent| fee_cap(&faces(values), gas, urgent, &config);
+        assert_eq!(cap(&[1_000, 250], 100, false), 10);
+        assert_eq!(cap(&[1_249], 100, false), 9, "rounded down");
+        assert_eq!(cap(&[1_250], 100, true), 12, "break-even when urgent");
+        assert_eq!(cap(&[], 100, true), 0);
+        let most = KeeperConfig { margin_percent: u32::MAX, ..KeeperConfig::default() };
+        assert_eq!(fee_cap(&[U256::MAX, U256::MAX], 1, false, &most), u128::MAX);
+        assert_eq!(fee_cap(&[U256::from(1)], u64::MAX, false, &most), 0);
+    }
+
+    #[test]
+    fn what_is_sent_is_within_its_fee_cap() {
+        for (total, gas, gas_price, margin_percent) in [(1_251, 100, 10, 25), (104, 1, 101, 1), (1_002, 7, 143, 0)] {
+            let config = KeeperConfig { margin_percent, ..KeeperConfig::default() };
+            let faces = faces(&[total]);
+            assert_eq!(decide(&faces, Cost { gas, gas_price }, false, &config), Decision::Send);
+            assert!(fee_cap(&faces, gas, false, &config) >= gas_price);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use alloy::{
 use futures::{StreamExt, TryStreamExt, stream};
 use streamflow_bindings::{RoundsManager, TicketBroker};
 use streamflow_chain::{
-    BlockHeader, Calls, Chain, ChainError, IntentId, Revert, TxError, TxHandle, TxOutcome, redeem_call,
+    BlockHeader, Calls, Chain, ChainError, IntentId, Revert, TxError, TxHandle, TxIntent, TxOutcome, redeem_call,
 };
 use streamflow_store::{Payout, RedemptionReceipt, Store, SubmittedBatch, TicketOutcome, TicketRecord};
 use streamflow_types::Round;
@@ -27,7 +27,7 @@ use crate::{
     finality::check_payouts,
     metrics,
     number::to_u64,
-    planner::{Cost, Decision, SenderCover, Situation, decide, select},
+    planner::{Cost, Decision, SenderCover, Situation, decide, fee_cap, select},
     receipt::{TicketEvent, ticket_events},
     verdict::{Verdict, classify},
 };
@@ -40,6 +40,13 @@ const READS: usize = 8;
 const LOG_RANGE: u64 = 5_000;
 
 type Outcomes = Vec<(B256, TicketOutcome)>;
+
+/// A batch that carries its gas.
+struct Carried {
+    tickets: Vec<TicketRecord>,
+    /// Most wei per gas at which it still does.
+    max_fee: u128,
+}
 
 /// Redeems tickets of the store with one key.
 #[derive(Clone, Debug)]
@@ -79,16 +86,16 @@ impl Redeemer {
         let uncovered = selection.uncovered.iter().map(|(hash, why)| (*hash, self.wait(why, situation.block)));
         self.settle(uncovered.collect(), None, situation.block).await?;
         let batch = self.simulated(selection.batch, &head).await?;
-        let Some(batch) = self.worth_sending(batch, selection.urgent, &head).await? else {
+        let Some(Carried { tickets, max_fee }) = self.worth_sending(batch, selection.urgent, &head).await? else {
             return Ok(Progress::NotYet);
         };
         if self.stop.is_cancelled() {
             return Ok(Progress::NotYet);
         }
-        let intent = redemption_id(&batch).to_string();
-        let hashes: Vec<B256> = batch.iter().map(|record| record.hash).collect();
+        let intent = redemption_id(&tickets).to_string();
+        let hashes: Vec<B256> = tickets.iter().map(|record| record.hash).collect();
         self.store.submit(&intent, &hashes, situation.block).await?;
-        self.finish(SubmittedBatch { intent, tickets: batch }).await?;
+        self.finish(SubmittedBatch { intent, tickets }, Some(max_fee)).await?;
         Ok(Progress::More)
     }
 
@@ -98,8 +105,8 @@ impl Redeemer {
         let found = !batches.is_empty();
         for batch in batches {
             let sent = self.store.transaction(self.chain.chain_id, self.tx.address(), &batch.intent).await?;
-            if sent.is_some() {
-                self.finish(batch).await?;
+            if let Some(sent) = sent {
+                self.finish(batch, sent.max_fee).await?;
             } else {
                 // nothing was signed; if somebody else redeemed them meanwhile, their simulation tells
                 let outcomes = batch.tickets.iter().map(|record| {
@@ -211,7 +218,7 @@ impl Redeemer {
         mut batch: Vec<TicketRecord>,
         urgent: bool,
         head: &BlockHeader,
-    ) -> Result<Option<Vec<TicketRecord>>, KeeperError> {
+    ) -> Result<Option<Carried>, KeeperError> {
         let block = head.contract_number;
         while !batch.is_empty() {
             let intent = redemption(Calls::new(self.chain.contracts), redemption_id(&batch), &batch);
@@ -226,7 +233,10 @@ impl Redeemer {
             let cost = Cost { gas, gas_price: head.base_fee.saturating_add(self.priority_fee) };
             let faces: Vec<U256> = batch.iter().map(face_value).collect();
             match decide(&faces, cost, urgent, &self.config) {
-                Decision::Send => return Ok(Some(batch)),
+                Decision::Send => {
+                    let max_fee = fee_cap(&faces, gas, urgent, &self.config);
+                    return Ok(Some(Carried { tickets: batch, max_fee }));
+                }
                 Decision::Hold => {
                     tracing::info!(tickets = batch.len(), gas, cost = %cost.wei(), "payout does not carry the gas yet");
                     self.postpone(&batch, "payout does not carry the gas", block).await?;
@@ -243,11 +253,12 @@ impl Redeemer {
         Ok(None)
     }
 
-    /// Sends the batch, or picks up what was sent under its name, and records how it ended.
-    async fn finish(&self, batch: SubmittedBatch) -> Result<(), KeeperError> {
+    /// Sends the batch for at most `max_fee` wei per gas, or picks up what was sent under its name, and records how it ended.
+    async fn finish(&self, batch: SubmittedBatch, max_fee: Option<u128>) -> Result<(), KeeperError> {
         let SubmittedBatch { intent, tickets } = batch;
         let id = IntentId::new(intent.clone());
-        let result = self.tx.send(redemption(Calls::new(self.chain.contracts), id, &tickets)).await;
+        let call = redemption(Calls::new(self.chain.contracts), id, &tickets);
+        let result = self.tx.send(TxIntent { max_fee, ..call }).await;
         let block = self.chain.rpc.head().await?.contract_number;
         match result {
             Ok(outcome) => {

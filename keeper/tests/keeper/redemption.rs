@@ -229,6 +229,39 @@ async fn a_payout_that_does_not_carry_the_gas_is_not_sent() {
     world.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redemption_never_offers_more_than_its_tickets_pay() {
+    let world = World::new().await;
+    let anvil = &world.deployment.anvil;
+    let winner = world.winner(&world.sender, 1, world.block().await + 1).await;
+    world.store.insert_winners(&[winner]).await.unwrap();
+    anvil.mine(3).await.unwrap();
+    anvil.set_automine(false).await.unwrap();
+    let running = world.start(World::config()).await;
+    let open = || async { world.store.open_transactions(31_337, world.keeper_key.address()).await.unwrap() };
+    eventually("it is sent", || async { !open().await.is_empty() }).await;
+    // 100 gwei is far more than the payout carries, and far below chain.tx.max_fee_per_gas
+    for _ in 0..8 {
+        anvil.provider().anvil_set_next_block_base_fee_per_gas(100_000_000_000).await.unwrap();
+        anvil.mine(1).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    let waiting = open().await.remove(0);
+    for attempt in &waiting.attempts {
+        let cost = U256::from(attempt.max_fee) * U256::from(waiting.gas_limit);
+        assert!(cost * U256::from(125) <= face_value() * U256::from(100), "{cost} wei for {}", face_value());
+    }
+    assert_eq!(world.nonce(&world.keeper_key).await, 0);
+    eventually("it is paid once the base fee has fallen", || async {
+        anvil.provider().anvil_set_next_block_base_fee_per_gas(1_000_000_000).await.unwrap();
+        anvil.mine(1).await.unwrap();
+        world.record(hash(&winner)).await.state.status() == TicketStatus::Redeemed
+    })
+    .await;
+    running.stop().await;
+    world.close().await;
+}
+
 /// The keeper's transaction is overtaken by a stranger's that redeems one of its tickets.
 async fn overtaken(tickets: u32) {
     let world = World::new().await;

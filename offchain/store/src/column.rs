@@ -46,6 +46,9 @@ pub(crate) trait ReadColumn {
     fn wei(&self, column: &'static str) -> Result<u128, StoreError> {
         self.fixed::<16>(column).map(u128::from_be_bytes)
     }
+    fn wei_opt(&self, column: &'static str) -> Result<Option<u128>, StoreError> {
+        Ok(self.fixed_opt::<16>(column)?.map(u128::from_be_bytes))
+    }
 }
 
 impl ReadColumn for SqliteRow {

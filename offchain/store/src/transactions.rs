@@ -44,6 +44,8 @@ pub struct TransactionRow {
     pub value: U256,
     /// Gas limit.
     pub gas_limit: u64,
+    /// Highest fee cap it may be raised to, wei per gas, where it has one of its own.
+    pub max_fee: Option<u128>,
     /// Whether it can still be mined.
     pub open: bool,
     /// Where it stands, in the words of the one who keeps the journal.
@@ -143,9 +145,10 @@ impl Store {
 /// Writes the row without its signed forms.
 async fn upsert(connection: &mut SqliteConnection, row: &TransactionRow) -> Result<(), StoreError> {
     let upserted = sqlx::query(
-        "INSERT INTO transactions (chain_id, sender, intent, label, nonce, recipient, data, value, gas_limit, open, state) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (chain_id, sender, intent) DO UPDATE SET \
-         label = ?4, nonce = ?5, recipient = ?6, data = ?7, value = ?8, gas_limit = ?9, open = ?10, state = ?11",
+        "INSERT INTO transactions (chain_id, sender, intent, label, nonce, recipient, data, value, gas_limit, open, state, \
+         max_fee) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
+         ON CONFLICT (chain_id, sender, intent) DO UPDATE SET label = ?4, nonce = ?5, recipient = ?6, data = ?7, value = ?8, \
+         gas_limit = ?9, open = ?10, state = ?11, max_fee = ?12",
     )
     .bind(column::int("chain_id", row.chain_id)?)
     .bind(row.sender.to_vec())
@@ -158,6 +161,7 @@ async fn upsert(connection: &mut SqliteConnection, row: &TransactionRow) -> Resu
     .bind(column::int("gas_limit", row.gas_limit)?)
     .bind(row.open)
     .bind(&row.state)
+    .bind(row.max_fee.map(column::u128))
     .execute(connection)
     .await;
     match upserted {
@@ -200,6 +204,7 @@ async fn transaction(connection: &mut SqliteConnection, row: &SqliteRow) -> Resu
         data: row.bytes("data")?.into(),
         value: row.uint("value")?,
         gas_limit: row.number("gas_limit")?,
+        max_fee: row.wei_opt("max_fee")?,
         open: row.number("open")? == 1,
         state: row.text("state")?,
         attempts: attempts.collect::<Result<_, StoreError>>()?,

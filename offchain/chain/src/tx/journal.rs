@@ -78,6 +78,9 @@ pub struct TxRecord {
     pub value: U256,
     /// Gas limit.
     pub gas_limit: u64,
+    /// Highest fee cap it may be raised to, wei per gas; `None` leaves it to `chain.tx.max_fee_per_gas` alone.
+    #[serde(default)]
+    pub max_fee: Option<u128>,
     /// Signed forms, oldest first, at least one.
     pub attempts: Vec<TxAttempt>,
     /// Where it stands.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     DryRun, GasPolicy, IntentId, JournalError, Reply, Request, TxAttempt, TxError, TxHandle, TxIntent, TxJournal,
     TxOutcome, TxRecord, TxState,
-    fees::{Fees, first_offer, percent_of, raised},
+    fees::{Fees, ceiling, first_offer, percent_of, raised},
     open::{OpenTx, Verdict},
 };
 use crate::{BlockFeed, BlockHeader, Chain, ChainConfig, ChainError, Revert, Rpc, TxConfig, metrics};
@@ -175,7 +175,7 @@ impl<J: TxJournal> TxManager<J> {
         }
         let chain_failed = |source| TxError::Chain { label, source: Arc::new(source) };
         let head = self.rpc.head().await.map_err(chain_failed)?;
-        let fees = self.offer(&head)?;
+        let fees = self.offer(intent, &head)?;
         let gas_limit = self.gas_limit(intent).await?;
         for _ in 0..LEASES {
             let nonce = self.lease().await.map_err(chain_failed)?;
@@ -189,6 +189,7 @@ impl<J: TxJournal> TxManager<J> {
                 data: intent.data.clone(),
                 value: intent.value,
                 gas_limit,
+                max_fee: intent.max_fee,
                 attempts: Vec::new(),
                 state: TxState::Open,
             };
@@ -246,9 +247,10 @@ impl<J: TxJournal> TxManager<J> {
         Ok(nonce)
     }
 
-    fn offer(&self, head: &BlockHeader) -> Result<Fees, TxError> {
-        let ceiling = self.config.max_fee_per_gas.into();
-        first_offer(&self.config, head.base_fee).ok_or(TxError::FeeTooHigh { base_fee: head.base_fee, ceiling })
+    fn offer(&self, intent: &TxIntent, head: &BlockHeader) -> Result<Fees, TxError> {
+        let ceiling = ceiling(&self.config, intent.max_fee);
+        first_offer(&self.config, ceiling, head.base_fee)
+            .ok_or(TxError::FeeTooHigh { base_fee: head.base_fee, ceiling })
     }
 
     async fn gas_limit(&self, intent: &TxIntent) -> Result<u64, TxError> {
@@ -263,7 +265,7 @@ impl<J: TxJournal> TxManager<J> {
 
     async fn simulate(&self, intent: &TxIntent) -> Result<DryRun, TxError> {
         let head = self.rpc.head().await.map_err(|err| self.not_sent(intent, err))?;
-        let fees = self.offer(&head)?;
+        let fees = self.offer(intent, &head)?;
         let gas_limit = self.gas_limit(intent).await?;
         let output = self.rpc.call(intent.request(self.from), BlockId::latest()).await;
         let output = output.map_err(|err| self.not_sent(intent, err))?;
@@ -447,14 +449,16 @@ impl<J: TxJournal> TxManager<J> {
         let Some((open, fees)) = self.open.get(&nonce).and_then(|open| Some((open, open.fees()?))) else {
             return false;
         };
-        let Some(fees) = raised(&self.config, fees, head.base_fee) else {
+        let ceiling = ceiling(&self.config, open.record.max_fee);
+        let Some(fees) = raised(&self.config, ceiling, fees, head.base_fee) else {
             if !open.ceiling_told {
                 tracing::warn!(
                     nonce,
                     label = open.record.label,
                     base_fee = head.base_fee,
-                    ceiling = self.config.max_fee_per_gas,
-                    "transaction waits: its fee is at chain.tx.max_fee_per_gas"
+                    max_fee = fees.max_fee,
+                    ceiling,
+                    "transaction waits: its fee may not be raised above its ceiling"
                 );
             }
             self.open.entry(nonce).and_modify(|open| open.ceiling_told = true);
@@ -490,6 +494,7 @@ impl<J: TxJournal> TxManager<J> {
             data: Default::default(),
             value: Default::default(),
             gas: GasPolicy::Estimate,
+            max_fee: None,
             label: "nonce filler",
         };
         if let Err(err) = Box::pin(self.start(&intent)).await {

@@ -79,6 +79,8 @@ pub struct TxIntent {
     pub value: U256,
     /// Gas limit.
     pub gas: GasPolicy,
+    /// Highest fee cap worth paying, wei per gas, under `chain.tx.max_fee_per_gas`. Kept as it was when first sent.
+    pub max_fee: Option<u128>,
     /// What it is, for logs.
     pub label: &'static str,
 }
@@ -92,6 +94,7 @@ impl TxIntent {
             data: call.abi_encode().into(),
             value: U256::ZERO,
             gas: GasPolicy::Estimate,
+            max_fee: None,
             label,
         }
     }
@@ -114,6 +117,13 @@ impl TxIntent {
     #[must_use]
     pub const fn with_gas(mut self, gas: GasPolicy) -> Self {
         self.gas = gas;
+        self
+    }
+
+    /// With fees of at most this many wei per gas: above it the transaction waits for the base fee to fall.
+    #[must_use]
+    pub const fn with_max_fee(mut self, wei_per_gas: u128) -> Self {
+        self.max_fee = Some(wei_per_gas);
         self
     }
 
@@ -151,7 +161,9 @@ pub enum TxError {
     #[error("{label} reverted in block {}: {reason}", outcome.block)]
     Reverted { label: String, outcome: Box<TxOutcome>, reason: Revert },
     /// The fee would pass the ceiling; nothing was sent.
-    #[error("base fee {base_fee} wei plus tip needs a fee cap above chain.tx.max_fee_per_gas = {ceiling} wei")]
+    #[error(
+        "base fee {base_fee} wei plus tip is above {ceiling} wei, the smaller of chain.tx.max_fee_per_gas and the transaction's own cap"
+    )]
     FeeTooHigh { base_fee: u128, ceiling: u128 },
     /// The account cannot pay; nothing was sent.
     #[error("account {from} cannot pay for {label}: {message}")]

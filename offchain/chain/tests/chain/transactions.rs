@@ -94,6 +94,7 @@ impl Bench {
             data: Default::default(),
             value: U256::from(value),
             gas_limit: 21_000,
+            max_fee: None,
             attempts,
             state: TxState::Open,
         }
@@ -113,6 +114,7 @@ fn pay(id: &str, wei: u64) -> TxIntent {
         data: Default::default(),
         value: U256::from(wei),
         gas: GasPolicy::Estimate,
+        max_fee: None,
         label: "pay",
     }
 }
@@ -299,6 +301,62 @@ async fn cap_below_the_base_fee_is_raised_even_where_raising_is_off() -> Result<
     within("inclusion", mined).await??;
     assert_ne!(caller.await??.hash, first.hash);
     assert_eq!((bench.nonce().await?, bench.received().await?), (1, U256::from(5)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn own_ceiling_holds_through_a_base_fee_spike_and_a_restart() -> Result<()> {
+    for bump_after_blocks in [0, 2] {
+        let bench = Bench::start_with(|config| config.tx.bump_after_blocks = bump_after_blocks).await?;
+        let anvil = &bench.deployment.anvil;
+        anvil.set_automine(false).await?;
+        let journal = Arc::new(MemoryJournal::default());
+        let (handle, task) = bench.manager(journal.clone());
+        let ceiling = 5 * GWEI;
+        let intent = pay("pay/1", 5).with_max_fee(ceiling);
+        let caller = tokio::spawn({
+            let intent = intent.clone();
+            async move { handle.send(intent).await }
+        });
+        eventually("the record", || async { Ok(open(&journal, &bench).await?.len() == 1) }).await?;
+        // Far below the configured ceiling of 500 gwei.
+        let spike = || async {
+            for _ in 0..8 {
+                anvil.provider().anvil_set_next_block_base_fee_per_gas(ceiling * 20).await?;
+                anvil.mine(1).await?;
+                tokio::time::sleep(Duration::from_millis(150)).await;
+            }
+            anyhow::Ok(())
+        };
+        spike().await?;
+        assert!(!caller.is_finished(), "it waits");
+        task.abort();
+        let (handle, _task) = bench.manager(journal.clone());
+        let caller = tokio::spawn(async move { handle.send(intent).await });
+        spike().await?;
+        let waiting = open(&journal, &bench).await?.remove(0);
+        assert_eq!(waiting.max_fee, Some(ceiling));
+        assert!(waiting.attempts.iter().all(|attempt| attempt.max_fee_per_gas <= ceiling), "{:?}", waiting.attempts);
+        assert!(waiting.attempts.len() <= 12, "raised per block at most: {}", waiting.attempts.len());
+
+        let mined = async {
+            while !caller.is_finished() {
+                anvil.provider().anvil_set_next_block_base_fee_per_gas(GWEI / 10).await?;
+                anvil.mine(1).await?;
+                tokio::time::sleep(Duration::from_millis(150)).await;
+            }
+            anyhow::Ok(())
+        };
+        within("inclusion", mined).await??;
+        assert!(caller.await??.gas_price <= ceiling);
+        assert_eq!((bench.nonce().await?, bench.received().await?), (1, U256::from(5)));
+
+        anvil.provider().anvil_set_next_block_base_fee_per_gas(ceiling * 20).await?;
+        anvil.mine(1).await?;
+        let (handle, _task) = bench.manager(MemoryJournal::default());
+        let refused = sent(&handle, pay("pay/2", 5).with_max_fee(ceiling)).await?;
+        assert!(matches!(refused, Err(TxError::FeeTooHigh { ceiling: told, .. }) if told == ceiling), "{refused:?}");
+    }
     Ok(())
 }
 

@@ -26,6 +26,7 @@ fn row(intent: &str, nonce: u64) -> TransactionRow {
         data: Bytes::from_static(&[1, 2, 3]),
         value: U256::from(9),
         gas_limit: 500_000,
+        max_fee: None,
         open: true,
         state: "\"open\"".to_owned(),
         attempts: vec![attempt(1)],
@@ -39,9 +40,29 @@ async fn a_transaction_comes_back_as_it_was_put() {
     store.put_transaction(&put).await.unwrap();
     put.attempts.push(attempt(2));
     put.gas_limit += 1;
+    put.max_fee = Some(u128::MAX - 1);
     store.put_transaction(&put).await.unwrap();
     assert_eq!(store.transaction(31_337, SENDER, "a").await.unwrap(), Some(put));
     assert_eq!(store.transaction(1, SENDER, "a").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_transaction_of_a_database_from_before_fee_caps_is_read_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.sqlite");
+    let store = Store::open(&path).await.unwrap();
+    store.put_transaction(&row("a", 7)).await.unwrap();
+    let mut tx = store.write().await.unwrap();
+    for undo in ["ALTER TABLE transactions DROP COLUMN max_fee", "DELETE FROM _sqlx_migrations WHERE version >= 4"] {
+        sqlx::query(undo).execute(&mut *tx).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    store.close().await;
+    let store = Store::open(&path).await.unwrap();
+    assert_eq!(store.open_transactions(31_337, SENDER).await.unwrap(), [row("a", 7)]);
+    let capped = TransactionRow { max_fee: Some(8), ..row("a", 7) };
+    store.put_transaction(&capped).await.unwrap();
+    assert_eq!(store.transaction(31_337, SENDER, "a").await.unwrap(), Some(capped));
 }
 
 #[tokio::test]
