@@ -21,6 +21,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::server::TcpConnectInfo;
 use tower::ServiceExt;
 
 use crate::{config::LimitsConfig, metrics};
@@ -44,12 +45,18 @@ pub(crate) struct Routes {
 
 impl Routes {
     /// gRPC is told by its content type (node.md §2.1).
-    async fn answer(self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    async fn answer(self, request: Request<Incoming>, peer: SocketAddr) -> Result<Response, Infallible> {
         let content_type = request.headers().get(CONTENT_TYPE);
         let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
         let router = if is_grpc { self.grpc } else { self.http };
-        router.oneshot(request.map(Body::new)).await
+        router.oneshot(sent_by(peer, request.map(Body::new))).await
     }
+}
+
+/// Puts `peer` where tonic looks for it.
+fn sent_by<B>(peer: SocketAddr, mut request: Request<B>) -> Request<B> {
+    request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr: Some(peer) });
+    request
 }
 
 /// A bound port.
@@ -98,13 +105,13 @@ impl Server {
     async fn connection(self: Arc<Self>, stream: TcpStream, guard: OpenConnection) {
         let peer = guard.peer;
         // Ends with an error whenever a peer goes away; nobody has to act on it.
-        if let Err(error) = self.serve(stream).await {
+        if let Err(error) = self.serve(stream, peer).await {
             tracing::debug!(%peer, %error, "connection ended");
         }
         drop(guard);
     }
 
-    async fn serve(&self, stream: TcpStream) -> Result<(), ConnectionError> {
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), ConnectionError> {
         stream.set_nodelay(true)?;
         let handshake = timeout(self.limits.header_timeout, self.tls.accept(stream));
         let stream = tokio::select! { biased;
@@ -112,7 +119,7 @@ impl Server {
             stream = handshake => stream.map_err(|_| ConnectionError::Handshake)??,
         };
         let builder = self.builder(&stream);
-        let service = service_fn(|request| self.routes.clone().answer(request));
+        let service = service_fn(|request| self.routes.clone().answer(request, peer));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         tokio::select! { biased;
             () = self.close.cancelled() => connection.as_mut().graceful_shutdown(),
@@ -205,6 +212,16 @@ impl Drop for OpenConnection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn grpc_knows_the_address_of_its_peer() {
+        let peer = SocketAddr::from(([10, 0, 0, 1], 7));
+        let request = tonic::Request::new(());
+        assert_eq!(request.remote_addr(), None);
+        let (parts, ()) = sent_by(peer, Request::new(())).into_parts();
+        let request = tonic::Request::from_parts(request.metadata().clone(), parts.extensions, ());
+        assert_eq!(request.remote_addr(), Some(peer));
+    }
 
     #[test]
     fn connections_are_bounded_in_all_and_by_address() {

@@ -70,10 +70,10 @@ impl Transcoder for Registration {
         &self,
         request: Request<RegisterRequest>,
     ) -> Result<Response<Self::RegisterTranscoderStream>, Status> {
-        let peer = request.remote_addr();
+        let peer = request.remote_addr().map(tracing::field::display);
         let request = request.into_inner();
         if !self.service.transcoder_secret().matches(request.secret.as_bytes()) {
-            tracing::warn!(?peer, "transcoder with a wrong secret");
+            tracing::warn!(peer, "transcoder with a wrong secret");
             return Err(Status::unknown("invalid secret"));
         }
         if self.service.intake_closed().is_cancelled() {
@@ -82,7 +82,7 @@ impl Transcoder for Registration {
         let capabilities = request.capabilities.unwrap_or_else(|| crate::service::capabilities(1));
         let membership = self.service.pool().join(request.capacity, capabilities);
         let membership = membership.map_err(|error| Status::unknown(error.to_string()))?;
-        tracing::info!(?peer, capacity = request.capacity, "transcoder registered");
+        tracing::info!(peer, capacity = request.capacity, "transcoder registered");
         Ok(Response::new(Box::pin(self.stream(membership))))
     }
 }
