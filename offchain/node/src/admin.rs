@@ -4,6 +4,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -18,13 +19,25 @@ use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
+
+/// Time after the start in which needs that are not met yet are no reason to warn.
+const STARTING: Duration = Duration::from_secs(5);
 
 /// What a role needs before it can work, and what is missing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Readiness {
-    needs: Arc<Mutex<BTreeMap<&'static str, Need>>>,
+    started: Instant,
+    needs: Arc<Mutex<BTreeMap<&'static str, Known>>>,
+}
+
+/// What is known of a need, and whether a warning about it is in the log.
+#[derive(Clone, Debug)]
+struct Known {
+    need: Need,
+    warned: bool,
 }
 
 /// One thing that a role needs.
@@ -37,40 +50,61 @@ pub enum Need {
     Missing(String),
 }
 
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { started: Instant::now(), needs: Arc::default() }
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Met => f.write_str("met"),
+            Self::Missing(reason) => f.write_str(reason),
+        }
+    }
+}
+
 impl Readiness {
     /// `need` is there.
     pub fn met(&self, need: &'static str) {
         self.set(need, Need::Met);
     }
 
-    /// `need` is not there. The first time, and whenever the reason changes, it is logged.
+    /// `need` is not there. Logged whenever the reason changes; a warning only after [`STARTING`].
     pub fn missing(&self, need: &'static str, reason: impl fmt::Display) {
         self.set(need, Need::Missing(reason.to_string()));
     }
 
     /// Everything, by name.
     pub fn needs(&self) -> BTreeMap<&'static str, Need> {
-        self.lock().clone()
+        self.lock().iter().map(|(name, known)| (*name, known.need.clone())).collect()
     }
 
     /// Whether nothing is missing.
     pub fn is_ready(&self) -> bool {
-        self.lock().values().all(|need| *need == Need::Met)
+        self.lock().values().all(|known| known.need == Need::Met)
     }
 
     fn set(&self, name: &'static str, need: Need) {
-        let before = self.lock().insert(name, need.clone());
-        if before.as_ref() == Some(&need) {
-            return;
-        }
-        match need {
-            Need::Met => tracing::info!(need = name, "ready"),
-            Need::Missing(reason) if before.is_none() => tracing::info!(need = name, reason, "not ready yet"),
-            Need::Missing(reason) => tracing::warn!(need = name, reason, "not ready"),
+        match self.change(name, &need) {
+            Some(Level::WARN) => tracing::warn!(need = name, reason = %need, "not ready"),
+            Some(_) if need == Need::Met => tracing::info!(need = name, "ready"),
+            Some(_) => tracing::info!(need = name, reason = %need, "not ready yet"),
+            None => {}
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Need>> {
+    /// How loud the news is, if it is any.
+    fn change(&self, name: &'static str, need: &Need) -> Option<Level> {
+        let warn = *need != Need::Met && self.started.elapsed() >= STARTING;
+        let before = self.lock().insert(name, Known { need: need.clone(), warned: warn });
+        let level = if warn { Level::WARN } else { Level::INFO };
+        // What was missing from the start on and still is, has not been warned of.
+        before.is_none_or(|before| before.need != *need || (warn && !before.warned)).then_some(level)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Known>> {
         self.needs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -196,6 +230,20 @@ mod tests {
         let status: Value = reqwest::get(format!("{url}/status")).await.unwrap().json().await.unwrap();
         assert_eq!((&status["role"], &status["ready"]), (&"test".into(), &true.into()));
         stop.cancel();
+    }
+    #[tokio::test(start_paused = true)]
+    async fn what_is_missing_right_after_the_start_is_no_warning() {
+        let readiness = Readiness::default();
+        let missing = |reason: &str| Need::Missing(reason.to_owned());
+        assert_eq!(readiness.change("chain", &missing("connecting")), Some(Level::INFO));
+        assert_eq!(readiness.change("chain", &missing("refused")), Some(Level::INFO));
+        assert_eq!(readiness.change("chain", &missing("refused")), None);
+        tokio::time::advance(STARTING).await;
+        assert_eq!(readiness.change("chain", &missing("refused")), Some(Level::WARN));
+        assert_eq!(readiness.change("chain", &missing("refused")), None);
+        assert_eq!(readiness.change("chain", &Need::Met), Some(Level::INFO));
+        assert_eq!(readiness.change("chain", &Need::Met), None);
+        assert_eq!(readiness.change("chain", &missing("no answer")), Some(Level::WARN));
     }
 
     #[tokio::test]
