@@ -198,8 +198,12 @@ impl<J: TxJournal> TxManager<J> {
             self.journal.put(&record).await.map_err(journal_failed)?;
             self.open.insert(nonce, OpenTx::new(record));
             match self.send(nonce, head.number).await {
-                // It was never taken, and this nonce is gone: another nonce cannot make it happen twice.
                 Some(Verdict::NonceUsed) => {
+                    // The client repeats what was rate-limited: it may be this very transaction that used the nonce.
+                    if !matches!(self.receipt(nonce, nonce.saturating_add(1)).await, Ok(None)) {
+                        return Ok(Start::Open(nonce));
+                    }
+                    // It was never taken, and this nonce is gone: another nonce cannot make it happen twice.
                     self.close(nonce, TxState::Refused { message: "nonce is used already".to_owned() }).await;
                 }
                 Some(Verdict::Funds(message)) => {
@@ -323,6 +327,14 @@ impl<J: TxJournal> TxManager<J> {
                 // Due again with the next blocks, when the fee is raised or the pool has room.
                 open.taken_at = Some(head);
                 tracing::debug!(message, nonce, "the node does not take the transaction now");
+            }
+            Verdict::Unclear(message) => {
+                open.taken_at = Some(head);
+                tracing::warn!(
+                    message,
+                    nonce,
+                    "the node's answer to a transaction is not clear, watching and sending again"
+                );
             }
             // Wait for the chain to tell; the callers of a first attempt decide for themselves.
             Verdict::NonceUsed | Verdict::Funds(_) | Verdict::Refused(_) => open.taken_at = Some(head),

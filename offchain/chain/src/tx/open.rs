@@ -50,6 +50,30 @@ impl OpenTx {
     }
 }
 
+/// Texts by which a node says that it has not taken a transaction and will not take it in this form. A text that is not
+/// here says nothing of the kind: the node may have passed it on before it failed.
+const REFUSALS: [&str; 19] = [
+    "intrinsic gas too low",
+    "intrinsic gas too high",
+    "insufficient gas for floor data gas",
+    "gas required exceeds allowance",
+    "exceeds block gas limit",
+    "transaction gas limit too high",
+    "gas uint64 overflow",
+    "exceeds the configured cap",
+    "max priority fee per gas higher than max fee per gas",
+    "invalid chain id",
+    "invalid sender",
+    "invalid transaction v, r, s values",
+    "sender not an eoa",
+    "transaction type not supported",
+    "oversized data",
+    "negative value",
+    "nonce has max value",
+    "failed to decode",
+    "rlp: ",
+];
+
 /// What a node said to a transaction.
 #[derive(Debug)]
 pub(super) enum Verdict {
@@ -61,8 +85,10 @@ pub(super) enum Verdict {
     NotNow(String),
     /// The account cannot pay.
     Funds(String),
-    /// Not in this form.
+    /// Not in this form: it has not taken it.
     Refused(String),
+    /// An error in words that are not known: it may have it or not.
+    Unclear(String),
     /// No answer: it may have it or not.
     Unknown(TransportError),
 }
@@ -85,8 +111,10 @@ impl Verdict {
             Self::Funds(message)
         } else if says(&["underpriced", "less than block base fee", "txpool is full", "limit exceeded", "rate limit"]) {
             Self::NotNow(message)
-        } else {
+        } else if says(&REFUSALS) {
             Self::Refused(message)
+        } else {
+            Self::Unclear(message)
         }
     }
 }
@@ -110,5 +138,14 @@ mod tests {
         assert!(matches!(verdict("insufficient funds for gas * price + value"), Verdict::Funds(_)));
         assert!(matches!(verdict("Insufficient funds for gas * price + value"), Verdict::Funds(_)));
         assert!(matches!(verdict("intrinsic gas too low"), Verdict::Refused(_)));
+        assert!(matches!(verdict("exceeds block gas limit"), Verdict::Refused(_)));
+        assert!(matches!(verdict("Failed to decode transaction"), Verdict::Refused(_)));
+    }
+
+    #[test]
+    fn unknown_words_are_no_refusal() {
+        for message in ["internal error", "context deadline exceeded", "nonce too high", "execution reverted", ""] {
+            assert!(matches!(verdict(message), Verdict::Unclear(_)), "{message}");
+        }
     }
 }

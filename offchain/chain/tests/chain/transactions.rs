@@ -1,5 +1,9 @@
 //! Nothing is lost and nothing is sent twice: crash, reorganisation, fees, nonces.
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use alloy::{
     consensus::{SignableTransaction, TxEip1559, TxEnvelope},
@@ -13,13 +17,13 @@ use anyhow::{Context, Result, bail};
 use streamflow_bindings::TicketBroker;
 use streamflow_chain::{
     Calls, Chain, ChainConfig, GasPolicy, IntentId, JournalError, MemoryJournal, TxAttempt, TxError, TxHandle,
-    TxIntent, TxJournal, TxManager, TxOutcome, TxRecord, TxState, send_all,
+    TxIntent, TxJournal, TxManager, TxOutcome, TxRecord, TxState, connect, send_all,
 };
 use streamflow_testkit::{Deployment, key};
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{Following, chain, eventually, follow, within};
+use crate::fixture::{Following, Garbler, chain, eventually, follow, within};
 
 const STRANGER: Address = Address::repeat_byte(0x77);
 const GWEI: u128 = 1_000_000_000;
@@ -501,6 +505,50 @@ async fn refusals_leave_no_trace_and_can_be_cured() -> Result<()> {
     bench.config.tx.max_fee_per_gas = 1;
     let (handle, _task) = bench.manager(MemoryJournal::default());
     assert!(matches!(sent(&handle, pay("pay/3", 1)).await?, Err(TxError::FeeTooHigh { ceiling: 1, .. })));
+    Ok(())
+}
+
+/// A manager whose node answers to the first `times` transactions with an error that nobody knows.
+async fn behind_garbler(bench: &mut Bench, passes_on: bool, times: usize) -> Result<JoinHandle<()>> {
+    let times = Arc::new(AtomicUsize::new(times));
+    let garbler = Garbler { node: bench.config.rpc_url.clone(), passes_on, message: "something went wrong", times };
+    let (url, task) = garbler.listen().await?;
+    bench.config.rpc_url = url;
+    bench.chain = connect(&bench.config).await?;
+    Ok(task)
+}
+
+#[tokio::test]
+async fn transaction_that_was_taken_with_an_unknown_error_is_not_sent_under_a_second_nonce() -> Result<()> {
+    let mut bench = Bench::start().await?;
+    let garbler = behind_garbler(&mut bench, true, usize::MAX).await?;
+    let (handle, _task) = bench.manager(MemoryJournal::default());
+    let outcome = sent(&handle, pay("pay/1", 5)).await??;
+    assert_eq!(sent(&handle, pay("pay/1", 5)).await??.hash, outcome.hash);
+    assert_eq!((bench.nonce().await?, bench.received().await?), (1, U256::from(5)));
+    garbler.abort();
+    Ok(())
+}
+
+#[tokio::test]
+async fn transaction_that_was_lost_with_an_unknown_error_is_sent_again() -> Result<()> {
+    let mut bench = Bench::start().await?;
+    let garbler = behind_garbler(&mut bench, false, 1).await?;
+    let journal = Arc::new(MemoryJournal::default());
+    let (handle, _task) = bench.manager(journal.clone());
+    let caller = tokio::spawn(async move { handle.send(pay("pay/1", 5)).await });
+    eventually("the record", || async { Ok(open(&journal, &bench).await?.len() == 1) }).await?;
+    let mined = async {
+        while !caller.is_finished() {
+            bench.deployment.anvil.mine(1).await?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::Ok(())
+    };
+    within("inclusion", mined).await??;
+    caller.await??;
+    assert_eq!((bench.nonce().await?, bench.received().await?), (1, U256::from(5)));
+    garbler.abort();
     Ok(())
 }
 
