@@ -9,7 +9,7 @@ use std::{
 use alloy_primitives::Address;
 use futures::future::join_all;
 use streamflow_media::WorkerPool;
-use streamflow_types::ManifestId;
+use streamflow_types::{ManifestId, with_causes};
 use streamflow_wire::{proto::OrchestratorRequest, sign_request};
 use tokio::{
     net::TcpListener,
@@ -22,7 +22,7 @@ use crate::{
     client::OrchestratorClient,
     config::{BroadcasterConfig, FileInput},
     error::{BroadcasterError, PlayError, Refusal, SegmentError},
-    orchestrators::{Candidate, Orchestrators, chain_of},
+    orchestrators::{Candidate, Orchestrators},
     payment::{Payer, Payments},
     serve,
     session::Session,
@@ -296,7 +296,7 @@ impl Core {
     pub(crate) async fn end_session(&self, session: &Session) {
         let ended = self.client.end_session(&session.url, session.token.clone(), self.config.quote_timeout).await;
         if let Err(error) = ended {
-            tracing::debug!(url = %session.url, error = chain_of(&error), "session was not ended");
+            tracing::debug!(url = %session.url, error = with_causes(&error), "session was not ended");
         }
     }
 
@@ -343,7 +343,7 @@ impl Core {
         let unquoted = self.orchestrators.unquoted(Instant::now());
         join_all(unquoted.iter().map(async |candidate| {
             if let Err(error) = self.quote(candidate, self.request.clone()).await {
-                tracing::warn!(url = %candidate.url, error = chain_of(&error), "no quote");
+                tracing::warn!(url = %candidate.url, error = with_causes(&error), "no quote");
                 self.orchestrators.suspend(&candidate.url, &error, Instant::now());
             }
         }))
@@ -393,7 +393,7 @@ async fn keep_house(core: Arc<Core>, stop: CancellationToken) {
                 if let Some(payer) = &core.payer
                     && let Err(error) = payer.prune(Instant::now().into_std()).await
                 {
-                    tracing::warn!(error = chain_of(&error), "old nonces are not forgotten");
+                    tracing::warn!(error = with_causes(&error), "old nonces are not forgotten");
                 }
             }
             _ = tick.tick() => {
@@ -420,6 +420,6 @@ async fn play_input(core: Arc<Core>, input: FileInput) {
     match core.play(&input).await {
         Ok(()) => {}
         Err(error @ PlayError::Stopped) => tracing::info!(%error, "input is not played on"),
-        Err(error) => tracing::error!(error = chain_of(&error), "input is not played"),
+        Err(error) => tracing::error!(error = with_causes(&error), "input is not played"),
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use alloy_primitives::{Address, U256};
-use streamflow_types::Price;
+use streamflow_types::{Price, with_causes};
 use tokio::time::Instant;
 use url::Url;
 
@@ -194,7 +194,7 @@ impl Orchestrators {
             let pause = FIRST_SUSPENSION.saturating_mul(1 << doublings).min(LONGEST_SUSPENSION);
             record.failures_in_row += 1;
             record.suspended_until = Some(now + pause);
-            record.last_error = Some(chain_of(cause));
+            record.last_error = Some(with_causes(cause));
         });
     }
 
@@ -249,18 +249,6 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.orchestrators.with_record(&self.candidate.url, |record| record.in_flight -= 1);
     }
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

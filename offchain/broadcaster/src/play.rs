@@ -2,6 +2,7 @@
 use std::{sync::Arc, time::Duration};
 
 use streamflow_media::{PoolError, SourceSettings};
+use streamflow_types::with_causes;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
@@ -11,7 +12,6 @@ use crate::{
     broadcaster::Core,
     config::FileInput,
     error::{PlayError, SegmentError},
-    orchestrators::chain_of,
     segment::Pushed,
 };
 
@@ -46,7 +46,7 @@ impl Core {
         };
         // Before the stream ends: who sees its end sees the reason too.
         if let Err(error @ PlayError::Source { .. }) = &played {
-            *self.input_error() = Some(chain_of(error));
+            *self.input_error() = Some(with_causes(error));
         }
         if let Some(stream) = self.find_stream(input.stream.as_str()) {
             stream.close(self).await;
@@ -106,7 +106,7 @@ impl Core {
 fn report(done: Result<Result<(), SegmentError>, tokio::task::JoinError>) {
     match done {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(error = chain_of(&error), "segment of the input was not taken"),
+        Ok(Err(error)) => tracing::error!(error = with_causes(&error), "segment of the input was not taken"),
         Err(error) => tracing::error!(%error, "segment of the input was abandoned"),
     }
 }

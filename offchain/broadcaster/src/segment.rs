@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use streamflow_media::{MediaError, PoolError, SegmentInfo};
-use streamflow_types::ManifestId;
+use streamflow_types::{ManifestId, with_causes};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::Instrument as _;
 
@@ -11,7 +11,6 @@ use crate::{
     broadcaster::Core,
     error::{Refusal, SegmentError},
     metrics,
-    orchestrators::chain_of,
     stream::{EnterError, LiveStream},
 };
 
@@ -73,9 +72,9 @@ impl Core {
             Err(error) => {
                 metrics::failed();
                 self.count(|totals| totals.failed += 1);
-                tracing::error!(error = chain_of(error), "segment lost");
+                tracing::error!(error = with_causes(error), "segment lost");
                 if let Err(error) = stream.lose(seq).await {
-                    tracing::error!(error = chain_of(&error), "playlists cannot go on");
+                    tracing::error!(error = with_causes(&error), "playlists cannot go on");
                 }
             }
         }

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use streamflow_types::ManifestId;
+use streamflow_types::{ManifestId, with_causes};
 use tracing::Instrument as _;
 
 use crate::{
@@ -17,7 +17,6 @@ use crate::{
     config::SOURCE,
     error::{Refusal, SegmentError},
     multipart::{self, Part},
-    orchestrators::chain_of,
     page,
     push::{PushError, PushHeaders, parse_path, read_body},
     segment::Pushed,
@@ -97,7 +96,7 @@ impl PushFailure {
             Self::Request(PushError::Extension) => tracing::debug!("push of another file refused"),
             // Said where it happened.
             Self::Segment(SegmentError::AllFailed { .. }) => {}
-            other => tracing::info!(error = chain_of(other), "push refused"),
+            other => tracing::info!(error = with_causes(other), "push refused"),
         }
     }
 }
@@ -114,7 +113,7 @@ impl IntoResponse for PushFailure {
             Self::Segment(SegmentError::Media(_) | SegmentError::BadInput(_)) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Segment(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, format!("{}\n", chain_of(&self))).into_response()
+        (status, format!("{}\n", with_causes(&self))).into_response()
     }
 }
 

@@ -12,7 +12,7 @@ use streamflow_media::{
     FrameRate, SegmentInfo,
     hls::{HlsConfig, HlsError, HlsWriter, Variant, master_playlist, write_master},
 };
-use streamflow_types::{ManifestId, Profile};
+use streamflow_types::{ManifestId, Profile, with_causes};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::{Instant, timeout},
@@ -24,7 +24,7 @@ use crate::{
     broadcaster::Core,
     config::{BroadcasterConfig, SOURCE},
     error::{AttemptError, Refusal, SegmentError},
-    orchestrators::{Candidate, chain_of},
+    orchestrators::Candidate,
     session::Session,
     status::{RenditionStatus, SegmentStatus, StreamStatus},
     verify::Rendition,
@@ -439,7 +439,7 @@ impl LiveStream {
             tracing::warn!(stream = %self.name, "stream ends before its last segments are done");
         }
         if let Err(error) = self.finish_files().await {
-            tracing::error!(stream = %self.name, error = chain_of(&error), "playlists cannot be ended");
+            tracing::error!(stream = %self.name, error = with_causes(&error), "playlists cannot be ended");
         }
         self.progress().life = Life::Ended;
         self.ended.cancel();

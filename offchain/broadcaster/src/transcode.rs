@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use alloy_primitives::keccak256;
 use streamflow_pm::Outcome;
-use streamflow_types::VideoCodec;
+use streamflow_types::{VideoCodec, with_causes};
 use streamflow_wire::{
     SegmentRequest, TranscodeError, capability, header,
     proto::{OrchestratorRequest, TranscodeData, TranscodeResult, transcode_result},
@@ -17,7 +17,7 @@ use crate::{
     client::{CallError, Deadlines, Submission},
     error::{AttemptError, PaymentError, QuoteError, Refusal, SegmentError},
     metrics,
-    orchestrators::{Candidate, Turn, chain_of},
+    orchestrators::{Candidate, Turn},
     payment::Prepared,
     segment::Segment,
     session::{Quote, Session, complete},
@@ -71,7 +71,7 @@ impl Core {
                 }
                 Err(error) => error,
             };
-            tracing::warn!(%url, attempt, error = chain_of(&error), "attempt failed");
+            tracing::warn!(%url, attempt, error = with_causes(&error), "attempt failed");
             metrics::attempt_failed(&error);
             if let Some(refusal) = hopeless(&error) {
                 return Err(refusal.into());
@@ -108,7 +108,7 @@ impl Core {
         let first = self.attempt_on(stream, segment, &session, deadlines).await;
         match first {
             Err(error) if error.wants_new_quote() => {
-                tracing::debug!(url = %turn.candidate.url, error = chain_of(&error), "asking for a new quote");
+                tracing::debug!(url = %turn.candidate.url, error = with_causes(&error), "asking for a new quote");
                 stream.forget(&session).await;
                 let session = stream.session(self, &turn.candidate).await?;
                 self.attempt_on(stream, segment, &session, deadlines).await
@@ -203,7 +203,7 @@ impl Core {
         if let (Some(payer), Some(info)) = (payer, result.info)
             && let Err(error) = session.renew(payer, info).await
         {
-            tracing::debug!(url = %session.url, error = chain_of(&error), "params that came with a result are of no use");
+            tracing::debug!(url = %session.url, error = with_causes(&error), "params that came with a result are of no use");
         }
         match result.result {
             Some(transcode_result::Result::Data(data)) => Ok(data),

@@ -1,6 +1,8 @@
 //! How the program ends: 0 done, 1 failed, 2 usage, 3 refused for a stated reason (design, "Processes").
 use std::process::ExitCode;
 
+use streamflow_types::with_causes;
+
 use crate::{
     keys::KeyError,
     output::{to_stderr, to_stdout},
@@ -39,12 +41,13 @@ pub fn code(error: &anyhow::Error) -> u8 {
 pub fn report(error: &anyhow::Error, json: bool) -> ExitCode {
     let code = code(error);
     if !error.is::<Reported>() {
+        let text = with_causes(error.as_ref());
         if json {
-            let document = serde_json::json!({ "error": format!("{error:#}"), "exit_code": code });
+            let document = serde_json::json!({ "error": text, "exit_code": code });
             // If stdout is gone, stderr and the exit code still tell.
             let _ = to_stdout(format!("{document}\n").as_bytes());
         }
-        to_stderr(format_args!("error: {error:#}"));
+        to_stderr(format_args!("error: {text}"));
     }
     ExitCode::from(code)
 }

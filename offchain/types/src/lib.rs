@@ -1,6 +1,7 @@
-//! Domain values of Streamflow: tickets, rounds, prices, profiles. No I/O.
+//! Domain values of Streamflow: tickets, rounds, prices, profiles; and how errors are shown. No I/O.
 #![warn(missing_docs)]
 
+mod causes;
 mod chain;
 mod manifest;
 mod price;
@@ -9,6 +10,7 @@ mod secret;
 mod ticket;
 mod units;
 
+pub use causes::with_causes;
 pub use chain::{ChainView, SenderFunds};
 pub use manifest::{ManifestId, ManifestIdError};
 pub use price::{Price, PriceError};

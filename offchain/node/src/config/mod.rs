@@ -21,6 +21,7 @@ use streamflow_transcoder::{
     ConfigError::{NoOrchestrator, NoSecret},
     TranscoderConfig,
 };
+use streamflow_types::with_causes;
 
 use crate::{data_dir::DataConfig, exit::Usage, keys::KeysConfig, telemetry::LogConfig};
 
@@ -216,13 +217,7 @@ impl Config {
 }
 
 fn bad(section: &str, error: &dyn std::error::Error) -> Usage {
-    let mut text = format!("configuration: {section}{error}");
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    Usage(text)
+    Usage(format!("configuration: {section}{}", with_causes(error)))
 }
 
 fn shift(setting: &str, address: &mut SocketAddr, offset: u16) -> Result<(), Usage> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use alloy::{eips::BlockId, primitives::Address};
 use streamflow_bindings::BondingManager;
 use streamflow_chain::{BlockFeed, BlockFollower, Chain, ChainError, Health, RoundFollower, SenderMonitor};
-use streamflow_types::{ChainView, SenderFunds};
+use streamflow_types::{ChainView, SenderFunds, with_causes};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -148,16 +148,4 @@ async fn watch_health(
             changed = view.changed() => if changed.is_err() { return },
         }
     }
-}
-
-/// An error and what caused it, on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

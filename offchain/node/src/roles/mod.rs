@@ -17,6 +17,7 @@ use anyhow::{Context as _, bail};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use streamflow_store::Store;
+use streamflow_types::with_causes;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -115,7 +116,7 @@ impl Node {
             if end.is_cancelled() {
                 stop_role.disarm();
             } else if let Err(err) = &outcome {
-                tracing::error!(task = name, err = format!("{err:#}"), "background task failed, stopping");
+                tracing::error!(task = name, err = with_causes(err.as_ref()), "background task failed, stopping");
             }
             (name, outcome)
         });
