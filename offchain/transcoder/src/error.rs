@@ -32,7 +32,7 @@ pub enum TranscoderError {
 /// Why a registration ended; the transcoder registers again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Lost {
-    #[error("cannot connect")]
+    #[error("cannot reach the orchestrator")]
     Connect(#[from] tonic::transport::Error),
     #[error("orchestrator answered {code}: {text}")]
     Status { code: tonic::Code, text: String },

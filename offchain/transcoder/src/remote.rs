@@ -1,13 +1,12 @@
 //! Working for a remote orchestrator: register, take segments, post results (node.md §3).
 use std::{
-    error::Error,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
 
 use futures::{Stream, StreamExt};
-use streamflow_types::Secret;
+use streamflow_types::{Secret, with_causes};
 use streamflow_wire::{
     AnyCertificate, TranscoderTask,
     capability::{self, Capability},
@@ -85,8 +84,8 @@ impl RemoteTranscoder {
                 backoff.reset();
             }
             let pause = backoff.pause(rand::random());
-            let cause = lost.source().and_then(|e| e.source()).map(ToString::to_string);
-            tracing::warn!(error = %lost, cause, orchestrator = %self.orchestrator, ?pause, "connection lost");
+            let (error, pause_ms) = (with_causes(&lost), pause.as_millis());
+            tracing::warn!(orchestrator = %self.orchestrator, error, pause_ms, "not registered, trying again");
             metrics::connection_lost();
             tokio::select! { biased;
                 () = stop.cancelled() => {}
