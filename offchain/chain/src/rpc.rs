@@ -101,6 +101,13 @@ impl Rpc {
         }
     }
 
+    /// Hash of the block at this height; `None` beyond the head.
+    pub(crate) async fn block_hash(&self, number: u64) -> Result<Option<B256>, ChainError> {
+        let call = "eth_getBlockByNumber";
+        let request = self.provider.raw_request::<_, Option<RpcHeader>>(call.into(), (U64::from(number), false));
+        Ok(self.ask(call, request).await?.map(|header| header.hash))
+    }
+
     /// Logs that match `filter`, in order (block, log index).
     ///
     /// # Errors

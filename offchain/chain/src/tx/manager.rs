@@ -223,17 +223,19 @@ impl<J: TxJournal> TxManager<J> {
         Err(TxError::Refused { label: label.to_owned(), message: "every nonce tried is used already".to_owned() })
     }
 
-    /// Opens a record again that was closed as mined, if its nonce is free now: a reorganisation took it back.
+    /// Opens a record again that was closed as mined, if its block is not in the chain: a reorganisation took it back. It
+    /// may be mined in another block, or another transaction may have its nonce; the next looks tell. Blocks are asked for
+    /// and not receipts, because nodes forget old receipts.
     async fn recheck(&self, record: &mut TxRecord, label: &'static str) -> Result<(), TxError> {
-        let mined = matches!(record.state, TxState::Confirmed(_) | TxState::Reverted(..));
-        if !mined || self.open.contains_key(&record.nonce) {
+        let (TxState::Confirmed(outcome) | TxState::Reverted(outcome, _)) = &record.state else { return Ok(()) };
+        let present = self.rpc.block_hash(outcome.block).await;
+        if present.map_err(|source| TxError::Chain { label, source: Arc::new(source) })? == Some(outcome.block_hash) {
             return Ok(());
         }
-        let used = self.rpc.nonce(self.from, BlockId::latest()).await;
-        if used.map_err(|source| TxError::Chain { label, source: Arc::new(source) })? > record.nonce {
-            return Ok(());
+        if self.open.contains_key(&record.nonce) {
+            return Err(TxError::NonceContested { label, nonce: record.nonce });
         }
-        tracing::warn!(label, nonce = record.nonce, intent = %record.intent, "transaction left the chain, sending again");
+        tracing::warn!(label, nonce = record.nonce, intent = %record.intent, "transaction left the chain, watching it again");
         record.state = TxState::Open;
         self.journal.put(record).await.map_err(|source| TxError::Journal { label, source })
     }

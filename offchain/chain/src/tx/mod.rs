@@ -174,6 +174,10 @@ pub enum TxError {
     /// Another transaction of this key took its nonce; it will not be mined. May be tried again under the same id.
     #[error("another transaction of {from} used nonce {nonce} of {label}: is the key used elsewhere?")]
     Superseded { from: Address, nonce: u64, label: String },
+    /// A reorganisation took it back and another transaction of this key now competes for its nonce. Either may be mined:
+    /// ask again under the same id.
+    #[error("{label} left the chain, and another transaction competes for its nonce {nonce}")]
+    NonceContested { label: &'static str, nonce: u64 },
     /// The chain could not be read; nothing was sent.
     #[error("cannot prepare {label}")]
     Chain { label: &'static str, source: Arc<ChainError> },

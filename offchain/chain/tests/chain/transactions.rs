@@ -411,6 +411,65 @@ async fn settled_intent_that_a_reorganisation_took_back_is_sent_again_when_asked
     Ok(())
 }
 
+/// Mines until the caller has its answer.
+async fn mine_until_answered<T: Send + 'static>(bench: &Bench, caller: JoinHandle<T>) -> Result<T> {
+    let mined = async {
+        while !caller.is_finished() {
+            bench.deployment.anvil.mine(1).await?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::Ok(())
+    };
+    within("the answer", mined).await??;
+    Ok(caller.await?)
+}
+
+fn ask(handle: &TxHandle, intent: TxIntent) -> JoinHandle<Result<TxOutcome, TxError>> {
+    let handle = handle.clone();
+    tokio::spawn(async move { handle.send(intent).await })
+}
+
+#[tokio::test]
+async fn settled_intent_whose_nonce_a_stranger_has_after_a_reorganisation_is_superseded() -> Result<()> {
+    let bench = Bench::start().await?;
+    let anvil = &bench.deployment.anvil;
+    let before = anvil.snapshot().await?;
+    let (handle, _task) = bench.manager(MemoryJournal::default());
+    sent(&handle, pay("pay/1", 5)).await??;
+    anvil.revert(before).await?;
+    bench.broadcast(&bench.sign(0, 1, 10 * GWEI)?).await?;
+    eventually("the stranger's", || async { Ok(bench.received().await? == U256::from(1)) }).await?;
+    let verdict = mine_until_answered(&bench, ask(&handle, pay("pay/1", 5))).await?;
+    assert!(matches!(verdict, Err(TxError::Superseded { nonce: 0, .. })), "{verdict:?}");
+    sent(&handle, pay("pay/1", 5)).await??;
+    assert_eq!((bench.nonce().await?, bench.received().await?), (2, U256::from(6)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn settled_intent_whose_nonce_another_intent_has_after_a_reorganisation_is_superseded_once_that_is_mined()
+-> Result<()> {
+    let bench = Bench::start().await?;
+    let anvil = &bench.deployment.anvil;
+    let before = anvil.snapshot().await?;
+    let journal = Arc::new(MemoryJournal::default());
+    let (handle, _task) = bench.manager(journal.clone());
+    sent(&handle, pay("pay/1", 5)).await??;
+    anvil.revert(before).await?;
+    anvil.set_automine(false).await?;
+    let other = ask(&handle, pay("pay/2", 1));
+    eventually("the record", || async { Ok(open(&journal, &bench).await?.len() == 1) }).await?;
+    assert_eq!(open(&journal, &bench).await?[0].nonce, 0);
+    let contested = sent(&handle, pay("pay/1", 5)).await?;
+    assert!(matches!(contested, Err(TxError::NonceContested { nonce: 0, .. })), "{contested:?}");
+    mine_until_answered(&bench, other).await??;
+    let verdict = mine_until_answered(&bench, ask(&handle, pay("pay/1", 5))).await?;
+    assert!(matches!(verdict, Err(TxError::Superseded { nonce: 0, .. })), "{verdict:?}");
+    mine_until_answered(&bench, ask(&handle, pay("pay/1", 5))).await??;
+    assert_eq!((bench.nonce().await?, bench.received().await?), (2, U256::from(6)));
+    Ok(())
+}
+
 #[tokio::test]
 async fn nonce_taken_by_a_stranger_is_told_and_the_intent_may_be_tried_again() -> Result<()> {
     let bench = Bench::start().await?;
