@@ -151,8 +151,11 @@ pub fn percent(parts: u64) -> String {
     format!("{}%", decimal(U256::from(parts), 4))
 }
 
-/// Wei as gwei, exact.
+/// Wei as gwei, exact; below a thousandth of one as wei, which needs no counting of zeros.
 pub fn gwei(wei: u128) -> String {
+    if wei < 1_000_000 {
+        return format!("{wei} wei");
+    }
     format!("{} gwei", decimal(U256::from(wei), 9))
 }
 
@@ -207,6 +210,10 @@ mod tests {
             assert_eq!(text.parse::<Eth>().unwrap().to_string(), text);
         }
         assert_eq!(gwei(10_500_000_000), "10.5 gwei");
+        assert_eq!(
+            (gwei(1_000_000), gwei(999_999), gwei(7)),
+            ("0.001 gwei".into(), "999999 wei".into(), "7 wei".into())
+        );
     }
 
     #[test]
