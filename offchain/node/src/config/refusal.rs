@@ -1,11 +1,13 @@
 //! Why a configuration is refused, in words that name the setting and where it stands.
 use figment::{
     Error, Source,
-    error::{Kind, OneOf},
+    error::{Actual, Kind, OneOf},
 };
 
 use super::ENV_PREFIX;
 use crate::exit::Usage;
+
+const ADDRESS: &str = "an address (0x and 40 hex digits)";
 
 /// One line per mistake.
 pub(super) fn explain(error: Error) -> Usage {
@@ -34,6 +36,55 @@ fn line(mistake: &Error) -> String {
         Kind::InvalidType(found, wanted) if wanted == "a duration" => {
             format!("{place}: {found} is no duration: write for example \"5s\" or \"250ms\"")
         }
+        Kind::InvalidType(found, wanted) => format!("{place}: expected {}, found {}", kind(wanted), shown(found)),
+        Kind::InvalidValue(found, wanted) => {
+            let limits = limits(wanted).unwrap_or_default();
+            format!("{place}: expected {}{limits}, found {}", kind(wanted), shown(found))
+        }
+        // The only setting in hexadecimal is an address.
+        Kind::Message(text) if is_about_hex(text) => format!("{place}: expected {ADDRESS}: {text}"),
         other => format!("{place}: {}", other.to_string().trim_end()),
     }
+}
+
+/// What serde wants, in the words of the file's author.
+fn kind(wanted: &str) -> &str {
+    match wanted {
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" => "text in quotes",
+        "a sequence" => "a list",
+        bytes if bytes.starts_with("20 bytes") => ADDRESS,
+        section if section.starts_with("struct ") => "a section",
+        other => other,
+    }
+}
+
+fn limits(wanted: &str) -> Option<String> {
+    let max = match wanted {
+        "u8" => u8::MAX.into(),
+        "u16" => u16::MAX.into(),
+        "u32" => u32::MAX.into(),
+        "u64" | "usize" => u64::MAX,
+        _ => return None,
+    };
+    Some(format!(" from 0 to {max}"))
+}
+
+fn shown(found: &Actual) -> String {
+    match found {
+        Actual::Str(text) => format!("{text:?}"),
+        Actual::Bool(value) => value.to_string(),
+        Actual::Unsigned(value) => value.to_string(),
+        Actual::Signed(value) => value.to_string(),
+        Actual::Float(value) => value.to_string(),
+        Actual::Seq => "a list".into(),
+        Actual::Map => "a section".into(),
+        other => other.to_string(),
+    }
+}
+
+fn is_about_hex(text: &str) -> bool {
+    ["invalid string length", "odd number of digits", "invalid character"].iter().any(|start| text.starts_with(start))
 }

@@ -48,6 +48,26 @@ fn a_value_of_the_wrong_type_names_its_key() {
 }
 
 #[test]
+fn types_are_told_in_the_words_of_the_file() {
+    let whole = "transcoding.workers: expected a whole number";
+    for (text, told) in [
+        ("[transcoding]\nworkers = \"abc\"\n", format!("{whole}, found \"abc\"")),
+        ("[transcoding]\nworkers = 1.5\n", format!("{whole}, found 1.5")),
+        ("[transcoding]\nworkers = -1\n", format!("{whole} from 0 to 18446744073709551615, found -1")),
+        ("[transcoding]\nworkers = [1]\n", format!("{whole}, found a list")),
+        ("transcoding = 1\n", "transcoding: expected a section, found 1".to_owned()),
+        ("[chain]\nrpc_url = 1\n", "chain.rpc_url: ".to_owned()),
+    ] {
+        let error = refusal(text);
+        assert!(error.contains(&told), "{error}");
+    }
+    for controller in ["\"\"", "\"0x12\"", "\"0x123\"", "\"mainnet\"", "5"] {
+        let error = refusal(&format!("[chain]\ncontroller = {controller}\n"));
+        assert!(error.contains("chain.controller: expected an address (0x and 40 hex digits)"), "{error}");
+    }
+}
+
+#[test]
 fn a_missing_file_is_refused() {
     let error = Config::load(Some(Path::new("/nonexistent/streamflow.toml"))).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/streamflow.toml"));
