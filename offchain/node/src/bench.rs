@@ -1,6 +1,6 @@
 //! `bench`: the project's own figures, beside the named peer in the same run. A ratio says more than a time: it holds on
 //! another machine.
-use std::path::PathBuf;
+use std::{path::PathBuf, process::Stdio};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use streamflow_media::{
     benchmark::{LadderRun, run_ffmpeg, run_pool},
     devnet_ladder,
 };
+use tokio::process::Command;
 
 use crate::{
     cli::BenchTranscodeArgs,
@@ -60,6 +61,7 @@ pub async fn transcode(context: &Context, args: &BenchTranscodeArgs) -> anyhow::
             .map_err(|_| Usage("the clip of the project is not here: give --input FILE, or run in the project".into()))?
             .join("test/fixtures/bbb-720p25-5s.mp4"),
     };
+    require_peer().await?;
     let settings = context.config.transcoding.encode.clone();
     let ladder = devnet_ladder();
     let pool = start_workers(&context.config.transcoding).await?;
@@ -94,6 +96,15 @@ pub async fn transcode(context: &Context, args: &BenchTranscodeArgs) -> anyhow::
     };
     context.output.result(&report)?;
     Ok(())
+}
+
+/// Known at once, not after a run.
+async fn require_peer() -> anyhow::Result<()> {
+    let ran =
+        Command::new(PEER).arg("-version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    ran.await.map(drop).with_context(|| {
+        format!("cannot run {PEER}, the yardstick: `apt-get install {PEER}` or script/setup installs it")
+    })
 }
 
 /// The clip as a live encoder would send it.

@@ -185,6 +185,20 @@ fn a_file_that_is_no_video_ends_devnet_before_it_starts() {
 }
 
 #[test]
+fn a_benchmark_without_its_yardstick_says_how_to_get_it() {
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_streamflow"))
+        .args(["bench", "transcode", "--input", "clip.mp4"])
+        .env("HOME", home.path())
+        .env("PATH", home.path())
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 1);
+    let said = stderr(&output);
+    assert!(said.contains("apt-get install ffmpeg") && !said.contains("preparing"), "{said}");
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     for args in [&["completions", "bash"][..], &["config", "print-default"]] {
         let (reader, writer) = std::io::pipe().unwrap();
