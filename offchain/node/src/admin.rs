@@ -88,9 +88,9 @@ impl Readiness {
 
     fn set(&self, name: &'static str, need: Need) {
         match self.change(name, &need) {
-            Some(Level::WARN) => tracing::warn!(need = name, reason = %need, "not ready"),
+            Some(Level::WARN) => tracing::warn!(need = name, reason = need.to_string(), "not ready"),
             Some(_) if need == Need::Met => tracing::info!(need = name, "ready"),
-            Some(_) => tracing::info!(need = name, reason = %need, "not ready yet"),
+            Some(_) => tracing::info!(need = name, reason = need.to_string(), "not ready yet"),
             None => {}
         }
     }
