@@ -158,7 +158,7 @@ contract Deploy {
             p.numActiveTranscoders,
             p.minimumStake
         );
-        d.serviceRegistry = new ServiceRegistry(e.controller);
+        d.serviceRegistry = new ServiceRegistry(e.controller, e.bondingManager);
         d.ticketBroker =
             new TicketBroker(e.controller, e.bondingManager, e.roundsManager, p.unlockPeriod, p.ticketValidityPeriod);
     }
