@@ -21,6 +21,10 @@ interface IMinter {
     /// @notice Pay out staked LPT. BondingManager only.
     function trustedTransferTokens(address to, uint256 amount) external;
 
+    /// @notice Destroy held LPT that was slashed. BondingManager only.
+    /// @dev The Minter needs the token's BURNER_ROLE.
+    function trustedBurnTokens(uint256 amount) external;
+
     /// @notice Move inflation towards the target bonding rate and fix the round's mintable amount. RoundsManager only.
     function setCurrentRewardTokens() external;
 

@@ -417,6 +417,12 @@ contract BondingManagerTest is StreamflowTest {
         _expectNotOwner(stranger);
         bonding.setUnbondingPeriod(1);
         _expectNotOwner(stranger);
+        bonding.setChallengeWindow(1);
+        _expectNotOwner(stranger);
+        bonding.setNoticePeriod(1);
+        _expectNotOwner(stranger);
+        bonding.setSlashCooldown(1);
+        _expectNotOwner(stranger);
         bonding.setNumActiveTranscoders(1);
         _expectNotOwner(stranger);
         bonding.setMinimumStake(1);
@@ -426,8 +432,17 @@ contract BondingManagerTest is StreamflowTest {
     function test_SetParameters_ReportTheName() external {
         vm.startPrank(owner);
         vm.expectEmit(address(bonding));
+        emit IManaged.ParameterUpdate("challengeWindow");
+        bonding.setChallengeWindow(2);
+        vm.expectEmit(address(bonding));
         emit IManaged.ParameterUpdate("unbondingPeriod");
         bonding.setUnbondingPeriod(3);
+        vm.expectEmit(address(bonding));
+        emit IManaged.ParameterUpdate("noticePeriod");
+        bonding.setNoticePeriod(9);
+        vm.expectEmit(address(bonding));
+        emit IManaged.ParameterUpdate("slashCooldown");
+        bonding.setSlashCooldown(8);
         vm.expectEmit(address(bonding));
         emit IManaged.ParameterUpdate("numActiveTranscoders");
         bonding.setNumActiveTranscoders(4);
@@ -438,8 +453,24 @@ contract BondingManagerTest is StreamflowTest {
         bonding.setNumActiveTranscoders(0);
         vm.stopPrank();
         vm.assertEq(bonding.unbondingPeriod(), 3);
+        vm.assertEq(bonding.challengeWindow(), 2);
+        vm.assertEq(bonding.noticePeriod(), 9);
+        vm.assertEq(bonding.slashCooldown(), 8);
         vm.assertEq(bonding.getTranscoderPoolMaxSize(), 4);
         vm.assertEq(bonding.minimumStake(), 5);
+    }
+
+    function test_RevertWhen_ChallengeWindowOutlivesUnbonding() external {
+        vm.startPrank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IBondingManager.InvalidUnbondingPeriods.selector, 7, 8));
+        bonding.setChallengeWindow(8);
+        vm.expectRevert(abi.encodeWithSelector(IBondingManager.InvalidUnbondingPeriods.selector, 6, 7));
+        bonding.setUnbondingPeriod(6);
+        bonding.setUnbondingPeriod(200);
+        vm.expectRevert(abi.encodeWithSelector(IBondingManager.InvalidUnbondingPeriods.selector, 200, 101));
+        bonding.setChallengeWindow(101);
+        bonding.setChallengeWindow(100);
+        vm.stopPrank();
     }
 
     function test_RevertWhen_Paused() external {
