@@ -240,8 +240,8 @@ contract BondingManager is IBondingManager, Managed {
     }
 
     /// @inheritdoc IBondingManager
-    function withdrawStake(uint256 unbondingLockId) external whenNotPaused {
-        uint256 round = _requireInitializedRound();
+    function withdrawStake(uint256 unbondingLockId) external {
+        uint256 round = roundsManager.currentRound();
         UnbondingLock memory lock = _lock(unbondingLockId);
         require(lock.withdrawRound <= round, StakeLocked(lock.withdrawRound, round));
         uint256 amount = _closeLock(unbondingLockId, lock);

@@ -66,7 +66,7 @@ contract Minter is IMinter, Managed {
     }
 
     /// @inheritdoc IMinter
-    function trustedTransferTokens(address to, uint256 amount) external whenNotPaused only(address(bondingManager)) {
+    function trustedTransferTokens(address to, uint256 amount) external only(address(bondingManager)) {
         livepeerToken.safeTransfer(to, amount);
     }
 

@@ -148,7 +148,7 @@ interface IBondingManager {
     function rebondFromUnbondedWithHint(address to, uint256 unbondingLockId, address newPosPrev, address newPosNext)
         external;
 
-    /// @notice Send the caller the LPT of a lock that has run out.
+    /// @notice Send the caller the LPT of a lock that has run out. Works under pause and in a round that nobody started.
     function withdrawStake(uint256 unbondingLockId) external;
 
     /// @notice Send `amount` wei of the caller's fees to `recipient`. Claims the caller's earnings first.

@@ -233,6 +233,23 @@ contract BondingManagerTest is StreamflowTest {
         vm.assertEq(token.balanceOf(address(minter)), 0);
     }
 
+    function test_GivenPauseOrLateRound_UnlockedStakeStillLeaves() external {
+        _bond(delegator, 5 ether, orchestrator);
+        _nextRound();
+        vm.startPrank(delegator);
+        bonding.unbond(2 ether);
+        bonding.unbond(3 ether);
+        vm.stopPrank();
+        _nextRounds(6);
+        _rollToNextRound();
+        vm.prank(delegator);
+        bonding.withdrawStake(0);
+        _pause();
+        vm.prank(delegator);
+        bonding.withdrawStake(1);
+        vm.assertEq(token.balanceOf(delegator), 5 ether);
+    }
+
     // --- fees ---
 
     function test_WithdrawFees_SendsEther() external {
@@ -510,7 +527,7 @@ contract BondingManagerTest is StreamflowTest {
         calls[5] = abi.encodeCall(bonding.rebondWithHint, (0, address(0), address(0)));
         calls[6] = abi.encodeCall(bonding.rebondFromUnbonded, (orchestrator, 0));
         calls[7] = abi.encodeCall(bonding.rebondFromUnbondedWithHint, (orchestrator, 0, address(0), address(0)));
-        calls[8] = abi.encodeCall(bonding.withdrawStake, (0));
+        calls[8] = abi.encodeCall(bonding.rebond, (type(uint256).max));
         calls[9] = abi.encodeCall(bonding.withdrawFees, (payable(orchestrator), 0));
         calls[10] = abi.encodeCall(bonding.claimEarnings, (0));
         calls[11] = abi.encodeCall(bonding.reward, ());
