@@ -9,22 +9,13 @@ import {IBondingManager} from "./interfaces/IBondingManager.sol";
 import {IController} from "./interfaces/IController.sol";
 import {IRoundsManager} from "./interfaces/IRoundsManager.sol";
 import {ITicketBroker} from "./interfaces/ITicketBroker.sol";
+import {Account, AccountWord} from "./types/Account.sol";
 import {OrderedGroup, OrderedTicket, OrderedTicketEncoding} from "./types/OrderedTicket.sol";
 import {Ticket, TicketEncoding} from "./types/Ticket.sol";
 
 /// @title Deposits, reserves and winning tickets, see {ITicketBroker}
 contract TicketBroker is ITicketBroker, Managed {
     using SafeCast for uint256;
-
-    /// One word. 2^96 wei are 79 billion ether.
-    struct Account {
-        /// Wei.
-        uint96 deposit; // slot 0
-        /// Not yet claimed, wei.
-        uint96 reserve; // slot 0
-        /// Zero = locked.
-        uint64 withdrawRound; // slot 0
-    }
 
     /// What was claimed of a reserve in a round; in other rounds nothing.
     struct Claim {
@@ -56,9 +47,16 @@ contract TicketBroker is ITicketBroker, Managed {
 
     /// What a sender can pay one recipient, and what was taken of it, wei. Reserves are looked up when the deposit falls short.
     struct Purse {
+        address sender;
+        address recipient;
+        uint256 round;
+        /// As it was before.
+        Account account;
         uint256 deposit;
         uint256 committed;
         uint256 share;
+        /// All that was taken, and the parts of it that came from committed and share.
+        uint256 taken;
         uint256 takenCommitted;
         uint256 takenShare;
         bool hasReserves;
@@ -73,7 +71,7 @@ contract TicketBroker is ITicketBroker, Managed {
         uint256 hashRound;
         bytes32 blockHash;
         bytes buffer;
-        /// Wei paid so far, and the oldest creation round of it.
+        /// Wei paid so far, and the oldest creation round in the groups that paid.
         uint256 paid;
         uint256 oldestRound;
     }
@@ -129,29 +127,31 @@ contract TicketBroker is ITicketBroker, Managed {
 
     /// @inheritdoc ITicketBroker
     function unlock() external whenNotPaused {
-        Account storage account = _accounts[msg.sender];
-        require(_hasFunds(account), NoFunds(msg.sender));
-        require(account.withdrawRound == 0, UnlockInProgress(account.withdrawRound));
+        Account account = _accounts[msg.sender];
+        require(account.hasFunds(), NoFunds(msg.sender));
+        require(account.withdrawRound() == 0, UnlockInProgress(account.withdrawRound()));
         uint256 startRound = roundsManager.currentRound();
         uint256 endRound = startRound + _books.unlockPeriod;
-        account.withdrawRound = endRound.toUint64();
+        _accounts[msg.sender] = AccountWord.pack(account.deposit(), account.reserve(), endRound);
         emit Unlock(msg.sender, startRound, endRound);
     }
 
     /// @inheritdoc ITicketBroker
     function cancelUnlock() external whenNotPaused {
-        require(isUnlockInProgress(msg.sender), NoUnlockInProgress());
-        _cancelUnlock(msg.sender);
+        Account account = _accounts[msg.sender];
+        require(account.withdrawRound() > 0, NoUnlockInProgress());
+        _accounts[msg.sender] = AccountWord.pack(account.deposit(), account.reserve(), 0);
+        emit UnlockCancelled(msg.sender);
     }
 
     /// @inheritdoc ITicketBroker
     function withdraw() external {
-        Account storage account = _accounts[msg.sender];
-        require(_hasFunds(account), NoFunds(msg.sender));
+        Account account = _accounts[msg.sender];
+        require(account.hasFunds(), NoFunds(msg.sender));
         uint256 round = roundsManager.currentRound();
-        require(_isUnlocked(account, round), AccountLocked(account.withdrawRound, round));
-        (uint256 deposit, uint256 reserve) = (account.deposit, account.reserve);
-        delete _accounts[msg.sender];
+        require(account.isUnlocked(round), AccountLocked(account.withdrawRound(), round));
+        (uint256 deposit, uint256 reserve) = (account.deposit(), account.reserve());
+        _accounts[msg.sender] = AccountWord.pack(0, 0, 0);
         emit Withdrawal(msg.sender, deposit, reserve);
         _send(msg.sender, deposit + reserve);
     }
@@ -251,7 +251,7 @@ contract TicketBroker is ITicketBroker, Managed {
             OrderedGroup calldata group = groups[i];
             require(group.sender > previous, SendersNotAscending(previous, group.sender));
             previous = group.sender;
-            _redeemGroup(group, call);
+            _redeemGroup(group, call, redemptionMark[recipient]);
         }
         _creditFees(recipient, call.paid, call.oldestRound);
     }
@@ -281,8 +281,8 @@ contract TicketBroker is ITicketBroker, Managed {
 
     /// @inheritdoc ITicketBroker
     function getSenderInfo(address addr) external view returns (Sender memory sender, ReserveInfo memory reserve) {
-        Account storage account = _accounts[addr];
-        sender = Sender({deposit: account.deposit, withdrawRound: account.withdrawRound});
+        Account account = _accounts[addr];
+        sender = Sender({deposit: account.deposit(), withdrawRound: account.withdrawRound()});
         reserve = getReserveInfo(addr);
     }
 
@@ -356,13 +356,13 @@ contract TicketBroker is ITicketBroker, Managed {
 
     /// @inheritdoc ITicketBroker
     function getReserveInfo(address reserveHolder) public view returns (ReserveInfo memory info) {
-        info.fundsRemaining = _accounts[reserveHolder].reserve;
+        info.fundsRemaining = _accounts[reserveHolder].reserve();
         info.claimedInCurrentRound = _claimed(_claims[reserveHolder], roundsManager.currentRound());
     }
 
     /// @inheritdoc ITicketBroker
     function isUnlockInProgress(address addr) public view returns (bool) {
-        return _accounts[addr].withdrawRound > 0;
+        return _accounts[addr].withdrawRound() > 0;
     }
 
     /// @inheritdoc ITicketBroker
@@ -381,117 +381,115 @@ contract TicketBroker is ITicketBroker, Managed {
     }
 
     function _addDeposit(address addr, uint256 amount) private {
-        _accounts[addr].deposit += amount.toUint96();
-        _cancelOwnUnlock(addr);
+        _addFunds(addr, amount, 0);
         emit DepositFunded(addr, amount);
     }
 
     function _addReserve(address addr, uint256 amount) private {
-        _accounts[addr].reserve += amount.toUint96();
-        _cancelOwnUnlock(addr);
+        _addFunds(addr, 0, amount);
         emit ReserveFunded(addr, amount);
     }
 
     /// @dev Funding cancels an unlock only if the account funds itself: nobody else may lock its money again.
-    function _cancelOwnUnlock(address addr) private {
-        if (addr == msg.sender && isUnlockInProgress(addr)) _cancelUnlock(addr);
-    }
-
-    function _cancelUnlock(address addr) private {
-        _accounts[addr].withdrawRound = 0;
-        emit UnlockCancelled(addr);
+    function _addFunds(address addr, uint256 deposit, uint256 reserve) private {
+        Account account = _accounts[addr];
+        uint256 withdrawRound = account.withdrawRound();
+        bool cancels = withdrawRound > 0 && addr == msg.sender;
+        _accounts[addr] =
+            AccountWord.pack(account.deposit() + deposit, account.reserve() + reserve, cancels ? 0 : withdrawRound);
+        if (cancels) emit UnlockCancelled(addr);
     }
 
     /// @dev Verifies the whole group before anything is written, so that it moves as a whole or not at all.
-    function _redeemGroup(OrderedGroup calldata group, OrderedCall memory call) private {
-        if (redemptionMark[call.recipient][group.sender] != group.mark) {
-            return _skipGroup(group, call, 0, MarkMoved.selector);
-        }
-        if (_isUnlocked(_accounts[group.sender], call.round)) {
-            return _skipGroup(group, call, 0, SenderUnlocked.selector);
-        }
+    /// @param marks Marks of the recipient.
+    function _redeemGroup(
+        OrderedGroup calldata group,
+        OrderedCall memory call,
+        mapping(address sender => uint256) storage marks
+    ) private {
         Purse memory purse;
-        purse.deposit = _accounts[group.sender].deposit;
+        (purse.sender, purse.recipient, purse.round) = (group.sender, call.recipient, call.round);
         uint256 key = group.mark;
-        uint256 paid = 0;
-        uint256 oldestRound = 0;
+        if (marks[purse.sender] != key) return _skipGroup(purse, 0, MarkMoved.selector);
+        if (!_open(purse)) return _skipGroup(purse, 0, SenderUnlocked.selector);
+        OrderedTicket[] calldata tickets = group.tickets;
         bytes32[] memory unpaid;
-        for (uint256 i = 0; i < group.tickets.length; ++i) {
-            OrderedTicket calldata ticket = group.tickets[i];
-            bytes32 ticketHash;
-            {
-                bytes4 refusal;
-                (refusal, ticketHash) = _verify(ticket, group.sender, key, call);
-                if (refusal != 0) return _skipGroup(group, call, i, refusal);
-            }
-            key = ticket.key();
-            uint256 faceValue = ticket.faceValue();
-            if (_take(purse, group.sender, call.recipient, call.round, faceValue)) {
-                // Keys ascend, so the first is the oldest.
-                if (paid == 0) oldestRound = ticket.creationRound();
-                paid += faceValue;
-            } else {
-                if (unpaid.length == 0) unpaid = new bytes32[](group.tickets.length);
-                unpaid[i] = ticketHash;
-            }
+        for (uint256 i = 0; i < tickets.length; ++i) {
+            OrderedTicket calldata ticket = tickets[i];
+            (bytes4 refusal, bytes32 ticketHash, uint256 next) = _verify(ticket, purse.sender, key, call);
+            if (refusal != 0) return _skipGroup(purse, i, refusal);
+            key = next;
+            if (_take(purse, ticket.faceValue())) continue;
+            if (unpaid.length == 0) unpaid = new bytes32[](tickets.length);
+            unpaid[i] = ticketHash;
         }
-        redemptionMark[call.recipient][group.sender] = key;
+        marks[purse.sender] = key;
         for (uint256 i = 0; i < unpaid.length; ++i) {
-            if (unpaid[i] == 0) continue;
-            _status[unpaid[i]] = TicketStatus.SetAside;
-            emit TicketSetAside(unpaid[i], group.sender, call.recipient, group.tickets[i].faceValue());
+            if (unpaid[i] != 0) _setAside(unpaid[i], purse, tickets[i].faceValue());
         }
-        if (paid == 0) return;
-        _settle(purse, group.sender, call.recipient, call.round);
-        emit WinningTicketTransfer(group.sender, call.recipient, paid);
+        if (purse.taken == 0) return;
+        _settle(purse);
+        emit WinningTicketTransfer(purse.sender, purse.recipient, purse.taken);
+        // Keys ascend, so the first ticket is the oldest.
+        uint256 oldestRound = tickets[0].creationRound();
         if (call.paid == 0 || oldestRound < call.oldestRound) call.oldestRound = oldestRound;
-        call.paid += paid;
+        call.paid += purse.taken;
     }
 
-    function _skipGroup(OrderedGroup calldata group, OrderedCall memory call, uint256 index, bytes4 reason) private {
-        emit OrderedGroupSkipped(call.recipient, group.sender, index, reason);
+    /// @dev Once per hash at most: its key is at or below the mark from now on. So it never was `Used` before.
+    function _setAside(bytes32 ticketHash, Purse memory purse, uint256 faceValue) private {
+        _status[ticketHash] = TicketStatus.SetAside;
+        emit TicketSetAside(ticketHash, purse.sender, purse.recipient, faceValue);
     }
 
-    /// @dev Selector of the error that refuses the ticket; zero for a winner above `previousKey`.
+    function _skipGroup(Purse memory purse, uint256 index, bytes4 reason) private {
+        emit OrderedGroupSkipped(purse.recipient, purse.sender, index, reason);
+    }
+
+    /// @dev Selector of the error that refuses the ticket; or zero, hash and key of a winner above `previousKey`.
     function _verify(OrderedTicket calldata ticket, address sender, uint256 previousKey, OrderedCall memory call)
         private
         view
-        returns (bytes4 refusal, bytes32 ticketHash)
+        returns (bytes4 refusal, bytes32 ticketHash, uint256 key)
     {
-        if (!OrderedTicketEncoding.isMarked(ticket.recipientRand)) return (TicketNotMarked.selector, 0);
-        if (!ticket.hasKnownTerms()) return (InvalidTerms.selector, 0);
-        if (ticket.key() <= previousKey) return (KeyNotAscending.selector, 0);
+        if (!OrderedTicketEncoding.isMarked(ticket.recipientRand)) return (TicketNotMarked.selector, 0, 0);
+        if (!ticket.hasKnownTerms()) return (InvalidTerms.selector, 0, 0);
+        key = ticket.key();
+        if (key <= previousKey) return (KeyNotAscending.selector, 0, 0);
         uint256 creationRound = ticket.creationRound();
-        if (creationRound + call.validity <= call.round) return (TicketExpired.selector, 0);
         if (creationRound != call.hashRound) {
-            call.hashRound = creationRound;
-            call.blockHash = roundsManager.blockHashForRound(creationRound);
+            if (creationRound + call.validity <= call.round) return (TicketExpired.selector, 0, 0);
+            bytes32 blockHash = roundsManager.blockHashForRound(creationRound);
+            if (blockHash == 0) return (NoBlockHash.selector, 0, 0);
+            // Kept only for a round that is fresh and has a hash.
+            (call.hashRound, call.blockHash) = (creationRound, blockHash);
         }
-        if (call.blockHash == 0) return (NoBlockHash.selector, 0);
         ticketHash = ticket.hash(call.buffer, sender, call.blockHash);
-        if (ticket.signer(ticketHash) != sender) return (InvalidSignature.selector, 0);
-        if (!ticket.wins(call.buffer)) return (TicketNotWinning.selector, 0);
+        if (ticket.signer(ticketHash) != sender) return (InvalidSignature.selector, 0, 0);
+        if (!ticket.wins(call.buffer)) return (TicketNotWinning.selector, 0, 0);
+    }
+
+    /// @dev Looks up the deposit; false for a sender whose funds are unlocked.
+    function _open(Purse memory purse) private view returns (bool) {
+        Account account = _accounts[purse.sender];
+        (purse.account, purse.deposit) = (account, account.deposit());
+        return !account.isUnlocked(purse.round);
     }
 
     /// @dev Takes `amount` in full or nothing: from the deposit, then the commitment, then the share of the reserve.
-    function _take(Purse memory purse, address sender, address recipient, uint256 round, uint256 amount)
-        private
-        view
-        returns (bool)
-    {
-        if (amount <= purse.deposit) {
-            purse.deposit -= amount;
+    function _take(Purse memory purse, uint256 amount) private view returns (bool) {
+        uint256 deposit = purse.deposit;
+        if (amount <= deposit) {
+            purse.deposit = deposit - amount;
+            purse.taken += amount;
             return true;
         }
-        if (!purse.hasReserves) {
-            purse.hasReserves = true;
-            purse.committed = _claimableCommitment(_commitments[sender][recipient], round);
-            purse.share = _claimableShare(sender, recipient, round);
-        }
-        uint256 missing = amount - purse.deposit;
+        if (!purse.hasReserves) _lookUpReserves(purse);
+        uint256 missing = amount - deposit;
         if (missing > purse.committed + purse.share) return false;
         uint256 fromCommitted = missing < purse.committed ? missing : purse.committed;
         purse.deposit = 0;
+        purse.taken += amount;
         purse.committed -= fromCommitted;
         purse.takenCommitted += fromCommitted;
         purse.share -= missing - fromCommitted;
@@ -499,19 +497,25 @@ contract TicketBroker is ITicketBroker, Managed {
         return true;
     }
 
+    function _lookUpReserves(Purse memory purse) private view {
+        purse.hasReserves = true;
+        purse.committed = _claimableCommitment(_commitments[purse.sender][purse.recipient], purse.round);
+        purse.share = _claimableShare(purse.sender, purse.recipient, purse.round);
+    }
+
     /// @dev Writes down what was taken.
-    function _settle(Purse memory purse, address sender, address recipient, uint256 round) private {
-        Account storage account = _accounts[sender];
-        account.deposit = purse.deposit.toUint96();
+    function _settle(Purse memory purse) private {
+        Account account = purse.account;
+        _accounts[purse.sender] =
+            AccountWord.pack(purse.deposit, account.reserve() - purse.takenShare, account.withdrawRound());
         if (purse.takenCommitted > 0) {
-            _commitments[sender][recipient].funds -= purse.takenCommitted.toUint96();
-            emit CommittedReserveClaimed(sender, recipient, purse.takenCommitted);
+            _commitments[purse.sender][purse.recipient].funds -= purse.takenCommitted.toUint96();
+            emit CommittedReserveClaimed(purse.sender, purse.recipient, purse.takenCommitted);
         }
         if (purse.takenShare > 0) {
-            account.reserve -= purse.takenShare.toUint96();
-            _addClaim(_claims[sender], round, purse.takenShare);
-            _addClaim(_claimsOf[sender][recipient], round, purse.takenShare);
-            emit ReserveClaimed(sender, recipient, purse.takenShare);
+            _addClaim(_claims[purse.sender], purse.round, purse.takenShare);
+            _addClaim(_claimsOf[purse.sender][purse.recipient], purse.round, purse.takenShare);
+            emit ReserveClaimed(purse.sender, purse.recipient, purse.takenShare);
         }
     }
 
@@ -520,15 +524,16 @@ contract TicketBroker is ITicketBroker, Managed {
         (claim.amount, claim.round) = (total.toUint96(), round.toUint64());
     }
 
-    /// @dev All or nothing.
+    /// @dev All or nothing, and nothing of funds that are unlocked.
     function _debitSender(Ticket calldata ticket, uint256 round) private {
         Purse memory purse;
-        purse.deposit = _accounts[ticket.sender].deposit;
+        (purse.sender, purse.recipient, purse.round) = (ticket.sender, ticket.recipient, round);
+        require(_open(purse), SenderUnlocked(ticket.sender));
         require(
-            _take(purse, ticket.sender, ticket.recipient, round, ticket.faceValue),
+            _take(purse, ticket.faceValue),
             InsufficientFunds(ticket.faceValue, purse.deposit + purse.committed + purse.share)
         );
-        _settle(purse, ticket.sender, ticket.recipient, round);
+        _settle(purse);
     }
 
     function _payRecipient(Ticket calldata ticket) private {
@@ -555,11 +560,12 @@ contract TicketBroker is ITicketBroker, Managed {
     }
 
     function _requireInitializedRound() private view returns (uint256 round) {
-        round = roundsManager.currentRound();
-        require(roundsManager.currentRoundInitialized(), RoundNotInitialized(round));
+        bool initialized;
+        (round, initialized) = roundsManager.currentRoundState();
+        require(initialized, RoundNotInitialized(round));
     }
 
-    /// @dev Every check on the ticket itself and on the sender's lock, in the documented order.
+    /// @dev Every check on the ticket itself, in the documented order.
     function _requireWinning(Ticket calldata ticket, bytes calldata sig, uint256 recipientRand, uint256 round)
         private
         view
@@ -575,7 +581,6 @@ contract TicketBroker is ITicketBroker, Managed {
         _requireUnpaid(ticketHash, recipientRand);
         _requireSigned(ticketHash, sig, ticket.sender);
         require(ticket.wins(sig, recipientRand), TicketNotWinning());
-        require(!_isUnlocked(_accounts[ticket.sender], round), SenderUnlocked(ticket.sender));
     }
 
     function _requireKnownAuxData(Ticket calldata ticket) private pure {
@@ -618,15 +623,6 @@ contract TicketBroker is ITicketBroker, Managed {
         require(err == ECDSA.RecoverError.NoError && signer == sender, InvalidSignature());
     }
 
-    function _hasFunds(Account storage account) private view returns (bool) {
-        return account.deposit > 0 || account.reserve > 0;
-    }
-
-    function _isUnlocked(Account storage account, uint256 round) private view returns (bool) {
-        uint256 withdrawRound = account.withdrawRound;
-        return withdrawRound > 0 && round >= withdrawRound;
-    }
-
     /// @dev What leaves pays nothing any more from its round on, whether it was withdrawn or not.
     function _claimableCommitment(Commitment storage commitment, uint256 round) private view returns (uint256) {
         (uint256 funds, uint256 releasing) = (commitment.funds, commitment.releasing);
@@ -642,7 +638,7 @@ contract TicketBroker is ITicketBroker, Managed {
     /// @dev Claimants and divisor are fixed for the round, and funds that paid in a round cannot be withdrawn in it, so a
     /// share only grows and the rest covers every other share. The two bounds keep the view from reverting come what may.
     function _claimableShare(address reserveHolder, address claimant, uint256 round) private view returns (uint256) {
-        uint256 funds = _accounts[reserveHolder].reserve;
+        uint256 funds = _accounts[reserveHolder].reserve();
         if (funds == 0) return 0;
         uint256 poolSize = bondingManager.currentRoundPoolSize();
         if (poolSize == 0 || !bondingManager.isActiveTranscoder(claimant)) return 0;

@@ -208,7 +208,7 @@ interface ITicketBroker {
     /// key of the last one. A ticket that the sender's funds do not cover is set aside; all others are paid in full. Each
     /// group stands for itself: one that was planned on another mark, whose sender is unlocked, or that has a ticket that is no
     /// valid winner, is skipped whole with `OrderedGroupSkipped`, and nothing of it moves. All fees are credited at once, under the
-    /// oldest creation round among the paid tickets.
+    /// oldest creation round in the groups that paid: delegators get the better share, as with single redemptions or more.
     /// @dev Reverts: pause, round not initialised, caller, order of senders, recipient not active.
     /// @param recipient Recipient of every ticket.
     /// @param groups Tickets by sender.

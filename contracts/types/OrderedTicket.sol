@@ -118,30 +118,25 @@ library OrderedTicketEncoding {
             mstore(0x1c, ticketHash)
             digest := keccak256(0x00, 0x3c)
         }
-        (uint8 v, bytes32 s) = _split(ticket.yParityAndS);
+        bytes32 s = ticket.yParityAndS & bytes32(uint256(type(int256).max));
         if (uint256(s) > _MAX_S) return address(0);
-        return ecrecover(digest, v, ticket.r, s);
+        // forge-lint: disable-next-line(unsafe-typecast) 27 or 28
+        return ecrecover(digest, uint8((uint256(ticket.yParityAndS) >> 255) + 27), ticket.r, s);
     }
 
     /// @notice Whether the draw over the 65 bytes of signature and the secret is below the ticket's threshold.
     /// @param buffer Of `newBuffer`; the part behind the ticket is overwritten.
     function wins(OrderedTicket calldata ticket, bytes memory buffer) internal pure returns (bool) {
-        (uint8 v, bytes32 s) = _split(ticket.yParityAndS);
         uint256 draw;
         assembly ("memory-safe") {
             let p := add(add(buffer, 0x20), _DRAW_OFFSET)
+            let vs := calldataload(add(ticket, 0x80))
             mstore(p, calldataload(add(ticket, 0x60)))
-            mstore(add(p, 0x20), s)
-            mstore8(add(p, 0x40), v)
+            mstore(add(p, 0x20), shr(1, shl(1, vs)))
+            mstore8(add(p, 0x40), add(shr(255, vs), 27))
             mstore(add(p, 0x41), calldataload(ticket))
             draw := keccak256(p, 97)
         }
         return draw < ticket.winProb;
-    }
-
-    function _split(bytes32 yParityAndS) private pure returns (uint8 v, bytes32 s) {
-        // forge-lint: disable-next-line(unsafe-typecast) 27 or 28
-        v = uint8((uint256(yParityAndS) >> 255) + 27);
-        s = yParityAndS & bytes32(uint256(type(int256).max));
     }
 }
