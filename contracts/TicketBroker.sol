@@ -50,9 +50,8 @@ contract TicketBroker is ITicketBroker, Managed {
         address sender;
         address recipient;
         uint256 round;
-        /// As it was before.
+        /// What is left of deposit and reserve.
         Account account;
-        uint256 deposit;
         uint256 committed;
         uint256 share;
         /// All that was taken, and the parts of it that came from committed and share.
@@ -64,8 +63,8 @@ contract TicketBroker is ITicketBroker, Managed {
 
     /// What all groups of an ordered batch share.
     struct OrderedCall {
-        address recipient;
-        uint256 round;
+        /// Used for one group after the other.
+        Purse purse;
         uint256 validity;
         /// Last block hash looked up, and its round.
         uint256 hashRound;
@@ -242,16 +241,18 @@ contract TicketBroker is ITicketBroker, Managed {
             msg.sender == recipient || msg.sender == redeemerOf[recipient], CallerNotRedeemer(recipient, msg.sender)
         );
         OrderedCall memory call;
-        call.recipient = recipient;
-        call.round = _requireInitializedRound();
+        call.purse.recipient = recipient;
+        call.purse.round = _requireInitializedRound();
         call.validity = _books.ticketValidityPeriod;
         call.buffer = OrderedTicketEncoding.newBuffer(recipient, deploymentTag());
         address previous = address(0);
+        mapping(address sender => uint256) storage marks = redemptionMark[recipient];
         for (uint256 i = 0; i < groups.length; ++i) {
             OrderedGroup calldata group = groups[i];
-            require(group.sender > previous, SendersNotAscending(previous, group.sender));
-            previous = group.sender;
-            _redeemGroup(group, call, redemptionMark[recipient]);
+            address sender = group.sender;
+            require(sender > previous, SendersNotAscending(previous, sender));
+            previous = sender;
+            _redeemGroup(group, sender, call, marks);
         }
         _creditFees(recipient, call.paid, call.oldestRound);
     }
@@ -404,26 +405,28 @@ contract TicketBroker is ITicketBroker, Managed {
     /// @param marks Marks of the recipient.
     function _redeemGroup(
         OrderedGroup calldata group,
+        address sender,
         OrderedCall memory call,
         mapping(address sender => uint256) storage marks
     ) private {
-        Purse memory purse;
-        (purse.sender, purse.recipient, purse.round) = (group.sender, call.recipient, call.round);
+        Purse memory purse = call.purse;
+        _empty(purse);
+        purse.sender = sender;
         uint256 key = group.mark;
-        if (marks[purse.sender] != key) return _skipGroup(purse, 0, MarkMoved.selector);
+        if (marks[sender] != key) return _skipGroup(purse, 0, MarkMoved.selector);
         if (!_open(purse)) return _skipGroup(purse, 0, SenderUnlocked.selector);
         OrderedTicket[] calldata tickets = group.tickets;
         bytes32[] memory unpaid;
         for (uint256 i = 0; i < tickets.length; ++i) {
             OrderedTicket calldata ticket = tickets[i];
-            (bytes4 refusal, bytes32 ticketHash, uint256 next) = _verify(ticket, purse.sender, key, call);
+            (bytes4 refusal, bytes32 ticketHash, uint256 next) = _verify(ticket, sender, key, call);
             if (refusal != 0) return _skipGroup(purse, i, refusal);
             key = next;
             if (_take(purse, ticket.faceValue())) continue;
             if (unpaid.length == 0) unpaid = new bytes32[](tickets.length);
             unpaid[i] = ticketHash;
         }
-        marks[purse.sender] = key;
+        marks[sender] = key;
         for (uint256 i = 0; i < unpaid.length; ++i) {
             if (unpaid[i] != 0) _setAside(unpaid[i], purse, tickets[i].faceValue());
         }
@@ -458,7 +461,7 @@ contract TicketBroker is ITicketBroker, Managed {
         if (key <= previousKey) return (KeyNotAscending.selector, 0, 0);
         uint256 creationRound = ticket.creationRound();
         if (creationRound != call.hashRound) {
-            if (creationRound + call.validity <= call.round) return (TicketExpired.selector, 0, 0);
+            if (creationRound + call.validity <= call.purse.round) return (TicketExpired.selector, 0, 0);
             bytes32 blockHash = roundsManager.blockHashForRound(creationRound);
             if (blockHash == 0) return (NoBlockHash.selector, 0, 0);
             // Kept only for a round that is fresh and has a hash.
@@ -472,15 +475,15 @@ contract TicketBroker is ITicketBroker, Managed {
     /// @dev Looks up the deposit; false for a sender whose funds are unlocked.
     function _open(Purse memory purse) private view returns (bool) {
         Account account = _accounts[purse.sender];
-        (purse.account, purse.deposit) = (account, account.deposit());
+        purse.account = account;
         return !account.isUnlocked(purse.round);
     }
 
     /// @dev Takes `amount` in full or nothing: from the deposit, then the commitment, then the share of the reserve.
     function _take(Purse memory purse, uint256 amount) private view returns (bool) {
-        uint256 deposit = purse.deposit;
+        uint256 deposit = purse.account.deposit();
         if (amount <= deposit) {
-            purse.deposit = deposit - amount;
+            purse.account = purse.account.spendDeposit(amount);
             purse.taken += amount;
             return true;
         }
@@ -488,13 +491,21 @@ contract TicketBroker is ITicketBroker, Managed {
         uint256 missing = amount - deposit;
         if (missing > purse.committed + purse.share) return false;
         uint256 fromCommitted = missing < purse.committed ? missing : purse.committed;
-        purse.deposit = 0;
+        purse.account = purse.account.spend(deposit, missing - fromCommitted);
         purse.taken += amount;
         purse.committed -= fromCommitted;
         purse.takenCommitted += fromCommitted;
         purse.share -= missing - fromCommitted;
         purse.takenShare += missing - fromCommitted;
         return true;
+    }
+
+    /// @dev Forgets what was taken of the sender before.
+    function _empty(Purse memory purse) private pure {
+        purse.taken = 0;
+        if (!purse.hasReserves) return;
+        purse.hasReserves = false;
+        (purse.committed, purse.share, purse.takenCommitted, purse.takenShare) = (0, 0, 0, 0);
     }
 
     function _lookUpReserves(Purse memory purse) private view {
@@ -505,9 +516,7 @@ contract TicketBroker is ITicketBroker, Managed {
 
     /// @dev Writes down what was taken.
     function _settle(Purse memory purse) private {
-        Account account = purse.account;
-        _accounts[purse.sender] =
-            AccountWord.pack(purse.deposit, account.reserve() - purse.takenShare, account.withdrawRound());
+        _accounts[purse.sender] = purse.account;
         if (purse.takenCommitted > 0) {
             _commitments[purse.sender][purse.recipient].funds -= purse.takenCommitted.toUint96();
             emit CommittedReserveClaimed(purse.sender, purse.recipient, purse.takenCommitted);
@@ -531,7 +540,7 @@ contract TicketBroker is ITicketBroker, Managed {
         require(_open(purse), SenderUnlocked(ticket.sender));
         require(
             _take(purse, ticket.faceValue),
-            InsufficientFunds(ticket.faceValue, purse.deposit + purse.committed + purse.share)
+            InsufficientFunds(ticket.faceValue, purse.account.deposit() + purse.committed + purse.share)
         );
         _settle(purse);
     }

@@ -20,6 +20,21 @@ library AccountWord {
         );
     }
 
+    /// @notice The word with `amount` less deposit. The caller has checked that there is as much.
+    function spendDeposit(Account account, uint256 amount) internal pure returns (Account) {
+        unchecked {
+            return Account.wrap(Account.unwrap(account) - amount);
+        }
+    }
+
+    /// @notice The word with less deposit and less reserve.
+    function spend(Account account, uint256 fromDeposit, uint256 fromReserve) internal pure returns (Account) {
+        assert(fromDeposit <= deposit(account) && fromReserve <= reserve(account));
+        unchecked {
+            return Account.wrap(Account.unwrap(account) - fromDeposit - (fromReserve << 96));
+        }
+    }
+
     /// @notice Wei that pay tickets of any recipient.
     function deposit(Account account) internal pure returns (uint256) {
         return uint96(Account.unwrap(account));

@@ -47,14 +47,14 @@ contract TicketsGasTest is OrderedTest {
         Ticket memory ticket = _gasTicket(7);
         bytes memory sig = _sign(ticket);
         broker.redeemWinningTicket(ticket, sig, RAND);
-        _assertGas("redeem_single", 1, 134_000);
+        _assertGas("redeem_single", 1, 115_000);
     }
 
     function test_OrderedBatchOfOne() external {
         _redeemOrdered(_gasGroup(SENDER_KEY, 1, 1));
         _figure("ordered_batch_1_first_of_sender", 1);
         _redeemOrdered(_gasGroup(SENDER_KEY, 2, 1));
-        _assertGas("ordered_batch_1", 1, 110_000);
+        _assertGas("ordered_batch_1", 1, 95_000);
     }
 
     function test_OrderedBatchOfFiftyOfOneSender() external {
@@ -68,7 +68,7 @@ contract TicketsGasTest is OrderedTest {
     }
 
     function test_OrderedBatchOfFiftyOfFiftySenders() external {
-        _measureSenders("ordered_batch_50_distinct_senders", 50, 25_100);
+        _measureSenders("ordered_batch_50_distinct_senders", 50, 23_600);
     }
 
     /// The dearest outcome, which a gas limit must allow for.
