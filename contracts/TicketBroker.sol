@@ -244,6 +244,8 @@ contract TicketBroker is ITicketBroker, Managed {
         call.purse.recipient = recipient;
         call.purse.round = _requireInitializedRound();
         call.validity = _books.ticketValidityPeriod;
+        // No round yet: even round 0, which has no hash, must be looked up and refused.
+        call.hashRound = type(uint256).max;
         call.buffer = OrderedTicketEncoding.newBuffer(recipient, deploymentTag());
         address previous = address(0);
         mapping(address sender => uint256) storage marks = redemptionMark[recipient];

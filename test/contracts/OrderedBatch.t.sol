@@ -274,6 +274,14 @@ contract OrderedBatchTest is OrderedTest {
         _expectSkipped(group, 1, ITicketBroker.NoBlockHash.selector);
     }
 
+    /// Round 0 has no hash, so a ticket that claims it would never expire.
+    function test_GivenRoundZero_GroupIsSkipped() external {
+        Winner memory w = _winner(1 ether, 1, 1);
+        w.ticket.auxData = abi.encode(uint256(0), bytes32(0));
+        _resign(w, SENDER_KEY);
+        _expectSkipped(_group(w), 0, ITicketBroker.TicketExpired.selector);
+    }
+
     function test_GivenForeignSignature_GroupIsSkipped() external {
         Winner memory w = _winner(1 ether, 2, 1);
         _resign(w, OWNER_KEY);
