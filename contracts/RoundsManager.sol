@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Managed} from "./Managed.sol";
 import {IBondingManager} from "./interfaces/IBondingManager.sol";
 import {IController} from "./interfaces/IController.sol";
@@ -10,21 +11,22 @@ import {Ppm} from "./libraries/Ppm.sol";
 
 /// @title Protocol periods, see {IRoundsManager}
 contract RoundsManager is IRoundsManager, Managed {
+    using SafeCast for uint256;
+
     /// @notice Told first that a round begins.
     IBondingManager public immutable bondingManager;
     /// @notice Told second that a round begins.
     IMinter public immutable minter;
 
-    /// @inheritdoc IRoundsManager
-    uint256 public roundLength;
+    // slot 0: the clock
+    uint64 private _roundLength;
+    uint64 private _lastRoundLengthUpdateRound;
+    uint64 private _lastRoundLengthUpdateStartBlock;
+    uint64 private _lastInitializedRound;
+    // slot 1
     /// @inheritdoc IRoundsManager
     uint256 public roundLockAmount;
-    /// @inheritdoc IRoundsManager
-    uint256 public lastRoundLengthUpdateRound;
-    /// @inheritdoc IRoundsManager
-    uint256 public lastRoundLengthUpdateStartBlock;
-    /// @inheritdoc IRoundsManager
-    uint256 public lastInitializedRound;
+    // slot 2
     /// @inheritdoc IRoundsManager
     mapping(uint256 round => bytes32) public blockHashForRound;
 
@@ -38,21 +40,21 @@ contract RoundsManager is IRoundsManager, Managed {
         bondingManager = bondingManager_;
         minter = minter_;
         require(roundLength_ > 0, ZeroRoundLength());
-        roundLength = roundLength_;
+        _roundLength = roundLength_.toUint64();
         // Aligned to multiples of the length and counted from 1.
         uint256 elapsedRounds = block.number / roundLength_;
-        lastRoundLengthUpdateRound = elapsedRounds + 1;
-        lastRoundLengthUpdateStartBlock = elapsedRounds * roundLength_;
+        _lastRoundLengthUpdateRound = (elapsedRounds + 1).toUint64();
+        _lastRoundLengthUpdateStartBlock = (elapsedRounds * roundLength_).toUint64();
         emit ParameterUpdate("roundLength");
         _setRoundLockAmount(roundLockAmount_);
     }
 
     /// @inheritdoc IRoundsManager
     function initializeRound() external whenNotPaused {
-        uint256 round = currentRound();
-        require(lastInitializedRound < round, RoundAlreadyInitialized(round));
+        (uint256 round, bool initialized) = currentRoundState();
+        require(!initialized, RoundAlreadyInitialized(round));
         bytes32 blockHash = _nonZeroBlockHash(round);
-        lastInitializedRound = round;
+        _lastInitializedRound = round.toUint64();
         blockHashForRound[round] = blockHash;
         bondingManager.setCurrentRoundTotalActiveStake();
         minter.setCurrentRewardTokens();
@@ -64,9 +66,9 @@ contract RoundsManager is IRoundsManager, Managed {
         require(roundLength_ > 0, ZeroRoundLength());
         uint256 round = currentRound();
         uint256 startBlock = currentRoundStartBlock();
-        lastRoundLengthUpdateRound = round;
-        lastRoundLengthUpdateStartBlock = startBlock;
-        roundLength = roundLength_;
+        _lastRoundLengthUpdateRound = round.toUint64();
+        _lastRoundLengthUpdateStartBlock = startBlock.toUint64();
+        _roundLength = roundLength_.toUint64();
         emit ParameterUpdate("roundLength");
     }
 
@@ -76,23 +78,50 @@ contract RoundsManager is IRoundsManager, Managed {
     }
 
     /// @inheritdoc IRoundsManager
-    function currentRoundInitialized() external view returns (bool) {
-        return lastInitializedRound == currentRound();
+    function roundLength() external view returns (uint256) {
+        return _roundLength;
+    }
+
+    /// @inheritdoc IRoundsManager
+    function lastRoundLengthUpdateRound() external view returns (uint256) {
+        return _lastRoundLengthUpdateRound;
+    }
+
+    /// @inheritdoc IRoundsManager
+    function lastRoundLengthUpdateStartBlock() external view returns (uint256) {
+        return _lastRoundLengthUpdateStartBlock;
+    }
+
+    /// @inheritdoc IRoundsManager
+    function lastInitializedRound() external view returns (uint256) {
+        return _lastInitializedRound;
+    }
+
+    /// @inheritdoc IRoundsManager
+    function currentRoundInitialized() external view returns (bool initialized) {
+        (, initialized) = currentRoundState();
     }
 
     /// @inheritdoc IRoundsManager
     function currentRoundLocked() external view returns (bool) {
-        return block.number - currentRoundStartBlock() >= roundLength - Ppm.part(roundLength, roundLockAmount);
+        uint256 length = _roundLength;
+        return block.number - currentRoundStartBlock() >= length - Ppm.part(length, roundLockAmount);
+    }
+
+    /// @inheritdoc IRoundsManager
+    function currentRoundState() public view returns (uint256 round, bool initialized) {
+        round = currentRound();
+        initialized = _lastInitializedRound >= round;
     }
 
     /// @inheritdoc IRoundsManager
     function currentRound() public view returns (uint256) {
-        return lastRoundLengthUpdateRound + (block.number - lastRoundLengthUpdateStartBlock) / roundLength;
+        return _lastRoundLengthUpdateRound + (block.number - _lastRoundLengthUpdateStartBlock) / _roundLength;
     }
 
     /// @inheritdoc IRoundsManager
     function currentRoundStartBlock() public view returns (uint256) {
-        return lastRoundLengthUpdateStartBlock + (currentRound() - lastRoundLengthUpdateRound) * roundLength;
+        return _lastRoundLengthUpdateStartBlock + (currentRound() - _lastRoundLengthUpdateRound) * _roundLength;
     }
 
     function _setRoundLockAmount(uint256 roundLockAmount_) private {

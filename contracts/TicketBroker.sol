@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Managed} from "./Managed.sol";
@@ -8,15 +9,70 @@ import {IBondingManager} from "./interfaces/IBondingManager.sol";
 import {IController} from "./interfaces/IController.sol";
 import {IRoundsManager} from "./interfaces/IRoundsManager.sol";
 import {ITicketBroker} from "./interfaces/ITicketBroker.sol";
+import {Account, AccountWord} from "./types/Account.sol";
+import {OrderedGroup, OrderedTicket, OrderedTicketEncoding} from "./types/OrderedTicket.sol";
 import {Ticket, TicketEncoding} from "./types/Ticket.sol";
 
 /// @title Deposits, reserves and winning tickets, see {ITicketBroker}
 contract TicketBroker is ITicketBroker, Managed {
-    struct Reserve {
-        /// Not yet claimed, wei.
-        uint256 funds;
-        mapping(uint256 round => uint256) claimedForRound;
-        mapping(uint256 round => mapping(address claimant => uint256)) claimedByAddress;
+    using SafeCast for uint256;
+
+    /// What was claimed of a reserve in a round; in other rounds nothing.
+    struct Claim {
+        /// Wei.
+        uint96 amount; // slot 0
+        uint64 round; // slot 0
+    }
+
+    /// See {ITicketBroker-CommittedReserve}.
+    struct Commitment {
+        uint96 funds; // slot 0
+        uint96 releasing; // slot 0
+        uint64 releaseRound; // slot 0
+    }
+
+    struct Books {
+        /// Wei.
+        uint128 unclaimedFees; // slot 0
+        uint64 unlockPeriod; // slot 0
+        uint64 ticketValidityPeriod; // slot 0
+    }
+
+    /// What became of a ticket hash.
+    enum TicketStatus {
+        Unknown,
+        Used,
+        SetAside
+    }
+
+    /// What a sender can pay one recipient, and what was taken of it, wei. Reserves are looked up when the deposit falls short.
+    struct Purse {
+        address sender;
+        address recipient;
+        uint256 round;
+        /// What is left of deposit and reserve.
+        Account account;
+        uint256 committed;
+        uint256 share;
+        /// All that was taken, and the parts of it that came from committed and share.
+        uint256 taken;
+        uint256 takenCommitted;
+        uint256 takenShare;
+        bool hasReserves;
+    }
+
+    /// What all groups of an ordered batch share.
+    struct OrderedCall {
+        /// Used for one group after the other.
+        Purse purse;
+        uint256 validity;
+        /// Last block hash looked up, and its round.
+        uint256 hashRound;
+        bytes32 blockHash;
+        bytes buffer;
+        /// Wei paid so far, and the oldest creation round in the groups that paid.
+        uint256 paid;
+        uint256 oldestRound;
     }
 
     uint256 private constant _SIGNATURE_LENGTH = 65;
@@ -27,17 +83,17 @@ contract TicketBroker is ITicketBroker, Managed {
     /// @notice Clock and source of block hashes.
     IRoundsManager public immutable roundsManager;
 
-    /// @inheritdoc ITicketBroker
-    uint256 public unlockPeriod;
-    /// @inheritdoc ITicketBroker
-    uint256 public ticketValidityPeriod;
-    /// @inheritdoc ITicketBroker
-    uint256 public unclaimedFees;
-    /// @inheritdoc ITicketBroker
-    mapping(bytes32 ticketHash => bool) public usedTickets;
+    Books private _books;
+    mapping(bytes32 ticketHash => TicketStatus) private _status;
+    mapping(address sender => Account) private _accounts;
+    mapping(address reserveHolder => Claim) private _claims;
+    mapping(address reserveHolder => mapping(address claimant => Claim)) private _claimsOf;
+    mapping(address sender => mapping(address recipient => Commitment)) private _commitments;
 
-    mapping(address sender => Sender) private _senders;
-    mapping(address reserveHolder => Reserve) private _reserves;
+    /// @inheritdoc ITicketBroker
+    mapping(address recipient => mapping(address sender => uint256)) public redemptionMark;
+    /// @inheritdoc ITicketBroker
+    mapping(address recipient => address) public redeemerOf;
 
     constructor(
         IController controller_,
@@ -70,34 +126,71 @@ contract TicketBroker is ITicketBroker, Managed {
 
     /// @inheritdoc ITicketBroker
     function unlock() external whenNotPaused {
-        Sender storage sender = _senders[msg.sender];
-        require(_hasFunds(msg.sender), NoFunds(msg.sender));
-        require(sender.withdrawRound == 0, UnlockInProgress(sender.withdrawRound));
+        Account account = _accounts[msg.sender];
+        require(account.hasFunds(), NoFunds(msg.sender));
+        require(account.withdrawRound() == 0, UnlockInProgress(account.withdrawRound()));
         uint256 startRound = roundsManager.currentRound();
-        uint256 endRound = startRound + unlockPeriod;
-        sender.withdrawRound = endRound;
+        uint256 endRound = startRound + _books.unlockPeriod;
+        _accounts[msg.sender] = AccountWord.pack(account.deposit(), account.reserve(), endRound);
         emit Unlock(msg.sender, startRound, endRound);
     }
 
     /// @inheritdoc ITicketBroker
     function cancelUnlock() external whenNotPaused {
-        require(isUnlockInProgress(msg.sender), NoUnlockInProgress());
-        _cancelUnlock(msg.sender);
+        Account account = _accounts[msg.sender];
+        require(account.withdrawRound() > 0, NoUnlockInProgress());
+        _accounts[msg.sender] = AccountWord.pack(account.deposit(), account.reserve(), 0);
+        emit UnlockCancelled(msg.sender);
     }
 
     /// @inheritdoc ITicketBroker
-    function withdraw() external whenNotPaused {
-        require(_hasFunds(msg.sender), NoFunds(msg.sender));
-        Sender storage sender = _senders[msg.sender];
-        Reserve storage reserve = _reserves[msg.sender];
+    function withdraw() external {
+        Account account = _accounts[msg.sender];
+        require(account.hasFunds(), NoFunds(msg.sender));
         uint256 round = roundsManager.currentRound();
-        require(_isUnlocked(sender, round), AccountLocked(sender.withdrawRound, round));
-        uint256 deposit = sender.deposit;
-        uint256 reserveFunds = reserve.funds;
-        delete _senders[msg.sender];
-        reserve.funds = 0;
-        emit Withdrawal(msg.sender, deposit, reserveFunds);
-        _send(msg.sender, deposit + reserveFunds);
+        require(account.isUnlocked(round), AccountLocked(account.withdrawRound(), round));
+        (uint256 deposit, uint256 reserve) = (account.deposit(), account.reserve());
+        _accounts[msg.sender] = AccountWord.pack(0, 0, 0);
+        emit Withdrawal(msg.sender, deposit, reserve);
+        _send(msg.sender, deposit + reserve);
+    }
+
+    /// @inheritdoc ITicketBroker
+    function commitReserve(address recipient) external payable whenNotPaused {
+        require(recipient != address(0), NullRecipient());
+        _commitments[msg.sender][recipient].funds += msg.value.toUint96();
+        emit ReserveCommitted(msg.sender, recipient, msg.value);
+    }
+
+    /// @inheritdoc ITicketBroker
+    function releaseReserve(address recipient, uint256 amount) external whenNotPaused {
+        Commitment storage commitment = _commitments[msg.sender][recipient];
+        require(amount <= commitment.funds, ReleaseTooLarge(amount, commitment.funds));
+        uint256 releaseRound = amount == 0 ? 0 : roundsManager.currentRound() + _books.unlockPeriod;
+        commitment.releasing = amount.toUint96();
+        commitment.releaseRound = releaseRound.toUint64();
+        emit ReserveReleaseStarted(msg.sender, recipient, amount, releaseRound);
+    }
+
+    /// @inheritdoc ITicketBroker
+    function withdrawReleasedReserve(address recipient) external {
+        Commitment storage commitment = _commitments[msg.sender][recipient];
+        uint256 releaseRound = commitment.releaseRound;
+        require(releaseRound > 0, NoRelease(recipient));
+        uint256 round = roundsManager.currentRound();
+        require(round >= releaseRound, CommitmentLocked(releaseRound, round));
+        uint256 remaining = _claimableCommitment(commitment, round);
+        uint256 amount = commitment.funds - remaining;
+        commitment.funds = remaining.toUint96();
+        (commitment.releasing, commitment.releaseRound) = (0, 0);
+        emit CommittedReserveWithdrawn(msg.sender, recipient, amount);
+        _send(msg.sender, amount);
+    }
+
+    /// @inheritdoc ITicketBroker
+    function setRedeemer(address redeemer) external {
+        redeemerOf[msg.sender] = redeemer;
+        emit RedeemerSet(msg.sender, redeemer);
     }
 
     /// @inheritdoc ITicketBroker
@@ -107,7 +200,7 @@ contract TicketBroker is ITicketBroker, Managed {
     {
         uint256 round = _requireInitializedRound();
         bytes32 ticketHash = _requireWinning(ticket, sig, recipientRand, round);
-        usedTickets[ticketHash] = true;
+        _status[ticketHash] = TicketStatus.Used;
         _debitSender(ticket, round);
         _payRecipient(ticket);
         emit WinningTicketRedeemed(
@@ -143,40 +236,105 @@ contract TicketBroker is ITicketBroker, Managed {
     }
 
     /// @inheritdoc ITicketBroker
+    function redeemOrderedTickets(address recipient, OrderedGroup[] calldata groups) external whenNotPaused {
+        require(
+            msg.sender == recipient || msg.sender == redeemerOf[recipient], CallerNotRedeemer(recipient, msg.sender)
+        );
+        OrderedCall memory call;
+        call.purse.recipient = recipient;
+        call.purse.round = _requireInitializedRound();
+        call.validity = _books.ticketValidityPeriod;
+        // No round yet: even round 0, which has no hash, must be looked up and refused.
+        call.hashRound = type(uint256).max;
+        call.buffer = OrderedTicketEncoding.newBuffer(recipient, deploymentTag());
+        address previous = address(0);
+        mapping(address sender => uint256) storage marks = redemptionMark[recipient];
+        for (uint256 i = 0; i < groups.length; ++i) {
+            OrderedGroup calldata group = groups[i];
+            address sender = group.sender;
+            require(sender > previous, SendersNotAscending(previous, sender));
+            previous = sender;
+            _redeemGroup(group, sender, call, marks);
+        }
+        _creditFees(recipient, call.paid, call.oldestRound);
+    }
+
+    /// @inheritdoc ITicketBroker
     function withdrawFees(address payable recipient, uint256 amount)
         external
         whenNotPaused
         only(address(bondingManager))
     {
-        unclaimedFees -= amount;
+        // Checked: fees are a part of the balance, and what is more than all of them underflows.
+        _books.unclaimedFees -= amount.toUint128();
         _send(recipient, amount);
     }
 
     /// @inheritdoc ITicketBroker
     function setUnlockPeriod(uint256 unlockPeriod_) external onlyOwner {
-        _setPeriods(unlockPeriod_, ticketValidityPeriod);
+        _setPeriods(unlockPeriod_, _books.ticketValidityPeriod);
         emit ParameterUpdate("unlockPeriod");
     }
 
     /// @inheritdoc ITicketBroker
     function setTicketValidityPeriod(uint256 ticketValidityPeriod_) external onlyOwner {
-        _setPeriods(unlockPeriod, ticketValidityPeriod_);
+        _setPeriods(_books.unlockPeriod, ticketValidityPeriod_);
         emit ParameterUpdate("ticketValidityPeriod");
     }
 
     /// @inheritdoc ITicketBroker
     function getSenderInfo(address addr) external view returns (Sender memory sender, ReserveInfo memory reserve) {
-        return (_senders[addr], getReserveInfo(addr));
+        Account account = _accounts[addr];
+        sender = Sender({deposit: account.deposit(), withdrawRound: account.withdrawRound()});
+        reserve = getReserveInfo(addr);
     }
 
     /// @inheritdoc ITicketBroker
     function claimableReserve(address reserveHolder, address claimant) external view returns (uint256) {
-        return _claimableReserve(reserveHolder, claimant, roundsManager.currentRound());
+        return _claimableShare(reserveHolder, claimant, roundsManager.currentRound());
     }
 
     /// @inheritdoc ITicketBroker
     function claimedReserve(address reserveHolder, address claimant) external view returns (uint256) {
-        return _reserves[reserveHolder].claimedByAddress[roundsManager.currentRound()][claimant];
+        return _claimed(_claimsOf[reserveHolder][claimant], roundsManager.currentRound());
+    }
+
+    /// @inheritdoc ITicketBroker
+    function usedTickets(bytes32 ticketHash) external view returns (bool) {
+        return _status[ticketHash] == TicketStatus.Used;
+    }
+
+    /// @inheritdoc ITicketBroker
+    function isSetAside(bytes32 ticketHash) external view returns (bool) {
+        return _status[ticketHash] == TicketStatus.SetAside;
+    }
+
+    /// @inheritdoc ITicketBroker
+    function getCommittedReserve(address sender, address recipient) external view returns (CommittedReserve memory) {
+        Commitment storage commitment = _commitments[sender][recipient];
+        return CommittedReserve({
+            funds: commitment.funds, releasing: commitment.releasing, releaseRound: commitment.releaseRound
+        });
+    }
+
+    /// @inheritdoc ITicketBroker
+    function claimableCommittedReserve(address sender, address recipient) external view returns (uint256) {
+        return _claimableCommitment(_commitments[sender][recipient], roundsManager.currentRound());
+    }
+
+    /// @inheritdoc ITicketBroker
+    function unlockPeriod() external view returns (uint256) {
+        return _books.unlockPeriod;
+    }
+
+    /// @inheritdoc ITicketBroker
+    function ticketValidityPeriod() external view returns (uint256) {
+        return _books.ticketValidityPeriod;
+    }
+
+    /// @inheritdoc ITicketBroker
+    function unclaimedFees() external view returns (uint256) {
+        return _books.unclaimedFees;
     }
 
     /// @inheritdoc ITicketBroker
@@ -201,75 +359,209 @@ contract TicketBroker is ITicketBroker, Managed {
 
     /// @inheritdoc ITicketBroker
     function getReserveInfo(address reserveHolder) public view returns (ReserveInfo memory info) {
-        Reserve storage reserve = _reserves[reserveHolder];
-        info.fundsRemaining = reserve.funds;
-        info.claimedInCurrentRound = reserve.claimedForRound[roundsManager.currentRound()];
+        info.fundsRemaining = _accounts[reserveHolder].reserve();
+        info.claimedInCurrentRound = _claimed(_claims[reserveHolder], roundsManager.currentRound());
     }
 
     /// @inheritdoc ITicketBroker
     function isUnlockInProgress(address addr) public view returns (bool) {
-        return _senders[addr].withdrawRound > 0;
+        return _accounts[addr].withdrawRound() > 0;
     }
 
+    /// @inheritdoc ITicketBroker
+    function deploymentTag() public view returns (bytes32) {
+        return TicketEncoding.tagOf(address(this));
+    }
+
+    /// @dev The upper bound keeps every sum of a round and a period within the 64 bits that it is kept in.
     function _setPeriods(uint256 unlockPeriod_, uint256 ticketValidityPeriod_) private {
         require(
-            ticketValidityPeriod_ > 0 && unlockPeriod_ >= ticketValidityPeriod_,
+            ticketValidityPeriod_ > 0 && unlockPeriod_ >= ticketValidityPeriod_ && unlockPeriod_ <= type(uint32).max,
             InvalidPeriods(unlockPeriod_, ticketValidityPeriod_)
         );
-        unlockPeriod = unlockPeriod_;
-        ticketValidityPeriod = ticketValidityPeriod_;
+        _books.unlockPeriod = unlockPeriod_.toUint64();
+        _books.ticketValidityPeriod = ticketValidityPeriod_.toUint64();
     }
 
     function _addDeposit(address addr, uint256 amount) private {
-        _senders[addr].deposit += amount;
-        _cancelOwnUnlock(addr);
+        _addFunds(addr, amount, 0);
         emit DepositFunded(addr, amount);
     }
 
     function _addReserve(address addr, uint256 amount) private {
-        _reserves[addr].funds += amount;
-        _cancelOwnUnlock(addr);
+        _addFunds(addr, 0, amount);
         emit ReserveFunded(addr, amount);
     }
 
     /// @dev Funding cancels an unlock only if the account funds itself: nobody else may lock its money again.
-    function _cancelOwnUnlock(address addr) private {
-        if (addr == msg.sender && isUnlockInProgress(addr)) _cancelUnlock(addr);
+    function _addFunds(address addr, uint256 deposit, uint256 reserve) private {
+        Account account = _accounts[addr];
+        uint256 withdrawRound = account.withdrawRound();
+        bool cancels = withdrawRound > 0 && addr == msg.sender;
+        _accounts[addr] =
+            AccountWord.pack(account.deposit() + deposit, account.reserve() + reserve, cancels ? 0 : withdrawRound);
+        if (cancels) emit UnlockCancelled(addr);
     }
 
-    function _cancelUnlock(address addr) private {
-        _senders[addr].withdrawRound = 0;
-        emit UnlockCancelled(addr);
-    }
-
-    /// @dev Takes the face value from the deposit first, the rest from the recipient's share of the reserve; all or nothing.
-    function _debitSender(Ticket calldata ticket, uint256 round) private {
-        Sender storage sender = _senders[ticket.sender];
-        uint256 deposit = sender.deposit;
-        if (ticket.faceValue <= deposit) {
-            sender.deposit = deposit - ticket.faceValue;
-            return;
+    /// @dev Verifies the whole group before anything is written, so that it moves as a whole or not at all.
+    /// @param marks Marks of the recipient.
+    function _redeemGroup(
+        OrderedGroup calldata group,
+        address sender,
+        OrderedCall memory call,
+        mapping(address sender => uint256) storage marks
+    ) private {
+        Purse memory purse = call.purse;
+        _empty(purse);
+        purse.sender = sender;
+        uint256 key = group.mark;
+        if (marks[sender] != key) return _skipGroup(purse, 0, MarkMoved.selector);
+        if (!_open(purse)) return _skipGroup(purse, 0, SenderUnlocked.selector);
+        OrderedTicket[] calldata tickets = group.tickets;
+        bytes32[] memory unpaid;
+        for (uint256 i = 0; i < tickets.length; ++i) {
+            OrderedTicket calldata ticket = tickets[i];
+            (bytes4 refusal, bytes32 ticketHash, uint256 next) = _verify(ticket, sender, key, call);
+            if (refusal != 0) return _skipGroup(purse, i, refusal);
+            key = next;
+            if (_take(purse, ticket.faceValue())) continue;
+            if (unpaid.length == 0) unpaid = new bytes32[](tickets.length);
+            unpaid[i] = ticketHash;
         }
-        uint256 available = deposit + _claimableReserve(ticket.sender, ticket.recipient, round);
-        require(ticket.faceValue <= available, InsufficientFunds(ticket.faceValue, available));
-        sender.deposit = 0;
-        _claimReserve(ticket.sender, ticket.recipient, round, ticket.faceValue - deposit);
+        marks[sender] = key;
+        for (uint256 i = 0; i < unpaid.length; ++i) {
+            if (unpaid[i] != 0) _setAside(unpaid[i], purse, tickets[i].faceValue());
+        }
+        if (purse.taken == 0) return;
+        _settle(purse);
+        emit WinningTicketTransfer(purse.sender, purse.recipient, purse.taken);
+        // Keys ascend, so the first ticket is the oldest.
+        uint256 oldestRound = tickets[0].creationRound();
+        if (call.paid == 0 || oldestRound < call.oldestRound) call.oldestRound = oldestRound;
+        call.paid += purse.taken;
     }
 
-    function _claimReserve(address reserveHolder, address claimant, uint256 round, uint256 amount) private {
-        Reserve storage reserve = _reserves[reserveHolder];
-        reserve.funds -= amount;
-        reserve.claimedForRound[round] += amount;
-        reserve.claimedByAddress[round][claimant] += amount;
-        emit ReserveClaimed(reserveHolder, claimant, amount);
+    /// @dev Once per hash at most: its key is at or below the mark from now on. So it never was `Used` before.
+    function _setAside(bytes32 ticketHash, Purse memory purse, uint256 faceValue) private {
+        _status[ticketHash] = TicketStatus.SetAside;
+        emit TicketSetAside(ticketHash, purse.sender, purse.recipient, faceValue);
+    }
+
+    function _skipGroup(Purse memory purse, uint256 index, bytes4 reason) private {
+        emit OrderedGroupSkipped(purse.recipient, purse.sender, index, reason);
+    }
+
+    /// @dev Selector of the error that refuses the ticket; or zero, hash and key of a winner above `previousKey`.
+    function _verify(OrderedTicket calldata ticket, address sender, uint256 previousKey, OrderedCall memory call)
+        private
+        view
+        returns (bytes4 refusal, bytes32 ticketHash, uint256 key)
+    {
+        if (!OrderedTicketEncoding.isMarked(ticket.recipientRand)) return (TicketNotMarked.selector, 0, 0);
+        if (!ticket.hasKnownTerms()) return (InvalidTerms.selector, 0, 0);
+        key = ticket.key();
+        if (key <= previousKey) return (KeyNotAscending.selector, 0, 0);
+        uint256 creationRound = ticket.creationRound();
+        if (creationRound != call.hashRound) {
+            if (creationRound + call.validity <= call.purse.round) return (TicketExpired.selector, 0, 0);
+            bytes32 blockHash = roundsManager.blockHashForRound(creationRound);
+            if (blockHash == 0) return (NoBlockHash.selector, 0, 0);
+            // Kept only for a round that is fresh and has a hash.
+            (call.hashRound, call.blockHash) = (creationRound, blockHash);
+        }
+        ticketHash = ticket.hash(call.buffer, sender, call.blockHash);
+        if (ticket.signer(ticketHash) != sender) return (InvalidSignature.selector, 0, 0);
+        if (!ticket.wins(call.buffer)) return (TicketNotWinning.selector, 0, 0);
+    }
+
+    /// @dev Looks up the deposit; false for a sender whose funds are unlocked.
+    function _open(Purse memory purse) private view returns (bool) {
+        Account account = _accounts[purse.sender];
+        purse.account = account;
+        return !account.isUnlocked(purse.round);
+    }
+
+    /// @dev Takes `amount` in full or nothing: from the deposit, then the commitment, then the share of the reserve.
+    function _take(Purse memory purse, uint256 amount) private view returns (bool) {
+        uint256 deposit = purse.account.deposit();
+        if (amount <= deposit) {
+            purse.account = purse.account.spendDeposit(amount);
+            purse.taken += amount;
+            return true;
+        }
+        if (!purse.hasReserves) _lookUpReserves(purse);
+        uint256 missing = amount - deposit;
+        if (missing > purse.committed + purse.share) return false;
+        uint256 fromCommitted = missing < purse.committed ? missing : purse.committed;
+        purse.account = purse.account.spend(deposit, missing - fromCommitted);
+        purse.taken += amount;
+        purse.committed -= fromCommitted;
+        purse.takenCommitted += fromCommitted;
+        purse.share -= missing - fromCommitted;
+        purse.takenShare += missing - fromCommitted;
+        return true;
+    }
+
+    /// @dev Forgets what was taken of the sender before.
+    function _empty(Purse memory purse) private pure {
+        purse.taken = 0;
+        if (!purse.hasReserves) return;
+        purse.hasReserves = false;
+        (purse.committed, purse.share, purse.takenCommitted, purse.takenShare) = (0, 0, 0, 0);
+    }
+
+    function _lookUpReserves(Purse memory purse) private view {
+        purse.hasReserves = true;
+        purse.committed = _claimableCommitment(_commitments[purse.sender][purse.recipient], purse.round);
+        purse.share = _claimableShare(purse.sender, purse.recipient, purse.round);
+    }
+
+    /// @dev Writes down what was taken.
+    function _settle(Purse memory purse) private {
+        _accounts[purse.sender] = purse.account;
+        if (purse.takenCommitted > 0) {
+            _commitments[purse.sender][purse.recipient].funds -= purse.takenCommitted.toUint96();
+            emit CommittedReserveClaimed(purse.sender, purse.recipient, purse.takenCommitted);
+        }
+        if (purse.takenShare > 0) {
+            _addClaim(_claims[purse.sender], purse.round, purse.takenShare);
+            _addClaim(_claimsOf[purse.sender][purse.recipient], purse.round, purse.takenShare);
+            emit ReserveClaimed(purse.sender, purse.recipient, purse.takenShare);
+        }
+    }
+
+    function _addClaim(Claim storage claim, uint256 round, uint256 amount) private {
+        uint256 total = _claimed(claim, round) + amount;
+        (claim.amount, claim.round) = (total.toUint96(), round.toUint64());
+    }
+
+    /// @dev All or nothing, and nothing of funds that are unlocked.
+    function _debitSender(Ticket calldata ticket, uint256 round) private {
+        Purse memory purse;
+        (purse.sender, purse.recipient, purse.round) = (ticket.sender, ticket.recipient, round);
+        require(_open(purse), SenderUnlocked(ticket.sender));
+        require(
+            _take(purse, ticket.faceValue),
+            InsufficientFunds(ticket.faceValue, purse.account.deposit() + purse.committed + purse.share)
+        );
+        _settle(purse);
     }
 
     function _payRecipient(Ticket calldata ticket) private {
         if (ticket.faceValue == 0) return;
-        unclaimedFees += ticket.faceValue;
         (uint256 creationRound,) = ticket.creation();
-        bondingManager.updateTranscoderWithFees(ticket.recipient, ticket.faceValue, creationRound);
+        _creditFees(ticket.recipient, ticket.faceValue, creationRound);
         emit WinningTicketTransfer(ticket.sender, ticket.recipient, ticket.faceValue);
+    }
+
+    /// @dev Refuses a recipient that is not active, even with nothing to credit.
+    function _creditFees(address recipient, uint256 amount, uint256 creationRound) private {
+        if (amount == 0) {
+            require(bondingManager.isActiveTranscoder(recipient), IBondingManager.TranscoderNotActive(recipient));
+            return;
+        }
+        _books.unclaimedFees += amount.toUint128();
+        bondingManager.updateTranscoderWithFees(recipient, amount, creationRound);
     }
 
     /// @dev All gas is forwarded and state is settled before: a contract may receive, and re-entry finds nothing to gain.
@@ -279,11 +571,12 @@ contract TicketBroker is ITicketBroker, Managed {
     }
 
     function _requireInitializedRound() private view returns (uint256 round) {
-        round = roundsManager.currentRound();
-        require(roundsManager.currentRoundInitialized(), RoundNotInitialized(round));
+        bool initialized;
+        (round, initialized) = roundsManager.currentRoundState();
+        require(initialized, RoundNotInitialized(round));
     }
 
-    /// @dev Every check on the ticket itself and on the sender's lock, in the documented order.
+    /// @dev Every check on the ticket itself, in the documented order.
     function _requireWinning(Ticket calldata ticket, bytes calldata sig, uint256 recipientRand, uint256 round)
         private
         view
@@ -291,14 +584,37 @@ contract TicketBroker is ITicketBroker, Managed {
     {
         require(ticket.recipient != address(0), NullRecipient());
         require(ticket.sender != address(0), NullSender());
-        require(ticket.auxData.length == TicketEncoding.AUX_DATA_LENGTH, InvalidAuxDataLength(ticket.auxData.length));
+        _requireKnownAuxData(ticket);
         _requireFresh(ticket, round);
+        _requireOwnTag(ticket);
         require(keccak256(abi.encode(recipientRand)) == ticket.recipientRandHash, InvalidRecipientRand());
         ticketHash = ticket.hash();
-        require(!usedTickets[ticketHash], TicketUsed(ticketHash));
+        _requireUnpaid(ticketHash, recipientRand);
         _requireSigned(ticketHash, sig, ticket.sender);
         require(ticket.wins(sig, recipientRand), TicketNotWinning());
-        require(!_isUnlocked(_senders[ticket.sender], round), SenderUnlocked(ticket.sender));
+    }
+
+    function _requireKnownAuxData(Ticket calldata ticket) private pure {
+        uint256 length = ticket.auxData.length;
+        require(
+            length == TicketEncoding.AUX_DATA_LENGTH || length == TicketEncoding.BOUND_AUX_DATA_LENGTH,
+            InvalidAuxDataLength(length)
+        );
+    }
+
+    function _requireOwnTag(Ticket calldata ticket) private view {
+        if (ticket.auxData.length == TicketEncoding.AUX_DATA_LENGTH) return;
+        bytes32 tag = ticket.deploymentTag();
+        require(tag == deploymentTag(), InvalidDeploymentTag(tag));
+    }
+
+    /// @dev The marker decides the path: a marked ticket comes here only from aside, where each is put once.
+    function _requireUnpaid(bytes32 ticketHash, uint256 recipientRand) private view {
+        TicketStatus status = _status[ticketHash];
+        require(status != TicketStatus.Used, TicketUsed(ticketHash));
+        require(
+            status == TicketStatus.SetAside || !OrderedTicketEncoding.isMarked(recipientRand), TicketMarked(ticketHash)
+        );
     }
 
     function _requireFresh(Ticket calldata ticket, uint256 round) private view {
@@ -307,7 +623,7 @@ contract TicketBroker is ITicketBroker, Managed {
         // A string, not an error: existing nodes give a ticket up for good only on exactly this text.
         require(expected != bytes32(0), "ticket creationRound does not have a block hash");
         require(blockHash == expected, InvalidCreationRoundBlockHash(creationRound, blockHash));
-        require(creationRound + ticketValidityPeriod > round, TicketExpired(creationRound, round));
+        require(creationRound + _books.ticketValidityPeriod > round, TicketExpired(creationRound, round));
     }
 
     /// @dev `ECDSA` refuses a high s and any v but 27 and 28, so a signature has exactly one valid encoding.
@@ -318,24 +634,27 @@ contract TicketBroker is ITicketBroker, Managed {
         require(err == ECDSA.RecoverError.NoError && signer == sender, InvalidSignature());
     }
 
-    function _hasFunds(address addr) private view returns (bool) {
-        return _senders[addr].deposit > 0 || _reserves[addr].funds > 0;
+    /// @dev What leaves pays nothing any more from its round on, whether it was withdrawn or not.
+    function _claimableCommitment(Commitment storage commitment, uint256 round) private view returns (uint256) {
+        (uint256 funds, uint256 releasing) = (commitment.funds, commitment.releasing);
+        uint256 releaseRound = commitment.releaseRound;
+        if (releaseRound == 0 || round < releaseRound) return funds;
+        return funds > releasing ? funds - releasing : 0;
     }
 
-    function _isUnlocked(Sender storage sender, uint256 round) private view returns (bool) {
-        uint256 withdrawRound = sender.withdrawRound;
-        return withdrawRound > 0 && round >= withdrawRound;
+    function _claimed(Claim storage claim, uint256 round) private view returns (uint256) {
+        return claim.round == round ? claim.amount : 0;
     }
 
     /// @dev Claimants and divisor are fixed for the round, and funds that paid in a round cannot be withdrawn in it, so a
     /// share only grows and the rest covers every other share. The two bounds keep the view from reverting come what may.
-    function _claimableReserve(address reserveHolder, address claimant, uint256 round) private view returns (uint256) {
+    function _claimableShare(address reserveHolder, address claimant, uint256 round) private view returns (uint256) {
+        uint256 funds = _accounts[reserveHolder].reserve();
+        if (funds == 0) return 0;
         uint256 poolSize = bondingManager.currentRoundPoolSize();
         if (poolSize == 0 || !bondingManager.isActiveTranscoder(claimant)) return 0;
-        Reserve storage reserve = _reserves[reserveHolder];
-        uint256 funds = reserve.funds;
-        uint256 share = (funds + reserve.claimedForRound[round]) / poolSize;
-        uint256 claimed = reserve.claimedByAddress[round][claimant];
+        uint256 share = (funds + _claimed(_claims[reserveHolder], round)) / poolSize;
+        uint256 claimed = _claimed(_claimsOf[reserveHolder][claimant], round);
         uint256 remaining = share > claimed ? share - claimed : 0;
         return remaining < funds ? remaining : funds;
     }

@@ -158,7 +158,7 @@ contract Deploy {
             p.numActiveTranscoders,
             p.minimumStake
         );
-        d.serviceRegistry = new ServiceRegistry(e.controller);
+        d.serviceRegistry = new ServiceRegistry(e.controller, e.bondingManager);
         d.ticketBroker =
             new TicketBroker(e.controller, e.bondingManager, e.roundsManager, p.unlockPeriod, p.ticketValidityPeriod);
     }
@@ -178,13 +178,14 @@ contract Deploy {
         controller.setContractInfo(keccak256(bytes(name)), contractAddress, bytes20(0));
     }
 
-    /// @dev From here on only the Minter mints, and only rewards.
+    /// @dev From here on only the Minter mints, and only rewards; only it burns, and only what was slashed.
     function _mintSupply(Deployment memory d, address deployer, uint256 initialSupply) private {
         bytes32 minterRole = d.livepeerToken.MINTER_ROLE();
         d.livepeerToken.grantRole(minterRole, deployer);
         d.livepeerToken.mint(deployer, initialSupply);
         d.livepeerToken.revokeRole(minterRole, deployer);
         d.livepeerToken.grantRole(minterRole, address(d.minter));
+        d.livepeerToken.grantRole(d.livepeerToken.BURNER_ROLE(), address(d.minter));
     }
 
     function _json(Deployment memory d) private returns (string memory) {

@@ -7,10 +7,17 @@ pragma solidity 0.8.37;
 /// leave, as long as there are fewer than `getTranscoderPoolMaxSize()`; a later bond, reward or `transcoder` call takes a seat
 /// that became free. The set has no order: the functions "WithHint" of the deployed system are kept and their hints ignored.
 ///
-/// EARNINGS. Per orchestrator and round two cumulative factors (LIP-36) make claims independent of the rounds passed. Every
-/// division rounds down; dust stays in the contracts.
+/// EARNINGS. Per orchestrator two cumulative factors (LIP-36) make claims independent of the rounds passed. Every division rounds
+/// down; dust stays in the contracts. Stake counts from the round after it joined; when its owner claims makes no difference.
 ///
-/// @dev Warning: a delegator that claims in a round before its orchestrator calls `reward` earns no reward in that round.
+/// COMMISSIONS. A change that is better for delegators applies at once, one that is worse only after
+/// max(`ticketValidityPeriod`, `noticePeriod`) rounds. Fees are split by the better one for delegators of the shares in force when
+/// the ticket was made and when it is paid.
+///
+/// SLASHING. The contract registered as "Verifier", if any, may take a part of all stake of an orchestrator: its own, its
+/// delegators', and what was unbonded from it within `challengeWindow`. The orchestrator leaves the set at once, the round that
+/// runs included, and returns only by its own `transcoder` call after `slashCooldown`. While there is a Verifier, stake goes from
+/// one orchestrator to another only through unbonding, so that it cannot run from a slash.
 interface IBondingManager {
     enum DelegatorStatus {
         Pending,
@@ -52,6 +59,12 @@ interface IBondingManager {
     event TranscoderUpdate(address indexed transcoder, uint256 rewardCut, uint256 feeShare);
     event TranscoderActivated(address indexed transcoder, uint256 activationRound);
     event TranscoderDeactivated(address indexed transcoder, uint256 deactivationRound);
+    /// @notice `penalty` LPT wei were taken from stake and locks, of which `finder` got `finderReward` and the rest was destroyed.
+    event TranscoderSlashed(address indexed transcoder, address finder, uint256 penalty, uint256 finderReward);
+    /// @notice These commissions apply from `effectiveRound` on; what is better in them applies already.
+    event CommissionChangePending(
+        address indexed transcoder, uint256 rewardCut, uint256 feeShare, uint256 effectiveRound
+    );
     event RewardCallerSet(address indexed transcoder, address indexed rewardCaller);
 
     /// @notice Thrown when a bond would leave nothing delegated.
@@ -93,6 +106,15 @@ interface IBondingManager {
     /// @notice Thrown when the active set would have no seat.
     error ZeroActiveTranscoders();
 
+    /// @notice Thrown when stake would go to another orchestrator while the present one could still be slashed for it.
+    error RedelegationNeedsUnbonding(address delegate);
+    /// @notice Thrown when stake would join in the round of a slash, or one that was slashed of nearly everything.
+    error DelegateSlashed(address delegate);
+    /// @notice Thrown when a part of a slash exceeds 1,000,000 ppm.
+    error InvalidSlash(uint256 slashAmount, uint256 finderFee);
+    /// @notice Thrown when the challenge window is longer than unbonding, or than 100 rounds.
+    error InvalidUnbondingPeriods(uint64 unbondingPeriod, uint64 challengeWindow);
+
     /// @notice Delegate `amount` more LPT wei to `to`; with another delegate than before, all of the caller's stake moves.
     /// @dev Pulls LPT from the caller's allowance to this contract. Claims the caller's earnings first.
     function bond(uint256 amount, address to) external;
@@ -126,13 +148,13 @@ interface IBondingManager {
     function rebondFromUnbondedWithHint(address to, uint256 unbondingLockId, address newPosPrev, address newPosNext)
         external;
 
-    /// @notice Send the caller the LPT of a lock that has run out.
+    /// @notice Send the caller the LPT of a lock that has run out. Works under pause and in a round that nobody started.
     function withdrawStake(uint256 unbondingLockId) external;
 
     /// @notice Send `amount` wei of the caller's fees to `recipient`. Claims the caller's earnings first.
     function withdrawFees(address payable recipient, uint256 amount) external;
 
-    /// @notice Book the caller's earnings up to the current round. The argument is ignored, as in the deployed system.
+    /// @notice Book the caller's earnings up to now. The argument is ignored, as in the deployed system.
     function claimEarnings(uint256 endRound) external;
 
     /// @notice Mint and distribute the caller's reward of the current round.
@@ -150,21 +172,38 @@ interface IBondingManager {
     /// @notice As `rewardForTranscoder`; hints are ignored.
     function rewardForTranscoderWithHint(address transcoder, address newPosPrev, address newPosNext) external;
 
-    /// @notice Set the caller's commissions, ppm: its cut of rewards, and its delegators' share of fees.
+    /// @notice Set the caller's commissions, ppm: its cut of rewards, and its delegators' share of fees. Also takes a free seat,
+    /// and ends the exclusion by a slash once the cooldown is over.
+    /// @dev Each of the two that is worse for delegators than the present one waits; the first ones ever, set before the first
+    /// active round, do not. A repeated or milder announcement keeps the date of the pending one.
     function transcoder(uint256 rewardCut, uint256 feeShare) external;
 
     /// @notice As `transcoder`; hints are ignored.
     function transcoderWithHint(uint256 rewardCut, uint256 feeShare, address newPosPrev, address newPosNext) external;
 
     /// @notice Book `fees` wei, held by TicketBroker, for an active orchestrator and its delegators. TicketBroker only.
-    /// @dev Always booked in the current round, whatever `round` the ticket was created in.
-    function updateTranscoderWithFees(address transcoder, uint256 fees, uint256 round) external;
+    /// @dev Always booked in the current round. `creationRound` is that of the ticket: delegators get the better one of the fee
+    /// shares in force then and now.
+    function updateTranscoderWithFees(address transcoder, uint256 fees, uint256 creationRound) external;
+
+    /// @notice Take `slashAmount` ppm of everybody's stake with `transcoder` and of locks younger than `challengeWindow`, pay
+    /// `finderFee` ppm of it to `finder` and destroy the rest. Only the contract registered as "Verifier".
+    function slashTranscoder(address transcoder, address finder, uint256 slashAmount, uint256 finderFee) external;
 
     /// @notice Fix active stake and size of the active set for the round that begins. RoundsManager only.
     function setCurrentRoundTotalActiveStake() external;
 
     /// @notice Set the rounds between `unbond` and `withdrawStake`. Owner only.
     function setUnbondingPeriod(uint64 unbondingPeriod) external;
+
+    /// @notice Set the rounds after `unbond` in which the stake can still be slashed. Owner only. At most `unbondingPeriod`, 100.
+    function setChallengeWindow(uint64 challengeWindow) external;
+
+    /// @notice Set the rounds that a commission change to the worse waits at least. Owner only.
+    function setNoticePeriod(uint64 noticePeriod) external;
+
+    /// @notice Set the rounds that a slashed orchestrator stays out of the set. Owner only.
+    function setSlashCooldown(uint64 slashCooldown) external;
 
     /// @notice Set the number of seats in the active set. Owner only. Members beyond a smaller number keep their seats.
     function setNumActiveTranscoders(uint256 numActiveTranscoders) external;
@@ -187,7 +226,7 @@ interface IBondingManager {
             uint256 nextUnbondingLockId
         );
 
-    /// @notice State of `transcoder`.
+    /// @notice State of `transcoder`. Commissions are those in force; see `getPendingCommissions`.
     function getTranscoder(address transcoder)
         external
         view
@@ -216,7 +255,16 @@ interface IBondingManager {
             uint256 cumulativeFeeFactor
         );
 
-    /// @notice Amount (LPT wei) and first withdrawal round of a lock; zeros if there is none.
+    /// @notice Commissions that will be in force from `effectiveRound` on; zeros if no change waits.
+    function getPendingCommissions(address transcoder)
+        external
+        view
+        returns (uint256 rewardCut, uint256 feeShare, uint256 effectiveRound);
+
+    /// @notice Latest round in which `transcoder` was slashed, and whether it still has to return to the set.
+    function getSlashState(address transcoder) external view returns (uint256 slashRound, bool jailed);
+
+    /// @notice Amount left by slashes (LPT wei) and first withdrawal round of a lock; zeros if there is none.
     function getDelegatorUnbondingLock(address delegator, uint256 unbondingLockId)
         external
         view
@@ -278,4 +326,13 @@ interface IBondingManager {
 
     /// @notice Rounds between `unbond` and `withdrawStake`.
     function unbondingPeriod() external view returns (uint64);
+
+    /// @notice Rounds after `unbond` in which the stake can still be slashed.
+    function challengeWindow() external view returns (uint64);
+
+    /// @notice Rounds that a commission change to the worse waits at least.
+    function noticePeriod() external view returns (uint64);
+
+    /// @notice Rounds that a slashed orchestrator stays out of the set.
+    function slashCooldown() external view returns (uint64);
 }

@@ -18,8 +18,12 @@ interface IMinter {
     /// @return amount LPT wei minted: mintable * floor(fracNum * 1e9 / fracDenom) / 1e9, rounded down.
     function createReward(uint256 fracNum, uint256 fracDenom) external returns (uint256 amount);
 
-    /// @notice Pay out staked LPT. BondingManager only.
+    /// @notice Pay out staked LPT. BondingManager only, which decides what a pause stops.
     function trustedTransferTokens(address to, uint256 amount) external;
+
+    /// @notice Destroy held LPT that was slashed. BondingManager only.
+    /// @dev The Minter needs the token's BURNER_ROLE.
+    function trustedBurnTokens(uint256 amount) external;
 
     /// @notice Move inflation towards the target bonding rate and fix the round's mintable amount. RoundsManager only.
     function setCurrentRewardTokens() external;

@@ -34,6 +34,9 @@ interface IRoundsManager {
     /// @notice Whether `initializeRound` ran in the current round.
     function currentRoundInitialized() external view returns (bool);
 
+    /// @notice `currentRound` and `currentRoundInitialized` in one call.
+    function currentRoundState() external view returns (uint256 round, bool initialized);
+
     /// @notice Whether commissions may no longer change in the current round.
     function currentRoundLocked() external view returns (bool);
 

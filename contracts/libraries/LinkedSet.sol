@@ -11,16 +11,14 @@ library LinkedSet {
 
     struct Set {
         mapping(address => Links) links;
-        mapping(address => bool) contains;
         uint256 size;
     }
 
     /// @notice Append `member`, which must not be in the set.
     function add(Set storage set, address member) internal {
-        assert(member != address(0) && !set.contains[member]);
+        assert(member != address(0) && !contains(set, member));
         address last = set.links[address(0)].prev;
-        set.contains[member] = true;
-        set.links[member] = Links({prev: last, next: address(0)});
+        set.links[member].prev = last;
         set.links[last].next = member;
         set.links[address(0)].prev = member;
         ++set.size;
@@ -28,13 +26,17 @@ library LinkedSet {
 
     /// @notice Take out `member`, which must be in the set.
     function remove(Set storage set, address member) internal {
-        assert(set.contains[member]);
+        assert(contains(set, member));
         Links memory links = set.links[member];
-        set.contains[member] = false;
         delete set.links[member];
         set.links[links.prev].next = links.next;
         set.links[links.next].prev = links.prev;
         --set.size;
+    }
+
+    /// @notice Whether `member` is in the set: the link before it, be it the ring's null address, points at it.
+    function contains(Set storage set, address member) internal view returns (bool) {
+        return member != address(0) && set.links[set.links[member].prev].next == member;
     }
 
     /// @notice First member, or the null address.

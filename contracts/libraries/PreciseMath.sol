@@ -10,4 +10,11 @@ library PreciseMath {
     function mulRatio(uint256 x, uint256 numerator, uint256 denominator) internal pure returns (uint256) {
         return (x * ((numerator * ONE) / denominator)) / ONE;
     }
+
+    /// @notice `x`, or the largest value of 128 bits if it is more.
+    /// @dev For factors only: one that stands at its end earns nothing more, instead of making rewards and tickets revert.
+    function saturate128(uint256 x) internal pure returns (uint128) {
+        // forge-lint: disable-next-line(unsafe-typecast) bounded here
+        return x < type(uint128).max ? uint128(x) : type(uint128).max;
+    }
 }

@@ -2,8 +2,8 @@
 pragma solidity 0.8.37;
 
 /// @notice A probabilistic micropayment: worth `faceValue` if it wins, nothing otherwise.
-/// @dev The hash covers neither chain id nor contract address; replay across deployments is prevented by the creation
-/// round's block hash inside `auxData`, which no two chains share.
+/// @dev With an `auxData` of 64 bytes the hash covers neither chain id nor contract address; replay across deployments is
+/// then prevented by the creation round's block hash alone, which no two chains share. With 96 bytes it covers both.
 struct Ticket {
     /// Account that earns the ticket (an orchestrator).
     address recipient;
@@ -17,7 +17,7 @@ struct Ticket {
     uint256 senderNonce;
     /// keccak256 of the recipient's 32-byte secret.
     bytes32 recipientRandHash;
-    /// 64 bytes: creation round, then that round's block hash.
+    /// 64 bytes: creation round, then that round's block hash. Or 96: the same, then the deployment's tag.
     bytes auxData;
 }
 
@@ -25,10 +25,12 @@ using TicketEncoding for Ticket global;
 
 /// @notice The byte layouts every node and contract must agree on.
 library TicketEncoding {
-    /// @notice Length of a valid `auxData`, bytes.
+    /// @notice Length of an `auxData` that names a round and its block hash, bytes.
     uint256 internal constant AUX_DATA_LENGTH = 64;
+    /// @notice Length of an `auxData` that names the deployment too, bytes.
+    uint256 internal constant BOUND_AUX_DATA_LENGTH = 96;
 
-    /// @notice keccak256 of the packed fields: 232 bytes for a well-formed ticket.
+    /// @notice keccak256 of the packed fields: 232 or 264 bytes for a well-formed ticket.
     function hash(Ticket calldata ticket) internal pure returns (bytes32) {
         return keccak256(
             abi.encodePacked(
@@ -46,6 +48,16 @@ library TicketEncoding {
     /// @notice Creation round and its block hash. The caller has checked the length of `auxData`.
     function creation(Ticket calldata ticket) internal pure returns (uint256 round, bytes32 blockHash) {
         return abi.decode(ticket.auxData, (uint256, bytes32));
+    }
+
+    /// @notice Third word of an `auxData` that has one.
+    function deploymentTag(Ticket calldata ticket) internal pure returns (bytes32 tag) {
+        (,, tag) = abi.decode(ticket.auxData, (uint256, bytes32, bytes32));
+    }
+
+    /// @notice The tag that binds a ticket to a contract on the current chain.
+    function tagOf(address deployment) internal view returns (bytes32) {
+        return keccak256(abi.encode(block.chainid, deployment));
     }
 
     /// @notice Whether the draw over signature and revealed secret is below the ticket's threshold.

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IBondingManager} from "../../contracts/interfaces/IBondingManager.sol";
 import {Deploy} from "../../script/Deploy.s.sol";
+import {Ticket} from "../../contracts/types/Ticket.sol";
 import {StreamflowTest} from "./StreamflowTest.sol";
 
 /// @notice Who is active, from when until when.
@@ -171,5 +172,59 @@ contract ActiveSetTest is StreamflowTest {
             ++walked;
         }
         vm.assertEq(walked, size);
+    }
+}
+
+/// @notice Thousands that join in the middle of a round.
+contract OpenSetTest is StreamflowTest {
+    uint256 private constant _JOINERS = 4_900;
+    uint256 private constant _RESERVE = 100 ether;
+
+    function _params(Deploy.Params memory p) internal view override returns (Deploy.Params memory) {
+        p = super._params(p);
+        p.numActiveTranscoders = 5_000;
+        return p;
+    }
+
+    /// A reserve is shared by the number of orchestrators that the round began with, so a ticket signed against that share stays
+    /// payable however many join.
+    function test_GivenFourThousandNineHundredJoinInTheRound_EverySignedTicketIsPaid() external {
+        _register(orchestrator, 1 ether, 0, 0);
+        vm.prank(owner);
+        token.transfer(address(this), 5_000 ether);
+        this.join(0, 99);
+        _nextRound();
+        _fund(0, _RESERVE);
+        vm.assertEq(broker.claimableReserve(sender, orchestrator), 1 ether);
+        Ticket memory first = _ticket(0.4 ether, 1);
+        Ticket memory second = _ticket(0.6 ether, 2);
+        (bytes memory firstSig, bytes memory secondSig) = (_sign(first), _sign(second));
+        broker.redeemWinningTicket(first, firstSig, RAND);
+        this.join(99, _JOINERS);
+        vm.assertEq(bonding.getTranscoderPoolSize(), 5_000);
+        vm.assertEq(bonding.currentRoundPoolSize(), 100);
+        vm.assertEq(broker.claimableReserve(sender, orchestrator), 0.6 ether);
+        broker.redeemWinningTicket(second, secondSig, RAND);
+        vm.assertEq(bonding.pendingFees(orchestrator, 0), 1 ether);
+        // From the next round on five thousand share the rest; what is committed to the recipient is not shared.
+        vm.prank(sender);
+        broker.commitReserve{value: 1 ether}(orchestrator);
+        Ticket memory late = _ticket(1 ether, 3);
+        bytes memory lateSig = _sign(late);
+        _nextRound();
+        vm.assertEq(bonding.currentRoundPoolSize(), 5_000);
+        broker.redeemWinningTicket(late, lateSig, RAND);
+    }
+
+    /// @notice `n` more at the minimum stake, in one transaction.
+    function join(uint256 from, uint256 n) external {
+        for (uint256 i = from; i < from + n; ++i) {
+            address member = address(uint160(0xabc0000 + i));
+            token.transfer(member, 1 ether);
+            vm.startPrank(member);
+            token.approve(address(bonding), 1 ether);
+            bonding.bond(1 ether, member);
+            vm.stopPrank();
+        }
     }
 }

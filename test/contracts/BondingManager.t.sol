@@ -233,6 +233,23 @@ contract BondingManagerTest is StreamflowTest {
         vm.assertEq(token.balanceOf(address(minter)), 0);
     }
 
+    function test_GivenPauseOrLateRound_UnlockedStakeStillLeaves() external {
+        _bond(delegator, 5 ether, orchestrator);
+        _nextRound();
+        vm.startPrank(delegator);
+        bonding.unbond(2 ether);
+        bonding.unbond(3 ether);
+        vm.stopPrank();
+        _nextRounds(6);
+        _rollToNextRound();
+        vm.prank(delegator);
+        bonding.withdrawStake(0);
+        _pause();
+        vm.prank(delegator);
+        bonding.withdrawStake(1);
+        vm.assertEq(token.balanceOf(delegator), 5 ether);
+    }
+
     // --- fees ---
 
     function test_WithdrawFees_SendsEther() external {
@@ -417,6 +434,12 @@ contract BondingManagerTest is StreamflowTest {
         _expectNotOwner(stranger);
         bonding.setUnbondingPeriod(1);
         _expectNotOwner(stranger);
+        bonding.setChallengeWindow(1);
+        _expectNotOwner(stranger);
+        bonding.setNoticePeriod(1);
+        _expectNotOwner(stranger);
+        bonding.setSlashCooldown(1);
+        _expectNotOwner(stranger);
         bonding.setNumActiveTranscoders(1);
         _expectNotOwner(stranger);
         bonding.setMinimumStake(1);
@@ -426,8 +449,17 @@ contract BondingManagerTest is StreamflowTest {
     function test_SetParameters_ReportTheName() external {
         vm.startPrank(owner);
         vm.expectEmit(address(bonding));
+        emit IManaged.ParameterUpdate("challengeWindow");
+        bonding.setChallengeWindow(2);
+        vm.expectEmit(address(bonding));
         emit IManaged.ParameterUpdate("unbondingPeriod");
         bonding.setUnbondingPeriod(3);
+        vm.expectEmit(address(bonding));
+        emit IManaged.ParameterUpdate("noticePeriod");
+        bonding.setNoticePeriod(9);
+        vm.expectEmit(address(bonding));
+        emit IManaged.ParameterUpdate("slashCooldown");
+        bonding.setSlashCooldown(8);
         vm.expectEmit(address(bonding));
         emit IManaged.ParameterUpdate("numActiveTranscoders");
         bonding.setNumActiveTranscoders(4);
@@ -438,8 +470,24 @@ contract BondingManagerTest is StreamflowTest {
         bonding.setNumActiveTranscoders(0);
         vm.stopPrank();
         vm.assertEq(bonding.unbondingPeriod(), 3);
+        vm.assertEq(bonding.challengeWindow(), 2);
+        vm.assertEq(bonding.noticePeriod(), 9);
+        vm.assertEq(bonding.slashCooldown(), 8);
         vm.assertEq(bonding.getTranscoderPoolMaxSize(), 4);
         vm.assertEq(bonding.minimumStake(), 5);
+    }
+
+    function test_RevertWhen_ChallengeWindowOutlivesUnbonding() external {
+        vm.startPrank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IBondingManager.InvalidUnbondingPeriods.selector, 7, 8));
+        bonding.setChallengeWindow(8);
+        vm.expectRevert(abi.encodeWithSelector(IBondingManager.InvalidUnbondingPeriods.selector, 6, 7));
+        bonding.setUnbondingPeriod(6);
+        bonding.setUnbondingPeriod(200);
+        vm.expectRevert(abi.encodeWithSelector(IBondingManager.InvalidUnbondingPeriods.selector, 200, 101));
+        bonding.setChallengeWindow(101);
+        bonding.setChallengeWindow(100);
+        vm.stopPrank();
     }
 
     function test_RevertWhen_Paused() external {
@@ -479,7 +527,7 @@ contract BondingManagerTest is StreamflowTest {
         calls[5] = abi.encodeCall(bonding.rebondWithHint, (0, address(0), address(0)));
         calls[6] = abi.encodeCall(bonding.rebondFromUnbonded, (orchestrator, 0));
         calls[7] = abi.encodeCall(bonding.rebondFromUnbondedWithHint, (orchestrator, 0, address(0), address(0)));
-        calls[8] = abi.encodeCall(bonding.withdrawStake, (0));
+        calls[8] = abi.encodeCall(bonding.rebond, (type(uint256).max));
         calls[9] = abi.encodeCall(bonding.withdrawFees, (payable(orchestrator), 0));
         calls[10] = abi.encodeCall(bonding.claimEarnings, (0));
         calls[11] = abi.encodeCall(bonding.reward, ());

@@ -42,16 +42,66 @@ contract EarningsTest is StreamflowTest {
         vm.assertEq(bonding.transcoderTotalStake(stranger), _STAKE + mintable * 250_000_000 / 1e9);
     }
 
-    /// Documented behaviour of the deployed system: an early claim forgoes the round's reward.
-    function test_GivenClaimBeforeReward_ThatRoundIsForgone() external {
-        _team(0, 0);
+    /// The deployed system takes the round's reward from whoever claims before it.
+    function test_GivenClaimBeforeReward_RewardIsTheSame() external {
+        _register(orchestrator, _STAKE, 30_000, 700_000);
+        _bond(delegator, _STAKE, orchestrator);
+        _bond(stranger, _STAKE, orchestrator);
+        _nextRound();
         vm.prank(delegator);
         bonding.claimEarnings(0);
         _reward(orchestrator);
-        vm.assertEq(bonding.pendingStake(delegator, 0), _STAKE);
+        vm.prank(stranger);
+        bonding.claimEarnings(0);
+        _pay(1 ether);
+        vm.assertGt(bonding.pendingStake(delegator, 0), _STAKE);
+        vm.assertEq(bonding.pendingStake(delegator, 0), bonding.pendingStake(stranger, 0));
+        vm.assertEq(bonding.pendingFees(delegator, 0), bonding.pendingFees(stranger, 0));
+        _nextRounds(2);
+        vm.assertEq(bonding.pendingStake(delegator, 0), bonding.pendingStake(stranger, 0));
+    }
+
+    /// Whenever a delegator and the orchestrator claim around rewards and fees, all end with what they would have without.
+    function testFuzz_ClaimsChangeNothing(uint256 seed) external {
+        _register(orchestrator, _STAKE + 7, seed % 1_000_001, (seed >> 32) % 1_000_001);
+        _bond(delegator, 3 * _STAKE + 11, orchestrator);
+        _bond(stranger, 3 * _STAKE + 11, orchestrator);
         _nextRound();
-        vm.assertEq(bonding.pendingStake(delegator, 0), _STAKE);
-        vm.assertGt(bonding.pendingStake(orchestrator, 0), _STAKE);
+        uint256 actions = 0;
+        for (uint256 i = 0; i < 24; ++i) {
+            uint256 dice = uint256(keccak256(abi.encode(seed, i)));
+            (uint256 lastReward,,,,,,,,,) = bonding.getTranscoder(orchestrator);
+            if (dice % 5 == 0) _nextRound();
+            if (dice % 5 == 1 && lastReward < rounds.currentRound()) _reward(orchestrator);
+            if (dice % 5 == 2) _pay(1 ether + dice % 1 ether);
+            if (dice % 5 > 2) {
+                vm.prank(dice % 5 == 3 ? delegator : orchestrator);
+                bonding.claimEarnings(0);
+            }
+            ++actions;
+            vm.assertApproxEqAbs(bonding.pendingStake(delegator, 0), bonding.pendingStake(stranger, 0), 2 * actions);
+            vm.assertApproxEqAbs(bonding.pendingFees(delegator, 0), bonding.pendingFees(stranger, 0), 2 * actions);
+        }
+        vm.assertLe(
+            bonding.pendingStake(orchestrator, 0) + bonding.pendingStake(delegator, 0)
+                + bonding.pendingStake(stranger, 0),
+            bonding.transcoderTotalStake(orchestrator)
+        );
+        vm.assertLe(_allFees(), broker.unclaimedFees());
+        vm.assertApproxEqAbs(_allFees(), broker.unclaimedFees(), 24 * 4);
+    }
+
+    /// Commission collected right after the reward earns no second share of the round's fees.
+    function test_GivenCommissionClaimedBeforeFees_FeesAreNotCountedTwice() external {
+        _team(500_000, 1_000_000);
+        _reward(orchestrator);
+        _nextRound();
+        _reward(orchestrator);
+        vm.prank(orchestrator);
+        bonding.claimEarnings(0);
+        _pay(1 ether);
+        vm.assertLe(_allFees(), 1 ether);
+        vm.assertApproxEqAbs(_allFees(), 1 ether, 3);
     }
 
     function test_GivenBondInTheRound_ItsRewardIsNotShared() external {
@@ -115,9 +165,9 @@ contract EarningsTest is StreamflowTest {
         _team(100_000, 500_000);
         _reward(orchestrator);
         _nextRounds(3);
+        uint256 stake = bonding.pendingStake(delegator, 0);
         _reward(orchestrator);
         uint256 before = bonding.pendingFees(delegator, 0);
-        uint256 stake = _stakeAtStartOfRound(delegator);
         uint256 total = _totalAtStartOfRound();
         _pay(1 ether);
         uint256 credited = bonding.pendingFees(delegator, 0) - before;
@@ -142,20 +192,6 @@ contract EarningsTest is StreamflowTest {
         _pay(1 ether);
         vm.assertApproxEqAbs(bonding.pendingFees(delegator, 0), 1 ether * _STAKE / total, 2);
         vm.assertApproxEqAbs(bonding.pendingFees(orchestrator, 0), 1 ether * (_STAKE + commission) / total, 2);
-    }
-
-    /// Commissions of the round count, not those set after the reward call.
-    function test_GivenCommissionChangedAfterReward_FeesOfTheRoundKeepTheOldOne() external {
-        _team(0, 500_000);
-        _reward(orchestrator);
-        vm.prank(orchestrator);
-        bonding.transcoder(1_000_000, 0);
-        _pay(1 ether);
-        vm.assertApproxEqAbs(bonding.pendingFees(delegator, 0), 0.25 ether, 2);
-        _nextRound();
-        uint256 before = bonding.pendingFees(delegator, 0);
-        _pay(1 ether);
-        vm.assertEq(bonding.pendingFees(delegator, 0), before);
     }
 
     /// However stake, commissions and face values fall, a redemption credits all of its value but a wei per holder, and
@@ -295,14 +331,5 @@ contract EarningsTest is StreamflowTest {
 
     function _totalAtStartOfRound() private view returns (uint256 total) {
         (total,,,,) = bonding.getTranscoderEarningsPoolForRound(orchestrator, rounds.currentRound());
-    }
-
-    /// @dev Stake with the rewards up to the previous round, from the factors as stored.
-    function _stakeAtStartOfRound(address account) private view returns (uint256) {
-        uint256 round = rounds.currentRound();
-        (uint256 bonded,,,,, uint256 lastClaim,) = bonding.getDelegator(account);
-        (,,, uint256 start,) = bonding.getTranscoderEarningsPoolForRound(orchestrator, lastClaim);
-        (,,, uint256 previous,) = bonding.getTranscoderEarningsPoolForRound(orchestrator, round - 1);
-        return bonded * previous / (start == 0 ? 1e27 : start);
     }
 }

@@ -80,6 +80,8 @@ contract MinterTest is StreamflowTest {
             _expectNotTrusted(callers[i]);
             minter.trustedTransferTokens(stranger, 1);
             _expectNotTrusted(callers[i]);
+            minter.trustedBurnTokens(1);
+            _expectNotTrusted(callers[i]);
             minter.setCurrentRewardTokens();
             vm.stopPrank();
         }
@@ -97,11 +99,21 @@ contract MinterTest is StreamflowTest {
         _expectPaused();
         minter.createReward(1, 2);
         _expectPaused();
-        minter.trustedTransferTokens(stranger, 1);
+        minter.trustedBurnTokens(1);
         vm.stopPrank();
         vm.prank(address(rounds));
         _expectPaused();
         minter.setCurrentRewardTokens();
+    }
+
+    function test_Burn_DestroysHeldTokens() external {
+        vm.prank(owner);
+        token.transfer(address(minter), 5);
+        uint256 supply = token.totalSupply();
+        vm.prank(address(bonding));
+        minter.trustedBurnTokens(3);
+        vm.assertEq(token.totalSupply(), supply - 3);
+        vm.assertEq(token.balanceOf(address(minter)), 2);
     }
 
     function test_RevertWhen_NonOwnerSetsRates() external {

@@ -313,9 +313,9 @@ contract ProtocolHandler {
             address account = staker(i);
             sum += _BONDING.pendingFees(account, 0);
             (,,,,,,,, uint256 cumulativeFees,) = _BONDING.getTranscoder(account);
-            (,, address delegate,,, uint256 lastClaim,) = _BONDING.getDelegator(account);
-            // Not in pendingFees: commission of one that resigned, or that claimed in this round already.
-            if (delegate != account || lastClaim == _ROUNDS.currentRound()) sum += cumulativeFees;
+            (,, address delegate,,,,) = _BONDING.getDelegator(account);
+            // Not in pendingFees: commission of one that resigned.
+            if (delegate != account) sum += cumulativeFees;
         }
     }
 

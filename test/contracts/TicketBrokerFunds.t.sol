@@ -112,7 +112,9 @@ contract TicketBrokerFundsTest is StreamflowTest {
         _expectPaused();
         broker.cancelUnlock();
         _expectPaused();
-        broker.withdraw();
+        broker.commitReserve{value: 1}(stranger);
+        _expectPaused();
+        broker.releaseReserve(stranger, 0);
         vm.stopPrank();
         vm.prank(address(bonding));
         _expectPaused();
@@ -226,6 +228,29 @@ contract TicketBrokerFundsTest is StreamflowTest {
         broker.withdraw();
     }
 
+    /// A pause never traps money that is unlocked.
+    function test_GivenPause_UnlockedFundsCanBeWithdrawn() external {
+        _fund(1 ether, 2 ether);
+        vm.prank(sender);
+        broker.unlock();
+        _nextRounds(2);
+        _pause();
+        uint256 before = sender.balance;
+        vm.prank(sender);
+        broker.withdraw();
+        vm.assertEq(sender.balance, before + 3 ether);
+    }
+
+    /// Nor does it let anything out that is not.
+    function test_RevertWhen_WithdrawingLockedFundsUnderPause() external {
+        _fund(1 ether, 2 ether);
+        _pause();
+        bytes memory refusal = abi.encodeWithSelector(ITicketBroker.AccountLocked.selector, 0, rounds.currentRound());
+        vm.prank(sender);
+        vm.expectRevert(refusal);
+        broker.withdraw();
+    }
+
     function test_RevertWhen_ReceiverRefusesEther() external {
         vm.deal(address(this), 1 ether);
         Unpayable unpayable = new Unpayable{value: 1 ether}(broker);
@@ -271,6 +296,9 @@ contract TicketBrokerFundsTest is StreamflowTest {
         broker.setTicketValidityPeriod(3);
         vm.expectRevert(abi.encodeWithSelector(ITicketBroker.InvalidPeriods.selector, 2, 0));
         broker.setTicketValidityPeriod(0);
+        uint256 tooLong = uint256(type(uint32).max) + 1;
+        vm.expectRevert(abi.encodeWithSelector(ITicketBroker.InvalidPeriods.selector, tooLong, 2));
+        broker.setUnlockPeriod(tooLong);
         broker.setUnlockPeriod(3);
         broker.setTicketValidityPeriod(3);
         vm.stopPrank();

@@ -93,9 +93,9 @@ contract TicketRedemptionTest is StreamflowTest {
         _expectRefusal(ticket, abi.encodeWithSelector(ITicketBroker.NullSender.selector));
     }
 
-    function test_RevertWhen_AuxDataIsNot64Bytes() external {
+    function test_RevertWhen_AuxDataIsNeither64Nor96Bytes() external {
         Ticket memory ticket = _ticket(1 ether, 1);
-        uint256[4] memory lengths = [uint256(0), 63, 65, 96];
+        uint256[6] memory lengths = [uint256(0), 63, 65, 95, 97, 128];
         for (uint256 i = 0; i < lengths.length; ++i) {
             ticket.auxData = new bytes(lengths[i]);
             _expectRefusal(ticket, abi.encodeWithSelector(ITicketBroker.InvalidAuxDataLength.selector, lengths[i]));
@@ -127,6 +127,28 @@ contract TicketRedemptionTest is StreamflowTest {
         uint256 round = rounds.currentRound();
         _nextRounds(2);
         _expectRefusal(ticket, abi.encodeWithSelector(ITicketBroker.TicketExpired.selector, round, round + 2));
+    }
+
+    function test_GivenDeploymentTag_TicketPays() external {
+        Ticket memory ticket = _ticket(1 ether, 1);
+        ticket.auxData = abi.encodePacked(ticket.auxData, keccak256(abi.encode(block.chainid, address(broker))));
+        vm.assertEq(broker.deploymentTag(), keccak256(abi.encode(block.chainid, address(broker))));
+        _redeem(ticket);
+        vm.assertEq(_deposit(), 9 ether);
+    }
+
+    function test_RevertWhen_DeploymentTagIsThatOfAnother() external {
+        Ticket memory ticket = _ticket(1 ether, 1);
+        bytes memory auxData = ticket.auxData;
+        bytes32[3] memory tags = [
+            bytes32(0),
+            keccak256(abi.encode(block.chainid + 1, address(broker))),
+            keccak256(abi.encode(block.chainid, address(bonding)))
+        ];
+        for (uint256 i = 0; i < tags.length; ++i) {
+            ticket.auxData = abi.encodePacked(auxData, tags[i]);
+            _expectRefusal(ticket, abi.encodeWithSelector(ITicketBroker.InvalidDeploymentTag.selector, tags[i]));
+        }
     }
 
     function test_RevertWhen_SecretIsNotTheCommittedOne() external {
