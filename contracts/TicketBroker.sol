@@ -236,7 +236,10 @@ contract TicketBroker is ITicketBroker, Managed {
     }
 
     /// @inheritdoc ITicketBroker
-    function redeemOrderedTickets(address recipient, OrderedGroup[] calldata groups) external whenNotPaused {
+    function redeemOrderedTickets(address recipient, OrderedGroup[] calldata groups, OrderedTicket[] calldata tickets)
+        external
+        whenNotPaused
+    {
         require(
             msg.sender == recipient || msg.sender == redeemerOf[recipient], CallerNotRedeemer(recipient, msg.sender)
         );
@@ -248,14 +251,19 @@ contract TicketBroker is ITicketBroker, Managed {
         call.hashRound = type(uint256).max;
         call.buffer = OrderedTicketEncoding.newBuffer(recipient, deploymentTag());
         address previous = address(0);
+        uint256 start = 0;
         mapping(address sender => uint256) storage marks = redemptionMark[recipient];
         for (uint256 i = 0; i < groups.length; ++i) {
             OrderedGroup calldata group = groups[i];
             address sender = group.sender;
             require(sender > previous, SendersNotAscending(previous, sender));
             previous = sender;
-            _redeemGroup(group, sender, call, marks);
+            uint256 end = start + group.count();
+            require(end <= tickets.length, CountMismatch(end, tickets.length));
+            _redeemGroup(group, tickets[start:end], call, marks);
+            start = end;
         }
+        require(start == tickets.length, CountMismatch(start, tickets.length));
         _creditFees(recipient, call.paid, call.oldestRound);
     }
 
@@ -407,17 +415,17 @@ contract TicketBroker is ITicketBroker, Managed {
     /// @param marks Marks of the recipient.
     function _redeemGroup(
         OrderedGroup calldata group,
-        address sender,
+        OrderedTicket[] calldata tickets,
         OrderedCall memory call,
         mapping(address sender => uint256) storage marks
     ) private {
         Purse memory purse = call.purse;
         _empty(purse);
+        address sender = group.sender;
         purse.sender = sender;
-        uint256 key = group.mark;
+        uint256 key = group.mark();
         if (marks[sender] != key) return _skipGroup(purse, 0, MarkMoved.selector);
         if (!_open(purse)) return _skipGroup(purse, 0, SenderUnlocked.selector);
-        OrderedTicket[] calldata tickets = group.tickets;
         bytes32[] memory unpaid;
         for (uint256 i = 0; i < tickets.length; ++i) {
             OrderedTicket calldata ticket = tickets[i];
@@ -434,7 +442,7 @@ contract TicketBroker is ITicketBroker, Managed {
         }
         if (purse.taken == 0) return;
         _settle(purse);
-        emit WinningTicketTransfer(purse.sender, purse.recipient, purse.taken);
+        emit WinningTicketTransfer(sender, purse.recipient, purse.taken);
         // Keys ascend, so the first ticket is the oldest.
         uint256 oldestRound = tickets[0].creationRound();
         if (call.paid == 0 || oldestRound < call.oldestRound) call.oldestRound = oldestRound;

@@ -7,6 +7,7 @@ import {LivepeerToken} from "../contracts/LivepeerToken.sol";
 import {Minter} from "../contracts/Minter.sol";
 import {RoundsManager} from "../contracts/RoundsManager.sol";
 import {ServiceRegistry} from "../contracts/ServiceRegistry.sol";
+import {SlashingManager} from "../contracts/SlashingManager.sol";
 import {TicketBroker} from "../contracts/TicketBroker.sol";
 
 /// @notice The part of forge's cheat codes that deployment needs.
@@ -57,6 +58,9 @@ contract Deploy {
         uint256 targetBondingRate;
         /// LPT wei minted for the deployer.
         uint256 initialSupply;
+        /// Whether SlashingManager may slash from the start, 0 or 1. From then on stake changes orchestrators only through
+        /// unbonding; the owner can register it as "Verifier" later.
+        uint256 slashing;
     }
 
     struct Deployment {
@@ -67,6 +71,7 @@ contract Deploy {
         BondingManager bondingManager;
         ServiceRegistry serviceRegistry;
         TicketBroker ticketBroker;
+        SlashingManager slashingManager;
     }
 
     /// @notice Thrown when a contract did not land where its peers expect it.
@@ -94,6 +99,7 @@ contract Deploy {
         d = _create(p, deployer, expected);
         _requireEqual(d, expected);
         _register(d);
+        if (p.slashing != 0) _set(d.controller, "Verifier", address(d.slashingManager));
         _mintSupply(d, deployer, p.initialSupply);
         d.controller.unpause();
         _VM.stopBroadcast();
@@ -113,6 +119,7 @@ contract Deploy {
         p.inflationChange = _VM.envOr("STREAMFLOW_INFLATION_CHANGE", p.inflationChange);
         p.targetBondingRate = _VM.envOr("STREAMFLOW_TARGET_BONDING_RATE", p.targetBondingRate);
         p.initialSupply = _VM.envOr("STREAMFLOW_INITIAL_SUPPLY", p.initialSupply);
+        p.slashing = _VM.envOr("STREAMFLOW_SLASHING", p.slashing);
     }
 
     /// @notice Parameters of the network on Arbitrum, with a minimum stake of 1 LPT and a supply of 10,000,000 LPT.
@@ -129,7 +136,8 @@ contract Deploy {
             inflation: 220_500,
             inflationChange: 500,
             targetBondingRate: 500_000_000,
-            initialSupply: 10_000_000 ether
+            initialSupply: 10_000_000 ether,
+            slashing: 0
         });
     }
 
@@ -161,6 +169,8 @@ contract Deploy {
         d.serviceRegistry = new ServiceRegistry(e.controller, e.bondingManager);
         d.ticketBroker =
             new TicketBroker(e.controller, e.bondingManager, e.roundsManager, p.unlockPeriod, p.ticketValidityPeriod);
+        d.slashingManager =
+            new SlashingManager(e.controller, e.livepeerToken, e.bondingManager, e.roundsManager, e.serviceRegistry);
     }
 
     function _register(Deployment memory d) private {
@@ -186,6 +196,7 @@ contract Deploy {
         d.livepeerToken.revokeRole(minterRole, deployer);
         d.livepeerToken.grantRole(minterRole, address(d.minter));
         d.livepeerToken.grantRole(d.livepeerToken.BURNER_ROLE(), address(d.minter));
+        d.livepeerToken.grantRole(d.livepeerToken.BURNER_ROLE(), address(d.slashingManager));
     }
 
     function _json(Deployment memory d) private returns (string memory) {
@@ -196,6 +207,7 @@ contract Deploy {
         _VM.serializeAddress(key, "RoundsManager", address(d.roundsManager));
         _VM.serializeAddress(key, "BondingManager", address(d.bondingManager));
         _VM.serializeAddress(key, "ServiceRegistry", address(d.serviceRegistry));
+        _VM.serializeAddress(key, "SlashingManager", address(d.slashingManager));
         return _VM.serializeAddress(key, "TicketBroker", address(d.ticketBroker));
     }
 
@@ -207,6 +219,7 @@ contract Deploy {
         e.bondingManager = BondingManager(_VM.computeCreateAddress(deployer, nonce + 4));
         e.serviceRegistry = ServiceRegistry(_VM.computeCreateAddress(deployer, nonce + 5));
         e.ticketBroker = TicketBroker(_VM.computeCreateAddress(deployer, nonce + 6));
+        e.slashingManager = SlashingManager(_VM.computeCreateAddress(deployer, nonce + 7));
     }
 
     function _requireEqual(Deployment memory d, Deployment memory e) private pure {
@@ -217,6 +230,7 @@ contract Deploy {
         _requireEqual(address(d.bondingManager), address(e.bondingManager));
         _requireEqual(address(d.serviceRegistry), address(e.serviceRegistry));
         _requireEqual(address(d.ticketBroker), address(e.ticketBroker));
+        _requireEqual(address(d.slashingManager), address(e.slashingManager));
     }
 
     function _requireEqual(address actual, address expected) private pure {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {OrderedGroup} from "../types/OrderedTicket.sol";
+import {OrderedGroup, OrderedTicket} from "../types/OrderedTicket.sol";
 import {Ticket} from "../types/Ticket.sol";
 
 /// @title Deposits, reserves and winning tickets; the vault of all ETH
@@ -104,6 +104,8 @@ interface ITicketBroker {
     error CallerNotRedeemer(address recipient, address caller);
     /// @notice Thrown when the groups' senders do not ascend strictly from above zero.
     error SendersNotAscending(address previous, address sender);
+    /// @notice Thrown when the groups have more or fewer tickets than there are.
+    error CountMismatch(uint256 counted, uint256 tickets);
     /// @notice Reason of a skipped group: the mark is not the one that the group was planned on.
     error MarkMoved();
     /// @notice Reason of a skipped group: a ticket's secret carries no marker.
@@ -209,10 +211,12 @@ interface ITicketBroker {
     /// group stands for itself: one that was planned on another mark, whose sender is unlocked, or that has a ticket that is no
     /// valid winner, is skipped whole with `OrderedGroupSkipped`, and nothing of it moves. All fees are credited at once, under the
     /// oldest creation round in the groups that paid: delegators get the better share, as with single redemptions or more.
-    /// @dev Reverts: pause, round not initialised, caller, order of senders, recipient not active.
+    /// @dev Reverts: pause, caller, round not initialised, order of senders, counts, recipient not active.
     /// @param recipient Recipient of every ticket.
-    /// @param groups Tickets by sender.
-    function redeemOrderedTickets(address recipient, OrderedGroup[] calldata groups) external;
+    /// @param groups Senders, each with its mark and how many of the tickets are its own.
+    /// @param tickets Tickets of the first group, then those of the second, and so on.
+    function redeemOrderedTickets(address recipient, OrderedGroup[] calldata groups, OrderedTicket[] calldata tickets)
+        external;
 
     /// @notice Send collected fees. BondingManager only, which has debited the owner of the fees before.
     function withdrawFees(address payable recipient, uint256 amount) external;

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-/// @notice Winning tickets of one sender in an ordered batch.
+/// @notice A sender whose winning tickets are part of an ordered batch.
 struct OrderedGroup {
     /// Account that signed all of them.
     address sender;
-    /// Mark of (recipient, sender) that the batch was planned on; if the chain's differs, the group is skipped.
-    uint256 mark;
-    /// In strictly ascending key, all above the mark.
-    OrderedTicket[] tickets;
+    /// count 64 bits | mark 192 bits. Count of the sender's tickets, which follow those of the group before; mark of (recipient,
+    /// sender) that the batch was planned on.
+    uint256 plan;
 }
 
 /// @notice A winning ticket without what the chain can compute: recipient, `recipientRandHash` and `auxData`.
@@ -17,7 +16,8 @@ struct OrderedTicket {
     uint256 recipientRand;
     /// Win threshold; the chance to win is winProb / 2^256.
     uint256 winProb;
-    /// bound 32 bits, 0 or 1 | faceValue 96 bits, wei | creationRound 64 bits | senderNonce 64 bits.
+    /// bound 32 bits, 0 or 1 | faceValue 96 bits, wei | creationRound 64 bits | senderNonce 64 bits. Bound says that `auxData` has
+    /// the third word. A nonce of 2^64 or more cannot be written down and has no place in the order.
     uint256 terms;
     /// First half of the sender's signature.
     bytes32 r;
@@ -25,6 +25,7 @@ struct OrderedTicket {
     bytes32 yParityAndS;
 }
 
+using OrderedTicketEncoding for OrderedGroup global;
 using OrderedTicketEncoding for OrderedTicket global;
 
 /// @notice Marker, serial, key and the byte layouts of a ticket that was taken apart.
@@ -40,6 +41,16 @@ library OrderedTicketEncoding {
     uint256 private constant _DRAW_OFFSET = 264;
     uint256 private constant _MAX_S = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
 
+    /// @notice How many tickets the group has.
+    function count(OrderedGroup calldata group) internal pure returns (uint256) {
+        return group.plan >> 192;
+    }
+
+    /// @notice The mark that the group was planned on.
+    function mark(OrderedGroup calldata group) internal pure returns (uint256) {
+        return uint192(group.plan);
+    }
+
     /// @notice Whether a secret sends its ticket down the ordered path.
     function isMarked(uint256 recipientRand) internal pure returns (bool) {
         return recipientRand >> 192 == MARKER;
@@ -48,8 +59,8 @@ library OrderedTicketEncoding {
     /// @notice Place of the ticket in its sender's order: creationRound 64 | serial 64 | senderNonce 64. Never zero, since
     /// rounds count from 1.
     function key(OrderedTicket calldata ticket) internal pure returns (uint256) {
-        uint256 serial = uint64(ticket.recipientRand >> 128);
-        return (creationRound(ticket) << 128) | (serial << 64) | senderNonce(ticket);
+        (uint256 terms, uint256 rand) = (ticket.terms, ticket.recipientRand);
+        return (uint256(uint64(terms >> 64)) << 128) | (uint256(uint64(rand >> 128)) << 64) | uint64(terms);
     }
 
     /// @notice Wei paid; what needs more than 96 bits cannot be funded either.
@@ -60,16 +71,6 @@ library OrderedTicketEncoding {
     /// @notice Round whose block hash the ticket carries.
     function creationRound(OrderedTicket calldata ticket) internal pure returns (uint256) {
         return uint64(ticket.terms >> 64);
-    }
-
-    /// @notice Counter of the sender; a nonce of 2^64 or more cannot be written down and has no place in the order.
-    function senderNonce(OrderedTicket calldata ticket) internal pure returns (uint256) {
-        return uint64(ticket.terms);
-    }
-
-    /// @notice Whether `auxData` has the third word that names the deployment. The caller has checked `hasKnownTerms`.
-    function isBound(OrderedTicket calldata ticket) internal pure returns (bool) {
-        return ticket.terms >> 224 != 0;
     }
 
     /// @notice Whether nothing but what is defined stands in `terms`.
@@ -88,25 +89,26 @@ library OrderedTicketEncoding {
     }
 
     /// @notice The hash that the sender signed.
+    /// @dev The caller has checked `hasKnownTerms`.
     /// @param buffer Of `newBuffer`; its fields from `sender` to the block hash are overwritten.
     function hash(OrderedTicket calldata ticket, bytes memory buffer, address sender, bytes32 blockHash)
         internal
         pure
         returns (bytes32 ticketHash)
     {
-        uint256 length = isBound(ticket) ? 264 : 232;
-        (uint256 value, uint256 nonce, uint256 round) = (faceValue(ticket), senderNonce(ticket), creationRound(ticket));
         assembly ("memory-safe") {
             let p := add(buffer, 0x20)
+            let terms := calldataload(add(ticket, 0x40))
             mstore(add(p, 20), shl(96, sender))
-            mstore(add(p, 40), value)
+            mstore(add(p, 40), and(shr(128, terms), 0xffffffffffffffffffffffff))
             mstore(add(p, 72), calldataload(add(ticket, 0x20)))
-            mstore(add(p, 104), nonce)
+            mstore(add(p, 104), and(terms, 0xffffffffffffffff))
             mstore(0x00, calldataload(ticket))
             mstore(add(p, 136), keccak256(0x00, 0x20))
-            mstore(add(p, 168), round)
+            mstore(add(p, 168), and(shr(64, terms), 0xffffffffffffffff))
             mstore(add(p, 200), blockHash)
-            ticketHash := keccak256(p, length)
+            // 232 bytes, or 264 with the tag.
+            ticketHash := keccak256(p, add(232, shl(5, shr(224, terms))))
         }
     }
 

@@ -47,6 +47,22 @@ contract InvariantsTest is StreamflowTest {
         this.assertBooks();
     }
 
+    function invariant_02_MinterHoldsAllStake() external view {
+        _assertMinterHoldsAllStake();
+    }
+
+    function invariant_03_PendingStakeIsCovered() external view {
+        _assertPendingStakeIsCovered();
+    }
+
+    function invariant_19_21_24_SetAndItsStakeAgree() external view {
+        _assertActiveSetIsConsistent();
+    }
+
+    function invariant_22_NoMoreIsMintedThanTheRoundAllows() external view {
+        vm.assertLe(minter.currentMintedTokens(), minter.currentMintableTokens());
+    }
+
     function assertBooks() external view {
         _assertBrokerHoldsWhatItOwes();
         _assertMinterHoldsAllStake();

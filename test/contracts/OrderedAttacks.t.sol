@@ -5,9 +5,9 @@ import {BondingManager} from "../../contracts/BondingManager.sol";
 import {LivepeerToken} from "../../contracts/LivepeerToken.sol";
 import {TicketBroker} from "../../contracts/TicketBroker.sol";
 import {ITicketBroker} from "../../contracts/interfaces/ITicketBroker.sol";
-import {OrderedGroup} from "../../contracts/types/OrderedTicket.sol";
 import {Ticket} from "../../contracts/types/Ticket.sol";
 import {OrderedTest} from "./OrderedTest.sol";
+import {PlannedGroup} from "./OrderedGroups.sol";
 import {Vm} from "./Vm.sol";
 
 /// @notice An orchestrator that sends the same batch again while its fees are being paid out.
@@ -64,18 +64,18 @@ contract OrderedAttacksTest is OrderedTest {
 
     /// Nobody but recipient and redeemer moves a mark, whatever they sign for themselves.
     function test_GivenStrangerInFront_MarkStays() external {
-        OrderedGroup[] memory planned = _groups(_group(_winner(1 ether, 1, 1)));
-        OrderedGroup[] memory copied = _groups(_group(_list(_winner(0, type(uint64).max, type(uint64).max))));
+        PlannedGroup[] memory planned = _groups(_group(_winner(1 ether, 1, 1)));
+        PlannedGroup[] memory copied = _groups(_group(_list(_winner(0, type(uint64).max, type(uint64).max))));
         address[3] memory attackers = [stranger, sender, _accomplice];
         for (uint256 i = 0; i < attackers.length; ++i) {
             vm.prank(attackers[i]);
             vm.expectRevert(
                 abi.encodeWithSelector(ITicketBroker.CallerNotRedeemer.selector, orchestrator, attackers[i])
             );
-            broker.redeemOrderedTickets(orchestrator, copied);
+            _sendOrdered(orchestrator, copied);
             // As recipient of its own it moves its own mark alone, and pays nothing from a ticket of another's.
             vm.prank(attackers[i]);
-            (bool ok,) = address(broker).call(abi.encodeCall(broker.redeemOrderedTickets, (attackers[i], planned)));
+            (bool ok,) = address(broker).call(_orderedCall(attackers[i], planned));
             vm.assertEq(ok, attackers[i] == _accomplice);
         }
         vm.assertEq(_mark(), 0);
@@ -88,13 +88,13 @@ contract OrderedAttacksTest is OrderedTest {
     function test_GivenTwoBatchesOnOneMark_TheSecondIsSkippedWhole() external {
         Winner memory a = _winner(1 ether, 1, 1);
         Winner memory b = _winner(1 ether, 2, 1);
-        OrderedGroup memory first = _group(a);
-        OrderedGroup memory second = _group(_list(a, b));
+        PlannedGroup memory first = _group(a);
+        PlannedGroup memory second = _group(_list(a, b));
         _redeemOrdered(first);
         vm.expectEmit(address(broker));
         emit ITicketBroker.OrderedGroupSkipped(orchestrator, sender, 0, ITicketBroker.MarkMoved.selector);
         vm.prank(_redeemer);
-        broker.redeemOrderedTickets(orchestrator, _groups(second));
+        _sendOrdered(orchestrator, _groups(second));
         vm.assertEq(broker.unclaimedFees(), 1 ether);
         _redeemOrdered(b);
         vm.assertEq(broker.unclaimedFees(), 2 ether);
@@ -138,11 +138,11 @@ contract OrderedAttacksTest is OrderedTest {
 
     /// A ticket names its recipient, so a batch of another cannot carry it.
     function test_GivenTicketOfAnotherRecipient_ItIsRefused() external {
-        OrderedGroup[] memory groups = _groups(_group(_winner(1 ether, 1, 1)));
+        PlannedGroup[] memory groups = _groups(_group(_winner(1 ether, 1, 1)));
         vm.expectEmit(address(broker));
         emit ITicketBroker.OrderedGroupSkipped(_accomplice, sender, 0, ITicketBroker.InvalidSignature.selector);
         vm.prank(_accomplice);
-        broker.redeemOrderedTickets(_accomplice, groups);
+        _sendOrdered(_accomplice, groups);
         vm.assertEq(broker.unclaimedFees(), 0);
     }
 
@@ -175,9 +175,9 @@ contract OrderedAttacksTest is OrderedTest {
     // --- a redeemer that signs itself the highest serial ---
 
     function test_GivenRedeemerAsSender_OnlyItsOwnMarkMoves() external {
-        OrderedGroup memory own = _group(_winner(_OTHER_KEY, 0, type(uint64).max, type(uint64).max));
+        PlannedGroup memory own = _group(_winner(_OTHER_KEY, 0, type(uint64).max, type(uint64).max));
         vm.prank(_redeemer);
-        broker.redeemOrderedTickets(orchestrator, _groups(own));
+        _sendOrdered(orchestrator, _groups(own));
         vm.assertEq(broker.redemptionMark(orchestrator, vm.addr(_OTHER_KEY)), _key(type(uint64).max, type(uint64).max));
         _redeemOrdered(_winner(1 ether, 1, 1));
         vm.assertEq(broker.unclaimedFees(), 1 ether);
@@ -188,9 +188,9 @@ contract OrderedAttacksTest is OrderedTest {
     function test_GivenRedeemerInLeagueWithSender_OnlyThatSendersRoundIsLost() external {
         _fundKey(_OTHER_KEY, 10 ether, 0);
         Winner memory other = _winner(_OTHER_KEY, 1 ether, 1, 1);
-        OrderedGroup memory highest = _group(_winner(0, type(uint64).max, type(uint64).max));
+        PlannedGroup memory highest = _group(_winner(0, type(uint64).max, type(uint64).max));
         vm.prank(_redeemer);
-        broker.redeemOrderedTickets(orchestrator, _groups(highest));
+        _sendOrdered(orchestrator, _groups(highest));
         vm.assertEq(_deposit(sender), 10 ether);
         _redeemOrdered(other);
         _nextRound();
@@ -203,10 +203,10 @@ contract OrderedAttacksTest is OrderedTest {
         Winner memory w = _winner(0, 1, 1);
         w.ticket.auxData = abi.encode(rounds.currentRound() + 1, bytes32(0));
         _resign(w, SENDER_KEY);
-        OrderedGroup[] memory groups = _groups(_group(w));
+        PlannedGroup[] memory groups = _groups(_group(w));
         vm.recordLogs();
         vm.prank(_redeemer);
-        broker.redeemOrderedTickets(orchestrator, groups);
+        _sendOrdered(orchestrator, groups);
         _assertOnlySkipped(vm.getRecordedLogs());
         vm.assertEq(_mark(), 0);
     }
@@ -263,8 +263,8 @@ contract OrderedAttacksTest is OrderedTest {
         Winner memory a = _winner(5 ether, 1, 1);
         Winner memory b = _winner(4 ether, 2, 1);
         Winner memory other = _winner(_OTHER_KEY, 1 ether, 1, 1);
-        OrderedGroup memory group = _group(_list(a, b));
-        OrderedGroup[] memory groups =
+        PlannedGroup memory group = _group(_list(a, b));
+        PlannedGroup[] memory groups =
             sender < other.ticket.sender ? _groups(group, _group(other)) : _groups(_group(other), group);
         _drain();
         uint256 fees = broker.unclaimedFees();
@@ -304,7 +304,7 @@ contract OrderedAttacksTest is OrderedTest {
         Winner memory w = _winner(2 ether, 1, 1);
         w.ticket.recipient = address(evil);
         _resign(w, SENDER_KEY);
-        evil.redeem(abi.encodeCall(broker.redeemOrderedTickets, (address(evil), _groups(_group(w)))));
+        evil.redeem(_orderedCall(address(evil), _groups(_group(w))));
         vm.assertEq(broker.unclaimedFees(), 2 ether);
         evil.withdraw();
         vm.assertTrue(evil.reentered(), "the call itself is allowed");
@@ -340,10 +340,10 @@ contract OrderedAttacksTest is OrderedTest {
 
     /// Whatever gas a caller gives, the call pays all or reverts: a starved precompile never passes for a bad signature.
     function testFuzz_GivenAnyGas_BatchPaysAllOrReverts(uint256 gas) external {
-        OrderedGroup memory group =
+        PlannedGroup memory group =
             _group(_list(_winner(1 ether, 1, 1), _winner(1 ether, 2, 1), _winner(1 ether, 3, 1)));
         gas = 30_000 + gas % 300_000;
-        bytes memory call = abi.encodeCall(broker.redeemOrderedTickets, (orchestrator, _groups(group)));
+        bytes memory call = _orderedCall(orchestrator, _groups(group));
         vm.prank(orchestrator);
         (bool ok,) = address(broker).call{gas: gas}(call);
         vm.assertEq(broker.unclaimedFees(), ok ? 3 ether : 0);

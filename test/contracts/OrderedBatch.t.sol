@@ -6,6 +6,7 @@ import {ITicketBroker} from "../../contracts/interfaces/ITicketBroker.sol";
 import {OrderedGroup, OrderedTicket, OrderedTicketEncoding} from "../../contracts/types/OrderedTicket.sol";
 import {Ticket} from "../../contracts/types/Ticket.sol";
 import {OrderedTest} from "./OrderedTest.sol";
+import {PlannedGroup, encodeGroups} from "./OrderedGroups.sol";
 
 /// @notice What an ordered batch pays, passes, sets aside, skips and refuses.
 contract OrderedBatchTest is OrderedTest {
@@ -21,7 +22,7 @@ contract OrderedBatchTest is OrderedTest {
     // --- what is paid ---
 
     function test_Ordered_PaysEveryTicketWithOneTransfer() external {
-        OrderedGroup memory group =
+        PlannedGroup memory group =
             _group(_list(_winner(1 ether, 1, 7), _winner(2 ether, 2, 3), _winner(3 ether, 2, 4)));
         vm.expectEmit(address(broker));
         emit ITicketBroker.WinningTicketTransfer(sender, orchestrator, 6 ether);
@@ -34,7 +35,7 @@ contract OrderedBatchTest is OrderedTest {
 
     function test_GivenManySenders_EachPaysItsOwn() external {
         uint256[] memory keys = _senderKeys(5);
-        OrderedGroup[] memory groups = new OrderedGroup[](5);
+        PlannedGroup[] memory groups = new PlannedGroup[](5);
         for (uint256 i = 0; i < 5; ++i) {
             _fundKey(keys[i], 10 ether, 0);
             groups[i] = _group(_winner(keys[i], (i + 1) * 1 ether, 9 - i, 1));
@@ -50,7 +51,7 @@ contract OrderedBatchTest is OrderedTest {
     }
 
     function test_GivenTicketsAboveDeposit_RestComesFromTheReserveOnce() external {
-        OrderedGroup memory group =
+        PlannedGroup memory group =
             _group(_list(_winner(9 ether, 1, 1), _winner(2 ether, 2, 1), _winner(3 ether, 3, 1)));
         vm.expectEmit(address(broker));
         emit ITicketBroker.ReserveClaimed(sender, orchestrator, 4 ether);
@@ -83,12 +84,12 @@ contract OrderedBatchTest is OrderedTest {
     }
 
     function test_GivenNoGroups_NothingHappens() external {
-        _redeemOrdered(new OrderedGroup[](0));
+        _redeemOrdered(new PlannedGroup[](0));
         vm.assertEq(broker.unclaimedFees(), 0);
     }
 
     function test_GivenEmptyGroup_NothingHappens() external {
-        OrderedGroup memory group;
+        PlannedGroup memory group;
         group.sender = sender;
         _redeemOrdered(group);
         vm.assertEq(_mark(), 0);
@@ -113,9 +114,9 @@ contract OrderedBatchTest is OrderedTest {
         vm.prank(orchestrator);
         broker.setRedeemer(stranger);
         vm.assertEq(broker.redeemerOf(orchestrator), stranger);
-        OrderedGroup[] memory groups = _groups(_group(_winner(1 ether, 1, 1)));
+        PlannedGroup[] memory groups = _groups(_group(_winner(1 ether, 1, 1)));
         vm.prank(stranger);
-        broker.redeemOrderedTickets(orchestrator, groups);
+        _sendOrdered(orchestrator, groups);
         vm.assertEq(bonding.pendingFees(orchestrator, 0), 1 ether);
         // The recipient itself still may, and may withdraw the right.
         _redeemOrdered(_winner(1 ether, 2, 1));
@@ -123,41 +124,41 @@ contract OrderedBatchTest is OrderedTest {
         broker.setRedeemer(address(0));
         vm.prank(stranger);
         vm.expectRevert(abi.encodeWithSelector(ITicketBroker.CallerNotRedeemer.selector, orchestrator, stranger));
-        broker.redeemOrderedTickets(orchestrator, groups);
+        _sendOrdered(orchestrator, groups);
     }
 
     function test_RevertWhen_CallerIsNeitherRecipientNorRedeemer() external {
-        OrderedGroup[] memory groups = _groups(_group(_winner(1 ether, 1, 1)));
+        PlannedGroup[] memory groups = _groups(_group(_winner(1 ether, 1, 1)));
         address[3] memory callers = [stranger, sender, owner];
         for (uint256 i = 0; i < callers.length; ++i) {
             vm.prank(callers[i]);
             vm.expectRevert(abi.encodeWithSelector(ITicketBroker.CallerNotRedeemer.selector, orchestrator, callers[i]));
-            broker.redeemOrderedTickets(orchestrator, groups);
+            _sendOrdered(orchestrator, groups);
         }
     }
 
     /// Nobody is redeemer of the recipient zero, although no redeemer is zero too.
     function test_RevertWhen_RecipientIsNull() external {
         vm.expectRevert(abi.encodeWithSelector(ITicketBroker.CallerNotRedeemer.selector, address(0), address(this)));
-        broker.redeemOrderedTickets(address(0), new OrderedGroup[](0));
+        _sendOrdered(address(0), new PlannedGroup[](0));
     }
 
     // --- what reverts the whole call ---
 
     function test_RevertWhen_Paused() external {
-        OrderedGroup[] memory groups = _groups(_group(_winner(1 ether, 1, 1)));
+        PlannedGroup[] memory groups = _groups(_group(_winner(1 ether, 1, 1)));
         _pause();
         vm.prank(orchestrator);
         _expectPaused();
-        broker.redeemOrderedTickets(orchestrator, groups);
+        _sendOrdered(orchestrator, groups);
     }
 
     function test_RevertWhen_RoundIsNotInitialized() external {
-        OrderedGroup[] memory groups = _groups(_group(_winner(1 ether, 1, 1)));
+        PlannedGroup[] memory groups = _groups(_group(_winner(1 ether, 1, 1)));
         _rollToNextRound();
         _expectNotInitialized();
         vm.prank(orchestrator);
-        broker.redeemOrderedTickets(orchestrator, groups);
+        _sendOrdered(orchestrator, groups);
     }
 
     function test_RevertWhen_RecipientIsNotActive() external {
@@ -167,38 +168,51 @@ contract OrderedBatchTest is OrderedTest {
         bonding.unbond(1000 ether);
         _nextRound();
         bytes memory refusal = abi.encodeWithSelector(IBondingManager.TranscoderNotActive.selector, orchestrator);
-        OrderedGroup[] memory groups = _groups(_group(paid));
+        PlannedGroup[] memory groups = _groups(_group(paid));
         vm.prank(orchestrator);
         vm.expectRevert(refusal);
-        broker.redeemOrderedTickets(orchestrator, groups);
+        _sendOrdered(orchestrator, groups);
         // Nor does anything come aside.
         groups = _groups(_group(unpaid));
         vm.prank(orchestrator);
         vm.expectRevert(refusal);
-        broker.redeemOrderedTickets(orchestrator, groups);
+        _sendOrdered(orchestrator, groups);
         vm.assertEq(_mark(), 0);
     }
 
     function test_RevertWhen_SendersDoNotAscend() external {
         uint256[] memory keys = _senderKeys(2);
         (address low, address high) = (vm.addr(keys[0]), vm.addr(keys[1]));
-        OrderedGroup memory a = _group(_winner(keys[0], 1, 1, 1));
-        OrderedGroup memory b = _group(_winner(keys[1], 1, 1, 1));
+        PlannedGroup memory a = _group(_winner(keys[0], 1, 1, 1));
+        PlannedGroup memory b = _group(_winner(keys[1], 1, 1, 1));
         vm.startPrank(orchestrator);
         vm.expectRevert(abi.encodeWithSelector(ITicketBroker.SendersNotAscending.selector, high, low));
-        broker.redeemOrderedTickets(orchestrator, _groups(b, a));
+        _sendOrdered(orchestrator, _groups(b, a));
         vm.expectRevert(abi.encodeWithSelector(ITicketBroker.SendersNotAscending.selector, low, low));
-        broker.redeemOrderedTickets(orchestrator, _groups(a, a));
+        _sendOrdered(orchestrator, _groups(a, a));
         a.sender = address(0);
         vm.expectRevert(abi.encodeWithSelector(ITicketBroker.SendersNotAscending.selector, address(0), address(0)));
-        broker.redeemOrderedTickets(orchestrator, _groups(a));
+        _sendOrdered(orchestrator, _groups(a));
+        vm.stopPrank();
+    }
+
+    function test_RevertWhen_CountsAreNotThoseOfTheTickets() external {
+        (OrderedGroup[] memory groups, OrderedTicket[] memory tickets) =
+            encodeGroups(_groups(_group(_list(_winner(1 ether, 1, 1), _winner(1 ether, 2, 1)))));
+        uint256[4] memory counts = [uint256(0), 1, 3, type(uint64).max];
+        vm.startPrank(orchestrator);
+        for (uint256 i = 0; i < counts.length; ++i) {
+            groups[0].plan = counts[i] << 192;
+            vm.expectRevert(abi.encodeWithSelector(ITicketBroker.CountMismatch.selector, counts[i], 2));
+            broker.redeemOrderedTickets(orchestrator, groups, tickets);
+        }
         vm.stopPrank();
     }
 
     // --- what is skipped, and that the others are not ---
 
     function test_GivenMarkMoved_GroupIsSkipped() external {
-        OrderedGroup memory stale = _group(_winner(1 ether, 2, 1));
+        PlannedGroup memory stale = _group(_winner(1 ether, 2, 1));
         _redeemOrdered(_winner(1 ether, 1, 1));
         _expectSkipped(stale, 0, ITicketBroker.MarkMoved.selector);
         stale.mark = _key(1, 2);
@@ -226,7 +240,7 @@ contract OrderedBatchTest is OrderedTest {
     }
 
     function test_GivenUndefinedTerms_GroupIsSkipped() external {
-        OrderedGroup memory group = _group(_winner(1 ether, 1, 1));
+        PlannedGroup memory group = _group(_winner(1 ether, 1, 1));
         for (uint256 bit = 225; bit < 256; ++bit) {
             group.tickets[0].terms ^= 1 << bit;
             _expectSkipped(group, 0, ITicketBroker.InvalidTerms.selector);
@@ -266,7 +280,7 @@ contract OrderedBatchTest is OrderedTest {
     }
 
     function test_GivenRoundWithoutBlockHash_GroupIsSkipped() external {
-        OrderedGroup memory group = _group(_list(_winner(1 ether, 1, 1), _winner(1 ether, 2, 1)));
+        PlannedGroup memory group = _group(_list(_winner(1 ether, 1, 1), _winner(1 ether, 2, 1)));
         uint256 future = rounds.currentRound() + 1;
         group.tickets[1].terms = (uint256(1 ether) << 128) | (future << 64) | 1;
         _expectSkipped(group, 1, ITicketBroker.NoBlockHash.selector);
@@ -291,7 +305,7 @@ contract OrderedBatchTest is OrderedTest {
     /// The other encoding of the same signature would be a second draw.
     function test_GivenHighS_GroupIsSkipped() external {
         Winner memory w = _winner(1 ether, 1, 1);
-        OrderedGroup memory group = _group(w);
+        PlannedGroup memory group = _group(w);
         // The least s that is too high, then the twin of a good one.
         bytes32 half = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a1;
         group.tickets[0].yParityAndS = half;
@@ -302,7 +316,7 @@ contract OrderedBatchTest is OrderedTest {
     }
 
     function test_GivenZeroSignature_GroupIsSkipped() external {
-        OrderedGroup memory group = _group(_winner(1 ether, 1, 1));
+        PlannedGroup memory group = _group(_winner(1 ether, 1, 1));
         (group.tickets[0].r, group.tickets[0].yParityAndS) = (0, 0);
         _expectSkipped(group, 0, ITicketBroker.InvalidSignature.selector);
     }
@@ -320,7 +334,7 @@ contract OrderedBatchTest is OrderedTest {
         _resign(w, SENDER_KEY);
         _expectSkipped(_group(w), 0, ITicketBroker.InvalidSignature.selector);
         // Nor does a bound ticket pass as an unbound one.
-        OrderedGroup memory group = _group(_bound(1 ether, 1, 1));
+        PlannedGroup memory group = _group(_bound(1 ether, 1, 1));
         group.tickets[0].terms ^= 1 << 224;
         _expectSkipped(group, 0, ITicketBroker.InvalidSignature.selector);
     }
@@ -328,7 +342,7 @@ contract OrderedBatchTest is OrderedTest {
     /// One sender's trouble, of whatever kind, touches no other's tickets.
     function testFuzz_GivenSkippedGroups_TheOthersArePaid(uint256 dice) external {
         uint256[] memory keys = _senderKeys(4);
-        OrderedGroup[] memory groups = new OrderedGroup[](4);
+        PlannedGroup[] memory groups = new PlannedGroup[](4);
         uint256 expected = 0;
         for (uint256 i = 0; i < 4; ++i) {
             _fundKey(keys[i], 10 ether, 0);
@@ -439,7 +453,7 @@ contract OrderedBatchTest is OrderedTest {
 
     /// Whatever bit of an ordered ticket is flipped, nothing of its group moves.
     function testFuzz_GivenAnyBitFlipped_GroupIsSkipped(uint256 bit, uint256 serial) external {
-        OrderedGroup memory group = _group(_winner(1 ether, uint64(serial), 5));
+        PlannedGroup memory group = _group(_winner(1 ether, uint64(serial), 5));
         bit %= 5 * 256;
         uint256 mask = 1 << (bit % 256);
         OrderedTicket memory t = group.tickets[0];
@@ -463,7 +477,7 @@ contract OrderedBatchTest is OrderedTest {
         _resign(w, SENDER_KEY);
     }
 
-    function _expectSkipped(OrderedGroup memory group, uint256 index, bytes4 reason) private {
+    function _expectSkipped(PlannedGroup memory group, uint256 index, bytes4 reason) private {
         uint256 mark = _mark();
         uint256 deposit = _deposit(sender);
         uint256 fees = broker.unclaimedFees();

@@ -7,6 +7,7 @@ import {TicketBroker} from "../../contracts/TicketBroker.sol";
 import {ITicketBroker} from "../../contracts/interfaces/ITicketBroker.sol";
 import {OrderedGroup, OrderedTicket} from "../../contracts/types/OrderedTicket.sol";
 import {Ticket} from "../../contracts/types/Ticket.sol";
+import {PlannedGroup, encodeGroups} from "./OrderedGroups.sol";
 import {Vm} from "./Vm.sol";
 
 /// @notice Redeems tickets of three senders for two recipients over all paths, moves funds in between, and keeps its own
@@ -213,14 +214,15 @@ contract OrderedHandler {
     /// @notice One group per sender, tickets mostly in order; now and then on a stale mark.
     function ordered(uint256 to, uint256 dice) external {
         address to_ = recipient(to);
-        OrderedGroup[] memory groups = new OrderedGroup[](_SENDERS);
+        PlannedGroup[] memory groups = new PlannedGroup[](_SENDERS);
         Play[3][] memory plays = new Play[3][](_SENDERS);
         for (uint256 i = 0; i < _SENDERS; ++i) {
             (groups[i], plays[i]) = _orderedGroup(i, to_, uint256(keccak256(abi.encode(dice, i))));
         }
         uint256 fees = _BROKER.unclaimedFees();
+        (OrderedGroup[] memory encoded, OrderedTicket[] memory tickets) = encodeGroups(groups);
         vm.prank(to_);
-        _BROKER.redeemOrderedTickets(to_, groups);
+        _BROKER.redeemOrderedTickets(to_, encoded, tickets);
         uint256 moved = 0;
         for (uint256 i = 0; i < _SENDERS; ++i) {
             moved += _bookGroup(to_, groups[i], plays[i]);
@@ -240,7 +242,7 @@ contract OrderedHandler {
     function _orderedGroup(uint256 index, address to, uint256 dice)
         private
         view
-        returns (OrderedGroup memory group, Play[3] memory plays)
+        returns (PlannedGroup memory group, Play[3] memory plays)
     {
         group.sender = sender(index);
         group.mark = dice % 8 == 0 ? dice % 3 : _BROKER.redemptionMark(to, group.sender);
@@ -265,7 +267,7 @@ contract OrderedHandler {
         }
     }
 
-    function _bookGroup(address to, OrderedGroup memory group, Play[3] memory plays) private returns (uint256 moved) {
+    function _bookGroup(address to, PlannedGroup memory group, Play[3] memory plays) private returns (uint256 moved) {
         uint256 mark = _BROKER.redemptionMark(to, group.sender);
         uint256 before = marks[to][group.sender];
         vm.assertGe(mark, before, "marks only grow");

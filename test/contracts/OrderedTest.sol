@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {ITicketBroker} from "../../contracts/interfaces/ITicketBroker.sol";
 import {OrderedGroup, OrderedTicket} from "../../contracts/types/OrderedTicket.sol";
 import {Ticket} from "../../contracts/types/Ticket.sol";
+import {PlannedGroup, encodeGroups} from "./OrderedGroups.sol";
 import {StreamflowTest} from "./StreamflowTest.sol";
 
 /// @notice Builders for marked tickets and ordered batches. The layouts are written out here, not taken from the contracts.
@@ -79,7 +80,7 @@ abstract contract OrderedTest is StreamflowTest {
     }
 
     /// @dev A group on the chain's present mark.
-    function _group(Winner[] memory winners) internal view returns (OrderedGroup memory group) {
+    function _group(Winner[] memory winners) internal view returns (PlannedGroup memory group) {
         group.sender = winners[0].ticket.sender;
         group.mark = broker.redemptionMark(winners[0].ticket.recipient, group.sender);
         group.tickets = new OrderedTicket[](winners.length);
@@ -88,7 +89,7 @@ abstract contract OrderedTest is StreamflowTest {
         }
     }
 
-    function _group(Winner memory w) internal view returns (OrderedGroup memory) {
+    function _group(Winner memory w) internal view returns (PlannedGroup memory) {
         return _group(_list(w));
     }
 
@@ -107,26 +108,37 @@ abstract contract OrderedTest is StreamflowTest {
         (list[0], list[1], list[2]) = (a, b, c);
     }
 
-    function _groups(OrderedGroup memory a) internal pure returns (OrderedGroup[] memory groups) {
-        groups = new OrderedGroup[](1);
+    function _groups(PlannedGroup memory a) internal pure returns (PlannedGroup[] memory groups) {
+        groups = new PlannedGroup[](1);
         groups[0] = a;
     }
 
-    function _groups(OrderedGroup memory a, OrderedGroup memory b)
+    function _groups(PlannedGroup memory a, PlannedGroup memory b)
         internal
         pure
-        returns (OrderedGroup[] memory groups)
+        returns (PlannedGroup[] memory groups)
     {
-        groups = new OrderedGroup[](2);
+        groups = new PlannedGroup[](2);
         (groups[0], groups[1]) = (a, b);
     }
 
-    function _redeemOrdered(OrderedGroup[] memory groups) internal {
-        vm.prank(orchestrator);
-        broker.redeemOrderedTickets(orchestrator, groups);
+    /// @dev One call and nothing else, for what is expected of the next call.
+    function _sendOrdered(address recipient, PlannedGroup[] memory groups) internal {
+        (OrderedGroup[] memory encoded, OrderedTicket[] memory tickets) = encodeGroups(groups);
+        broker.redeemOrderedTickets(recipient, encoded, tickets);
     }
 
-    function _redeemOrdered(OrderedGroup memory group) internal {
+    function _orderedCall(address recipient, PlannedGroup[] memory groups) internal view returns (bytes memory) {
+        (OrderedGroup[] memory encoded, OrderedTicket[] memory tickets) = encodeGroups(groups);
+        return abi.encodeCall(broker.redeemOrderedTickets, (recipient, encoded, tickets));
+    }
+
+    function _redeemOrdered(PlannedGroup[] memory groups) internal {
+        vm.prank(orchestrator);
+        _sendOrdered(orchestrator, groups);
+    }
+
+    function _redeemOrdered(PlannedGroup memory group) internal {
         _redeemOrdered(_groups(group));
     }
 

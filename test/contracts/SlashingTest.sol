@@ -7,6 +7,7 @@ import {Receipt} from "../../contracts/types/Receipt.sol";
 import {CommitteeVerifier} from "../../contracts/verifiers/CommitteeVerifier.sol";
 import {EquivocationVerifier} from "../../contracts/verifiers/EquivocationVerifier.sol";
 import {ICommitteeVerifier} from "../../contracts/interfaces/ICommitteeVerifier.sol";
+import {Deploy} from "../../script/Deploy.s.sol";
 import {StreamflowTest} from "./StreamflowTest.sol";
 
 /// @notice A system with slashing: an active orchestrator that signs receipts, a delegator behind it, a challenger with LPT.
@@ -24,13 +25,10 @@ abstract contract SlashingTest is StreamflowTest {
 
     function setUp() public virtual override {
         super.setUp();
-        slashing = new SlashingManager(controller, token, bonding, rounds, registry);
+        slashing = SlashingManager(controller.getContract(keccak256("Verifier")));
         equivocation = new EquivocationVerifier(slashing);
         committee = new CommitteeVerifier(controller, slashing, token, _rules());
         vm.startPrank(owner);
-        controller.setContractInfo(keccak256("Verifier"), address(slashing), 0);
-        token.grantRole(token.BURNER_ROLE(), address(minter));
-        token.grantRole(token.BURNER_ROLE(), address(slashing));
         registry.registerService(SERVICE, _verifiers(), "");
         slashing.setTerms(SERVICE, address(equivocation), _equivocationTerms());
         slashing.setTerms(SERVICE, address(committee), _committeeTerms());
@@ -40,6 +38,12 @@ abstract contract SlashingTest is StreamflowTest {
         _bond(delegator, 500 ether, orchestrator);
         _nextRound();
         _endow(challenger, 1000 ether);
+    }
+
+    function _params(Deploy.Params memory p) internal view virtual override returns (Deploy.Params memory) {
+        p = super._params(p);
+        p.slashing = 1;
+        return p;
     }
 
     function _rules() internal pure virtual returns (ICommitteeVerifier.Rules memory) {
