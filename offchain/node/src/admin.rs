@@ -71,7 +71,7 @@ impl Readiness {
         self.set(need, Need::Met);
     }
 
-    /// `need` is not there. Logged whenever the reason changes; a warning only after [`STARTING`].
+    /// `need` is not there. Logged whenever the reason changes; a warning only after `STARTING`.
     pub fn missing(&self, need: &'static str, reason: impl fmt::Display) {
         self.set(need, Need::Missing(reason.to_string()));
     }
