@@ -10,6 +10,7 @@ mod amount;
 mod error;
 mod funds;
 mod nonces;
+pub mod ordered;
 mod payment;
 mod policy;
 mod pricing;
