@@ -16,7 +16,9 @@ mod policy;
 mod pricing;
 mod recipient;
 mod secret;
+mod seed;
 mod sender;
+mod serials;
 mod signature;
 mod spending;
 mod store;
@@ -36,6 +38,7 @@ pub use pricing::{
 pub use recipient::{QuoteRequest, Receipt, Recipient, RecipientConfig};
 pub use secret::{QuoteDomain, QuoteSecret};
 pub use sender::{Sender, SenderError, SenderLimits};
+pub use serials::{LeaseTerms, SerialLease, Slot};
 pub use signature::{KeyError, KeySigner, SignError, SignatureError, TicketSigner, recover_signer};
 pub use spending::{Outcome, Spending, Stage, TooManyTicketsNeeded};
 pub use store::{Inserted, StoreError, TicketStore};
