@@ -96,13 +96,18 @@ impl Redeemer {
         Ok(SenderCover { deposit: info.deposit, claimable: HashMap::new(), unlocked })
     }
 
+    /// What the recipient may claim beside the deposit: what is committed to it, and its share of the reserve.
     async fn claimable(&self, sender: Address, recipient: Address, at: BlockId) -> Result<U256, KeeperError> {
-        let call = TicketBroker::claimableReserveCall { reserveHolder: sender, claimant: recipient };
-        match self.chain.rpc.view(self.chain.contracts.ticket_broker, call, at).await {
-            // deployed contracts panic when the pool grew after a full claim (protocol#656)
+        let (rpc, broker) = (&self.chain.rpc, self.chain.contracts.ticket_broker);
+        let share = TicketBroker::claimableReserveCall { reserveHolder: sender, claimant: recipient };
+        let committed = TicketBroker::claimableCommittedReserveCall { sender, recipient };
+        let (share, committed) = tokio::join!(rpc.view(broker, share, at), rpc.view(broker, committed, at));
+        // deployed contracts panic when the pool grew after a full claim (protocol#656), and know no commitments
+        let or_zero = |wei| match wei {
             Err(ChainError::Reverted { .. }) => Ok(U256::ZERO),
-            claimable => Ok(claimable?),
-        }
+            wei => wei,
+        };
+        Ok(or_zero(share)?.saturating_add(or_zero(committed)?))
     }
 
     /// The tickets whose redemption would succeed now. The others are settled by the reason they would fail for.

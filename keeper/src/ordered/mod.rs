@@ -1,4 +1,4 @@
-//! Redeeming marked tickets in order (docs/designs/002-ordered-batch.md, docs/designs/007-keeper-ordered.md).
+//! Redeeming marked tickets in order (docs/designs/002-ordered-batch.md, docs/designs/008-keeper-ordered.md).
 //!
 //! One transaction per recipient: planned on the marks of a block, simulated on that block, cut to what gains, sent, and
 //! read back from its call and its logs.
@@ -17,8 +17,8 @@ use alloy::{
 use futures::{StreamExt, TryStreamExt, stream};
 use streamflow_bindings::TicketBroker;
 use streamflow_chain::{
-    BlockHeader, Calls, ChainError, FaceValueTooLarge, GasPolicy, OrderedGroup, TxError, TxIntent, ordered_ticket,
-    redeem_ordered_call,
+    BlockHeader, Calls, ChainError, FaceValueTooLarge, GasPolicy, OrderedGroup, Simulated, TxError, TxIntent,
+    ordered_ticket, redeem_ordered_call,
 };
 use streamflow_store::{Payout, SubmittedBatch, TicketOutcome, TicketRecord, TicketStatus};
 
@@ -99,7 +99,15 @@ impl Redeemer {
         for (recipient, ready) in by_recipient {
             // Anew for each: the one before may have waited for its blocks.
             let head = self.chain.rpc.head().await?;
-            let marks = self.marks(recipient, &ready, &head).await?;
+            let marks = match self.marks(recipient, &ready, &head).await {
+                Ok(marks) => marks,
+                // A marker means nothing to contracts without the ordered call.
+                Err(err) if knows_no_order(&err) => {
+                    done.aside.extend(ready);
+                    continue;
+                }
+                Err(err) => return Err(err.into()),
+            };
             let is_passed = |record: &TicketRecord| key(record) <= marks[&record.ticket.signed.ticket.sender];
             let (passed, above): (Vec<_>, Vec<_>) = ready.into_iter().partition(is_passed);
             done.aside.extend(self.settle_passed(passed, &head).await?);
@@ -116,7 +124,7 @@ impl Redeemer {
         recipient: Address,
         tickets: &[TicketRecord],
         head: &BlockHeader,
-    ) -> Result<HashMap<Address, U256>, KeeperError> {
+    ) -> Result<HashMap<Address, U256>, ChainError> {
         let senders: HashSet<Address> = tickets.iter().map(|record| record.ticket.signed.ticket.sender).collect();
         let at = BlockId::from(head.hash);
         stream::iter(senders)
@@ -214,15 +222,25 @@ impl Redeemer {
         let (broker, at) = (self.chain.contracts.ticket_broker, BlockId::from(head.hash));
         let Ok(call) = batch.call() else { return Ok(false) };
         let data = Bytes::from(call.abi_encode());
-        let simulated = self.chain.rpc.simulate(self.tx.address(), broker, data.clone(), at).await?;
         let block = head.contract_number;
-        if let Some(reason) = simulated.refusal {
-            let tickets: Vec<TicketRecord> = batch.tickets().cloned().collect();
-            batch.groups.clear();
-            self.postpone(&tickets, &reason.to_string(), block).await?;
-            return Ok(false);
-        }
-        let Some(result) = BatchOutcome::read(broker, &data, &simulated.logs) else { return Ok(false) };
+        let simulated = match self.chain.rpc.simulate(self.tx.address(), broker, data.clone(), at).await {
+            Ok(Simulated { refusal: None, logs }) => Ok(logs),
+            Ok(Simulated { refusal: Some(reason), .. }) => Err(reason.to_string()),
+            // it does not hold up the tickets that need no simulation
+            Err(err @ ChainError::Refused { .. }) => Err(format!("{err}: the node must support eth_simulateV1")),
+            Err(err) => return Err(err.into()),
+        };
+        let logs = match simulated {
+            Ok(logs) => logs,
+            Err(reason) => {
+                tracing::warn!(recipient = %batch.recipient, reason, "an ordered batch would fail");
+                let tickets: Vec<TicketRecord> = batch.tickets().cloned().collect();
+                batch.groups.clear();
+                self.postpone(&tickets, &reason, block).await?;
+                return Ok(false);
+            }
+        };
+        let Some(result) = BatchOutcome::read(broker, &data, &logs) else { return Ok(false) };
         let gas_price = self.gas_price(head);
         let mut outcomes = Outcomes::new();
         let mut dropped = false;
@@ -403,6 +421,11 @@ impl Redeemer {
             }
         }
     }
+}
+
+/// Whether the contracts have no ordered call: the mark is a getter, which never reverts where it exists.
+const fn knows_no_order(err: &ChainError) -> bool {
+    matches!(err, ChainError::Reverted { .. } | ChainError::BadContract { .. })
 }
 
 fn on_chain(group: &Group) -> OrderedGroup<'_> {

@@ -175,6 +175,7 @@ mod tests {
             recipient_rand_hash: streamflow_pm::commitment(recipient_rand),
             creation_round: Round(9),
             creation_round_block_hash: B256::repeat_byte(3),
+            deployment: None,
         };
         let signed = sign_ticket(ticket, &signer).unwrap();
         TicketRecord {

@@ -220,34 +220,40 @@ async fn an_uncovered_ticket_is_set_aside_for_those_behind_it_and_paid_by_itself
 async fn a_sender_drained_before_the_batch_is_mined_does_not_stop_the_others() {
     let world = World::new().await;
     world.name_redeemer().await;
-    let drained = second_sender(&world, face_value() * U256::from(2)).await;
+    let deposit = face_value() * U256::from(8);
+    let drained = second_sender(&world, deposit).await;
     let expiration = world.block().await + 1;
-    let mut winners = Vec::new();
-    for (sender, serial) in [(&world.sender, 1), (&drained, 2), (&world.sender, 3), (&drained, 4)] {
-        winners.push(world.marked(sender, (serial, 1), face_value(), expiration).await);
+    let good = [
+        world.marked(&world.sender, (1, 1), face_value(), expiration).await,
+        world.marked(&world.sender, (1, 2), face_value(), expiration).await,
+    ];
+    let mut poor = Vec::new();
+    for serial in 2..10 {
+        poor.push(world.marked(&drained, (serial, 1), face_value(), expiration).await);
     }
-    world.store.insert_winners(&winners).await.unwrap();
+    world.store.insert_winners(&good).await.unwrap();
+    world.store.insert_winners(&poor).await.unwrap();
     let anvil = &world.deployment.anvil;
     anvil.mine(3).await.unwrap();
-    let drain = world.winner(&drained, 1, expiration).await;
+    let drain = world.drawn(&drained, (1, U256::from(77)), deposit, expiration).await;
     anvil.set_automine(false).await.unwrap();
     let running = world.start(World::config()).await;
     pending_transaction(&world).await;
-    // A ticket that the keeper does not know takes half of the deposit.
+    // A ticket that the keeper does not know takes all of the deposit: eight new storage words that nobody estimated.
     ahead(&world, &account(5).unwrap(), redeem_call(&drain).abi_encode()).await;
     anvil.set_automine(true).await.unwrap();
 
-    eventually("three are redeemed", || async { total(&world, TicketStatus::Redeemed).await == 3 }).await;
-    let batch = paid(&world, &winners[0]).await.tx_hash;
-    assert_eq!((paid(&world, &winners[1]).await.tx_hash, paid(&world, &winners[2]).await.tx_hash), (batch, batch));
-    assert_eq!(status(&world, &winners[3]).await, TicketStatus::Pending);
+    eventually("the others are redeemed", || async { total(&world, TicketStatus::Redeemed).await == 2 }).await;
+    assert_eq!(paid(&world, &good[0]).await, paid(&world, &good[1]).await);
+    assert_eq!(total(&world, TicketStatus::Pending).await, 8);
     assert_eq!(world.deposit(drained.address()).await, U256::ZERO);
     world.deployment.fund_sender(&drained, ether(1), U256::ZERO).await.unwrap();
-    mined_until(&world, "the last is paid by itself", async || {
-        status(&world, &winners[3]).await == TicketStatus::Redeemed
-    })
-    .await;
-    assert!(is_used(&world, &winners[3]).await);
+    mined_until(&world, "they are paid by themselves", async || total(&world, TicketStatus::Redeemed).await == 10)
+        .await;
+    for winner in &poor {
+        assert!(is_used(&world, winner).await);
+    }
+    assert_eq!(world.deposit(drained.address()).await, ether(1) - deposit);
     assert_eq!(world.nonce(&world.keeper_key).await, 2);
     running.stop().await;
     world.close().await;
@@ -441,6 +447,30 @@ async fn a_ticket_that_cannot_win_is_dead_and_does_not_hold_up_its_group() {
     let batch: B256 = paid(&world, &first).await.tx_hash;
     assert_eq!(paid(&world, &last).await.tx_hash, batch);
     assert_eq!(world.nonce(&world.keeper_key).await, 1, "the simulation found it, not a transaction");
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_committed_to_the_recipient_pays_on_both_ways() {
+    let world = World::new().await;
+    world.name_redeemer().await;
+    let broker = world.deployment.contracts.ticket_broker;
+    let sender = account(4).unwrap();
+    let commit = TicketBroker::commitReserveCall { recipient: world.orchestrator.address() };
+    world.deployment.call(&sender, broker, commit, face_value() * U256::from(2)).await.unwrap();
+    let expiration = world.block().await + 1;
+    let marked = world.marked(&sender, (1, 1), face_value(), expiration).await;
+    let unmarked = world.winner(&sender, 1, expiration).await;
+    world.store.insert_winners(&[marked, unmarked]).await.unwrap();
+    world.deployment.anvil.mine(3).await.unwrap();
+    let running = world.start(World::config()).await;
+    eventually("both are redeemed", || async { total(&world, TicketStatus::Redeemed).await == 2 }).await;
+    let call = TicketBroker::claimableCommittedReserveCall {
+        sender: sender.address(),
+        recipient: world.orchestrator.address(),
+    };
+    assert_eq!(world.deployment.view(broker, call).await.unwrap(), U256::ZERO);
     running.stop().await;
     world.close().await;
 }

@@ -129,7 +129,8 @@ impl World {
         self.drawn(sender, (nonce, ordered::numbered(serial, secret)), face_value, expiration_block).await
     }
 
-    async fn drawn(
+    /// The same, with this secret number.
+    pub(crate) async fn drawn(
         &self,
         sender: &PrivateKeySigner,
         (nonce, recipient_rand): (u32, U256),
@@ -148,6 +149,7 @@ impl World {
             recipient_rand_hash: commitment(recipient_rand),
             creation_round: Round(round.to()),
             creation_round_block_hash: block_hash,
+            deployment: None,
         };
         let signer = KeySigner::from_bytes(sender.to_bytes().0).unwrap();
         let signed = sign_ticket(ticket, &signer).unwrap();
