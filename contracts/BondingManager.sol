@@ -65,60 +65,56 @@ contract BondingManager is IBondingManager, Managed {
         mapping(uint256 unbondingLockId => UnbondingLock) unbondingLocks;
     }
 
+    /// @dev What a fee credit touches fills four words: 0, 1, 4 and, before and after the round's reward, 2 or 3.
     struct Transcoder {
         // slot 0
         /// Stake that others and itself delegate to this account, unclaimed rewards included.
-        uint128 delegated;
+        uint96 delegated;
         /// What `delegated` was at the start of `stakeRound`.
-        uint128 roundStake;
+        uint96 roundStake;
+        /// Latest round in which `delegated` changed.
+        uint32 stakeRound;
+        uint32 lastRewardRound;
         // slot 1
         /// Active from here ...
-        uint40 activationRound;
+        uint32 activationRound;
         /// ... until before here; `_NEVER` for a member of the next round's set.
-        uint40 deactivationRound;
-        /// Latest round in which `delegated` changed.
-        uint40 stakeRound;
-        uint40 lastRewardRound;
-        uint40 lastFeeRound;
-        /// Latest round in which it was slashed.
-        uint40 slashRound;
+        uint32 deactivationRound;
+        /// Commissions, ppm.
+        uint24 rewardCut;
+        uint24 feeShare;
+        /// In force from `effectiveRound` on.
+        uint24 nextRewardCut;
+        uint24 nextFeeShare;
+        /// Zero: nothing waits.
+        uint32 effectiveRound;
+        /// Fee share in force before `previousEndRound`.
+        uint24 previousFeeShare;
+        uint32 previousEndRound;
         /// Slashed, and not returned by its own call since.
         bool jailed;
-        /// Whether commissions were ever set.
-        bool hasCommissions;
         // slot 2
-        Commissions commissions;
-        // slot 3, 1e27 = 1
-        /// Zero: nothing earned yet, one unit is one unit.
+        /// 1e27 = 1; zero: nothing earned yet, one unit is one unit.
         uint128 rewardFactor;
+        /// Unclaimed reward commission and its growth; part of `delegated`.
+        uint96 cumulativeRewards;
+        /// Latest round in which it was slashed.
+        uint32 slashRound;
+        // slot 3
         /// `rewardFactor` before the reward of `lastRewardRound`.
         uint128 previousRewardFactor;
+        /// `cumulativeRewards` before the reward of `lastRewardRound`.
+        uint96 activeCumulativeRewards;
+        /// Whether commissions were ever set.
+        bool hasCommissions;
         // slot 4
         /// Fees of one unit staked since the beginning, 1e27 = 1.
         uint128 feeFactor;
         /// Unclaimed fee commission, and fees on unclaimed reward commission, wei.
-        uint128 cumulativeFees;
-        // slot 5
-        /// Unclaimed reward commission and its growth; part of `delegated`.
-        uint128 cumulativeRewards;
-        /// `cumulativeRewards` before the reward of `lastRewardRound`.
-        uint128 activeCumulativeRewards;
+        uint96 cumulativeFees;
+        uint32 lastFeeRound;
         mapping(uint256 round => EarningsPool) pools;
         mapping(uint256 round => LockedStake) locked;
-    }
-
-    /// @dev One slot; shares in ppm.
-    struct Commissions {
-        uint32 rewardCut;
-        uint32 feeShare;
-        /// In force from `effectiveRound` on.
-        uint32 nextRewardCut;
-        uint32 nextFeeShare;
-        /// Zero: nothing waits.
-        uint48 effectiveRound;
-        /// Fee share in force before `previousEndRound`.
-        uint32 previousFeeShare;
-        uint48 previousEndRound;
     }
 
     /// @dev A delegator with everything earned.
@@ -131,7 +127,7 @@ contract BondingManager is IBondingManager, Managed {
 
     /// @dev Registry id of the only contract that may slash.
     bytes32 private constant _VERIFIER = keccak256("Verifier");
-    uint40 private constant _NEVER = type(uint40).max;
+    uint32 private constant _NEVER = type(uint32).max;
     /// @dev A slash looks at this many rounds of locks at most.
     uint64 private constant _MAX_CHALLENGE_WINDOW = 100;
     /// @dev Below this the reward factor is too coarse to take new stake.
@@ -304,7 +300,6 @@ contract BondingManager is IBondingManager, Managed {
     /// @inheritdoc IBondingManager
     function updateTranscoderWithFees(address transcoder_, uint256 fees, uint256 creationRound)
         external
-        whenNotPaused
         only(address(ticketBroker))
     {
         uint256 round = roundsManager.currentRound();
@@ -323,10 +318,10 @@ contract BondingManager is IBondingManager, Managed {
         if (lastFeeRound < round) {
             // The factor is about to leave the value it ended that round with.
             if (lastFeeRound > 0) t.pools[lastFeeRound].cumulativeFeeFactor = feeFactor.saturate128();
-            t.lastFeeRound = round.toUint40();
+            t.lastFeeRound = round.toUint32();
         }
         t.feeFactor = (feeFactor + PreciseMath.mulRatio(rewardFactor, delegatorsFees, totalStake)).saturate128();
-        t.cumulativeFees = (t.cumulativeFees + commission).toUint128();
+        t.cumulativeFees = (t.cumulativeFees + commission).toUint96();
     }
 
     /// @inheritdoc IBondingManager
@@ -433,7 +428,7 @@ contract BondingManager is IBondingManager, Managed {
     {
         Transcoder storage t = _transcoders[transcoder_];
         lastRewardRound = t.lastRewardRound;
-        (rewardCut, feeShare) = _inForce(_commissions(t), roundsManager.currentRound());
+        (rewardCut, feeShare) = _inForce(t, roundsManager.currentRound());
         if (t.stakeRound > 0) lastActiveStakeUpdateRound = uint256(t.stakeRound) + 1;
         activationRound = t.activationRound;
         deactivationRound = t.deactivationRound == _NEVER ? type(uint256).max : t.deactivationRound;
@@ -470,9 +465,9 @@ contract BondingManager is IBondingManager, Managed {
         view
         returns (uint256 rewardCut, uint256 feeShare, uint256 effectiveRound)
     {
-        Commissions memory c = _commissions(_transcoders[transcoder_]);
-        if (c.effectiveRound <= roundsManager.currentRound()) return (0, 0, 0);
-        return (c.nextRewardCut, c.nextFeeShare, c.effectiveRound);
+        Transcoder storage t = _transcoders[transcoder_];
+        if (t.effectiveRound <= roundsManager.currentRound()) return (0, 0, 0);
+        return (t.nextRewardCut, t.nextFeeShare, t.effectiveRound);
     }
 
     /// @inheritdoc IBondingManager
@@ -709,14 +704,14 @@ contract BondingManager is IBondingManager, Managed {
     }
 
     function _distributeReward(Transcoder storage t, uint256 amount, uint256 totalStake, uint256 round) private {
-        (uint256 rewardCut, uint256 feeShare) = _inForce(_commissions(t), round);
+        (uint256 rewardCut, uint256 feeShare) = _inForce(t, round);
         uint256 rewardStake = t.cumulativeRewards;
         assert(rewardStake <= totalStake);
         uint256 commission = Ppm.part(amount, rewardCut);
         uint256 delegatorsRewards = amount - commission;
-        t.activeCumulativeRewards = rewardStake.toUint128();
+        t.activeCumulativeRewards = rewardStake.toUint96();
         t.cumulativeRewards =
-            (rewardStake + PreciseMath.mulRatio(delegatorsRewards, rewardStake, totalStake) + commission).toUint128();
+            (rewardStake + PreciseMath.mulRatio(delegatorsRewards, rewardStake, totalStake) + commission).toUint96();
         uint256 factor = _rewardFactor(t);
         uint128 grown = (factor + PreciseMath.mulRatio(factor, delegatorsRewards, totalStake)).saturate128();
         (t.rewardFactor, t.previousRewardFactor) = (grown, factor.toUint128());
@@ -724,7 +719,7 @@ contract BondingManager is IBondingManager, Managed {
         (pool.totalStake, pool.transcoderRewardCut, pool.transcoderFeeShare) =
         (totalStake.toUint128(), rewardCut.toUint32(), feeShare.toUint32());
         pool.cumulativeRewardFactor = grown;
-        t.lastRewardRound = round.toUint40();
+        t.lastRewardRound = round.toUint32();
     }
 
     function _setCommission(uint256 rewardCut, uint256 feeShare) private whenNotPaused {
@@ -740,7 +735,7 @@ contract BondingManager is IBondingManager, Managed {
         uint256 effectiveRound = _changeCommissions(t, rewardCut, feeShare, isFirst, round);
         if (t.jailed && round >= uint256(t.slashRound) + slashCooldown) t.jailed = false;
         if (!_isMember(t)) _changeTotalStake(msg.sender, t.delegated, round);
-        (uint256 rewardCutNow, uint256 feeShareNow) = _inForce(_commissions(t), round);
+        (uint256 rewardCutNow, uint256 feeShareNow) = _inForce(t, round);
         emit TranscoderUpdate(msg.sender, rewardCutNow, feeShareNow);
         if (effectiveRound > round) emit CommissionChangePending(msg.sender, rewardCut, feeShare, effectiveRound);
     }
@@ -750,19 +745,19 @@ contract BondingManager is IBondingManager, Managed {
         private
         returns (uint256 effectiveRound)
     {
-        Commissions memory c = _commissions(t);
-        if (c.effectiveRound > 0 && c.effectiveRound <= round) {
-            (c.previousFeeShare, c.previousEndRound) = (c.feeShare, c.effectiveRound);
-            (c.rewardCut, c.feeShare, c.effectiveRound) = (c.nextRewardCut, c.nextFeeShare, 0);
+        effectiveRound = t.effectiveRound;
+        if (effectiveRound > 0 && effectiveRound <= round) {
+            (t.previousFeeShare, t.previousEndRound) = (t.feeShare, effectiveRound.toUint32());
+            (t.rewardCut, t.feeShare) = (t.nextRewardCut, t.nextFeeShare);
+            effectiveRound = 0;
         }
-        bool keepsDate = c.effectiveRound > 0 && rewardCut <= c.nextRewardCut && feeShare >= c.nextFeeShare;
-        (c.nextRewardCut, c.nextFeeShare) = (rewardCut.toUint32(), feeShare.toUint32());
-        if (isFirst || rewardCut <= c.rewardCut) c.rewardCut = c.nextRewardCut;
-        if (isFirst || feeShare >= c.feeShare) c.feeShare = c.nextFeeShare;
-        if (c.rewardCut == rewardCut && c.feeShare == feeShare) c.effectiveRound = 0;
-        else if (!keepsDate) c.effectiveRound = (round + _notice()).toUint48();
-        t.commissions = c;
-        return c.effectiveRound;
+        bool keepsDate = effectiveRound > 0 && rewardCut <= t.nextRewardCut && feeShare >= t.nextFeeShare;
+        (t.nextRewardCut, t.nextFeeShare) = (rewardCut.toUint24(), feeShare.toUint24());
+        if (isFirst || rewardCut <= t.rewardCut) t.rewardCut = rewardCut.toUint24();
+        if (isFirst || feeShare >= t.feeShare) t.feeShare = feeShare.toUint24();
+        if (t.rewardCut == rewardCut && t.feeShare == feeShare) effectiveRound = 0;
+        else if (!keepsDate) effectiveRound = round + _notice();
+        t.effectiveRound = effectiveRound.toUint32();
     }
 
     /// @dev Books earnings of `account` up to now. An orchestrator also collects its commissions.
@@ -816,10 +811,10 @@ contract BondingManager is IBondingManager, Managed {
     /// @dev The first change of a round keeps what the round began with.
     function _writeStake(Transcoder storage t, uint256 oldStake, uint256 newStake, uint256 round) private {
         if (t.stakeRound < round) {
-            t.roundStake = oldStake.toUint128();
-            t.stakeRound = round.toUint40();
+            t.roundStake = oldStake.toUint96();
+            t.stakeRound = round.toUint32();
         }
-        t.delegated = newStake.toUint128();
+        t.delegated = newStake.toUint96();
     }
 
     /// @dev A member keeps its seat unless its stake falls below the minimum; others need the minimum and a free seat.
@@ -837,14 +832,14 @@ contract BondingManager is IBondingManager, Managed {
     /// @dev An orchestrator that left and returns in one round stays active in it, so nobody can take its reward away by
     /// bonding to it.
     function _activate(address transcoder_, Transcoder storage t, uint256 round) private {
-        if (!_isActive(t, round)) t.activationRound = (round + 1).toUint40();
+        if (!_isActive(t, round)) t.activationRound = (round + 1).toUint32();
         t.deactivationRound = _NEVER;
         _pool.add(transcoder_);
         emit TranscoderActivated(transcoder_, round + 1);
     }
 
     function _deactivate(address transcoder_, Transcoder storage t, uint256 deactivationRound) private {
-        t.deactivationRound = deactivationRound.toUint40();
+        t.deactivationRound = deactivationRound.toUint32();
         _pool.remove(transcoder_);
         emit TranscoderDeactivated(transcoder_, deactivationRound);
     }
@@ -853,13 +848,13 @@ contract BondingManager is IBondingManager, Managed {
     function _exclude(address transcoder_, Transcoder storage t, uint256 penalty, uint256 round) private {
         uint256 oldStake = t.delegated;
         _writeStake(t, oldStake, oldStake - penalty, round);
-        t.slashRound = round.toUint40();
+        t.slashRound = round.toUint32();
         t.jailed = true;
         if (_isMember(t)) {
             _nextRoundTotalActiveStake = (_nextRoundTotalActiveStake - oldStake).toUint128();
             _deactivate(transcoder_, t, round);
         } else if (t.deactivationRound > round) {
-            t.deactivationRound = round.toUint40();
+            t.deactivationRound = round.toUint32();
             emit TranscoderDeactivated(transcoder_, round);
         }
     }
@@ -869,8 +864,8 @@ contract BondingManager is IBondingManager, Managed {
         uint256 kept = Ppm.ONE - slashAmount;
         uint256 factor = Ppm.part(_rewardFactor(t), kept);
         t.rewardFactor = (factor > EarningsMath.RUINED ? factor : EarningsMath.RUINED).toUint128();
-        t.cumulativeRewards = Ppm.part(t.cumulativeRewards, kept).toUint128();
-        t.activeCumulativeRewards = Ppm.part(t.activeCumulativeRewards, kept).toUint128();
+        t.cumulativeRewards = Ppm.part(t.cumulativeRewards, kept).toUint96();
+        t.activeCumulativeRewards = Ppm.part(t.activeCumulativeRewards, kept).toUint96();
     }
 
     /// @dev Locks younger than the challenge window, round by round.
@@ -1016,21 +1011,18 @@ contract BondingManager is IBondingManager, Managed {
         return validity > noticePeriod ? validity : noticePeriod;
     }
 
-    function _commissions(Transcoder storage t) private view returns (Commissions memory) {
-        return t.commissions;
-    }
-
-    function _inForce(Commissions memory c, uint256 round) private pure returns (uint256 rewardCut, uint256 feeShare) {
-        bool isDue = c.effectiveRound > 0 && c.effectiveRound <= round;
-        return isDue ? (c.nextRewardCut, c.nextFeeShare) : (c.rewardCut, c.feeShare);
+    /// @dev Commissions in force in `round`, as they are known now.
+    function _inForce(Transcoder storage t, uint256 round) private view returns (uint256 rewardCut, uint256 feeShare) {
+        uint256 effectiveRound = t.effectiveRound;
+        bool isDue = effectiveRound > 0 && effectiveRound <= round;
+        return isDue ? (t.nextRewardCut, t.nextFeeShare) : (t.rewardCut, t.feeShare);
     }
 
     /// @dev The better one for delegators of the shares in force in the two rounds.
     function _feeShareFor(Transcoder storage t, uint256 creationRound, uint256 round) private view returns (uint256) {
-        Commissions memory c = _commissions(t);
-        (, uint256 present) = _inForce(c, round);
-        (, uint256 past) = _inForce(c, creationRound);
-        if (creationRound < c.previousEndRound) past = c.previousFeeShare;
+        (, uint256 present) = _inForce(t, round);
+        (, uint256 past) = _inForce(t, creationRound);
+        if (creationRound < t.previousEndRound) past = t.previousFeeShare;
         return past > present ? past : present;
     }
 
