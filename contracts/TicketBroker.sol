@@ -554,8 +554,7 @@ contract TicketBroker is ITicketBroker, Managed {
         Purse memory purse;
         (purse.sender, purse.recipient, purse.round, purse.account) = (sender, ticket.recipient, round, account);
         require(
-            _take(purse, faceValue),
-            InsufficientFunds(faceValue, account.deposit() + purse.committed + purse.share)
+            _take(purse, faceValue), InsufficientFunds(faceValue, account.deposit() + purse.committed + purse.share)
         );
         _settle(purse);
     }
