@@ -177,15 +177,19 @@ contract BondingManager is IBondingManager, Managed {
         ILivepeerToken livepeerToken_,
         IMinter minter_,
         IRoundsManager roundsManager_,
-        ITicketBroker ticketBroker_,
-        uint64 unbondingPeriod_,
-        uint256 numActiveTranscoders_,
-        uint256 minimumStake_
+        ITicketBroker ticketBroker_
     ) Managed(controller_) {
         livepeerToken = livepeerToken_;
         minter = minter_;
         roundsManager = roundsManager_;
         ticketBroker = ticketBroker_;
+    }
+
+    /// @notice Sets the parameters. Once, by the proxy's constructor.
+    function initialize(uint64 unbondingPeriod_, uint256 numActiveTranscoders_, uint256 minimumStake_)
+        external
+        initializer
+    {
         // All four are as long as an unbonding until the owner says otherwise.
         uint64 window = unbondingPeriod_ < _MAX_CHALLENGE_WINDOW ? unbondingPeriod_ : _MAX_CHALLENGE_WINDOW;
         _setUnbondingPeriods(unbondingPeriod_, window);
