@@ -27,11 +27,14 @@ contract BondingManager is Commissions, Delegation, Slashing {
         ILivepeerToken livepeerToken_,
         IMinter minter_,
         IRoundsManager roundsManager_,
-        ITicketBroker ticketBroker_,
-        uint64 unbondingPeriod_,
-        uint256 numActiveTranscoders_,
-        uint256 minimumStake_
-    ) BondingState(controller_, livepeerToken_, minter_, roundsManager_, ticketBroker_) {
+        ITicketBroker ticketBroker_
+    ) BondingState(controller_, livepeerToken_, minter_, roundsManager_, ticketBroker_) {}
+
+    /// @notice Sets the parameters. Once, by the proxy's constructor.
+    function initialize(uint64 unbondingPeriod_, uint256 numActiveTranscoders_, uint256 minimumStake_)
+        external
+        initializer
+    {
         // All four are as long as an unbonding until the owner says otherwise.
         uint64 window = unbondingPeriod_ < _MAX_CHALLENGE_WINDOW ? unbondingPeriod_ : _MAX_CHALLENGE_WINDOW;
         _setUnbondingPeriods(unbondingPeriod_, window);

@@ -34,8 +34,10 @@ contract TicketBroker is ITicketBroker, Managed {
     struct Books {
         /// Wei.
         uint128 unclaimedFees; // slot 0
-        uint64 unlockPeriod; // slot 0
-        uint64 ticketValidityPeriod; // slot 0
+        uint32 unlockPeriod; // slot 0
+        uint32 ticketValidityPeriod; // slot 0
+        /// Copy of the Controller's flag: here it costs nothing to read.
+        bool paused; // slot 0
     }
 
     /// What became of a ticket hash.
@@ -95,15 +97,16 @@ contract TicketBroker is ITicketBroker, Managed {
     /// @inheritdoc ITicketBroker
     mapping(address recipient => address) public redeemerOf;
 
-    constructor(
-        IController controller_,
-        IBondingManager bondingManager_,
-        IRoundsManager roundsManager_,
-        uint256 unlockPeriod_,
-        uint256 ticketValidityPeriod_
-    ) Managed(controller_) {
+    constructor(IController controller_, IBondingManager bondingManager_, IRoundsManager roundsManager_)
+        Managed(controller_)
+    {
         bondingManager = bondingManager_;
         roundsManager = roundsManager_;
+    }
+
+    /// @notice Sets the periods. Once, by the proxy's constructor. Paused until the Controller says otherwise.
+    function initialize(uint256 unlockPeriod_, uint256 ticketValidityPeriod_) external initializer {
+        _books.paused = true;
         _setPeriods(unlockPeriod_, ticketValidityPeriod_);
         emit ParameterUpdate("unlockPeriod");
         emit ParameterUpdate("ticketValidityPeriod");
@@ -278,6 +281,11 @@ contract TicketBroker is ITicketBroker, Managed {
     }
 
     /// @inheritdoc ITicketBroker
+    function syncPaused() external {
+        _books.paused = controller.paused();
+    }
+
+    /// @inheritdoc ITicketBroker
     function setUnlockPeriod(uint256 unlockPeriod_) external onlyOwner {
         _setPeriods(unlockPeriod_, _books.ticketValidityPeriod);
         emit ParameterUpdate("unlockPeriod");
@@ -327,6 +335,11 @@ contract TicketBroker is ITicketBroker, Managed {
     /// @inheritdoc ITicketBroker
     function claimableCommittedReserve(address sender, address recipient) external view returns (uint256) {
         return _claimableCommitment(_commitments[sender][recipient], roundsManager.currentRound());
+    }
+
+    /// @inheritdoc ITicketBroker
+    function paused() external view returns (bool) {
+        return _books.paused;
     }
 
     /// @inheritdoc ITicketBroker
@@ -380,14 +393,19 @@ contract TicketBroker is ITicketBroker, Managed {
         return TicketEncoding.tagOf(address(this));
     }
 
+    /// @dev Reads the copy, in the word that nearly every call reads anyway.
+    function _requireNotPaused() internal view override {
+        require(!_books.paused, IController.SystemPaused());
+    }
+
     /// @dev The upper bound keeps every sum of a round and a period within the 64 bits that it is kept in.
     function _setPeriods(uint256 unlockPeriod_, uint256 ticketValidityPeriod_) private {
         require(
             ticketValidityPeriod_ > 0 && unlockPeriod_ >= ticketValidityPeriod_ && unlockPeriod_ <= type(uint32).max,
             InvalidPeriods(unlockPeriod_, ticketValidityPeriod_)
         );
-        _books.unlockPeriod = unlockPeriod_.toUint64();
-        _books.ticketValidityPeriod = ticketValidityPeriod_.toUint64();
+        _books.unlockPeriod = unlockPeriod_.toUint32();
+        _books.ticketValidityPeriod = ticketValidityPeriod_.toUint32();
     }
 
     function _addDeposit(address addr, uint256 amount) private {
