@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {IController} from "./interfaces/IController.sol";
+import {ITicketBroker} from "./interfaces/ITicketBroker.sol";
 
 /// @title Registry of the protocol's contracts, see {IController}
 contract Controller is IController, Ownable {
@@ -11,8 +12,12 @@ contract Controller is IController, Ownable {
         bytes20 gitCommitHash;
     }
 
+    bytes32 private constant _TICKET_BROKER = keccak256("TicketBroker");
+
     /// @inheritdoc IController
     bool public paused = true;
+    /// @inheritdoc IController
+    address public guardian;
 
     mapping(bytes32 id => ContractInfo) private _registry;
 
@@ -25,10 +30,18 @@ contract Controller is IController, Ownable {
     }
 
     /// @inheritdoc IController
-    function pause() external onlyOwner {
+    function setGuardian(address guardian_) external onlyOwner {
+        guardian = guardian_;
+        emit SetGuardian(guardian_);
+    }
+
+    /// @inheritdoc IController
+    function pause() external {
+        require(msg.sender == owner() || msg.sender == guardian, OwnableUnauthorizedAccount(msg.sender));
         require(!paused, SystemPaused());
         paused = true;
         emit Pause();
+        _syncBroker();
     }
 
     /// @inheritdoc IController
@@ -36,6 +49,7 @@ contract Controller is IController, Ownable {
         require(paused, SystemNotPaused());
         paused = false;
         emit Unpause();
+        _syncBroker();
     }
 
     /// @inheritdoc IController
@@ -57,5 +71,15 @@ contract Controller is IController, Ownable {
     /// @notice Not possible, see `OwnershipCannotBeRenounced`.
     function renounceOwnership() public view override onlyOwner {
         revert OwnershipCannotBeRenounced();
+    }
+
+    /// @dev TicketBroker keeps a copy of the flag. One that fails must not hold up the brake for all the others.
+    function _syncBroker() private {
+        address broker = _registry[_TICKET_BROKER].contractAddress;
+        if (broker.code.length == 0) return;
+        try ITicketBroker(broker).syncPaused() {}
+        catch {
+            emit PauseNotSynced(broker);
+        }
     }
 }

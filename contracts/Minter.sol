@@ -37,14 +37,15 @@ contract Minter is IMinter, Managed {
         IController controller_,
         ILivepeerToken livepeerToken_,
         IBondingManager bondingManager_,
-        IRoundsManager roundsManager_,
-        uint256 inflation_,
-        uint256 inflationChange_,
-        uint256 targetBondingRate_
+        IRoundsManager roundsManager_
     ) Managed(controller_) {
         livepeerToken = livepeerToken_;
         bondingManager = bondingManager_;
         roundsManager = roundsManager_;
+    }
+
+    /// @notice Sets the rates, parts per billion. Once, by the proxy's constructor.
+    function initialize(uint256 inflation_, uint256 inflationChange_, uint256 targetBondingRate_) external initializer {
         _inflation = _rate(inflation_);
         _setInflationChange(inflationChange_);
         _setTargetBondingRate(targetBondingRate_);

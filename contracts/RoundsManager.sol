@@ -30,15 +30,15 @@ contract RoundsManager is IRoundsManager, Managed {
     /// @inheritdoc IRoundsManager
     mapping(uint256 round => bytes32) public blockHashForRound;
 
-    constructor(
-        IController controller_,
-        IBondingManager bondingManager_,
-        IMinter minter_,
-        uint256 roundLength_,
-        uint256 roundLockAmount_
-    ) Managed(controller_) {
+    constructor(IController controller_, IBondingManager bondingManager_, IMinter minter_) Managed(controller_) {
         bondingManager = bondingManager_;
         minter = minter_;
+    }
+
+    /// @notice Starts the clock. Once, by the proxy's constructor.
+    /// @param roundLength_ Blocks.
+    /// @param roundLockAmount_ Last part of a round in which commissions are fixed, ppm.
+    function initialize(uint256 roundLength_, uint256 roundLockAmount_) external initializer {
         require(roundLength_ > 0, ZeroRoundLength());
         _roundLength = roundLength_.toUint64();
         // Aligned to multiples of the length and counted from 1.
@@ -100,6 +100,16 @@ contract RoundsManager is IRoundsManager, Managed {
     /// @inheritdoc IRoundsManager
     function currentRoundInitialized() external view returns (bool initialized) {
         (, initialized) = currentRoundState();
+    }
+
+    /// @inheritdoc IRoundsManager
+    function roundState(uint256 creationRound)
+        external
+        view
+        returns (uint256 round, bool initialized, bytes32 creationRoundBlockHash)
+    {
+        (round, initialized) = currentRoundState();
+        creationRoundBlockHash = blockHashForRound[creationRound];
     }
 
     /// @inheritdoc IRoundsManager

@@ -45,6 +45,9 @@ contract ServiceRegistry is IServiceRegistry, Managed {
         bondingManager = bondingManager_;
     }
 
+    /// @notice Sets nothing, and that for ever. Once, by the proxy's constructor.
+    function initialize() external initializer {}
+
     /// @inheritdoc IServiceRegistry
     function setServiceURI(string calldata serviceURI) external {
         bool wasListed = bytes(_serviceURIs[msg.sender]).length > 0;

@@ -7,7 +7,7 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Managed} from "./Managed.sol";
 import {IBondingManager} from "./interfaces/IBondingManager.sol";
 import {IController} from "./interfaces/IController.sol";
-import {IFaultVerifier, Verdict} from "./interfaces/IFaultVerifier.sol";
+import {IFaultVerifier} from "./interfaces/IFaultVerifier.sol";
 import {ILivepeerToken} from "./interfaces/ILivepeerToken.sol";
 import {IRoundsManager} from "./interfaces/IRoundsManager.sol";
 import {IServiceRegistry} from "./interfaces/IServiceRegistry.sol";
@@ -58,6 +58,9 @@ contract SlashingManager is ISlashingManager, Managed, EIP712 {
         serviceRegistry = serviceRegistry_;
     }
 
+    /// @notice Sets nothing, and that for ever. Once, by the proxy's constructor.
+    function initialize() external initializer {}
+
     /// @inheritdoc ISlashingManager
     function announce(bytes32 commitment) external whenNotPaused {
         require(announcedAt[commitment] == 0, AlreadyAnnounced(commitment));
@@ -80,15 +83,16 @@ contract SlashingManager is ISlashingManager, Managed, EIP712 {
         challengeId = _open(verifier, receipt, digest, t);
         livepeerToken.safeTransferFrom(msg.sender, address(this), t.bond);
         if (t.fee > 0) livepeerToken.safeTransferFrom(msg.sender, verifier, t.fee);
-        Verdict verdict = IFaultVerifier(verifier).open(challengeId, msg.sender, t.fee, receipt, digest, evidence);
-        if (verdict != Verdict.Pending) _close(challengeId, verdict);
+        IFaultVerifier.Verdict verdict =
+            IFaultVerifier(verifier).open(challengeId, msg.sender, t.fee, receipt, digest, evidence);
+        if (verdict != IFaultVerifier.Verdict.Pending) _close(challengeId, verdict);
     }
 
     /// @inheritdoc ISlashingManager
     function resolve(uint256 challengeId) external whenNotPaused {
         Challenge storage c = _requireOpen(challengeId);
-        Verdict verdict = IFaultVerifier(c.verifier).verdict(challengeId);
-        require(verdict != Verdict.Pending, VerdictPending(challengeId));
+        IFaultVerifier.Verdict verdict = IFaultVerifier(c.verifier).verdict(challengeId);
+        require(verdict != IFaultVerifier.Verdict.Pending, VerdictPending(challengeId));
         _close(challengeId, verdict);
     }
 
@@ -99,7 +103,10 @@ contract SlashingManager is ISlashingManager, Managed, EIP712 {
         require(round > c.deadline, NotExpired(challengeId));
         // Past the second window the verifier is not asked, so that a broken one cannot keep the bond here.
         if (round <= uint256(c.deadline) + c.verdictWindow) {
-            require(IFaultVerifier(c.verifier).verdict(challengeId) == Verdict.Pending, NotExpired(challengeId));
+            require(
+                IFaultVerifier(c.verifier).verdict(challengeId) == IFaultVerifier.Verdict.Pending,
+                NotExpired(challengeId)
+            );
         }
         c.status = Status.Expired;
         uint256 bond = c.bond;
@@ -164,7 +171,7 @@ contract SlashingManager is ISlashingManager, Managed, EIP712 {
             // forge-lint: disable-next-line(unsafe-typecast) rounds count blocks
             deadline: uint64(roundsManager.currentRound() + t.verdictWindow),
             status: Status.Open,
-            verdict: Verdict.Pending,
+            verdict: IFaultVerifier.Verdict.Pending,
             orchestrator: receipt.orchestrator,
             slashPpm: t.slashPpm,
             bountyPpm: t.bountyPpm,
@@ -179,15 +186,15 @@ contract SlashingManager is ISlashingManager, Managed, EIP712 {
     }
 
     /// @dev State first, then the bond, then the stake.
-    function _close(uint256 challengeId, Verdict verdict) private {
+    function _close(uint256 challengeId, IFaultVerifier.Verdict verdict) private {
         Challenge storage c = _requireOpen(challengeId);
         c.status = Status.Resolved;
         c.verdict = verdict;
-        bool punish = verdict == Verdict.Guilty && !punished[c.jobId];
+        bool punish = verdict == IFaultVerifier.Verdict.Guilty && !punished[c.jobId];
         if (punish) punished[c.jobId] = true;
         uint256 bond = c.bond;
         totalBonds -= bond;
-        address receiver = verdict == Verdict.NotGuilty ? c.orchestrator : c.challenger;
+        address receiver = verdict == IFaultVerifier.Verdict.NotGuilty ? c.orchestrator : c.challenger;
         emit ChallengeResolved(challengeId, verdict, receiver, bond, punish);
         livepeerToken.safeTransfer(receiver, bond);
         if (punish) _punish(challengeId, c.orchestrator, c.challenger, c.slashPpm, c.bountyPpm);

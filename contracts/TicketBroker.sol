@@ -34,8 +34,10 @@ contract TicketBroker is ITicketBroker, Managed {
     struct Books {
         /// Wei.
         uint128 unclaimedFees; // slot 0
-        uint64 unlockPeriod; // slot 0
-        uint64 ticketValidityPeriod; // slot 0
+        uint32 unlockPeriod; // slot 0
+        uint32 ticketValidityPeriod; // slot 0
+        /// Copy of the Controller's flag: here it costs nothing to read.
+        bool paused; // slot 0
     }
 
     /// What became of a ticket hash.
@@ -95,15 +97,16 @@ contract TicketBroker is ITicketBroker, Managed {
     /// @inheritdoc ITicketBroker
     mapping(address recipient => address) public redeemerOf;
 
-    constructor(
-        IController controller_,
-        IBondingManager bondingManager_,
-        IRoundsManager roundsManager_,
-        uint256 unlockPeriod_,
-        uint256 ticketValidityPeriod_
-    ) Managed(controller_) {
+    constructor(IController controller_, IBondingManager bondingManager_, IRoundsManager roundsManager_)
+        Managed(controller_)
+    {
         bondingManager = bondingManager_;
         roundsManager = roundsManager_;
+    }
+
+    /// @notice Sets the periods. Once, by the proxy's constructor. Paused until the Controller says otherwise.
+    function initialize(uint256 unlockPeriod_, uint256 ticketValidityPeriod_) external initializer {
+        _books.paused = true;
         _setPeriods(unlockPeriod_, ticketValidityPeriod_);
         emit ParameterUpdate("unlockPeriod");
         emit ParameterUpdate("ticketValidityPeriod");
@@ -198,8 +201,7 @@ contract TicketBroker is ITicketBroker, Managed {
         external
         whenNotPaused
     {
-        uint256 round = _requireInitializedRound();
-        bytes32 ticketHash = _requireWinning(ticket, sig, recipientRand, round);
+        (bytes32 ticketHash, uint256 round) = _requireWinning(ticket, sig, recipientRand);
         _status[ticketHash] = TicketStatus.Used;
         _debitSender(ticket, round);
         _payRecipient(ticket);
@@ -279,6 +281,11 @@ contract TicketBroker is ITicketBroker, Managed {
     }
 
     /// @inheritdoc ITicketBroker
+    function syncPaused() external {
+        _books.paused = controller.paused();
+    }
+
+    /// @inheritdoc ITicketBroker
     function setUnlockPeriod(uint256 unlockPeriod_) external onlyOwner {
         _setPeriods(unlockPeriod_, _books.ticketValidityPeriod);
         emit ParameterUpdate("unlockPeriod");
@@ -328,6 +335,11 @@ contract TicketBroker is ITicketBroker, Managed {
     /// @inheritdoc ITicketBroker
     function claimableCommittedReserve(address sender, address recipient) external view returns (uint256) {
         return _claimableCommitment(_commitments[sender][recipient], roundsManager.currentRound());
+    }
+
+    /// @inheritdoc ITicketBroker
+    function paused() external view returns (bool) {
+        return _books.paused;
     }
 
     /// @inheritdoc ITicketBroker
@@ -381,14 +393,19 @@ contract TicketBroker is ITicketBroker, Managed {
         return TicketEncoding.tagOf(address(this));
     }
 
+    /// @dev Reads the copy, in the word that nearly every call reads anyway.
+    function _requireNotPaused() internal view override {
+        require(!_books.paused, IController.SystemPaused());
+    }
+
     /// @dev The upper bound keeps every sum of a round and a period within the 64 bits that it is kept in.
     function _setPeriods(uint256 unlockPeriod_, uint256 ticketValidityPeriod_) private {
         require(
             ticketValidityPeriod_ > 0 && unlockPeriod_ >= ticketValidityPeriod_ && unlockPeriod_ <= type(uint32).max,
             InvalidPeriods(unlockPeriod_, ticketValidityPeriod_)
         );
-        _books.unlockPeriod = unlockPeriod_.toUint64();
-        _books.ticketValidityPeriod = ticketValidityPeriod_.toUint64();
+        _books.unlockPeriod = unlockPeriod_.toUint32();
+        _books.ticketValidityPeriod = ticketValidityPeriod_.toUint32();
     }
 
     function _addDeposit(address addr, uint256 amount) private {
@@ -543,14 +560,19 @@ contract TicketBroker is ITicketBroker, Managed {
         (claim.amount, claim.round) = (total.toUint96(), round.toUint64());
     }
 
-    /// @dev All or nothing, and nothing of funds that are unlocked.
+    /// @dev All or nothing, and nothing of funds that are unlocked. A deposit that covers it all needs no purse.
     function _debitSender(Ticket calldata ticket, uint256 round) private {
+        (address sender, uint256 faceValue) = (ticket.sender, ticket.faceValue);
+        Account account = _accounts[sender];
+        require(!account.isUnlocked(round), SenderUnlocked(sender));
+        if (faceValue <= account.deposit()) {
+            _accounts[sender] = account.spendDeposit(faceValue);
+            return;
+        }
         Purse memory purse;
-        (purse.sender, purse.recipient, purse.round) = (ticket.sender, ticket.recipient, round);
-        require(_open(purse), SenderUnlocked(ticket.sender));
+        (purse.sender, purse.recipient, purse.round, purse.account) = (sender, ticket.recipient, round, account);
         require(
-            _take(purse, ticket.faceValue),
-            InsufficientFunds(ticket.faceValue, purse.account.deposit() + purse.committed + purse.share)
+            _take(purse, faceValue), InsufficientFunds(faceValue, account.deposit() + purse.committed + purse.share)
         );
         _settle(purse);
     }
@@ -585,15 +607,15 @@ contract TicketBroker is ITicketBroker, Managed {
     }
 
     /// @dev Every check on the ticket itself, in the documented order.
-    function _requireWinning(Ticket calldata ticket, bytes calldata sig, uint256 recipientRand, uint256 round)
+    function _requireWinning(Ticket calldata ticket, bytes calldata sig, uint256 recipientRand)
         private
         view
-        returns (bytes32 ticketHash)
+        returns (bytes32 ticketHash, uint256 round)
     {
         require(ticket.recipient != address(0), NullRecipient());
         require(ticket.sender != address(0), NullSender());
         _requireKnownAuxData(ticket);
-        _requireFresh(ticket, round);
+        round = _requireFresh(ticket);
         _requireOwnTag(ticket);
         require(keccak256(abi.encode(recipientRand)) == ticket.recipientRandHash, InvalidRecipientRand());
         ticketHash = ticket.hash();
@@ -625,9 +647,12 @@ contract TicketBroker is ITicketBroker, Managed {
         );
     }
 
-    function _requireFresh(Ticket calldata ticket, uint256 round) private view {
+    function _requireFresh(Ticket calldata ticket) private view returns (uint256 round) {
         (uint256 creationRound, bytes32 blockHash) = ticket.creation();
-        bytes32 expected = roundsManager.blockHashForRound(creationRound);
+        bool initialized;
+        bytes32 expected;
+        (round, initialized, expected) = roundsManager.roundState(creationRound);
+        require(initialized, RoundNotInitialized(round));
         // A string, not an error: existing nodes give a ticket up for good only on exactly this text.
         require(expected != bytes32(0), "ticket creationRound does not have a block hash");
         require(blockHash == expected, InvalidCreationRoundBlockHash(creationRound, blockHash));

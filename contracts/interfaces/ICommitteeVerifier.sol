@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {Verdict} from "./IFaultVerifier.sol";
+import {IFaultVerifier} from "./IFaultVerifier.sol";
 
 /// @title A drawn committee of staked members repeats the work and votes
 /// @notice A member takes one seat with a fixed stake in LPT; more stake means more seats under more accounts, so the chance to be
@@ -68,7 +68,7 @@ interface ICommitteeVerifier {
         // slot 0
         address challenger;
         Phase phase;
-        Verdict verdict;
+        IFaultVerifier.Verdict verdict;
         uint8 size;
         uint8 quorum;
         /// Seats there were at opening.
@@ -106,8 +106,8 @@ interface ICommitteeVerifier {
     event DrawPostponed(uint256 indexed caseId, uint256 drawBlock);
     event CommitteeDrawn(uint256 indexed caseId, address[] members, uint256 commitEnd, uint256 revealEnd);
     event VoteCommitted(uint256 indexed caseId, address indexed member);
-    event VoteRevealed(uint256 indexed caseId, address indexed member, Verdict vote);
-    event CaseDecided(uint256 indexed caseId, Verdict verdict, uint256 share, uint256 refund);
+    event VoteRevealed(uint256 indexed caseId, address indexed member, IFaultVerifier.Verdict vote);
+    event CaseDecided(uint256 indexed caseId, IFaultVerifier.Verdict verdict, uint256 share, uint256 refund);
     event Penalised(uint256 indexed caseId, address indexed member, uint256 amount);
 
     /// @notice Thrown when rules contradict each other or exceed a bound.
@@ -157,7 +157,7 @@ interface ICommitteeVerifier {
     function commitVote(uint256 caseId, bytes32 commitment) external;
 
     /// @notice Open the caller's vote.
-    function revealVote(uint256 caseId, Verdict vote, bytes32 salt) external;
+    function revealVote(uint256 caseId, IFaultVerifier.Verdict vote, bytes32 salt) external;
 
     /// @notice Count the votes and pay. Anybody, after the last block for votes.
     function finalise(uint256 caseId) external;
@@ -187,7 +187,10 @@ interface ICommitteeVerifier {
     function noticeBlocks() external view returns (uint256);
 
     /// @notice What a member seals.
-    function voteCommitment(uint256 caseId, address member, Verdict vote, bytes32 salt) external pure returns (bytes32);
+    function voteCommitment(uint256 caseId, address member, IFaultVerifier.Verdict vote, bytes32 salt)
+        external
+        pure
+        returns (bytes32);
 
     /// @notice Largest committee.
     function MAX_COMMITTEE() external view returns (uint256);

@@ -10,6 +10,10 @@ interface IController {
     event Pause();
     /// @notice Value-moving functions resumed.
     event Unpause();
+    /// @notice `guardian` may pause from now on.
+    event SetGuardian(address guardian);
+    /// @notice `broker` could not be told that the pause flag changed; `syncPaused` on it is due.
+    event PauseNotSynced(address broker);
 
     /// @notice Thrown by `pause` when already paused and by anything that must not run while paused.
     error SystemPaused();
@@ -24,11 +28,17 @@ interface IController {
     /// @param gitCommitHash Commit it was built from; informative.
     function setContractInfo(bytes32 id, address contractAddress, bytes20 gitCommitHash) external;
 
-    /// @notice Stop value-moving functions. Owner only.
+    /// @notice Name the account that may pause beside the owner, and never unpause. Zero: none. Owner only.
+    function setGuardian(address guardian) external;
+
+    /// @notice Stop value-moving functions. Owner and guardian only.
     function pause() external;
 
     /// @notice Resume. Owner only.
     function unpause() external;
+
+    /// @notice Account that may pause beside the owner, zero if none.
+    function guardian() external view returns (address);
 
     /// @notice Address registered under `id`, zero if none.
     function getContract(bytes32 id) external view returns (address);

@@ -3,19 +3,19 @@ pragma solidity 0.8.37;
 
 import {Receipt} from "../types/Receipt.sol";
 
-/// @notice What a verifier found. `Undecided` closes a challenge without a loser.
-enum Verdict {
-    Pending,
-    Guilty,
-    NotGuilty,
-    Undecided
-}
-
 /// @title Judges whether signed work is faulty
 /// @notice Open for any kind of judge: a rule, a committee, an oracle, attested hardware, a proof system. Which verifiers may
 /// judge a service is the owner's choice in ServiceRegistry, and what follows from a verdict is SlashingManager's.
 /// @dev Warning: SlashingManager trusts the verdict of a registered verifier without reservation.
 interface IFaultVerifier {
+    /// @notice What a verifier found. `Undecided` closes a challenge without a loser.
+    enum Verdict {
+        Pending,
+        Guilty,
+        NotGuilty,
+        Undecided
+    }
+
     /// @notice Thrown when the caller is not SlashingManager.
     error CallerNotSlashingManager(address caller);
 

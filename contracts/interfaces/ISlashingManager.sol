@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {Receipt} from "../types/Receipt.sol";
-import {Verdict} from "./IFaultVerifier.sol";
+import {IFaultVerifier} from "./IFaultVerifier.sol";
 
 /// @title Challenges of signed work, their bonds and what follows from a verdict (registered as "Verifier")
 /// @notice Whoever holds a receipt signed by an orchestrator may challenge it: announce, one block later `challenge` with a bond.
@@ -55,7 +55,7 @@ interface ISlashingManager {
         /// Last round in which the verifier may decide.
         uint64 deadline;
         Status status;
-        Verdict verdict;
+        IFaultVerifier.Verdict verdict;
         // slot 1
         address orchestrator;
         uint32 slashPpm;
@@ -86,7 +86,7 @@ interface ISlashingManager {
     );
     /// @notice A challenge ended: `bondReceiver` got the bond, and the orchestrator was slashed if `punished`.
     event ChallengeResolved(
-        uint256 indexed challengeId, Verdict verdict, address bondReceiver, uint256 bond, bool punished
+        uint256 indexed challengeId, IFaultVerifier.Verdict verdict, address bondReceiver, uint256 bond, bool punished
     );
     /// @notice The challenger got `bounty` LPT wei for a punishment; `burned` more than its limit were destroyed.
     event BountyPaid(uint256 indexed challengeId, address indexed challenger, uint256 bounty, uint256 burned);

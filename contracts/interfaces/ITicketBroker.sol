@@ -221,6 +221,9 @@ interface ITicketBroker {
     /// @notice Send collected fees. BondingManager only, which has debited the owner of the fees before.
     function withdrawFees(address payable recipient, uint256 amount) external;
 
+    /// @notice Copy the Controller's pause flag, which this contract reads here. Anybody; the Controller calls it by itself.
+    function syncPaused() external;
+
     /// @notice Set the rounds between `unlock` and `withdraw`. Owner only.
     function setUnlockPeriod(uint256 unlockPeriod) external;
 
@@ -247,6 +250,9 @@ interface ITicketBroker {
 
     /// @notice Third word of an `auxData` of 96 bytes: keccak256(abi.encode(chain id, this contract)).
     function deploymentTag() external view returns (bytes32);
+
+    /// @notice Copy of the Controller's pause flag, see `syncPaused`.
+    function paused() external view returns (bool);
 
     /// @notice Rounds between `unlock` and `withdraw`.
     function unlockPeriod() external view returns (uint256);

@@ -6,7 +6,7 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Managed} from "../Managed.sol";
 import {ICommitteeVerifier} from "../interfaces/ICommitteeVerifier.sol";
 import {IController} from "../interfaces/IController.sol";
-import {IFaultVerifier, Verdict} from "../interfaces/IFaultVerifier.sol";
+import {IFaultVerifier} from "../interfaces/IFaultVerifier.sol";
 import {ILivepeerToken} from "../interfaces/ILivepeerToken.sol";
 import {ISlashingManager} from "../interfaces/ISlashingManager.sol";
 import {Receipt} from "../types/Receipt.sol";
@@ -53,14 +53,15 @@ contract CommitteeVerifier is ICommitteeVerifier, IFaultVerifier, Managed {
     /// @dev Latest case over a receipt.
     mapping(bytes32 digest => uint256) private _caseOf;
 
-    constructor(
-        IController controller_,
-        ISlashingManager slashingManager_,
-        ILivepeerToken livepeerToken_,
-        Rules memory rules_
-    ) Managed(controller_) {
+    constructor(IController controller_, ISlashingManager slashingManager_, ILivepeerToken livepeerToken_)
+        Managed(controller_)
+    {
         slashingManager = slashingManager_;
         livepeerToken = livepeerToken_;
+    }
+
+    /// @notice Sets the rules. Once, by the proxy's constructor.
+    function initialize(Rules calldata rules_) external initializer {
         _setRules(rules_);
     }
 

@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {IFaultVerifier, Verdict} from "../interfaces/IFaultVerifier.sol";
+import {IFaultVerifier} from "../interfaces/IFaultVerifier.sol";
 import {ISlashingManager} from "../interfaces/ISlashingManager.sol";
 import {Receipt} from "../types/Receipt.sol";
 

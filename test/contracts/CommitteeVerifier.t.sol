@@ -2,18 +2,18 @@
 pragma solidity 0.8.37;
 
 import {ICommitteeVerifier} from "../../contracts/interfaces/ICommitteeVerifier.sol";
-import {IFaultVerifier, Verdict} from "../../contracts/interfaces/IFaultVerifier.sol";
+import {IFaultVerifier} from "../../contracts/interfaces/IFaultVerifier.sol";
 import {Receipt} from "../../contracts/types/Receipt.sol";
 import {SlashingTest} from "./SlashingTest.sol";
 
 contract CommitteeVerifierTest is SlashingTest {
     uint256 private constant _MEMBERS = 12;
     uint256 private constant _STAKE = 100 ether;
-    Verdict private constant _G = Verdict.Guilty;
-    Verdict private constant _N = Verdict.NotGuilty;
-    Verdict private constant _U = Verdict.Undecided;
+    IFaultVerifier.Verdict private constant _G = IFaultVerifier.Verdict.Guilty;
+    IFaultVerifier.Verdict private constant _N = IFaultVerifier.Verdict.NotGuilty;
+    IFaultVerifier.Verdict private constant _U = IFaultVerifier.Verdict.Undecided;
     /// @dev Does not vote.
-    Verdict private constant _X = Verdict.Pending;
+    IFaultVerifier.Verdict private constant _X = IFaultVerifier.Verdict.Pending;
 
     function setUp() public override {
         super.setUp();
@@ -29,7 +29,7 @@ contract CommitteeVerifierTest is SlashingTest {
         uint256 id = _drawn();
         address[] memory members = _committeeOf(id);
         _vote(id, [_G, _G, _G, _G, _N]);
-        vm.assertTrue(committee.verdict(id) == Verdict.Guilty);
+        vm.assertTrue(committee.verdict(id) == IFaultVerifier.Verdict.Guilty);
         // The dissenter's 2 LPT and the fee of 3 LPT are shared by four.
         vm.assertEq(token.balanceOf(members[0]), 1.25 ether);
         vm.assertEq(token.balanceOf(members[4]), 0);
@@ -45,7 +45,7 @@ contract CommitteeVerifierTest is SlashingTest {
         uint256 id = _drawn();
         uint256 before = token.balanceOf(challenger);
         _vote(id, [_N, _N, _N, _G, _U]);
-        vm.assertTrue(committee.verdict(id) == Verdict.NotGuilty);
+        vm.assertTrue(committee.verdict(id) == IFaultVerifier.Verdict.NotGuilty);
         slashing.resolve(id);
         // 5 LPT shared by three leave two wei for the challenger.
         vm.assertEq(token.balanceOf(challenger), before + 2);
@@ -59,7 +59,7 @@ contract CommitteeVerifierTest is SlashingTest {
         uint256 id = _drawn();
         address[] memory members = _committeeOf(id);
         _vote(id, [_G, _G, _G, _N, _N]);
-        vm.assertTrue(committee.verdict(id) == Verdict.Undecided);
+        vm.assertTrue(committee.verdict(id) == IFaultVerifier.Verdict.Undecided);
         slashing.resolve(id);
         vm.assertEq(token.balanceOf(members[4]), FEE / 5);
         vm.assertEq(token.balanceOf(challenger), before - FEE);
@@ -71,7 +71,7 @@ contract CommitteeVerifierTest is SlashingTest {
         uint256 id = _drawn();
         address[] memory members = _committeeOf(id);
         _vote(id, [_G, _G, _X, _X, _X]);
-        vm.assertTrue(committee.verdict(id) == Verdict.Undecided);
+        vm.assertTrue(committee.verdict(id) == IFaultVerifier.Verdict.Undecided);
         vm.assertEq(token.balanceOf(members[0]), 10.5 ether);
         ICommitteeVerifier.Seat memory seat = committee.getSeat(committee.seatOf(members[4]));
         vm.assertEq(seat.stake, _STAKE - 7 ether);
@@ -109,7 +109,7 @@ contract CommitteeVerifierTest is SlashingTest {
         vm.roll(_block() + 1);
         uint256 before = token.balanceOf(challenger);
         uint256 id = _drawn();
-        vm.assertTrue(committee.verdict(id) == Verdict.Undecided);
+        vm.assertTrue(committee.verdict(id) == IFaultVerifier.Verdict.Undecided);
         vm.assertEq(committee.getSeat(1).openCases, 0);
         slashing.resolve(id);
         vm.assertEq(token.balanceOf(challenger), before);
@@ -120,9 +120,9 @@ contract CommitteeVerifierTest is SlashingTest {
     function testFuzz_EveryOutcomeBalances(uint256 seed) external {
         uint256 supply = token.totalSupply();
         uint256 id = _drawn();
-        Verdict[5] memory votes;
+        IFaultVerifier.Verdict[5] memory votes;
         for (uint256 i = 0; i < 5; ++i) {
-            votes[i] = Verdict((seed >> (i * 8)) % 4);
+            votes[i] = IFaultVerifier.Verdict((seed >> (i * 8)) % 4);
         }
         _vote(id, votes);
         slashing.resolve(id);
@@ -130,7 +130,7 @@ contract CommitteeVerifierTest is SlashingTest {
         for (uint256 i = 1; i <= _MEMBERS; ++i) {
             vm.assertEq(committee.getSeat(i).openCases, 0);
         }
-        if (committee.verdict(id) != Verdict.Guilty) {
+        if (committee.verdict(id) != IFaultVerifier.Verdict.Guilty) {
             vm.assertEq(token.totalSupply(), supply);
             vm.assertEq(bonding.transcoderTotalStake(orchestrator), 1500 ether);
         }
@@ -490,13 +490,13 @@ contract CommitteeVerifierTest is SlashingTest {
         }
     }
 
-    function _commit(uint256 id, address member, Verdict vote) private {
+    function _commit(uint256 id, address member, IFaultVerifier.Verdict vote) private {
         bytes32 commitment = committee.voteCommitment(id, member, vote, SALT);
         vm.prank(member);
         committee.commitVote(id, commitment);
     }
 
-    function _vote(uint256 id, Verdict[5] memory votes) private {
+    function _vote(uint256 id, IFaultVerifier.Verdict[5] memory votes) private {
         address[] memory members = _committeeOf(id);
         for (uint256 i = 0; i < 5; ++i) {
             if (votes[i] != _X) _commit(id, members[i], votes[i]);

@@ -109,8 +109,8 @@ contract ControllerTest is StreamflowTest {
     }
 
     function test_RevertWhen_DeployedWithOversizedPeriod() external {
-        Deploy script = new Deploy();
-        Deploy.Params memory p = script.defaultParams(OWNER_KEY);
+        Deploy script = Deploy(vm.deployCode("Deploy.s.sol:Deploy"));
+        Deploy.Params memory p = script.defaultParams(DEPLOYER_KEY);
         p.unbondingPeriod = uint256(type(uint64).max) + 1;
         vm.expectRevert(abi.encodeWithSelector(Deploy.ParameterTooLarge.selector, p.unbondingPeriod));
         script.deploy(p);

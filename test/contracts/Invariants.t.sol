@@ -31,7 +31,7 @@ contract InvariantsTest is StreamflowTest {
         p = super._params(p);
         // Fewer seats than candidates.
         p.numActiveTranscoders = 4;
-        p.unbondingPeriod = 3;
+        (p.unbondingPeriod, p.challengeWindow, p.noticePeriod, p.slashCooldown) = (3, 3, 3, 3);
         return p;
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 import {Minter} from "../../contracts/Minter.sol";
 import {IManaged} from "../../contracts/interfaces/IManaged.sol";
 import {IMinter} from "../../contracts/interfaces/IMinter.sol";
@@ -133,8 +134,9 @@ contract MinterTest is StreamflowTest {
         vm.expectRevert(refusal);
         minter.setTargetBondingRate(1e9 + 1);
         vm.stopPrank();
+        address implementation = address(new Minter(controller, token, bonding, rounds));
         vm.expectRevert(refusal);
-        new Minter(controller, token, bonding, rounds, 1e9 + 1, 0, 0);
+        new ERC1967Proxy(implementation, abi.encodeCall(Minter.initialize, (1e9 + 1, 0, 0)));
     }
 
     function test_RevertWhen_EtherIsSent() external {

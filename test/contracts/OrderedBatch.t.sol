@@ -298,7 +298,7 @@ contract OrderedBatchTest is OrderedTest {
 
     function test_GivenForeignSignature_GroupIsSkipped() external {
         Winner memory w = _winner(1 ether, 2, 1);
-        _resign(w, OWNER_KEY);
+        _resign(w, DEPLOYER_KEY);
         _expectSkipped(_group(_list(_winner(1 ether, 1, 1), w)), 1, ITicketBroker.InvalidSignature.selector);
     }
 

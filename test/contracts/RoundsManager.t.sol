@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 import {RoundsManager} from "../../contracts/RoundsManager.sol";
 import {IRoundsManager} from "../../contracts/interfaces/IRoundsManager.sol";
 import {StreamflowTest} from "./StreamflowTest.sol";
@@ -8,7 +9,9 @@ import {StreamflowTest} from "./StreamflowTest.sol";
 contract RoundsManagerTest is StreamflowTest {
     function test_GivenDeployed_RoundsCountFromOneOnAlignedBlocks() external {
         vm.roll(7);
-        RoundsManager early = new RoundsManager(controller, bonding, minter, 120, 0);
+        address implementation = address(new RoundsManager(controller, bonding, minter));
+        bytes memory initialization = abi.encodeCall(RoundsManager.initialize, (120, 0));
+        RoundsManager early = RoundsManager(address(new ERC1967Proxy(implementation, initialization)));
         vm.assertEq(early.currentRound(), 1);
         vm.assertEq(early.currentRoundStartBlock(), 0);
         vm.assertFalse(early.currentRoundInitialized());
@@ -109,8 +112,9 @@ contract RoundsManagerTest is StreamflowTest {
         rounds.setRoundLength(0);
         vm.expectRevert(abi.encodeWithSelector(IRoundsManager.InvalidRoundLockAmount.selector, 1_000_001));
         rounds.setRoundLockAmount(1_000_001);
+        address implementation = address(new RoundsManager(controller, bonding, minter));
         vm.expectRevert(IRoundsManager.ZeroRoundLength.selector);
-        new RoundsManager(controller, bonding, minter, 0, 0);
+        new ERC1967Proxy(implementation, abi.encodeCall(RoundsManager.initialize, (0, 0)));
         vm.stopPrank();
     }
 

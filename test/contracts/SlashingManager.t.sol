@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {IFaultVerifier, Verdict} from "../../contracts/interfaces/IFaultVerifier.sol";
+import {IFaultVerifier} from "../../contracts/interfaces/IFaultVerifier.sol";
 import {ISlashingManager} from "../../contracts/interfaces/ISlashingManager.sol";
 import {Receipt} from "../../contracts/types/Receipt.sol";
 import {SlashingTest} from "./SlashingTest.sol";
 
 /// @notice Says what it is told to.
 contract ToldVerifier is IFaultVerifier {
-    Verdict public atOnce;
-    Verdict public later;
+    IFaultVerifier.Verdict public atOnce;
+    IFaultVerifier.Verdict public later;
     bool public broken;
 
-    function tell(Verdict atOnce_, Verdict later_, bool broken_) external {
+    function tell(IFaultVerifier.Verdict atOnce_, IFaultVerifier.Verdict later_, bool broken_) external {
         (atOnce, later, broken) = (atOnce_, later_, broken_);
     }
 
     function open(uint256, address, uint256, Receipt calldata, bytes32, bytes calldata)
         external
         view
-        returns (Verdict)
+        returns (IFaultVerifier.Verdict)
     {
         return atOnce;
     }
 
-    function verdict(uint256) external view returns (Verdict) {
+    function verdict(uint256) external view returns (IFaultVerifier.Verdict) {
         require(!broken);
         return later;
     }
@@ -60,16 +60,16 @@ contract SlashingManagerTest is SlashingTest {
         vm.assertEq(token.totalSupply(), supply - 270 ether);
         vm.assertFalse(bonding.isActiveTranscoder(orchestrator));
         ISlashingManager.Challenge memory c = slashing.getChallenge(id);
-        vm.assertTrue(c.status == ISlashingManager.Status.Resolved && c.verdict == Verdict.Guilty);
+        vm.assertTrue(c.status == ISlashingManager.Status.Resolved && c.verdict == IFaultVerifier.Verdict.Guilty);
         vm.assertTrue(slashing.punished(c.jobId));
         _assertHolds(0);
     }
 
     function test_WhenNotGuilty_BondGoesToTheOrchestrator() external {
-        uint256 id = _open(Verdict.Pending, Verdict.NotGuilty, "a");
+        uint256 id = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.NotGuilty, "a");
         _assertHolds(BOND);
         vm.expectEmit(address(slashing));
-        emit ISlashingManager.ChallengeResolved(id, Verdict.NotGuilty, orchestrator, BOND, false);
+        emit ISlashingManager.ChallengeResolved(id, IFaultVerifier.Verdict.NotGuilty, orchestrator, BOND, false);
         slashing.resolve(id);
         vm.assertEq(token.balanceOf(orchestrator), BOND);
         vm.assertEq(bonding.transcoderTotalStake(orchestrator), 1500 ether);
@@ -78,20 +78,20 @@ contract SlashingManagerTest is SlashingTest {
 
     function test_WhenUndecided_BondGoesBack() external {
         uint256 before = token.balanceOf(challenger);
-        slashing.resolve(_open(Verdict.Pending, Verdict.Undecided, "a"));
+        slashing.resolve(_open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Undecided, "a"));
         vm.assertEq(token.balanceOf(challenger), before);
         vm.assertEq(bonding.transcoderTotalStake(orchestrator), 1500 ether);
         _assertHolds(0);
     }
 
     function test_RevertWhen_VerdictIsPending() external {
-        uint256 id = _open(Verdict.Pending, Verdict.Pending, "a");
+        uint256 id = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Pending, "a");
         vm.expectRevert(abi.encodeWithSelector(ISlashingManager.VerdictPending.selector, id));
         slashing.resolve(id);
     }
 
     function test_RevertWhen_ResolvedTwice() external {
-        uint256 id = _open(Verdict.Pending, Verdict.Guilty, "a");
+        uint256 id = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Guilty, "a");
         slashing.resolve(id);
         vm.expectRevert(abi.encodeWithSelector(ISlashingManager.ChallengeNotOpen.selector, id));
         slashing.resolve(id);
@@ -114,8 +114,8 @@ contract SlashingManagerTest is SlashingTest {
     }
 
     function test_GivenTwoChallengesOfOneJob_OnlyOnePunishes() external {
-        uint256 first = _open(Verdict.Pending, Verdict.Guilty, "a");
-        uint256 second = _open(Verdict.Pending, Verdict.Guilty, "b");
+        uint256 first = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Guilty, "a");
+        uint256 second = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Guilty, "b");
         slashing.resolve(second);
         uint256 stake = bonding.transcoderTotalStake(orchestrator);
         vm.assertEq(stake, 1350 ether);
@@ -235,7 +235,7 @@ contract SlashingManagerTest is SlashingTest {
 
     function test_GivenNoVerdictInTime_BondGoesBack() external {
         uint256 before = token.balanceOf(challenger);
-        uint256 id = _open(Verdict.Pending, Verdict.Pending, "a");
+        uint256 id = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Pending, "a");
         _nextRounds(2);
         vm.expectRevert(abi.encodeWithSelector(ISlashingManager.NotExpired.selector, id));
         slashing.expire(id);
@@ -250,7 +250,7 @@ contract SlashingManagerTest is SlashingTest {
     }
 
     function test_GivenVerdict_ExpiresOnlyAfterASecondWindow() external {
-        uint256 id = _open(Verdict.Pending, Verdict.Guilty, "a");
+        uint256 id = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Guilty, "a");
         _nextRounds(4);
         vm.expectRevert(abi.encodeWithSelector(ISlashingManager.NotExpired.selector, id));
         slashing.expire(id);
@@ -262,8 +262,8 @@ contract SlashingManagerTest is SlashingTest {
     }
 
     function test_GivenBrokenVerifier_BondIsNotTrapped() external {
-        uint256 id = _open(Verdict.Pending, Verdict.Pending, "a");
-        _told.tell(Verdict.Pending, Verdict.Pending, true);
+        uint256 id = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Pending, "a");
+        _told.tell(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Pending, true);
         _nextRounds(5);
         slashing.expire(id);
         _assertHolds(0);
@@ -309,7 +309,7 @@ contract SlashingManagerTest is SlashingTest {
     }
 
     function test_RevertWhen_Paused() external {
-        uint256 id = _open(Verdict.Pending, Verdict.Guilty, "a");
+        uint256 id = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Guilty, "a");
         _pause();
         _expectPaused();
         slashing.announce("x");
@@ -359,7 +359,7 @@ contract SlashingManagerTest is SlashingTest {
     }
 
     function test_GivenNewTerms_OpenChallengesKeepTheirs() external {
-        uint256 id = _open(Verdict.Pending, Verdict.Guilty, "a");
+        uint256 id = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Guilty, "a");
         ISlashingManager.Terms memory terms = _committeeTerms();
         (terms.slashPpm, terms.bond) = (900_000, 1);
         vm.prank(owner);
@@ -381,7 +381,7 @@ contract SlashingManagerTest is SlashingTest {
             (terms.bond, terms.fee, terms.slashPpm) = (bond, 0, uint32(1 + (d >> 128) % 1_000_000));
             vm.prank(owner);
             slashing.setTerms(SERVICE, address(_told), terms);
-            ids[i] = _open(Verdict(d >> 250 & 3), Verdict.Pending, bytes32(i));
+            ids[i] = _open(IFaultVerifier.Verdict(d >> 250 & 3), IFaultVerifier.Verdict.Pending, bytes32(i));
             if (slashing.getChallenge(ids[i]).status == ISlashingManager.Status.Open) open += bond;
             _assertHolds(open);
         }
@@ -389,7 +389,7 @@ contract SlashingManagerTest is SlashingTest {
         for (uint256 i = 0; i < 6; ++i) {
             ISlashingManager.Challenge memory c = slashing.getChallenge(ids[i]);
             if (c.status != ISlashingManager.Status.Open) continue;
-            _told.tell(Verdict.Pending, Verdict(1 + (seed >> i) % 3), false);
+            _told.tell(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict(1 + (seed >> i) % 3), false);
             slashing.resolve(ids[i]);
             open -= c.bond;
             _assertHolds(open);
@@ -402,7 +402,10 @@ contract SlashingManagerTest is SlashingTest {
         vm.assertEq(token.balanceOf(address(slashing)), bonds);
     }
 
-    function _open(Verdict atOnce, Verdict later, bytes32 result) private returns (uint256) {
+    function _open(IFaultVerifier.Verdict atOnce, IFaultVerifier.Verdict later, bytes32 result)
+        private
+        returns (uint256)
+    {
         _told.tell(atOnce, later, false);
         Receipt memory receipt = _receipt(result);
         // Of one job, all of them.

@@ -26,8 +26,8 @@ abstract contract SlashingTest is StreamflowTest {
     function setUp() public virtual override {
         super.setUp();
         slashing = SlashingManager(controller.getContract(keccak256("Verifier")));
-        equivocation = new EquivocationVerifier(slashing);
-        committee = new CommitteeVerifier(controller, slashing, token, _rules());
+        equivocation = deployment.equivocationVerifier;
+        committee = deployment.committeeVerifier;
         vm.startPrank(owner);
         registry.registerService(SERVICE, _verifiers(), "");
         slashing.setTerms(SERVICE, address(equivocation), _equivocationTerms());
@@ -43,6 +43,7 @@ abstract contract SlashingTest is StreamflowTest {
     function _params(Deploy.Params memory p) internal view virtual override returns (Deploy.Params memory) {
         p = super._params(p);
         p.slashing = 1;
+        p.committeeRules = _rules();
         return p;
     }
 

@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {ICommitteeVerifier} from "../../contracts/interfaces/ICommitteeVerifier.sol";
-import {Verdict} from "../../contracts/interfaces/IFaultVerifier.sol";
+import {IFaultVerifier} from "../../contracts/interfaces/IFaultVerifier.sol";
 import {ISlashingManager} from "../../contracts/interfaces/ISlashingManager.sol";
 import {Receipt} from "../../contracts/types/Receipt.sol";
 import {SlashingTest} from "./SlashingTest.sol";
@@ -98,7 +98,7 @@ contract SlashingWalkTest is SlashingTest {
         }
         if (inTime) vm.roll(uint256(c.commitEnd) + 1);
         for (uint256 i = 0; inTime && i < c.committee.length; ++i) {
-            if (_voteOf(d, i) == Verdict.Pending) continue;
+            if (_voteOf(d, i) == IFaultVerifier.Verdict.Pending) continue;
             vm.prank(committee.getSeat(c.committee[i]).member);
             committee.revealVote(id, _voteOf(d, i), SALT);
         }
@@ -109,7 +109,7 @@ contract SlashingWalkTest is SlashingTest {
 
     function _resolveAll() private {
         for (uint256 id = 1; id <= slashing.challengeCount(); ++id) {
-            if (!_isOpen(id) || committee.verdict(id) == Verdict.Pending) continue;
+            if (!_isOpen(id) || committee.verdict(id) == IFaultVerifier.Verdict.Pending) continue;
             slashing.resolve(id);
             _countPunished(id);
             ++_done["resolve"];
@@ -120,7 +120,7 @@ contract SlashingWalkTest is SlashingTest {
         for (uint256 id = 1; id <= slashing.challengeCount(); ++id) {
             if (!_isOpen(id)) continue;
             ISlashingManager.Challenge memory c = slashing.getChallenge(id);
-            uint256 grace = committee.verdict(id) == Verdict.Pending ? 0 : c.verdictWindow;
+            uint256 grace = committee.verdict(id) == IFaultVerifier.Verdict.Pending ? 0 : c.verdictWindow;
             if (rounds.currentRound() <= c.deadline + grace) continue;
             slashing.expire(id);
             ++_done["expire"];
@@ -161,7 +161,7 @@ contract SlashingWalkTest is SlashingTest {
 
     function _countPunished(uint256 id) private {
         ISlashingManager.Challenge memory c = slashing.getChallenge(id);
-        if (c.verdict == Verdict.Guilty) ++_punishments;
+        if (c.verdict == IFaultVerifier.Verdict.Guilty) ++_punishments;
     }
 
     function _assertBooks() private view {
@@ -186,10 +186,10 @@ contract SlashingWalkTest is SlashingTest {
     }
 
     /// @dev Mostly of one mind; a few do not come.
-    function _voteOf(uint256 d, uint256 i) private pure returns (Verdict) {
+    function _voteOf(uint256 d, uint256 i) private pure returns (IFaultVerifier.Verdict) {
         uint256 dice = (d >> (16 + i * 8)) % 8;
-        if (dice == 0) return Verdict.Pending;
-        return dice == 1 ? Verdict(1 + (d >> 200) % 3) : Verdict(1 + d % 3);
+        if (dice == 0) return IFaultVerifier.Verdict.Pending;
+        return dice == 1 ? IFaultVerifier.Verdict(1 + (d >> 200) % 3) : IFaultVerifier.Verdict(1 + d % 3);
     }
 
     function _member(uint256 i) private pure returns (address) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
 import {BondingManager} from "../../contracts/BondingManager.sol";
 import {Controller} from "../../contracts/Controller.sol";
 import {LivepeerToken} from "../../contracts/LivepeerToken.sol";
@@ -14,7 +15,8 @@ import {Ticket} from "../../contracts/types/Ticket.sol";
 import {Deploy} from "../../script/Deploy.s.sol";
 import {Vm} from "./Vm.sol";
 
-/// @notice A system deployed by the real deploy script, in an initialised round, and builders for what tests need.
+/// @notice A system deployed by the real deploy script, in an initialised round, and builders for what tests need. The tests act
+/// as its owner, the timelock, and let it hold the deployer's LPT.
 abstract contract StreamflowTest {
     /// @notice Tells forge that this is a test.
     bool public constant IS_TEST = true;
@@ -22,7 +24,7 @@ abstract contract StreamflowTest {
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
     uint256 internal constant ROUND_LENGTH = 50;
-    uint256 internal constant OWNER_KEY = 0xA11CE;
+    uint256 internal constant DEPLOYER_KEY = 0xA11CE;
     uint256 internal constant SENDER_KEY = 0xB0B;
     uint256 internal constant RAND = 0x5ec3e7;
     /// @dev Wins every draw but one in 2^256.
@@ -35,8 +37,11 @@ abstract contract StreamflowTest {
     BondingManager internal bonding;
     ServiceRegistry internal registry;
     TicketBroker internal broker;
+    TimelockController internal timelock;
+    Deploy.Deployment internal deployment;
 
-    address internal owner = vm.addr(OWNER_KEY);
+    address internal owner;
+    address internal deployer = vm.addr(DEPLOYER_KEY);
     address internal sender = vm.addr(SENDER_KEY);
     address internal orchestrator = _account("orchestrator");
     address internal delegator = _account("delegator");
@@ -44,10 +49,16 @@ abstract contract StreamflowTest {
 
     function setUp() public virtual {
         vm.roll(1003);
-        Deploy script = new Deploy();
-        Deploy.Deployment memory d = script.deploy(_params(script.defaultParams(OWNER_KEY)));
+        // Not `new`: the compiler would build the whole system once more for every test contract.
+        Deploy script = Deploy(vm.deployCode("Deploy.s.sol:Deploy"));
+        Deploy.Deployment memory d = script.deploy(_params(script.defaultParams(DEPLOYER_KEY)));
         (controller, token, minter, rounds) = (d.controller, d.livepeerToken, d.minter, d.roundsManager);
         (bonding, registry, broker) = (d.bondingManager, d.serviceRegistry, d.ticketBroker);
+        (timelock, deployment) = (d.timelock, d);
+        owner = address(timelock);
+        uint256 supply = token.balanceOf(deployer);
+        vm.prank(deployer);
+        token.transfer(owner, supply);
         vm.deal(sender, 1_000_000 ether);
         vm.deal(stranger, 1_000_000 ether);
         _nextRound();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 import {TicketBroker} from "../../contracts/TicketBroker.sol";
 import {ITicketBroker} from "../../contracts/interfaces/ITicketBroker.sol";
 import {StreamflowTest} from "./StreamflowTest.sol";
@@ -304,8 +305,9 @@ contract TicketBrokerFundsTest is StreamflowTest {
         vm.stopPrank();
         vm.assertEq(broker.unlockPeriod(), 3);
         vm.assertEq(broker.ticketValidityPeriod(), 3);
+        address implementation = address(new TicketBroker(controller, bonding, rounds));
         vm.expectRevert(abi.encodeWithSelector(ITicketBroker.InvalidPeriods.selector, 1, 2));
-        new TicketBroker(controller, bonding, rounds, 1, 2);
+        new ERC1967Proxy(implementation, abi.encodeCall(TicketBroker.initialize, (1, 2)));
     }
 
     function test_RevertWhen_NonOwnerSetsPeriods() external {

@@ -186,7 +186,7 @@ contract TicketRedemptionTest is StreamflowTest {
 
     function test_RevertWhen_SignedByAnother() external {
         Ticket memory ticket = _ticket(1 ether, 1);
-        bytes memory sig = _sign(OWNER_KEY, broker.getTicketHash(ticket));
+        bytes memory sig = _sign(DEPLOYER_KEY, broker.getTicketHash(ticket));
         _expectRefusal(ticket, sig, RAND, abi.encodeWithSelector(ITicketBroker.InvalidSignature.selector));
     }
 

@@ -20,6 +20,7 @@ interface Vm {
     function store(address target, bytes32 slot, bytes32 value) external;
     function load(address target, bytes32 slot) external view returns (bytes32);
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
+    function deployCode(string calldata artifact) external returns (address);
     function getNonce(address account) external view returns (uint64);
 
     function assume(bool condition) external pure;
