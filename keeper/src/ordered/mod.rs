@@ -108,7 +108,9 @@ impl Redeemer {
                 }
                 Err(err) => return Err(err.into()),
             };
-            let is_passed = |record: &TicketRecord| key(record) <= marks[&record.ticket.signed.ticket.sender];
+            let is_passed = |record: &TicketRecord| {
+                marks.get(&record.ticket.signed.ticket.sender).is_some_and(|mark| key(record) <= *mark)
+            };
             let (passed, above): (Vec<_>, Vec<_>) = ready.into_iter().partition(is_passed);
             done.aside.extend(self.settle_passed(passed, &head).await?);
             if !above.is_empty() && !self.stop.is_cancelled() {

@@ -474,3 +474,24 @@ async fn what_is_committed_to_the_recipient_pays_on_both_ways() {
     running.stop().await;
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_does_not_fit_into_a_block_goes_in_parts() {
+    let world = World::new().await;
+    world.name_redeemer().await;
+    let expiration = world.block().await + 1;
+    let mut winners = Vec::new();
+    for serial in 1..=12 {
+        winners.push(world.marked(&world.sender, (serial, 1), face_value(), expiration).await);
+    }
+    world.store.insert_winners(&winners).await.unwrap();
+    let anvil = &world.deployment.anvil;
+    anvil.provider().raw_request::<_, bool>("evm_setBlockGasLimit".into(), (U256::from(500_000),)).await.unwrap();
+    anvil.mine(3).await.unwrap();
+    let running = world.start(World::config()).await;
+    eventually("all are redeemed", || async { total(&world, TicketStatus::Redeemed).await == 12 }).await;
+    assert_eq!(world.store.redemption_summary().await.unwrap().transactions, 2);
+    assert_ne!(paid(&world, &winners[5]).await.tx_hash, paid(&world, &winners[6]).await.tx_hash);
+    running.stop().await;
+    world.close().await;
+}

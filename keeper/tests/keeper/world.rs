@@ -68,6 +68,7 @@ impl World {
             sweep_interval: Duration::from_millis(200),
             retry_interval: Duration::from_millis(300),
             gather_blocks: 0,
+            expiry_margin_blocks: 1,
             retry_blocks: 1,
             initialize_slot_blocks: 0,
             reward: false,
