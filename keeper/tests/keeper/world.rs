@@ -157,6 +157,17 @@ impl World {
         WinningTicket { signed, recipient_rand, params_expiration_block: expiration_block }
     }
 
+    /// The winner with another ticket, signed anew.
+    pub(crate) fn signed_anew(
+        &self,
+        sender: &PrivateKeySigner,
+        winner: WinningTicket,
+        ticket: Ticket,
+    ) -> WinningTicket {
+        let signer = KeySigner::from_bytes(sender.to_bytes().0).unwrap();
+        WinningTicket { signed: sign_ticket(ticket, &signer).unwrap(), ..winner }
+    }
+
     /// Makes the keeper's account the orchestrator's redeemer.
     pub(crate) async fn name_redeemer(&self) {
         let call = TicketBroker::setRedeemerCall { redeemer: self.keeper_key.address() };
