@@ -38,7 +38,7 @@ contract SlashingManager is ISlashingManager, Managed, EIP712 {
     /// @inheritdoc ISlashingManager
     uint256 public totalBonds;
     /// @inheritdoc ISlashingManager
-    mapping(bytes32 jobId => bool) public punished;
+    mapping(bytes32 jobId => uint256) public punishedPpm;
     /// @inheritdoc ISlashingManager
     mapping(bytes32 commitment => uint256) public announcedAt;
 
@@ -190,14 +190,15 @@ contract SlashingManager is ISlashingManager, Managed, EIP712 {
         Challenge storage c = _requireOpen(challengeId);
         c.status = Status.Resolved;
         c.verdict = verdict;
-        bool punish = verdict == IFaultVerifier.Verdict.Guilty && !punished[c.jobId];
-        if (punish) punished[c.jobId] = true;
+        uint256 slashPpm = verdict == IFaultVerifier.Verdict.Guilty ? _outstandingPpm(c.jobId, c.slashPpm) : 0;
+        bool punish = slashPpm > 0;
+        if (punish) punishedPpm[c.jobId] = c.slashPpm;
         uint256 bond = c.bond;
         totalBonds -= bond;
         address receiver = verdict == IFaultVerifier.Verdict.NotGuilty ? c.orchestrator : c.challenger;
         emit ChallengeResolved(challengeId, verdict, receiver, bond, punish);
         livepeerToken.safeTransfer(receiver, bond);
-        if (punish) _punish(challengeId, c.orchestrator, c.challenger, c.slashPpm, c.bountyPpm);
+        if (punish) _punish(challengeId, c.orchestrator, c.challenger, slashPpm, c.bountyPpm);
     }
 
     /// @dev The bounty comes here first, because only afterwards it is known what the orchestrator lost of its own.
@@ -242,7 +243,13 @@ contract SlashingManager is ISlashingManager, Managed, EIP712 {
             OutsideChallengeWindow(receipt.round, round)
         );
         bytes32 jobId = receipt.jobId();
-        require(!punished[jobId], AlreadyPunished(jobId));
+        require(t.slashPpm > punishedPpm[jobId], AlreadyPunished(jobId));
+    }
+
+    /// @dev What is to be taken of what is left, so that `slashPpm` in all are taken for the job; rounded down.
+    function _outstandingPpm(bytes32 jobId, uint256 slashPpm) private view returns (uint256) {
+        uint256 taken = punishedPpm[jobId];
+        return slashPpm > taken ? ((slashPpm - taken) * Ppm.ONE) / (Ppm.ONE - taken) : 0;
     }
 
     function _requireOpen(uint256 challengeId) private view returns (Challenge storage c) {

@@ -549,7 +549,11 @@ contract TicketBroker is ITicketBroker, Managed {
     function _settle(Purse memory purse) private {
         _accounts[purse.sender] = purse.account;
         if (purse.takenCommitted > 0) {
-            _commitments[purse.sender][purse.recipient].funds -= purse.takenCommitted.toUint96();
+            Commitment storage commitment = _commitments[purse.sender][purse.recipient];
+            uint96 left = commitment.funds - purse.takenCommitted.toUint96();
+            commitment.funds = left;
+            // What is committed later must not leave with this release.
+            if (commitment.releasing > left) commitment.releasing = left;
             committedReserveOf[purse.sender] -= purse.takenCommitted;
             emit CommittedReserveClaimed(purse.sender, purse.recipient, purse.takenCommitted);
         }

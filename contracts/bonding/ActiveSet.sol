@@ -17,6 +17,16 @@ abstract contract ActiveSet is BondingState {
         _currentRoundPoolSize = _pool.size.toUint64();
     }
 
+    /// @inheritdoc IBondingManager
+    function vacateSeat(address transcoder_) external whenNotPaused {
+        uint256 round = _requireInitializedRound();
+        Transcoder storage t = _transcoders[transcoder_];
+        uint256 stake = t.delegated;
+        require(_isMember(t) && stake < _minimumStake, SeatNotVacant(transcoder_, stake, _minimumStake));
+        _nextRoundTotalActiveStake = (_nextRoundTotalActiveStake - stake).toUint128();
+        _deactivate(transcoder_, t, round + 1);
+    }
+
     /// @dev The only place where `delegated` changes but for slashes: keeps the stake of the next round and the active set in
     /// step. The caller has already written everything that decides whether `delegate` is registered.
     function _changeTotalStake(address delegate, uint256 newStake, uint256 round) internal {
@@ -67,6 +77,8 @@ abstract contract ActiveSet is BondingState {
 
     function _deactivate(address transcoder_, Transcoder storage t, uint256 deactivationRound) internal {
         t.deactivationRound = deactivationRound.toUint32();
+        // Who was active had terms, be they those nobody set: from now on a change to the worse waits.
+        if (deactivationRound > t.activationRound) t.hasCommissions = true;
         _pool.remove(transcoder_);
         emit TranscoderDeactivated(transcoder_, deactivationRound);
     }

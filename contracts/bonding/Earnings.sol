@@ -69,7 +69,8 @@ abstract contract Earnings is ActiveSet {
         uint256 rewardStake = rewarded ? t.activeCumulativeRewards : t.cumulativeRewards;
         uint256 rewardFactor = rewarded ? t.previousRewardFactor : _rewardFactor(t);
         assert(rewardStake <= totalStake);
-        uint256 delegatorsFees = Ppm.part(fees, _feeShareFor(t, creationRound, round));
+        // When all stake has left, the part of the others would be nobody's.
+        uint256 delegatorsFees = t.delegated == 0 ? 0 : Ppm.part(fees, _feeShareFor(t, creationRound, round));
         uint256 commission = PreciseMath.mulRatio(delegatorsFees, rewardStake, totalStake) + (fees - delegatorsFees);
         uint256 feeFactor = t.feeFactor;
         uint256 lastFeeRound = t.lastFeeRound;
@@ -103,7 +104,8 @@ abstract contract Earnings is ActiveSet {
         (uint256 rewardCut, uint256 feeShare) = _inForce(t, round);
         uint256 rewardStake = t.cumulativeRewards;
         assert(rewardStake <= totalStake);
-        uint256 commission = Ppm.part(amount, rewardCut);
+        // When all stake has left, the part of the others would be nobody's.
+        uint256 commission = t.delegated == 0 ? amount : Ppm.part(amount, rewardCut);
         uint256 delegatorsRewards = amount - commission;
         t.activeCumulativeRewards = rewardStake.toUint96();
         t.cumulativeRewards =

@@ -71,10 +71,15 @@ abstract contract Slashing is Earnings {
         }
     }
 
-    /// @dev An orchestrator that lost all it had is registered no more.
+    /// @dev An orchestrator that lost all it had is registered no more. One that had left keeps the fees it earned.
     function _settleSlashed(address transcoder_, uint256 round) internal {
         Delegator storage del = _delegators[transcoder_];
-        if (del.delegate != transcoder_) return;
+        if (del.delegate != transcoder_) {
+            Transcoder storage t = _transcoders[transcoder_];
+            del.fees = (del.fees + uint256(t.cumulativeFees)).toUint128();
+            t.cumulativeFees = 0;
+            return;
+        }
         _claimEarnings(transcoder_, round);
         if (_bonded(del) == 0) {
             del.delegate = address(0);

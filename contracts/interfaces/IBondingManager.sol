@@ -101,6 +101,8 @@ interface IBondingManager {
     error RoundLocked(uint256 round);
     /// @notice Thrown when a commission exceeds 1,000,000 ppm.
     error InvalidCommission(uint256 rewardCut, uint256 feeShare);
+    /// @notice Thrown when the account has no seat, or the stake that it needs for it.
+    error SeatNotVacant(address transcoder, uint256 stake, uint256 minimumStake);
     /// @notice Thrown when an active orchestrator changes commissions before its reward call of the round.
     error RewardNotYetCalled(address transcoder, uint256 round);
     /// @notice Thrown when the active set would have no seat.
@@ -209,8 +211,11 @@ interface IBondingManager {
     function setNumActiveTranscoders(uint256 numActiveTranscoders) external;
 
     /// @notice Set the stake that a seat needs, LPT wei. Owner only. Members below a larger one lose their seat when their stake
-    /// next falls.
+    /// next falls, or by `vacateSeat`.
     function setMinimumStake(uint256 minimumStake) external;
+
+    /// @notice Take the seat of a member whose stake is below the minimum, from the next round on. For anybody to call.
+    function vacateSeat(address transcoder) external;
 
     /// @notice State of `delegator`, without unclaimed earnings. Amounts in LPT wei, `fees` in wei.
     function getDelegator(address delegator)

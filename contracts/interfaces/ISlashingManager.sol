@@ -16,7 +16,7 @@ import {IFaultVerifier} from "./IFaultVerifier.sol";
 /// the rest is burned. Otherwise an orchestrator with little stake of its own could challenge itself and take its delegators' stake
 /// as bounty.
 ///
-/// A job (`ReceiptEncoding.jobId`) is punished at most once, by whatever verifier and over whichever of its receipts.
+/// A job (`ReceiptEncoding.jobId`) is punished at most once, up to the heaviest terms that found it guilty, by whatever verifier and over whichever of its receipts.
 ///
 /// BONDS are LPT, like the stake they are set against: ETH lives in TicketBroker only, and a transfer of this token can
 /// neither fail because of the receiver nor hand it control. This contract holds exactly the bonds of open challenges. It
@@ -111,7 +111,7 @@ interface ISlashingManager {
     error OutsideChallengeWindow(uint256 receiptRound, uint256 currentRound);
     /// @notice Thrown when the receipt is not signed by its orchestrator.
     error InvalidReceiptSignature(address orchestrator, address signer);
-    /// @notice Thrown when the job was punished before.
+    /// @notice Thrown when the job was punished before, as heavily or more.
     error AlreadyPunished(bytes32 jobId);
     /// @notice Thrown when there is no such open challenge.
     error ChallengeNotOpen(uint256 challengeId);
@@ -163,8 +163,8 @@ interface ISlashingManager {
     /// @notice Bonds of open challenges, LPT wei; all that this contract holds.
     function totalBonds() external view returns (uint256);
 
-    /// @notice Whether the job was punished.
-    function punished(bytes32 jobId) external view returns (bool);
+    /// @notice Part of the stake, ppm, that was taken for the job so far; zero = not punished.
+    function punishedPpm(bytes32 jobId) external view returns (uint256);
 
     /// @notice Block of an announcement that was not used yet, zero if there is none.
     function announcedAt(bytes32 commitment) external view returns (uint256);

@@ -15,6 +15,9 @@ import {Receipt} from "../types/Receipt.sol";
 ///
 /// Evidence: `abi.encode(Receipt other, bytes signature)`.
 contract EquivocationVerifier is IFaultVerifier {
+    /// @notice Thrown when the terms ask for a fee: nobody works for a verdict here, and it could never leave.
+    error FeeNotAccepted(uint256 fee);
+
     /// @notice Asks for verdicts and defines what is signed.
     ISlashingManager public immutable slashingManager;
 
@@ -23,12 +26,13 @@ contract EquivocationVerifier is IFaultVerifier {
     }
 
     /// @inheritdoc IFaultVerifier
-    function open(uint256, address, uint256, Receipt calldata receipt, bytes32, bytes calldata evidence)
+    function open(uint256, address, uint256 fee, Receipt calldata receipt, bytes32, bytes calldata evidence)
         external
         view
         returns (Verdict)
     {
         require(msg.sender == address(slashingManager), CallerNotSlashingManager(msg.sender));
+        require(fee == 0, FeeNotAccepted(fee));
         (Receipt memory other, bytes memory signature) = abi.decode(evidence, (Receipt, bytes));
         return _contradict(receipt, other) && _isSigned(other, signature) ? Verdict.Guilty : Verdict.NotGuilty;
     }

@@ -227,4 +227,29 @@ contract OpenSetTest is StreamflowTest {
             vm.stopPrank();
         }
     }
+
+    function test_VacateSeat_FreesOneBelowTheMinimum() external {
+        address small = _account("small");
+        _register(small, 1 ether, 0, 0);
+        _nextRound();
+        vm.prank(owner);
+        bonding.setMinimumStake(2 ether);
+        uint256 total = bonding.nextRoundTotalActiveStake();
+        vm.prank(stranger);
+        bonding.vacateSeat(small);
+        vm.assertTrue(bonding.isActiveTranscoder(small), "to the end of the round");
+        vm.assertEq(bonding.nextRoundTotalActiveStake(), total - 1 ether);
+        _nextRound();
+        vm.assertFalse(bonding.isActiveTranscoder(small));
+    }
+
+    function test_RevertWhen_VacatingASeatThatIsEarnedOrNobodys() external {
+        address enough = _account("enough");
+        _register(enough, 1 ether, 0, 0);
+        uint256 minimum = bonding.minimumStake();
+        _expectError(abi.encodeWithSelector(IBondingManager.SeatNotVacant.selector, enough, 1 ether, minimum));
+        bonding.vacateSeat(enough);
+        _expectError(abi.encodeWithSelector(IBondingManager.SeatNotVacant.selector, stranger, 0, minimum));
+        bonding.vacateSeat(stranger);
+    }
 }

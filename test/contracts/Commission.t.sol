@@ -235,4 +235,24 @@ contract CommissionTest is StreamflowTest {
         vm.assertEq(share, feeShare, "pending fee share");
         vm.assertEq(round, effectiveRound, "effective round");
     }
+
+    /// It had terms all the while, though it never set any: coming back is no first time.
+    function test_GivenReturnOfOneWithoutCommissions_TheWorseOnesWait() external {
+        address self = _account("never set any");
+        _bond(self, 10 ether, self);
+        _bond(_account("its delegator"), 90 ether, self);
+        _nextRounds(5);
+        vm.prank(self);
+        bonding.unbond(10 ether);
+        _nextRound();
+        vm.startPrank(self);
+        bonding.rebondFromUnbonded(self, 0);
+        bonding.transcoder(1_000_000, 0);
+        vm.stopPrank();
+        (, uint256 rewardCut,,,,,,,,) = bonding.getTranscoder(self);
+        vm.assertEq(rewardCut, 0);
+        (uint256 nextRewardCut,, uint256 effectiveRound) = bonding.getPendingCommissions(self);
+        vm.assertEq(nextRewardCut, 1_000_000);
+        vm.assertEq(effectiveRound, rounds.currentRound() + bonding.noticePeriod());
+    }
 }

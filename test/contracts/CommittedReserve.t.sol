@@ -129,12 +129,26 @@ contract CommittedReserveTest is OrderedTest {
         _release(orchestrator, 3 ether);
         _nextRound();
         _redeem(ticket);
-        _assertCommitted(orchestrator, 1 ether, 3 ether, rounds.currentRound() + 1);
+        _assertCommitted(orchestrator, 1 ether, 1 ether, rounds.currentRound() + 1);
         _nextRound();
         uint256 before = sender.balance;
         vm.prank(sender);
         broker.withdrawReleasedReserve(orchestrator);
         vm.assertEq(sender.balance, before + 1 ether, "what was claimed meanwhile does not leave");
+    }
+
+    function test_GivenFundsCommittedDuringARelease_TheyWaitForTheirOwn() external {
+        _commit(orchestrator, 10 ether);
+        _release(orchestrator, 10 ether);
+        // Deposit and commitment are used up.
+        _redeem(_ticket(11 ether, 1));
+        _nextRound();
+        _commit(orchestrator, 7 ether);
+        _nextRound();
+        vm.prank(sender);
+        broker.withdrawReleasedReserve(orchestrator);
+        _assertCommitted(orchestrator, 7 ether, 0, 0);
+        vm.assertEq(broker.claimableCommittedReserve(sender, orchestrator), 7 ether);
     }
 
     function test_GivenReleasedPart_ItPaysNothingMore() external {

@@ -332,4 +332,45 @@ contract EarningsTest is StreamflowTest {
     function _totalAtStartOfRound() private view returns (uint256 total) {
         (total,,,,) = bonding.getTranscoderEarningsPoolForRound(orchestrator, rounds.currentRound());
     }
+
+    /// The last one out: what would be nobody's waits for the orchestrator.
+    function test_GivenNoStakeLeft_FeesAndRewardsAreTheOrchestrators() external {
+        address self = _account("leaver");
+        _register(self, 10 ether, 0, 1_000_000);
+        _fund(5 ether, 0);
+        _nextRound();
+        vm.prank(self);
+        bonding.unbond(10 ether);
+        Ticket memory ticket = _ticket(1 ether, 1);
+        ticket.recipient = self;
+        _redeem(ticket);
+        _reward(self);
+        uint256 minted = minter.currentMintedTokens();
+        vm.assertGt(minted, 0);
+        vm.prank(self);
+        bonding.rebondFromUnbonded(self, 0);
+        _nextRound();
+        vm.assertEq(bonding.pendingFees(self, 0), 1 ether);
+        vm.assertEq(bonding.pendingStake(self, 0), 10 ether + minted);
+    }
+
+    function test_GivenSlashOfOneThatLeft_ItsFeesStayItsOwn() external {
+        address self = _account("slashed leaver");
+        _register(self, 10 ether, 0, 0);
+        _fund(5 ether, 0);
+        _nextRound();
+        vm.prank(self);
+        bonding.unbond(10 ether);
+        Ticket memory ticket = _ticket(1 ether, 1);
+        ticket.recipient = self;
+        _redeem(ticket);
+        address verifier = _account("verifier");
+        vm.prank(owner);
+        controller.setContractInfo(keccak256("Verifier"), verifier, bytes20(0));
+        vm.prank(verifier);
+        bonding.slashTranscoder(self, address(0), 1_000_000, 0);
+        vm.prank(self);
+        bonding.withdrawFees(payable(self), 1 ether);
+        vm.assertEq(self.balance, 1 ether);
+    }
 }

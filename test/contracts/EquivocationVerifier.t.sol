@@ -111,4 +111,18 @@ contract EquivocationVerifierTest is SlashingTest {
         vm.prank(address(slashing));
         return equivocation.open(1, challenger, 0, receipt, digest, evidence);
     }
+
+    function test_RevertWhen_TermsAskForAFee() external {
+        ISlashingManager.Terms memory t = _equivocationTerms();
+        t.fee = FEE;
+        vm.prank(owner);
+        slashing.setTerms(SERVICE, address(equivocation), t);
+        Receipt memory receipt = _receipt("x");
+        bytes memory evidence = _evidence(_receipt("y"));
+        bytes memory sig = _signReceipt(receipt);
+        _announce(challenger, address(equivocation), receipt, evidence);
+        _expectError(abi.encodeWithSelector(EquivocationVerifier.FeeNotAccepted.selector, FEE));
+        vm.prank(challenger);
+        slashing.challenge(address(equivocation), receipt, sig, evidence, SALT);
+    }
 }

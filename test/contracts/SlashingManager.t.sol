@@ -61,7 +61,7 @@ contract SlashingManagerTest is SlashingTest {
         vm.assertFalse(bonding.isActiveTranscoder(orchestrator));
         ISlashingManager.Challenge memory c = slashing.getChallenge(id);
         vm.assertTrue(c.status == ISlashingManager.Status.Resolved && c.verdict == IFaultVerifier.Verdict.Guilty);
-        vm.assertTrue(slashing.punished(c.jobId));
+        vm.assertEq(slashing.punishedPpm(c.jobId), c.slashPpm);
         _assertHolds(0);
     }
 
@@ -124,6 +124,25 @@ contract SlashingManagerTest is SlashingTest {
         vm.assertEq(bonding.transcoderTotalStake(orchestrator), stake);
         vm.assertEq(token.balanceOf(challenger), before + BOND);
         _assertHolds(0);
+    }
+
+    /// Who confesses to a lighter fault of the job is not spared the heavier verdict: in all the heavier part is taken.
+    function test_GivenLighterPunishmentOfTheJob_TheHeavierTakesTheRest() external {
+        ISlashingManager.Terms memory light = _equivocationTerms();
+        (light.slashPpm, light.bountyPpm) = (10_000, 500_000);
+        vm.prank(owner);
+        slashing.setTerms(SERVICE, address(equivocation), light);
+        uint256 id = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Guilty, "bad result");
+        uint256 heavy = slashing.getChallenge(id).slashPpm;
+        uint256 stake = bonding.transcoderTotalStake(orchestrator);
+        _endow(orchestrator, 100 ether);
+        _challenge(orchestrator, address(equivocation), _receipt("x"), _evidence(_receipt("y")));
+        vm.assertEq(bonding.transcoderTotalStake(orchestrator), stake - stake / 100);
+        slashing.resolve(id);
+        vm.assertEq(slashing.punishedPpm(slashing.getChallenge(id).jobId), heavy);
+        uint256 kept = stake - (stake * heavy) / 1_000_000;
+        vm.assertGe(bonding.transcoderTotalStake(orchestrator), kept, "rounded down");
+        vm.assertLe(bonding.transcoderTotalStake(orchestrator), kept + stake / 1_000_000);
     }
 
     // --- no profit, no escape ---
@@ -210,7 +229,7 @@ contract SlashingManagerTest is SlashingTest {
         (Receipt memory receipt, bytes memory evidence) = (_receipt("a"), _evidence(_receipt("b")));
         _nextRounds(2);
         _challenge(challenger, address(equivocation), receipt, evidence);
-        vm.assertTrue(slashing.punished(slashing.getChallenge(1).jobId));
+        vm.assertGt(slashing.punishedPpm(slashing.getChallenge(1).jobId), 0);
     }
 
     function test_RevertWhen_OutsideTheWindow() external {
@@ -410,7 +429,7 @@ contract SlashingManagerTest is SlashingTest {
         Receipt memory receipt = _receipt(result);
         // Of one job, all of them.
         return
-            slashing.punished(receipt.jobId())
+            slashing.punishedPpm(receipt.jobId()) > 0
                 ? _openOther(receipt)
                 : _challenge(challenger, address(_told), receipt, "");
     }
