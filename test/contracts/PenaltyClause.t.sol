@@ -501,11 +501,4 @@ contract PenaltyClauseTest is PenaltyTest {
         vm.expectRevert(abi.encodeWithSelector(IPenaltyClause.InvalidProofTicket.selector, index, reason));
         broker.proveOverspend(groups, tickets, sender);
     }
-
-    /// @dev By the refusal of a proof that is too small.
-    function _assertOwed(OrderedTicket[] memory tickets, uint256 owed, uint256 allowed) private {
-        IPenaltyClause.ProofGroup[] memory groups = _proofGroup(orchestrator, tickets.length);
-        vm.expectRevert(abi.encodeWithSelector(IPenaltyClause.NotOverspent.selector, owed, allowed));
-        broker.proveOverspend(groups, tickets, sender);
-    }
 }

@@ -188,6 +188,13 @@ abstract contract PenaltyTest is OrderedTest {
         broker.proveOverspend(_proofGroup(orchestrator, tickets.length), tickets, sender);
     }
 
+    /// @dev By the refusal of a proof that is too small.
+    function _assertOwed(OrderedTicket[] memory tickets, uint256 owed, uint256 allowed) internal {
+        IPenaltyClause.ProofGroup[] memory groups = _proofGroup(orchestrator, tickets.length);
+        vm.expectRevert(abi.encodeWithSelector(IPenaltyClause.NotOverspent.selector, owed, allowed));
+        broker.proveOverspend(groups, tickets, sender);
+    }
+
     /// @dev Enough winners of this round, from a nonce that no other proof of a test uses.
     function _overspend(uint256 nonce) internal view returns (OrderedTicket[] memory) {
         return _winners(_series(orchestrator), ENOUGH, nonce);
