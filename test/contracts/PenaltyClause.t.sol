@@ -293,6 +293,18 @@ contract PenaltyClauseTest is PenaltyTest {
         _prove(tickets);
     }
 
+    function test_GivenLaterProofOfOlderTickets_TheBurnDoesNotComeSooner() external {
+        OrderedTicket[] memory old = _winners(_series(orchestrator), ENOUGH + 1, 1);
+        _nextRound();
+        _prove(_overspend(1000));
+        uint256 burnRound = rounds.currentRound() + 2;
+        vm.assertEq(_terms().burnRound, burnRound);
+        _fund(0, FACE);
+        _prove(old);
+        vm.assertEq(_terms().penalty, ((RESERVE + FACE) * SHARE) / 1e6);
+        vm.assertEq(_terms().burnRound, burnRound);
+    }
+
     function test_RevertWhen_ForfeitIsNotRaised() external {
         OrderedTicket[] memory tickets = _overspend(1);
         _prove(tickets);
