@@ -5,8 +5,10 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Managed} from "./Managed.sol";
+import {PenaltyClause} from "./PenaltyClause.sol";
 import {IBondingManager} from "./interfaces/IBondingManager.sol";
 import {IController} from "./interfaces/IController.sol";
+import {IPenaltyClause} from "./interfaces/IPenaltyClause.sol";
 import {IRoundsManager} from "./interfaces/IRoundsManager.sol";
 import {ITicketBroker} from "./interfaces/ITicketBroker.sol";
 import {Account, AccountWord} from "./types/Account.sol";
@@ -14,7 +16,7 @@ import {OrderedGroup, OrderedTicket, OrderedTicketEncoding} from "./types/Ordere
 import {Ticket, TicketEncoding} from "./types/Ticket.sol";
 
 /// @title Deposits, reserves and winning tickets, see {ITicketBroker}
-contract TicketBroker is ITicketBroker, Managed {
+contract TicketBroker is ITicketBroker, PenaltyClause {
     using SafeCast for uint256;
 
     /// What was claimed of a reserve in a round; in other rounds nothing.
@@ -98,6 +100,7 @@ contract TicketBroker is ITicketBroker, Managed {
     mapping(address recipient => address) public redeemerOf;
     /// @inheritdoc ITicketBroker
     mapping(address sender => uint256) public committedReserveOf;
+    mapping(address sender => Clause) private _clauses;
 
     constructor(IController controller_, IBondingManager bondingManager_, IRoundsManager roundsManager_)
         Managed(controller_)
@@ -129,6 +132,15 @@ contract TicketBroker is ITicketBroker, Managed {
         fundDepositAndReserveFor(msg.sender, depositAmount, reserveAmount);
     }
 
+    /// @inheritdoc IPenaltyClause
+    function fundWithPenalty(uint256 depositAmount, uint256 reserveAmount, uint256 burnShare, uint256 limit)
+        external
+        payable
+    {
+        fundDepositAndReserveFor(msg.sender, depositAmount, reserveAmount);
+        _setPenaltyClause(burnShare, limit);
+    }
+
     /// @inheritdoc ITicketBroker
     function unlock() external whenNotPaused {
         Account account = _accounts[msg.sender];
@@ -155,9 +167,11 @@ contract TicketBroker is ITicketBroker, Managed {
         uint256 round = roundsManager.currentRound();
         require(account.isUnlocked(round), AccountLocked(account.withdrawRound(), round));
         (uint256 deposit, uint256 reserve) = (account.deposit(), account.reserve());
+        uint256 burned = _takePenalty(msg.sender, reserve, round);
         _accounts[msg.sender] = AccountWord.pack(0, 0, 0);
-        emit Withdrawal(msg.sender, deposit, reserve);
-        _send(msg.sender, deposit + reserve);
+        emit Withdrawal(msg.sender, deposit, reserve - burned);
+        if (burned > 0) _send(_BURN_ADDRESS, burned);
+        _send(msg.sender, deposit + reserve - burned);
     }
 
     /// @inheritdoc ITicketBroker
@@ -604,7 +618,7 @@ contract TicketBroker is ITicketBroker, Managed {
     }
 
     /// @dev All gas is forwarded and state is settled before: a contract may receive, and re-entry finds nothing to gain.
-    function _send(address to, uint256 amount) private {
+    function _send(address to, uint256 amount) internal override {
         (bool ok,) = to.call{value: amount}("");
         require(ok, TransferFailed(to));
     }
@@ -699,6 +713,24 @@ contract TicketBroker is ITicketBroker, Managed {
         uint256 claimed = _claimed(_claimsOf[reserveHolder][claimant], round);
         uint256 remaining = share > claimed ? share - claimed : 0;
         return remaining < funds ? remaining : funds;
+    }
+
+    // --- what {PenaltyClause} works on ---
+
+    function _accountsTable() internal view override returns (mapping(address sender => Account) storage) {
+        return _accounts;
+    }
+
+    function _clausesTable() internal view override returns (mapping(address sender => Clause) storage) {
+        return _clauses;
+    }
+
+    function _clock() internal view override returns (IRoundsManager) {
+        return roundsManager;
+    }
+
+    function _periods() internal view override returns (uint256, uint256) {
+        return (_books.unlockPeriod, _books.ticketValidityPeriod);
     }
 
     function _bounded(bytes memory reason) private pure returns (bytes memory) {

@@ -5,7 +5,8 @@ import {OrderedGroup, OrderedTicket} from "../types/OrderedTicket.sol";
 import {Ticket} from "../types/Ticket.sol";
 
 /// @title Deposits, reserves and winning tickets; the vault of all ETH
-/// @notice Balance = deposits + reserves + committed reserves + fees not yet withdrawn (+ ETH forced in).
+/// @notice Balance = deposits + reserves + committed reserves + fees not yet withdrawn (+ ETH forced in). A forfeit is a part of
+/// the reserve until it is burned, see {IPenaltyClause}.
 ///
 /// SENDERS. A deposit pays tickets of any recipient. A reserve backs the deposit: in each round every active orchestrator
 /// may claim an equal share of it. Funds are time-locked: `unlock`, wait `unlockPeriod` rounds, `withdraw`. Since
@@ -170,7 +171,8 @@ interface ITicketBroker {
     /// @notice Cancel the caller's unlock.
     function cancelUnlock() external;
 
-    /// @notice Send the caller its unlocked deposit and reserve and lock the (now empty) account again. Works under pause.
+    /// @notice Send the caller its unlocked deposit and reserve, less a forfeit (see {IPenaltyClause}), and lock the (now empty)
+    /// account again. Works under pause.
     function withdraw() external;
 
     /// @notice Add the value sent to what the caller has committed to `recipient`. At once, and for no one else.
