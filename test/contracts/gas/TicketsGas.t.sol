@@ -68,7 +68,7 @@ contract TicketsGasTest is OrderedTest {
     }
 
     function test_OrderedBatchOfFiftyOfFiftySenders() external {
-        _measureSenders("ordered_batch_50_distinct_senders", 50, 23_300);
+        _measureSenders("ordered_batch_50_distinct_senders", 50, 23_000);
     }
 
     /// The dearest outcome, which a gas limit must allow for.
