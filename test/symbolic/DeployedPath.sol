@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {OrderedTicketEncoding} from "../../contracts/types/OrderedTicket.sol";
+import {BrokerTest} from "./BrokerTest.sol";
+
+/// @notice What `redeemWinningTicket` does with any ticket, signature and secret, after any history.
+contract DeployedPathProof is BrokerTest {
+    /// @dev Pays the face value to the recipient out of the sender's funds, once. If the call fails, nothing has happened.
+    function _checkPaysFaceValueOnceOrNothing(uint256 words) private {
+        Redemption memory r = _anyRedemption(words);
+        bytes32 ticketHash = broker.getTicketHash(r.ticket);
+        Books memory before = _books(r.ticket.sender, r.ticket.recipient);
+        uint256 claimable = broker.claimableCommittedReserve(r.ticket.sender, r.ticket.recipient);
+        bool wasUsed = broker.usedTickets(ticketHash);
+        bool wasPayable = broker.isSetAside(ticketHash) || !OrderedTicketEncoding.isMarked(r.rand);
+        vm.assume(_redeem(r));
+        _assertPaid(before, _books(r.ticket.sender, r.ticket.recipient), r.ticket.faceValue, claimable);
+        assert(wasPayable && !wasUsed && broker.usedTickets(ticketHash));
+    }
+
+    function check_TicketOf64BytesPaysFaceValueOnceOrNothing() external {
+        _checkPaysFaceValueOnceOrNothing(2);
+    }
+
+    function check_TicketOf96BytesPaysFaceValueOnceOrNothing() external {
+        _checkPaysFaceValueOnceOrNothing(3);
+    }
+
+    /// Other accounts keep their funds and marks, other tickets their status.
+    function check_NobodyElseIsTouched(address sender, address recipient, bytes32 ticketHash) external {
+        Redemption memory r = _anyRedemption(3);
+        vm.assume(sender != r.ticket.sender && recipient != r.ticket.recipient);
+        vm.assume(ticketHash != broker.getTicketHash(r.ticket));
+        Books memory other = _books(sender, r.ticket.recipient);
+        Books memory others = _books(r.ticket.sender, recipient);
+        (bool used, bool aside) = (broker.usedTickets(ticketHash), broker.isSetAside(ticketHash));
+        vm.assume(_redeem(r));
+        Books memory otherNow = _books(sender, r.ticket.recipient);
+        // Fees and credits are the recipient's, who is the one paid.
+        (other.unclaimed, other.credited, other.credits) = (otherNow.unclaimed, otherNow.credited, otherNow.credits);
+        _assertSame(other, otherNow);
+        Books memory othersNow = _books(r.ticket.sender, recipient);
+        // The funds are the sender's, who is the one that pays.
+        (others.deposit, others.reserve) = (othersNow.deposit, othersNow.reserve);
+        (others.unclaimed, others.credits) = (othersNow.unclaimed, othersNow.credits);
+        _assertSame(others, othersNow);
+        assert(broker.usedTickets(ticketHash) == used && broker.isSetAside(ticketHash) == aside);
+    }
+
+    /// What pays is a part of the funds each, and together it is the amount: nothing wraps on the way.
+    function check_PartsMakeTheAmount(
+        uint256 amount,
+        uint96 deposit,
+        uint96 reserve,
+        uint96 committed,
+        uint96 claimable
+    ) external pure {
+        vm.assume(claimable <= committed && amount <= uint256(deposit) + claimable + reserve);
+        (uint256 fromDeposit, uint256 fromCommitted, uint256 fromReserve) = _parts(amount, deposit, claimable);
+        assert(fromDeposit <= deposit && fromCommitted <= committed && fromReserve <= reserve);
+        assert(fromDeposit + fromCommitted + fromReserve == amount);
+    }
+
+    /// No more than deposit, claimable commitment and reserve is ever paid.
+    function check_NoTicketBeyondTheFundsIsPaid() external {
+        Redemption memory r = _anyRedemption(2);
+        Books memory before = _books(r.ticket.sender, r.ticket.recipient);
+        uint256 claimable = broker.claimableCommittedReserve(r.ticket.sender, r.ticket.recipient);
+        assert(claimable <= before.committed);
+        vm.assume(r.ticket.faceValue > before.deposit + claimable + before.reserve);
+        assert(!_redeem(r));
+    }
+
+    function check_UsedTicketIsRefused() external {
+        Redemption memory r = _anyRedemption(3);
+        vm.assume(broker.usedTickets(broker.getTicketHash(r.ticket)));
+        assert(!_redeem(r));
+    }
+
+    /// The marker keeps a ticket off this path, but for those set aside.
+    function check_MarkedTicketNotSetAsideIsRefused() external {
+        Redemption memory r = _anyRedemption(3);
+        vm.assume(OrderedTicketEncoding.isMarked(r.rand) && !broker.isSetAside(broker.getTicketHash(r.ticket)));
+        assert(!_redeem(r));
+    }
+
+    /// From `withdrawRound` on a sender's funds pay nothing.
+    function check_NothingIsPaidFromTheWithdrawRoundOn() external {
+        Redemption memory r = _anyRedemption(2);
+        uint256 withdrawRound = _withdrawRound(r.ticket.sender);
+        vm.assume(withdrawRound > 0 && rounds.currentRound() >= withdrawRound);
+        assert(!_redeem(r));
+    }
+
+    /// A ticket is bound to its deployment by the third word, and to its chain's block hash by the second.
+    function check_ForeignTicketIsRefused() external {
+        Redemption memory r = _anyRedemption(3);
+        (uint256 round, bytes32 blockHash, bytes32 tag) = abi.decode(r.ticket.auxData, (uint256, bytes32, bytes32));
+        vm.assume(tag != broker.deploymentTag() || blockHash != rounds.blockHashForRound(round) || blockHash == 0);
+        assert(!_redeem(r));
+    }
+
+    /// A ticket is paid in its validity only, and never while paused.
+    function check_StaleTicketIsRefused() external {
+        Redemption memory r = _anyRedemption(2);
+        (uint256 round,) = abi.decode(r.ticket.auxData, (uint256, bytes32));
+        unchecked {
+            uint256 expiry = round + broker.ticketValidityPeriod();
+            vm.assume(expiry <= rounds.currentRound() || controller.paused());
+        }
+        assert(!_redeem(r));
+    }
+}
