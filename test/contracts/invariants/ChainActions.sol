@@ -61,7 +61,7 @@ abstract contract ChainActions is StakeActions {
 
     /// @notice A challenge by an outsider, decided at once: guilty if the orchestrator signed two results for one job.
     function challenge(uint256 seed, uint256 dice) external {
-        address o = staker(seed);
+        address o = _accused(seed);
         // Announcing takes a block, and the receipts name the present round.
         if (block.number + 1 >= _sys.rounds.currentRoundStartBlock() + _sys.roundLength) return;
         bytes32 others = _othersOf(o);
@@ -151,12 +151,21 @@ abstract contract ChainActions is StakeActions {
         _sys.token.approve(address(_sys.slashing), type(uint256).max);
     }
 
+    /// @dev Mostly one that is active and so has delegators and commission to lose.
+    function _accused(uint256 seed) private view returns (address) {
+        for (uint256 i = 0; (seed >> 64) % 4 != 0 && i < stakerCount(); ++i) {
+            address o = staker(seed % stakerCount() + i);
+            if (_sys.bonding.isActiveTranscoder(o)) return o;
+        }
+        return staker(seed);
+    }
+
     /// @dev Two signed results of one job, in the present round, equal every third time.
     function _receipts(address o, uint256 dice) private returns (Receipt memory a, Receipt memory b) {
         a = _receipt(o, "a", ++_jobs);
         b = _receipt(o, dice % 3 == 0 ? bytes32("a") : bytes32("b"), _jobs);
         // Once in a while of the service that costs everything.
-        if ((dice >> 8) % 8 == 0) (a.service, b.service) = (bytes32("whole"), bytes32("whole"));
+        if ((dice >> 8) % 12 == 0) (a.service, b.service) = (bytes32("whole"), bytes32("whole"));
     }
 
     function _receipt(address o, bytes32 result, uint256 sequence) private view returns (Receipt memory receipt) {

@@ -18,7 +18,7 @@ abstract contract ProtocolBooks is StreamflowTest {
     ProtocolHandler internal _handler;
     SlashingManager private _slashing;
 
-    function setUp() public override {
+    function setUp() public virtual override {
         super.setUp();
         _slashing = SlashingManager(controller.getContract(keccak256("Verifier")));
         EquivocationVerifier verifier = new EquivocationVerifier(_slashing);
@@ -79,11 +79,6 @@ abstract contract ProtocolBooks is StreamflowTest {
     }
 
     // --- by number ---
-
-    /// @dev Nothing that the handler saw broke the rule.
-    function _held(uint256 number) internal view {
-        vm.assertEq(_handler.broken(number), "");
-    }
 
     /// 1: every wei of the vault has an owner; fees owed never exceed fees held, nor fall short but for stake that left.
     function _assert01() internal view {
