@@ -7,48 +7,71 @@ import {BrokerTest} from "./BrokerTest.sol";
 /// @notice What `redeemWinningTicket` does with any ticket, signature and secret, after any history.
 contract DeployedPathProof is BrokerTest {
     /// @dev Pays the face value to the recipient out of the sender's funds, once. If the call fails, nothing has happened.
-    function _checkPaysFaceValueOnceOrNothing(uint256 words) private {
+    function _checkPaysFaceValueOnce(uint256 words, bool withinDeposit) private {
         Redemption memory r = _anyRedemption(words);
         bytes32 ticketHash = broker.getTicketHash(r.ticket);
         Books memory before = _books(r.ticket.sender, r.ticket.recipient);
         uint256 claimable = broker.claimableCommittedReserve(r.ticket.sender, r.ticket.recipient);
         bool wasUsed = broker.usedTickets(ticketHash);
         bool wasPayable = broker.isSetAside(ticketHash) || !OrderedTicketEncoding.isMarked(r.rand);
+        vm.assume((r.ticket.faceValue <= before.deposit) == withinDeposit);
         vm.assume(_redeem(r));
         _assertPaid(before, _books(r.ticket.sender, r.ticket.recipient), r.ticket.faceValue, claimable);
         assert(wasPayable && !wasUsed && broker.usedTickets(ticketHash));
     }
 
-    function check_TicketOf64BytesPaysFaceValueOnceOrNothing() external {
-        _checkPaysFaceValueOnceOrNothing(2);
+    function check_TicketOf64BytesWithinTheDepositPaysFaceValueOnce() external {
+        _checkPaysFaceValueOnce(2, true);
     }
 
-    function check_TicketOf96BytesPaysFaceValueOnceOrNothing() external {
-        _checkPaysFaceValueOnceOrNothing(3);
+    function check_TicketOf96BytesWithinTheDepositPaysFaceValueOnce() external {
+        _checkPaysFaceValueOnce(3, true);
     }
 
-    /// Other accounts keep their funds and marks, other tickets their status.
-    function check_NobodyElseIsTouched(address sender, address recipient, bytes32 ticketHash) external {
+    function long_TicketOf64BytesBeyondTheDepositPaysFaceValueOnce() external {
+        _checkPaysFaceValueOnce(2, false);
+    }
+
+    function long_TicketOf96BytesBeyondTheDepositPaysFaceValueOnce() external {
+        _checkPaysFaceValueOnce(3, false);
+    }
+
+    /// @dev Another sender keeps its funds and marks, another recipient its commitments, marks and fees.
+    function _checkNobodyElseIsTouched(address sender, address recipient, bool withinDeposit) private {
         Redemption memory r = _anyRedemption(3);
         vm.assume(sender != r.ticket.sender && recipient != r.ticket.recipient);
-        vm.assume(ticketHash != broker.getTicketHash(r.ticket));
+        vm.assume((r.ticket.faceValue <= _books(r.ticket.sender, recipient).deposit) == withinDeposit);
         Books memory other = _books(sender, r.ticket.recipient);
         Books memory others = _books(r.ticket.sender, recipient);
-        (bool used, bool aside) = (broker.usedTickets(ticketHash), broker.isSetAside(ticketHash));
         vm.assume(_redeem(r));
         Books memory otherNow = _books(sender, r.ticket.recipient);
-        // Fees and credits are the recipient's, who is the one paid.
         (other.unclaimed, other.credited, other.credits) = (otherNow.unclaimed, otherNow.credited, otherNow.credits);
         _assertSame(other, otherNow);
         Books memory othersNow = _books(r.ticket.sender, recipient);
-        // The funds are the sender's, who is the one that pays.
         (others.deposit, others.reserve) = (othersNow.deposit, othersNow.reserve);
         (others.unclaimed, others.credits) = (othersNow.unclaimed, othersNow.credits);
         _assertSame(others, othersNow);
+    }
+
+    function check_PaymentWithinTheDepositTouchesNobodyElse(address sender, address recipient) external {
+        _checkNobodyElseIsTouched(sender, recipient, true);
+    }
+
+    function long_PaymentBeyondTheDepositTouchesNobodyElse(address sender, address recipient) external {
+        _checkNobodyElseIsTouched(sender, recipient, false);
+    }
+
+    /// Other tickets keep their status.
+    function check_OtherTicketsKeepTheirStatus(bytes32 ticketHash) external {
+        Redemption memory r = _anyRedemption(3);
+        vm.assume(ticketHash != broker.getTicketHash(r.ticket));
+        vm.assume(r.ticket.faceValue <= _books(r.ticket.sender, r.ticket.recipient).deposit);
+        (bool used, bool aside) = (broker.usedTickets(ticketHash), broker.isSetAside(ticketHash));
+        vm.assume(_redeem(r));
         assert(broker.usedTickets(ticketHash) == used && broker.isSetAside(ticketHash) == aside);
     }
 
-    /// What pays is a part of the funds each, and together it is the amount: nothing wraps on the way.
+    /// The parts that pay, see `_assertPaid`: none is more than there is, and together they are the amount.
     function check_PartsMakeTheAmount(
         uint256 amount,
         uint96 deposit,
@@ -62,14 +85,10 @@ contract DeployedPathProof is BrokerTest {
         assert(fromDeposit + fromCommitted + fromReserve == amount);
     }
 
-    /// No more than deposit, claimable commitment and reserve is ever paid.
-    function check_NoTicketBeyondTheFundsIsPaid() external {
-        Redemption memory r = _anyRedemption(2);
-        Books memory before = _books(r.ticket.sender, r.ticket.recipient);
-        uint256 claimable = broker.claimableCommittedReserve(r.ticket.sender, r.ticket.recipient);
-        assert(claimable <= before.committed);
-        vm.assume(r.ticket.faceValue > before.deposit + claimable + before.reserve);
-        assert(!_redeem(r));
+    /// What waits to be released is no more than what was committed, and the claimable rest neither.
+    function check_ClaimableIsAtMostTheCommitment(address sender, address recipient) external view {
+        uint256 funds = broker.getCommittedReserve(sender, recipient).funds;
+        assert(broker.claimableCommittedReserve(sender, recipient) <= funds);
     }
 
     function check_UsedTicketIsRefused() external {

@@ -43,72 +43,124 @@ contract OrderedPathProof is BrokerTest {
 
     // --- the mark ---
 
-    /// At or below the mark nothing is paid and nothing set aside.
-    function check_AtOrBelowTheMarkNothingMoves(bool bound) external {
-        Call memory call = _anyCall(bound ? 1 : 0);
-        vm.assume(this.key(call.ticket) <= broker.redemptionMark(call.recipient, call.sender));
+    /// At or below the mark that its group is planned on, a ticket is neither paid nor set aside; and on another mark than the
+    /// chain's no ticket is, see below. So none at or below the chain's mark is.
+    function check_AtOrBelowThePlannedMarkNothingMoves() external {
+        Call memory call = _anyCall(1);
+        vm.assume(this.key(call.ticket) <= call.plannedMark);
         _assertMovesNothing(call);
     }
 
     /// A batch that was planned on another mark than the chain's moves nothing.
-    function check_OnAMovedMarkNothingMoves(bool bound) external {
-        Call memory call = _anyCall(bound ? 1 : 0);
+    function check_OnAMovedMarkNothingMoves() external {
+        Call memory call = _anyCall(1);
         vm.assume(call.plannedMark != broker.redemptionMark(call.recipient, call.sender));
         _assertMovesNothing(call);
     }
 
-    /// The mark stays or rises to the key of the ticket; what the ticket pays or not is of no account.
-    function check_MarkRisesToTheKeyOrStays(bool bound) external {
-        Call memory call = _anyCall(bound ? 1 : 0);
-        uint256 mark = broker.redemptionMark(call.recipient, call.sender);
+    /// @dev The mark stays or rises to the key of the ticket.
+    function _checkMarkRisesToTheKeyOrStays(bool withinDeposit) private {
+        Call memory call = _anyCall(1);
+        Books memory before = _books(call.sender, call.recipient);
         uint256 key = this.key(call.ticket);
+        vm.assume((_faceValue(call) <= before.deposit) == withinDeposit);
         vm.assume(_send(call));
-        uint256 now_ = broker.redemptionMark(call.recipient, call.sender);
-        assert(now_ == mark || (now_ == key && key > mark));
+        uint256 mark = broker.redemptionMark(call.recipient, call.sender);
+        assert(mark == before.mark || (mark == key && key > before.mark));
+    }
+
+    function check_MarkRisesToTheKeyOfATicketWithinTheDepositOrStays() external {
+        _checkMarkRisesToTheKeyOrStays(true);
+    }
+
+    function long_MarkRisesToTheKeyOfATicketBeyondTheDepositOrStays() external {
+        _checkMarkRisesToTheKeyOrStays(false);
     }
 
     // --- payment ---
 
-    /// A ticket that is passed is paid in full or set aside; one that is not passed is neither.
-    function _checkPassedIsPaidOrSetAside(uint256 bound) private {
+    function _faceValue(Call memory call) private pure returns (uint256) {
+        return uint96(call.ticket.terms >> 128);
+    }
+
+    /// @dev A ticket that is passed is paid exactly; one that is not passed changes nothing.
+    function _checkTicketWithinTheDeposit(uint256 bound) private {
+        Call memory call = _anyCall(bound);
+        Books memory before = _books(call.sender, call.recipient);
+        bool aside = broker.isSetAside(call.ticketHash);
+        vm.assume(_faceValue(call) <= before.deposit);
+        vm.assume(_send(call));
+        Books memory afterwards = _books(call.sender, call.recipient);
+        if (afterwards.mark == before.mark) {
+            _assertSame(before, afterwards);
+        } else {
+            before.mark = afterwards.mark;
+            _assertPaid(before, afterwards, _faceValue(call), 0);
+        }
+        assert(broker.isSetAside(call.ticketHash) == aside);
+    }
+
+    function check_PassedTicketOf64BytesWithinTheDepositIsPaid() external {
+        _checkTicketWithinTheDeposit(0);
+    }
+
+    function check_PassedTicketOf96BytesWithinTheDepositIsPaid() external {
+        _checkTicketWithinTheDeposit(1);
+    }
+
+    /// @dev Beyond the deposit a ticket that is passed is paid exactly, or set aside and nothing of it paid.
+    function _checkTicketBeyondTheDeposit(uint256 bound) private {
         Call memory call = _anyCall(bound);
         Books memory before = _books(call.sender, call.recipient);
         uint256 claimable = broker.claimableCommittedReserve(call.sender, call.recipient);
-        bool wasAside = broker.isSetAside(call.ticketHash);
+        vm.assume(_faceValue(call) > before.deposit && !broker.isSetAside(call.ticketHash));
+        vm.assume(_send(call));
+        Books memory afterwards = _books(call.sender, call.recipient);
+        bool aside = broker.isSetAside(call.ticketHash);
+        if (afterwards.mark == before.mark) {
+            assert(!aside);
+            _assertSame(before, afterwards);
+            return;
+        }
+        before.mark = afterwards.mark;
+        if (aside) _assertSame(before, afterwards);
+        else _assertPaid(before, afterwards, _faceValue(call), claimable);
+    }
+
+    function long_PassedTicketOf64BytesBeyondTheDepositIsPaidOrSetAside() external {
+        _checkTicketBeyondTheDeposit(0);
+    }
+
+    function long_PassedTicketOf96BytesBeyondTheDepositIsPaidOrSetAside() external {
+        _checkTicketBeyondTheDeposit(1);
+    }
+
+    /// A ticket that nothing covers is never paid: without funds the fees stay as they are.
+    function check_WithoutFundsNothingIsPaid() external {
+        Call memory call = _anyCall(1);
+        Books memory before = _books(call.sender, call.recipient);
+        vm.assume((before.deposit | before.reserve | before.committed) == 0 && _faceValue(call) > 0);
         vm.assume(_send(call));
         Books memory afterwards = _books(call.sender, call.recipient);
         bool passed = afterwards.mark != before.mark;
-        if (passed) before.mark = afterwards.mark;
-        if (passed && broker.isSetAside(call.ticketHash) == wasAside && afterwards.unclaimed != before.unclaimed) {
-            _assertPaid(before, afterwards, uint96(call.ticket.terms >> 128), claimable);
-        } else {
-            _assertSame(before, afterwards);
-            bool worthless = uint96(call.ticket.terms >> 128) == 0;
-            assert(broker.isSetAside(call.ticketHash) == (wasAside || (passed && !worthless)));
-        }
-    }
-
-    function check_PassedTicketOf64BytesIsPaidOrSetAside() external {
-        _checkPassedIsPaidOrSetAside(0);
-    }
-
-    function check_PassedTicketOf96BytesIsPaidOrSetAside() external {
-        _checkPassedIsPaidOrSetAside(1);
+        before.mark = afterwards.mark;
+        _assertSame(before, afterwards);
+        assert(!passed || broker.isSetAside(call.ticketHash));
     }
 
     // --- what is refused ---
 
     /// Only recipient and redeemer are heard, and nobody while paused.
-    function check_StrangerIsRefused(bool bound) external {
-        Call memory call = _anyCall(bound ? 1 : 0);
+    function check_StrangerIsRefused() external {
+        Call memory call = _anyCall(1);
         bool heard = call.caller == call.recipient || call.caller == broker.redeemerOf(call.recipient);
         vm.assume(!heard || controller.paused());
         assert(!_send(call));
     }
 
     /// A ticket without the marker belongs to the deployed path.
-    function check_UnmarkedTicketMovesNothing(bool bound) external {
-        Call memory call = _anyCall(bound ? 1 : 0);
+    function check_UnmarkedTicketMovesNothing() external {
+        Call memory call = _anyCall(1);
         vm.assume(!OrderedTicketEncoding.isMarked(call.ticket.recipientRand));
         _assertMovesNothing(call);
     }
@@ -121,16 +173,16 @@ contract OrderedPathProof is BrokerTest {
     }
 
     /// From `withdrawRound` on a sender's funds pay nothing, and its mark stays.
-    function check_FromTheWithdrawRoundOnNothingMoves(bool bound) external {
-        Call memory call = _anyCall(bound ? 1 : 0);
+    function check_FromTheWithdrawRoundOnNothingMoves() external {
+        Call memory call = _anyCall(1);
         uint256 withdrawRound = _withdrawRound(call.sender);
         vm.assume(withdrawRound > 0 && rounds.currentRound() >= withdrawRound);
         _assertMovesNothing(call);
     }
 
     /// A ticket of a round that is too old, or has no block hash (it may not have begun), moves nothing.
-    function check_StaleTicketMovesNothing(bool bound) external {
-        Call memory call = _anyCall(bound ? 1 : 0);
+    function check_StaleTicketMovesNothing() external {
+        Call memory call = _anyCall(1);
         uint256 round = uint64(call.ticket.terms >> 64);
         bool stale = round + broker.ticketValidityPeriod() <= rounds.currentRound();
         vm.assume(stale || rounds.blockHashForRound(round) == 0);

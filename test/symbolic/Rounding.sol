@@ -5,14 +5,12 @@ import {Ppm} from "../../contracts/libraries/Ppm.sol";
 import {PreciseMath} from "../../contracts/libraries/PreciseMath.sol";
 import {SymbolicTest} from "./SymbolicTest.sol";
 
-/// @notice Parts and ratios are never more than exact, and how much less they are. Over all amounts that the contracts keep:
-/// 128 bits. Solved over the integers, see script/prove.
+/// @notice Parts and ratios are rounded down. Over all amounts that the contracts keep, 128 bits; no product here wraps.
 contract RoundingProof is SymbolicTest {
-    /// x * share / 1e6, rounded down.
+    /// Exact is x * share / 1e6.
     function check_PartIsExactRoundedDown(uint128 x, uint32 share) external pure {
         vm.assume(Ppm.isValid(share));
         uint256 part = Ppm.part(x, share);
-        // Of 128 and 20 bits: no product wraps.
         unchecked {
             uint256 exact = uint256(x) * share;
             assert(part <= x);
@@ -21,7 +19,7 @@ contract RoundingProof is SymbolicTest {
         }
     }
 
-    /// Two parts that make a whole share never pay more than there is: both are rounded down.
+    /// A share and the rest of it, each rounded down, are never more than there is.
     function check_PartsOfAWholeAreAtMostTheWhole(uint128 x, uint32 share) external pure {
         vm.assume(Ppm.isValid(share));
         unchecked {
@@ -29,45 +27,26 @@ contract RoundingProof is SymbolicTest {
         }
     }
 
-    function check_A64(uint64 x, uint64 numerator, uint64 denominator) external pure {
-        vm.assume(denominator > 0);
+    /// Exact is x * numerator / 1e27: growth since the beginning, of which the denominator is one.
+    function check_RatioOverOneIsExactRoundedDown(uint128 x, uint128 numerator) external pure {
+        uint256 result = PreciseMath.mulRatio(x, numerator, PreciseMath.ONE);
         unchecked {
-            uint256 result = PreciseMath.mulRatio(x, numerator, denominator);
-            assert(result * denominator <= uint256(x) * numerator);
-        }
-    }
-
-    function check_B64(uint64 x, uint64 numerator, uint64 denominator) external pure {
-        vm.assume(denominator > 0);
-        unchecked {
-            uint256 result = PreciseMath.mulRatio(x, numerator, denominator);
-            assert(result <= uint256(x) * numerator / denominator);
-        }
-    }
-
-    function check_C(uint128 x, uint128 numerator, uint128 denominator) external pure {
-        vm.assume(denominator > 0 && numerator <= denominator);
-        unchecked {
-            uint256 result = PreciseMath.mulRatio(x, numerator, denominator);
-            assert(result <= x);
-        }
-    }
-
-    function check_D(uint128 x, uint128 numerator, uint128 denominator) external pure {
-        vm.assume(denominator > 0 && numerator >= denominator);
-        unchecked {
-            uint256 result = PreciseMath.mulRatio(x, numerator, denominator);
-            assert(result >= x);
-        }
-    }
-
-    function check_E(uint128 x, uint128 numerator) external pure {
-        unchecked {
-            uint256 result = PreciseMath.mulRatio(x, numerator, PreciseMath.ONE);
             uint256 exact = uint256(x) * numerator;
-            assert(result * PreciseMath.ONE <= exact);
-            assert(exact < (result + 1) * PreciseMath.ONE);
+            assert(result * 1e27 <= exact);
+            assert(exact < (result + 1) * 1e27);
         }
+    }
+
+    /// A slash never makes stake grow, whatever the factors.
+    function check_RatioOfAtMostOneNeverGrows(uint128 x, uint128 numerator, uint128 denominator) external pure {
+        vm.assume(denominator > 0 && numerator <= denominator);
+        assert(PreciseMath.mulRatio(x, numerator, denominator) <= x);
+    }
+
+    /// A reward never makes stake shrink, whatever the factors.
+    function check_RatioOfAtLeastOneNeverShrinks(uint128 x, uint128 numerator, uint128 denominator) external pure {
+        vm.assume(denominator > 0 && numerator >= denominator);
+        assert(PreciseMath.mulRatio(x, numerator, denominator) >= x);
     }
 
     function check_SaturateIsTheLesserOne(uint256 x) external pure {
