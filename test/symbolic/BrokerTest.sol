@@ -79,35 +79,15 @@ abstract contract BrokerTest is SymbolicTest {
         assert((funds | fees | (a.mark ^ b.mark)) == 0);
     }
 
-    /// @dev Exactly `amount` went from the sender's funds to the recipient's fees: first from the deposit, then from what is
-    /// committed and claimable, then from the reserve. That the three parts make the amount is `check_PartsMakeTheAmount`.
-    function _assertPaid(Books memory before, Books memory afterwards, uint256 amount, uint256 claimable)
-        internal
-        pure
-    {
-        (uint256 fromDeposit, uint256 fromCommitted, uint256 fromReserve) = _parts(amount, before.deposit, claimable);
+    /// @dev Exactly `amount`, which the deposit covers, went from it to the recipient's fees, and nothing else moved.
+    function _assertPaid(Books memory before, Books memory afterwards, uint256 amount) internal pure {
         unchecked {
-            before.deposit -= fromDeposit;
-            before.committed -= fromCommitted;
-            before.reserve -= fromReserve;
+            before.deposit -= amount;
             before.unclaimed += amount;
             before.credited += amount;
             before.credits += amount == 0 ? 0 : 1;
         }
         _assertSame(before, afterwards);
-    }
-
-    function _parts(uint256 amount, uint256 deposit, uint256 claimable)
-        internal
-        pure
-        returns (uint256 fromDeposit, uint256 fromCommitted, uint256 fromReserve)
-    {
-        unchecked {
-            if (amount <= deposit) return (amount, 0, 0);
-            uint256 missing = amount - deposit;
-            if (missing < claimable) return (deposit, missing, 0);
-            return (deposit, claimable, missing - claimable);
-        }
     }
 
     function _withdrawRound(address account) internal view returns (uint256) {

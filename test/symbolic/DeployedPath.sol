@@ -6,41 +6,32 @@ import {BrokerTest} from "./BrokerTest.sol";
 
 /// @notice What `redeemWinningTicket` does with any ticket, signature and secret, after any history.
 contract DeployedPathProof is BrokerTest {
-    /// @dev Pays the face value to the recipient out of the sender's funds, once. If the call fails, nothing has happened.
-    function _checkPaysFaceValueOnce(uint256 words, bool withinDeposit) private {
+    /// @dev Pays the face value to the recipient out of the sender's deposit, once. If the call fails, nothing has happened.
+    function _checkPaysFaceValueOnce(uint256 words) private {
         Redemption memory r = _anyRedemption(words);
         bytes32 ticketHash = broker.getTicketHash(r.ticket);
         Books memory before = _books(r.ticket.sender, r.ticket.recipient);
-        uint256 claimable = broker.claimableCommittedReserve(r.ticket.sender, r.ticket.recipient);
         bool wasUsed = broker.usedTickets(ticketHash);
         bool wasPayable = broker.isSetAside(ticketHash) || !OrderedTicketEncoding.isMarked(r.rand);
-        vm.assume((r.ticket.faceValue <= before.deposit) == withinDeposit);
+        vm.assume(r.ticket.faceValue <= before.deposit);
         vm.assume(_redeem(r));
-        _assertPaid(before, _books(r.ticket.sender, r.ticket.recipient), r.ticket.faceValue, claimable);
+        _assertPaid(before, _books(r.ticket.sender, r.ticket.recipient), r.ticket.faceValue);
         assert(wasPayable && !wasUsed && broker.usedTickets(ticketHash));
     }
 
     function check_TicketOf64BytesWithinTheDepositPaysFaceValueOnce() external {
-        _checkPaysFaceValueOnce(2, true);
+        _checkPaysFaceValueOnce(2);
     }
 
     function check_TicketOf96BytesWithinTheDepositPaysFaceValueOnce() external {
-        _checkPaysFaceValueOnce(3, true);
+        _checkPaysFaceValueOnce(3);
     }
 
-    function long_TicketOf64BytesBeyondTheDepositPaysFaceValueOnce() external {
-        _checkPaysFaceValueOnce(2, false);
-    }
-
-    function long_TicketOf96BytesBeyondTheDepositPaysFaceValueOnce() external {
-        _checkPaysFaceValueOnce(3, false);
-    }
-
-    /// @dev Another sender keeps its funds and marks, another recipient its commitments, marks and fees.
-    function _checkNobodyElseIsTouched(address sender, address recipient, bool withinDeposit) private {
+    /// Another sender keeps its funds and marks, another recipient its commitments, marks and fees.
+    function check_PaymentWithinTheDepositTouchesNobodyElse(address sender, address recipient) external {
         Redemption memory r = _anyRedemption(3);
         vm.assume(sender != r.ticket.sender && recipient != r.ticket.recipient);
-        vm.assume((r.ticket.faceValue <= _books(r.ticket.sender, recipient).deposit) == withinDeposit);
+        vm.assume(r.ticket.faceValue <= _books(r.ticket.sender, recipient).deposit);
         Books memory other = _books(sender, r.ticket.recipient);
         Books memory others = _books(r.ticket.sender, recipient);
         vm.assume(_redeem(r));
@@ -53,14 +44,6 @@ contract DeployedPathProof is BrokerTest {
         _assertSame(others, othersNow);
     }
 
-    function check_PaymentWithinTheDepositTouchesNobodyElse(address sender, address recipient) external {
-        _checkNobodyElseIsTouched(sender, recipient, true);
-    }
-
-    function long_PaymentBeyondTheDepositTouchesNobodyElse(address sender, address recipient) external {
-        _checkNobodyElseIsTouched(sender, recipient, false);
-    }
-
     /// Other tickets keep their status.
     function check_OtherTicketsKeepTheirStatus(bytes32 ticketHash) external {
         Redemption memory r = _anyRedemption(3);
@@ -69,20 +52,6 @@ contract DeployedPathProof is BrokerTest {
         (bool used, bool aside) = (broker.usedTickets(ticketHash), broker.isSetAside(ticketHash));
         vm.assume(_redeem(r));
         assert(broker.usedTickets(ticketHash) == used && broker.isSetAside(ticketHash) == aside);
-    }
-
-    /// The parts that pay, see `_assertPaid`: none is more than there is, and together they are the amount.
-    function check_PartsMakeTheAmount(
-        uint256 amount,
-        uint96 deposit,
-        uint96 reserve,
-        uint96 committed,
-        uint96 claimable
-    ) external pure {
-        vm.assume(claimable <= committed && amount <= uint256(deposit) + claimable + reserve);
-        (uint256 fromDeposit, uint256 fromCommitted, uint256 fromReserve) = _parts(amount, deposit, claimable);
-        assert(fromDeposit <= deposit && fromCommitted <= committed && fromReserve <= reserve);
-        assert(fromDeposit + fromCommitted + fromReserve == amount);
     }
 
     /// What waits to be released is no more than what was committed, and the claimable rest neither.

@@ -58,23 +58,15 @@ contract OrderedPathProof is BrokerTest {
         _assertMovesNothing(call);
     }
 
-    /// @dev The mark stays or rises to the key of the ticket.
-    function _checkMarkRisesToTheKeyOrStays(bool withinDeposit) private {
+    /// The mark stays or rises to the key of the ticket.
+    function check_MarkRisesToTheKeyOfATicketWithinTheDepositOrStays() external {
         Call memory call = _anyCall(1);
         Books memory before = _books(call.sender, call.recipient);
         uint256 key = this.key(call.ticket);
-        vm.assume((_faceValue(call) <= before.deposit) == withinDeposit);
+        vm.assume(_faceValue(call) <= before.deposit);
         vm.assume(_send(call));
         uint256 mark = broker.redemptionMark(call.recipient, call.sender);
         assert(mark == before.mark || (mark == key && key > before.mark));
-    }
-
-    function check_MarkRisesToTheKeyOfATicketWithinTheDepositOrStays() external {
-        _checkMarkRisesToTheKeyOrStays(true);
-    }
-
-    function long_MarkRisesToTheKeyOfATicketBeyondTheDepositOrStays() external {
-        _checkMarkRisesToTheKeyOrStays(false);
     }
 
     // --- payment ---
@@ -95,7 +87,7 @@ contract OrderedPathProof is BrokerTest {
             _assertSame(before, afterwards);
         } else {
             before.mark = afterwards.mark;
-            _assertPaid(before, afterwards, _faceValue(call), 0);
+            _assertPaid(before, afterwards, _faceValue(call));
         }
         assert(broker.isSetAside(call.ticketHash) == aside);
     }
@@ -108,35 +100,8 @@ contract OrderedPathProof is BrokerTest {
         _checkTicketWithinTheDeposit(1);
     }
 
-    /// @dev Beyond the deposit a ticket that is passed is paid exactly, or set aside and nothing of it paid.
-    function _checkTicketBeyondTheDeposit(uint256 bound) private {
-        Call memory call = _anyCall(bound);
-        Books memory before = _books(call.sender, call.recipient);
-        uint256 claimable = broker.claimableCommittedReserve(call.sender, call.recipient);
-        vm.assume(_faceValue(call) > before.deposit && !broker.isSetAside(call.ticketHash));
-        vm.assume(_send(call));
-        Books memory afterwards = _books(call.sender, call.recipient);
-        bool aside = broker.isSetAside(call.ticketHash);
-        if (afterwards.mark == before.mark) {
-            assert(!aside);
-            _assertSame(before, afterwards);
-            return;
-        }
-        before.mark = afterwards.mark;
-        if (aside) _assertSame(before, afterwards);
-        else _assertPaid(before, afterwards, _faceValue(call), claimable);
-    }
-
-    function long_PassedTicketOf64BytesBeyondTheDepositIsPaidOrSetAside() external {
-        _checkTicketBeyondTheDeposit(0);
-    }
-
-    function long_PassedTicketOf96BytesBeyondTheDepositIsPaidOrSetAside() external {
-        _checkTicketBeyondTheDeposit(1);
-    }
-
     /// A ticket that nothing covers is never paid: without funds the fees stay as they are.
-    function check_WithoutFundsNothingIsPaid() external {
+    function long_WithoutFundsNothingIsPaid() external {
         Call memory call = _anyCall(1);
         Books memory before = _books(call.sender, call.recipient);
         vm.assume((before.deposit | before.reserve | before.committed) == 0 && _faceValue(call) > 0);
