@@ -88,7 +88,7 @@ contract StakeSlashingTest is StreamflowTest {
         vm.assertEq(token.totalSupply(), supply - 300 ether);
     }
 
-    function test_GivenUnclaimedCommission_ItIsSlashedToo() external {
+    function test_Invariant28_GivenUnclaimedCommission_ItIsSlashedToo() external {
         _reward(orchestrator);
         uint256 stake = bonding.pendingStake(orchestrator, 0);
         uint256 total = bonding.transcoderTotalStake(orchestrator);

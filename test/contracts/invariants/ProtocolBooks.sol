@@ -306,7 +306,7 @@ abstract contract ProtocolBooks is StreamflowTest {
             vm.assertEq(nextId, _handler.locksOpened(a), "27: ids are counted");
             for (uint256 id = 0; id <= nextId; ++id) {
                 bool isOpen = id < nextId && !_handler.isClosed(a, id);
-                vm.assertEq(bonding.isValidUnbondingLock(a, id), isOpen);
+                vm.assertTrue(bonding.isValidUnbondingLock(a, id) == isOpen, "27: open until paid or returned");
             }
         }
     }

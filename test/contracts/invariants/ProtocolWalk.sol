@@ -60,7 +60,7 @@ abstract contract ProtocolWalk is ProtocolBooks {
     }
 
     function _stepOfChain(uint256 action, uint256 x, uint256 y) private {
-        if (action == 22 && x % 2 == 0) _handler.challenge(x >> 8, y);
+        if (action == 22) _handler.challenge(x >> 8, y);
         if (action == 23) _handler.setSlashing(x);
         if (action == 24) x % 4 == 0 ? _handler.pause(x >> 2, y) : _handler.single(x >> 2, y, x);
         if (action == 25) _handler.join(x);
