@@ -225,7 +225,7 @@ abstract contract ChainActions is StakeActions {
         uint256 dust = 4 * MAX_STAKERS * MAX_LOCKS;
         // What an orchestrator holds for nobody shrinks too.
         _hold(28, penalty <= taken + stakeAllowance[o] + dust, "a slash takes from those it answers for");
-        _hold(28, taken <= penalty + dust, "more was lost than slashed");
+        _hold(29, taken <= penalty + dust, "what was lost was neither burned nor paid");
         _hold(29, 2 * bounty <= own + 4 * MAX_LOCKS, "the bounty is at most half of the own loss");
         if (before.isActive) {
             ++slashedSeats[_round()];
