@@ -188,7 +188,7 @@ contract OpenSetTest is StreamflowTest {
 
     /// A reserve is shared by the number of orchestrators that the round began with, so a ticket signed against that share stays
     /// payable however many join.
-    function test_GivenFourThousandNineHundredJoinInTheRound_EverySignedTicketIsPaid() external {
+    function test_Attack_FourThousandNineHundredJoinInTheRound_EverySignedTicketIsPaid() external {
         _register(orchestrator, 1 ether, 0, 0);
         vm.prank(owner);
         token.transfer(address(this), 5_000 ether);

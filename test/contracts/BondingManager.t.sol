@@ -389,7 +389,7 @@ contract BondingManagerTest is StreamflowTest {
 
     // --- hints ---
 
-    function test_GivenHostileHints_ResultsAreTheSame() external {
+    function test_Invariant23_GivenHostileHints_ResultsAreTheSame() external {
         vm.prank(owner);
         token.transfer(orchestrator, 10 ether);
         vm.startPrank(orchestrator);

@@ -17,7 +17,7 @@ contract DeployedAbiTest is StreamflowTest {
     mapping(bytes32 topic => uint256) private _dataLength;
     mapping(bytes32 topic => bool) private _seen;
 
-    function test_ControllerSelectors() external view {
+    function test_Invariant33_ControllerSelectors() external view {
         _selector(IController.setContractInfo.selector, 0xd737c2b0);
         _selector(IController.getContract.selector, 0xe16c7d98);
         _selector(IController.getContractInfo.selector, 0x613e2de2);
@@ -29,7 +29,7 @@ contract DeployedAbiTest is StreamflowTest {
         _selector(broker.controller.selector, 0xf77c4791);
     }
 
-    function test_TicketBrokerSelectors() external pure {
+    function test_Invariant33_TicketBrokerSelectors() external pure {
         _selector(ITicketBroker.fundDeposit.selector, 0x6caa736b);
         _selector(ITicketBroker.fundReserve.selector, 0x6f9c3c8f);
         _selector(ITicketBroker.fundDepositAndReserve.selector, 0x511f4073);
@@ -52,7 +52,7 @@ contract DeployedAbiTest is StreamflowTest {
         _selector(ITicketBroker.ticketValidityPeriod.selector, 0x856a2cf8);
     }
 
-    function test_BondingManagerCallSelectors() external pure {
+    function test_Invariant33_BondingManagerCallSelectors() external pure {
         _selector(IBondingManager.bond.selector, 0xb78d27dc);
         _selector(IBondingManager.bondWithHint.selector, 0x6bd9add4);
         _selector(IBondingManager.unbond.selector, 0x27de9e32);
@@ -77,7 +77,7 @@ contract DeployedAbiTest is StreamflowTest {
         _selector(IBondingManager.rewardForTranscoderWithHint.selector, 0xb556966a);
     }
 
-    function test_BondingManagerViewSelectors() external pure {
+    function test_Invariant33_BondingManagerViewSelectors() external pure {
         _selector(IBondingManager.getDelegator.selector, 0xa64ad595);
         _selector(IBondingManager.getTranscoder.selector, 0x5dce9948);
         _selector(IBondingManager.getTranscoderEarningsPoolForRound.selector, 0x24454fc4);
@@ -101,7 +101,7 @@ contract DeployedAbiTest is StreamflowTest {
         _selector(IBondingManager.transcoderToRewardCaller.selector, 0x47621410);
     }
 
-    function test_RoundsManagerSelectors() external pure {
+    function test_Invariant33_RoundsManagerSelectors() external pure {
         _selector(IRoundsManager.initializeRound.selector, 0xd4807fb2);
         _selector(IRoundsManager.setRoundLength.selector, 0x681312f5);
         _selector(IRoundsManager.setRoundLockAmount.selector, 0x0b1573b8);
@@ -117,7 +117,7 @@ contract DeployedAbiTest is StreamflowTest {
         _selector(IRoundsManager.lastRoundLengthUpdateStartBlock.selector, 0x668abff7);
     }
 
-    function test_MinterRegistryAndTokenSelectors() external view {
+    function test_Invariant33_MinterRegistryAndTokenSelectors() external view {
         _selector(IMinter.createReward.selector, 0x7dbedad5);
         _selector(IMinter.trustedTransferTokens.selector, 0xe7a49c2b);
         _selector(IMinter.setCurrentRewardTokens.selector, 0xece2064c);
@@ -139,7 +139,7 @@ contract DeployedAbiTest is StreamflowTest {
     }
 
     /// Views are decoded by position, so their length and order are part of the surface.
-    function test_GivenOneOfEach_TupleLayoutsAreTheDeployedOnes() external {
+    function test_Invariant33_GivenOneOfEach_TupleLayoutsAreTheDeployedOnes() external {
         _playEveryEvent();
         uint256 round = rounds.currentRound();
         _words(address(bonding), abi.encodeCall(bonding.getDelegator, (orchestrator)), 7);
@@ -157,7 +157,7 @@ contract DeployedAbiTest is StreamflowTest {
     }
 
     /// Plays one of every event and compares topic, number of indexed fields and length of the rest.
-    function test_GivenOneOfEach_EventsAreTheDeployedOnes() external {
+    function test_Invariant33_GivenOneOfEach_EventsAreTheDeployedOnes() external {
         vm.recordLogs();
         _playEveryEvent();
         Vm.Log[] memory logs = vm.getRecordedLogs();

@@ -43,7 +43,7 @@ contract EarningsTest is StreamflowTest {
     }
 
     /// The deployed system takes the round's reward from whoever claims before it.
-    function test_GivenClaimBeforeReward_RewardIsTheSame() external {
+    function test_Invariant17_GivenClaimBeforeReward_RewardIsTheSame() external {
         _register(orchestrator, _STAKE, 30_000, 700_000);
         _bond(delegator, _STAKE, orchestrator);
         _bond(stranger, _STAKE, orchestrator);
@@ -62,7 +62,7 @@ contract EarningsTest is StreamflowTest {
     }
 
     /// Whenever a delegator and the orchestrator claim around rewards and fees, all end with what they would have without.
-    function testFuzz_ClaimsChangeNothing(uint256 seed) external {
+    function testFuzz_Invariant16_ClaimsChangeNothing(uint256 seed) external {
         _register(orchestrator, _STAKE + 7, seed % 1_000_001, (seed >> 32) % 1_000_001);
         _bond(delegator, 3 * _STAKE + 11, orchestrator);
         _bond(stranger, 3 * _STAKE + 11, orchestrator);
@@ -112,7 +112,7 @@ contract EarningsTest is StreamflowTest {
         vm.assertEq(bonding.pendingStake(stranger, 0), _STAKE);
     }
 
-    function test_ClaimEveryRoundEqualsClaimOnce() external {
+    function test_Invariant16_ClaimEveryRoundEqualsClaimOnce() external {
         _register(orchestrator, _STAKE, 50_000, 500_000);
         _bond(delegator, _STAKE, orchestrator);
         _bond(stranger, _STAKE, orchestrator);
@@ -128,7 +128,7 @@ contract EarningsTest is StreamflowTest {
         vm.assertApproxEqAbs(bonding.pendingFees(stranger, 0), bonding.pendingFees(delegator, 0), 20);
     }
 
-    function test_Claim_IsIdempotentInARound() external {
+    function test_Invariant16_ClaimIsIdempotentInARound() external {
         _team(100_000, 500_000);
         _reward(orchestrator);
         _pay(1 ether);
@@ -161,7 +161,7 @@ contract EarningsTest is StreamflowTest {
     }
 
     /// The deployed contracts once estimated the factor of a missed round and paid delegators 0.2488 here.
-    function test_GivenMissedReward_FeesAreThoseOfUnbrokenRewards() external {
+    function test_Invariant18_GivenMissedReward_FeesAreThoseOfUnbrokenRewards() external {
         _team(100_000, 500_000);
         _reward(orchestrator);
         _nextRounds(3);
@@ -196,7 +196,7 @@ contract EarningsTest is StreamflowTest {
 
     /// However stake, commissions and face values fall, a redemption credits all of its value but a wei per holder, and
     /// never more than its value.
-    function testFuzz_RedeemedFeesAreCreditedUpToOneWeiPerHolder(uint256 seed) external {
+    function testFuzz_Invariant05_RedeemedFeesAreCreditedUpToOneWeiPerHolder(uint256 seed) external {
         uint256 rewardCut = uint256(keccak256(abi.encode(seed, 1))) % 1_000_001;
         uint256 feeShare = uint256(keccak256(abi.encode(seed, 2))) % 1_000_001;
         _register(orchestrator, 1 ether + uint256(keccak256(abi.encode(seed, 3))) % 100_000 ether, rewardCut, feeShare);

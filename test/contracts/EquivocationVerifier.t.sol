@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IFaultVerifier} from "../../contracts/interfaces/IFaultVerifier.sol";
 import {ISlashingManager} from "../../contracts/interfaces/ISlashingManager.sol";
 import {Receipt} from "../../contracts/types/Receipt.sol";
+import {EquivocationVerifier} from "../../contracts/verifiers/EquivocationVerifier.sol";
 import {SlashingTest} from "./SlashingTest.sol";
 
 contract EquivocationVerifierTest is SlashingTest {
@@ -42,7 +43,7 @@ contract EquivocationVerifierTest is SlashingTest {
     }
 
     /// Honest work is never guilty: two receipts whose jobs differ in anything, whatever the results.
-    function testFuzz_WhenJobsDiffer_NotGuilty(uint256 field, bytes32 value) external {
+    function testFuzz_Invariant31_WhenJobsDiffer_NotGuilty(uint256 field, bytes32 value) external {
         (Receipt memory a, Receipt memory b) = (_receipt("a"), _receipt("b"));
         field = field % 7;
         if (field == 0) b.sender = address(uint160(uint256(value)));
@@ -75,7 +76,7 @@ contract EquivocationVerifierTest is SlashingTest {
     }
 
     /// Flipping any bit of a signature or of the digest never convicts.
-    function testFuzz_WhenSignatureIsDamaged_NotGuilty(uint256 bit) external {
+    function testFuzz_Invariant31_WhenSignatureIsDamaged_NotGuilty(uint256 bit) external {
         Receipt memory other = _receipt("b");
         bytes memory sig = _signReceipt(other);
         sig[(bit % 520) / 8] ^= bytes1(uint8(1 << (bit % 8)));

@@ -127,7 +127,7 @@ contract RoundsManagerTest is StreamflowTest {
         vm.stopPrank();
     }
 
-    function testFuzz_CurrentRoundIsMonotonic(uint256 first, uint256 second) external {
+    function testFuzz_Invariant20_CurrentRoundIsMonotonic(uint256 first, uint256 second) external {
         first = block.number + first % 1e6;
         second = first + second % 1e6;
         vm.roll(first);

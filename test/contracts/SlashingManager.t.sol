@@ -90,7 +90,7 @@ contract SlashingManagerTest is SlashingTest {
         slashing.resolve(id);
     }
 
-    function test_RevertWhen_ResolvedTwice() external {
+    function test_Invariant29_RevertWhen_ResolvedTwice() external {
         uint256 id = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Guilty, "a");
         slashing.resolve(id);
         vm.expectRevert(abi.encodeWithSelector(ISlashingManager.ChallengeNotOpen.selector, id));
@@ -101,7 +101,7 @@ contract SlashingManagerTest is SlashingTest {
 
     // --- one punishment per fault ---
 
-    function test_RevertWhen_JobWasPunished() external {
+    function test_Invariant31_RevertWhen_JobWasPunished() external {
         uint256 id = _challengeEquivocation();
         Receipt memory receipt = _receipt("c");
         bytes memory sig = _signReceipt(receipt);
@@ -113,7 +113,7 @@ contract SlashingManagerTest is SlashingTest {
         slashing.challenge(address(committee), receipt, sig, "", SALT);
     }
 
-    function test_GivenTwoChallengesOfOneJob_OnlyOnePunishes() external {
+    function test_Invariant31_GivenTwoChallengesOfOneJob_OnlyOnePunishes() external {
         uint256 first = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Guilty, "a");
         uint256 second = _open(IFaultVerifier.Verdict.Pending, IFaultVerifier.Verdict.Guilty, "b");
         slashing.resolve(second);
@@ -369,7 +369,7 @@ contract SlashingManagerTest is SlashingTest {
         vm.stopPrank();
     }
 
-    function test_RevertWhen_UnbondedStakeCouldEscape() external {
+    function test_Invariant30_RevertWhen_UnbondedStakeCouldEscape() external {
         ISlashingManager.Terms memory terms = _committeeTerms();
         terms.challengeWindow = 3;
         vm.expectRevert(abi.encodeWithSelector(ISlashingManager.WindowsTooLong.selector, 7, 7));
@@ -390,7 +390,7 @@ contract SlashingManagerTest is SlashingTest {
     // --- money ---
 
     /// Bonds held are those of open challenges, whatever happens to them, and no LPT is made.
-    function testFuzz_HoldsExactlyOpenBonds(uint256 seed) external {
+    function testFuzz_Invariant29_HoldsExactlyOpenBonds(uint256 seed) external {
         uint256 open = 0;
         uint256[] memory ids = new uint256[](6);
         for (uint256 i = 0; i < 6; ++i) {

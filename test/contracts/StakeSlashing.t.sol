@@ -36,7 +36,7 @@ contract StakeSlashingTest is StreamflowTest {
         }
     }
 
-    function test_RevertWhen_NoVerifierIsRegistered() external {
+    function test_Invariant29_RevertWhen_NoVerifierIsRegistered() external {
         vm.prank(owner);
         controller.setContractInfo(keccak256("Verifier"), address(0), bytes20(0));
         vm.prank(_verifier);
@@ -62,7 +62,7 @@ contract StakeSlashingTest is StreamflowTest {
 
     // --- what it takes ---
 
-    function test_Slash_TakesTheSamePartFromEverybody() external {
+    function test_Invariant28_SlashTakesTheSamePartFromEverybody() external {
         vm.prank(delegator);
         bonding.unbond(_STAKE);
         uint256 supply = token.totalSupply();
@@ -88,7 +88,7 @@ contract StakeSlashingTest is StreamflowTest {
         vm.assertEq(token.totalSupply(), supply - 300 ether);
     }
 
-    function test_GivenUnclaimedCommission_ItIsSlashedToo() external {
+    function test_Invariant28_GivenUnclaimedCommission_ItIsSlashedToo() external {
         _reward(orchestrator);
         uint256 stake = bonding.pendingStake(orchestrator, 0);
         uint256 total = bonding.transcoderTotalStake(orchestrator);
@@ -189,7 +189,7 @@ contract StakeSlashingTest is StreamflowTest {
         vm.assertEq(bonding.nextRoundTotalActiveStake(), _STAKE);
     }
 
-    function test_GivenSlashed_NobodyPutsItBack() external {
+    function test_Invariant28_GivenSlashed_NobodyPutsItBack() external {
         _slash(_TENTH, 0);
         _expectNobodyJoins();
         uint256 slashRound = rounds.currentRound();
@@ -236,7 +236,7 @@ contract StakeSlashingTest is StreamflowTest {
     // --- no escape ---
 
     /// The deployed contracts let 50,000 LPT out by this.
-    function test_GivenUnbondingBeforeTheSlash_LocksAreSlashed() external {
+    function test_Invariant30_GivenUnbondingBeforeTheSlash_LocksAreSlashed() external {
         vm.prank(orchestrator);
         bonding.unbond(_STAKE);
         _nextRounds(_WINDOW - 1);
@@ -293,7 +293,7 @@ contract StakeSlashingTest is StreamflowTest {
         vm.assertApproxEqAbs(locked, 810 ether, 1);
     }
 
-    function test_RevertWhen_StakeRunsToAnotherOrchestrator() external {
+    function test_Invariant30_RevertWhen_StakeRunsToAnotherOrchestrator() external {
         bytes memory refusal = abi.encodeWithSelector(IBondingManager.RedelegationNeedsUnbonding.selector, orchestrator);
         vm.startPrank(delegator);
         vm.expectRevert(refusal);
@@ -313,7 +313,7 @@ contract StakeSlashingTest is StreamflowTest {
     }
 
     /// Nor through a lock taken back while bonded elsewhere.
-    function test_RevertWhen_LockIsReboundElsewhereWithinTheWindow() external {
+    function test_Invariant30_RevertWhen_LockIsReboundElsewhereWithinTheWindow() external {
         vm.prank(delegator);
         bonding.unbond(2 * _STAKE);
         _bond(delegator, 1 ether, _other);
@@ -325,7 +325,7 @@ contract StakeSlashingTest is StreamflowTest {
     // --- books ---
 
     /// Whatever happens around slashes, nobody is owed more than is there, and no more than dust is owed to nobody.
-    function testFuzz_BooksBalanceAroundSlashes(uint256 seed) external {
+    function testFuzz_Invariant28_BooksBalanceAroundSlashes(uint256 seed) external {
         _bond(stranger, 777 ether + 7, orchestrator);
         for (uint256 i = 0; i < 40; ++i) {
             uint256 dice = uint256(keccak256(abi.encode(seed, i)));

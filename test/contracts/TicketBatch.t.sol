@@ -30,7 +30,7 @@ contract TicketBatchTest is StreamflowTest {
         vm.assertEq(broker.unclaimedFees(), 0);
     }
 
-    function test_GivenBadTickets_TheOthersArePaidAndReasonsReported() external {
+    function test_Invariant14_GivenBadTickets_TheOthersArePaidAndReasonsReported() external {
         (Ticket[] memory tickets, bytes[] memory sigs, uint256[] memory rands) = _batch(6, 1 ether);
         tickets[0].recipient = address(0);
         sigs[1] = new bytes(65);
@@ -131,14 +131,14 @@ contract TicketBatchTest is StreamflowTest {
     }
 
     /// A batch leaves the same state as the same redemptions one by one, each refusal included.
-    function testFuzz_BatchEqualsSingles(uint256 seed) external {
+    function testFuzz_Invariant14_BatchEqualsSingles(uint256 seed) external {
         (Ticket[] memory tickets, bytes[] memory sigs, uint256[] memory rands) = _randomBatch(6, seed);
         bytes32 singles = _stateAfterSingles(tickets, sigs, rands);
         broker.batchRedeemWinningTickets(tickets, sigs, rands);
         vm.assertEq(_state(tickets), singles);
     }
 
-    function testFuzz_DuplicatesPayOnce(uint256 seed) external {
+    function testFuzz_Invariant07_DuplicatesPayOnce(uint256 seed) external {
         Ticket memory ticket = _ticket(1 ether, seed);
         (Ticket[] memory tickets, bytes[] memory sigs, uint256[] memory rands) = _batch(4, 1 ether);
         for (uint256 i = 0; i < 4; ++i) {

@@ -176,7 +176,7 @@ contract TicketBrokerFundsTest is StreamflowTest {
         }
     }
 
-    function test_GivenUnlocking_FundingByOthersChangesNoUnlock() external {
+    function test_Invariant12_GivenUnlocking_FundingByOthersChangesNoUnlock() external {
         _fund(1 ether, 0);
         vm.prank(sender);
         broker.unlock();

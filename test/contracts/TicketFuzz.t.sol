@@ -19,7 +19,7 @@ contract TicketFuzzTest is StreamflowTest {
     }
 
     /// Whichever bit of ticket, signature or secret is flipped, the ticket is refused and nothing moves.
-    function testFuzz_RevertWhen_AnyBitIsFlipped(uint256 bit, uint256 nonce, uint256 faceValue) external {
+    function testFuzz_Invariant09_RevertWhen_AnyBitIsFlipped(uint256 bit, uint256 nonce, uint256 faceValue) external {
         Ticket memory ticket = _ticket(faceValue % 10 ether, nonce);
         bytes memory sig = _sign(ticket);
         uint256 rand = RAND;
@@ -38,7 +38,9 @@ contract TicketFuzzTest is StreamflowTest {
     }
 
     /// A ticket pays exactly if its draw is below its probability.
-    function testFuzz_PaysExactlyWhenDrawIsBelowWinProb(uint256 winProb, uint256 nonce, uint256 rand) external {
+    function testFuzz_Invariant09_PaysExactlyWhenDrawIsBelowWinProb(uint256 winProb, uint256 nonce, uint256 rand)
+        external
+    {
         Ticket memory ticket = _ticket(1 ether, nonce);
         ticket.winProb = winProb;
         ticket.recipientRandHash = keccak256(abi.encode(rand));
@@ -50,7 +52,7 @@ contract TicketFuzzTest is StreamflowTest {
     }
 
     /// The packed layout is the one the nodes hash.
-    function testFuzz_HashIsThatOfThePackedBytes(Ticket memory ticket, bytes32 a, bytes32 b) external view {
+    function testFuzz_Invariant09_HashIsThatOfThePackedBytes(Ticket memory ticket, bytes32 a, bytes32 b) external view {
         ticket.auxData = abi.encodePacked(a, b);
         bytes memory packed = _encode(ticket);
         vm.assertEq(packed.length, 232);
@@ -58,7 +60,7 @@ contract TicketFuzzTest is StreamflowTest {
     }
 
     /// Any face value either moves in full or not at all.
-    function testFuzz_PaysInFullOrNotAtAll(uint256 faceValue, uint256 deposit, uint256 reserve) external {
+    function testFuzz_Invariant08_PaysInFullOrNotAtAll(uint256 faceValue, uint256 deposit, uint256 reserve) external {
         deposit %= 100 ether;
         reserve %= 100 ether;
         faceValue %= 250 ether;
@@ -79,7 +81,7 @@ contract TicketFuzzTest is StreamflowTest {
     }
 
     /// Of 400 tickets at one in four, the number of winners lies within five standard deviations of 100.
-    function test_WinRateIsThatOfWinProb() external {
+    function test_Invariant10_WinRateIsThatOfWinProb() external {
         uint256 won = 0;
         for (uint256 nonce = 0; nonce < 400; ++nonce) {
             Ticket memory ticket = _ticket(1, nonce);
@@ -90,6 +92,15 @@ contract TicketFuzzTest is StreamflowTest {
         }
         vm.assertApproxEqAbs(won, 100, 43);
         vm.assertEq(broker.unclaimedFees(), won);
+    }
+
+    /// A threshold of zero is below every draw.
+    function testFuzz_Invariant10_WinProbZeroNeverWins(uint256 nonce, uint256 rand) external {
+        Ticket memory ticket = _ticket(1 ether, nonce);
+        (ticket.winProb, ticket.recipientRandHash) = (0, keccak256(abi.encode(rand)));
+        bytes memory sig = _sign(ticket);
+        vm.expectRevert(ITicketBroker.TicketNotWinning.selector);
+        broker.redeemWinningTicket(ticket, sig, rand);
     }
 
     function _encode(Ticket memory t) private pure returns (bytes memory) {

@@ -103,7 +103,7 @@ contract TicketRedemptionTest is StreamflowTest {
     }
 
     /// The exact text, because existing nodes match it.
-    function test_RevertWhen_CreationRoundHasNoBlockHash() external {
+    function test_Invariant33_RevertWhen_CreationRoundHasNoBlockHash() external {
         Ticket memory ticket = _ticket(1 ether, 1);
         bytes memory refusal =
             abi.encodeWithSignature("Error(string)", "ticket creationRound does not have a block hash");
