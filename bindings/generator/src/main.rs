@@ -89,7 +89,9 @@ fn compile(root: &Path, profile: &FoundryProfile) -> Result<BTreeMap<String, Val
     let folders = [sources.as_path(), &sources.join("verifiers")];
     let mut contracts = BTreeMap::new();
     for (path, name, artifact) in output.into_artifacts_with_files() {
-        if path.parent().is_none_or(|folder| !folders.contains(&folder)) || path.file_stem().is_none_or(|stem| stem != name.as_str()) {
+        if path.parent().is_none_or(|folder| !folders.contains(&folder))
+            || path.file_stem().is_none_or(|stem| stem != name.as_str())
+        {
             continue;
         }
         let abi = artifact.abi.context("compiler output has no ABI")?;
