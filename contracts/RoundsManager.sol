@@ -103,6 +103,16 @@ contract RoundsManager is IRoundsManager, Managed {
     }
 
     /// @inheritdoc IRoundsManager
+    function roundState(uint256 creationRound)
+        external
+        view
+        returns (uint256 round, bool initialized, bytes32 creationRoundBlockHash)
+    {
+        (round, initialized) = currentRoundState();
+        creationRoundBlockHash = blockHashForRound[creationRound];
+    }
+
+    /// @inheritdoc IRoundsManager
     function currentRoundLocked() external view returns (bool) {
         uint256 length = _roundLength;
         return block.number - currentRoundStartBlock() >= length - Ppm.part(length, roundLockAmount);

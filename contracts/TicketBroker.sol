@@ -201,8 +201,7 @@ contract TicketBroker is ITicketBroker, Managed {
         external
         whenNotPaused
     {
-        uint256 round = _requireInitializedRound();
-        bytes32 ticketHash = _requireWinning(ticket, sig, recipientRand, round);
+        (bytes32 ticketHash, uint256 round) = _requireWinning(ticket, sig, recipientRand);
         _status[ticketHash] = TicketStatus.Used;
         _debitSender(ticket, round);
         _payRecipient(ticket);
@@ -561,14 +560,19 @@ contract TicketBroker is ITicketBroker, Managed {
         (claim.amount, claim.round) = (total.toUint96(), round.toUint64());
     }
 
-    /// @dev All or nothing, and nothing of funds that are unlocked.
+    /// @dev All or nothing, and nothing of funds that are unlocked. A deposit that covers it all needs no purse.
     function _debitSender(Ticket calldata ticket, uint256 round) private {
+        (address sender, uint256 faceValue) = (ticket.sender, ticket.faceValue);
+        Account account = _accounts[sender];
+        require(!account.isUnlocked(round), SenderUnlocked(sender));
+        if (faceValue <= account.deposit()) {
+            _accounts[sender] = account.spendDeposit(faceValue);
+            return;
+        }
         Purse memory purse;
-        (purse.sender, purse.recipient, purse.round) = (ticket.sender, ticket.recipient, round);
-        require(_open(purse), SenderUnlocked(ticket.sender));
+        (purse.sender, purse.recipient, purse.round, purse.account) = (sender, ticket.recipient, round, account);
         require(
-            _take(purse, ticket.faceValue),
-            InsufficientFunds(ticket.faceValue, purse.account.deposit() + purse.committed + purse.share)
+            _take(purse, faceValue), InsufficientFunds(faceValue, account.deposit() + purse.committed + purse.share)
         );
         _settle(purse);
     }
@@ -603,15 +607,15 @@ contract TicketBroker is ITicketBroker, Managed {
     }
 
     /// @dev Every check on the ticket itself, in the documented order.
-    function _requireWinning(Ticket calldata ticket, bytes calldata sig, uint256 recipientRand, uint256 round)
+    function _requireWinning(Ticket calldata ticket, bytes calldata sig, uint256 recipientRand)
         private
         view
-        returns (bytes32 ticketHash)
+        returns (bytes32 ticketHash, uint256 round)
     {
         require(ticket.recipient != address(0), NullRecipient());
         require(ticket.sender != address(0), NullSender());
         _requireKnownAuxData(ticket);
-        _requireFresh(ticket, round);
+        round = _requireFresh(ticket);
         _requireOwnTag(ticket);
         require(keccak256(abi.encode(recipientRand)) == ticket.recipientRandHash, InvalidRecipientRand());
         ticketHash = ticket.hash();
@@ -643,9 +647,12 @@ contract TicketBroker is ITicketBroker, Managed {
         );
     }
 
-    function _requireFresh(Ticket calldata ticket, uint256 round) private view {
+    function _requireFresh(Ticket calldata ticket) private view returns (uint256 round) {
         (uint256 creationRound, bytes32 blockHash) = ticket.creation();
-        bytes32 expected = roundsManager.blockHashForRound(creationRound);
+        bool initialized;
+        bytes32 expected;
+        (round, initialized, expected) = roundsManager.roundState(creationRound);
+        require(initialized, RoundNotInitialized(round));
         // A string, not an error: existing nodes give a ticket up for good only on exactly this text.
         require(expected != bytes32(0), "ticket creationRound does not have a block hash");
         require(blockHash == expected, InvalidCreationRoundBlockHash(creationRound, blockHash));

@@ -37,6 +37,12 @@ interface IRoundsManager {
     /// @notice `currentRound` and `currentRoundInitialized` in one call.
     function currentRoundState() external view returns (uint256 round, bool initialized);
 
+    /// @notice `currentRoundState` and the hash of `creationRound` in one call, as a ticket of that round needs them.
+    function roundState(uint256 creationRound)
+        external
+        view
+        returns (uint256 round, bool initialized, bytes32 creationRoundBlockHash);
+
     /// @notice Whether commissions may no longer change in the current round.
     function currentRoundLocked() external view returns (bool);
 

@@ -31,23 +31,27 @@ library TicketEncoding {
     uint256 internal constant BOUND_AUX_DATA_LENGTH = 96;
 
     /// @notice keccak256 of the packed fields: 232 or 264 bytes for a well-formed ticket.
-    function hash(Ticket calldata ticket) internal pure returns (bytes32) {
-        return keccak256(
-            abi.encodePacked(
-                ticket.recipient,
-                ticket.sender,
-                ticket.faceValue,
-                ticket.winProb,
-                ticket.senderNonce,
-                ticket.recipientRandHash,
-                ticket.auxData
-            )
-        );
+    function hash(Ticket calldata ticket) internal pure returns (bytes32 ticketHash) {
+        bytes calldata auxData = ticket.auxData;
+        (address recipient, address sender) = (ticket.recipient, ticket.sender);
+        assembly ("memory-safe") {
+            let p := mload(0x40)
+            mstore(p, shl(96, recipient))
+            mstore(add(p, 20), shl(96, sender))
+            // faceValue, winProb, senderNonce and recipientRandHash
+            calldatacopy(add(p, 40), add(ticket, 0x40), 0x80)
+            calldatacopy(add(p, 168), auxData.offset, auxData.length)
+            ticketHash := keccak256(p, add(168, auxData.length))
+        }
     }
 
     /// @notice Creation round and its block hash. The caller has checked the length of `auxData`.
     function creation(Ticket calldata ticket) internal pure returns (uint256 round, bytes32 blockHash) {
-        return abi.decode(ticket.auxData, (uint256, bytes32));
+        bytes calldata auxData = ticket.auxData;
+        assembly ("memory-safe") {
+            round := calldataload(auxData.offset)
+            blockHash := calldataload(add(auxData.offset, 0x20))
+        }
     }
 
     /// @notice Third word of an `auxData` that has one.
@@ -62,6 +66,13 @@ library TicketEncoding {
 
     /// @notice Whether the draw over signature and revealed secret is below the ticket's threshold.
     function wins(Ticket calldata ticket, bytes calldata sig, uint256 recipientRand) internal pure returns (bool) {
-        return uint256(keccak256(abi.encodePacked(sig, recipientRand))) < ticket.winProb;
+        uint256 draw;
+        assembly ("memory-safe") {
+            let p := mload(0x40)
+            calldatacopy(p, sig.offset, sig.length)
+            mstore(add(p, sig.length), recipientRand)
+            draw := keccak256(p, add(sig.length, 0x20))
+        }
+        return draw < ticket.winProb;
     }
 }

@@ -1,6 +1,6 @@
 //! What stops a duty for now, or the keeper for good.
 
-use streamflow_chain::{ChainError, TxError};
+use streamflow_chain::{ChainError, JournalError, TxError};
 use streamflow_store::StoreError;
 
 use crate::OutOfRange;
@@ -15,6 +15,9 @@ pub enum KeeperError {
     /// A transaction could not be prepared, recorded or sent.
     #[error(transparent)]
     Tx(#[from] TxError),
+    /// The journal of transactions cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

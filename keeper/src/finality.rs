@@ -1,19 +1,25 @@
 //! A payout is recorded when it is mined, and looked up once more when a reorganisation can hardly reach its block.
 
-use alloy::{eips::BlockId, primitives::B256};
+use std::collections::{HashMap, hash_map::Entry};
+
+use alloy::eips::BlockId;
 use futures::{StreamExt, TryStreamExt, stream};
 use streamflow_bindings::TicketBroker;
 use streamflow_chain::{BlockHeader, Chain};
-use streamflow_store::Store;
+use streamflow_store::{Store, TicketRecord, TicketState};
 
-use crate::{KeeperError, metrics};
+use crate::{
+    KeeperError, metrics,
+    ordered::{batch, outcome::Fate, plan::is_marked},
+};
 
 /// Payouts looked up in one pass.
 const AT_ONCE: u32 = 500;
 /// Questions to the node at the same time.
 const READS: usize = 8;
 
-/// Looks up payouts `depth` blocks below the head. Those whose tickets the chain does not know as used are redeemed anew.
+/// Looks up payouts `depth` blocks below the head. Those that the chain does not know any more are made anew: the ticket
+/// is neither used nor paid in order by the batch that paid it.
 pub(crate) async fn check_payouts(
     chain: &Chain,
     store: &Store,
@@ -26,17 +32,38 @@ pub(crate) async fn check_payouts(
         return Ok(());
     }
     let (broker, at) = (chain.contracts.ticket_broker, BlockId::from(head.hash));
-    let looked_up: Vec<(B256, bool)> = stream::iter(payouts)
+    let looked_up: Vec<(TicketRecord, bool)> = stream::iter(payouts)
         .map(|record| async move {
             let call = TicketBroker::usedTicketsCall { ticketHash: record.hash };
-            Ok::<_, KeeperError>((record.hash, chain.rpc.view(broker, call, at).await?))
+            let used = chain.rpc.view(broker, call, at).await?;
+            Ok::<_, KeeperError>((record, used))
         })
         .buffered(READS)
         .try_collect()
         .await?;
-    let (paid, gone): (Vec<_>, Vec<_>) = looked_up.into_iter().partition(|(_, used)| *used);
-    let hashes = |tickets: Vec<(B256, bool)>| tickets.into_iter().map(|(hash, _)| hash).collect::<Vec<_>>();
-    store.confirm_payouts(&hashes(paid)).await?;
+    let mut batches = HashMap::new();
+    let (mut paid, mut gone) = (Vec::new(), Vec::new());
+    for (record, used) in looked_up {
+        // Paid in order it is not used: the batch itself must still be there, and pay it still.
+        let block = match &record.state {
+            _ if used => Some(deep),
+            TicketState::Redeemed(payout) if is_marked(&record) => {
+                let found = match batches.entry(payout.tx_hash) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(batch(chain, payout.tx_hash).await?),
+                };
+                found.as_ref().filter(|(_, batch)| batch.fate(&record) == Some(Fate::Paid)).map(|(block, _)| *block)
+            }
+            _ => None,
+        };
+        match block {
+            Some(block) if block <= deep => paid.push(record.hash),
+            // mined again, too lately to tell
+            Some(_) => {}
+            None => gone.push(record.hash),
+        }
+    }
+    store.confirm_payouts(&paid).await?;
     if !gone.is_empty() {
         tracing::warn!(
             tickets = gone.len(),
@@ -44,7 +71,7 @@ pub(crate) async fn check_payouts(
             "payouts left the chain, redeeming the tickets again"
         );
         metrics::revoked(gone.len() as u64);
-        store.revoke_payouts(&hashes(gone)).await?;
+        store.revoke_payouts(&gone).await?;
     }
     Ok(())
 }

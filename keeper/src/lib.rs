@@ -5,6 +5,7 @@
 
 mod calls;
 mod config;
+mod deployed;
 mod duty;
 mod error;
 mod finality;
@@ -12,11 +13,13 @@ mod journal;
 mod keeper;
 mod metrics;
 mod number;
+pub mod ordered;
 pub mod planner;
 pub mod receipt;
 mod redeem;
 mod reward;
 mod rounds;
+mod search;
 pub mod verdict;
 
 pub use config::{ConfigError, KeeperConfig};

@@ -22,6 +22,11 @@ pub(crate) fn revoked(tickets: u64) {
     counter!("streamflow_keeper_payouts_revoked_total").increment(tickets);
 }
 
+/// Tickets of batches whose logs contradict their calls.
+pub(crate) fn unbalanced() {
+    counter!("streamflow_keeper_tickets_unbalanced_total").increment(1);
+}
+
 pub(crate) fn waiting() {
     counter!("streamflow_keeper_tickets_postponed_total").increment(1);
 }

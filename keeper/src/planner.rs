@@ -93,7 +93,6 @@ pub fn select(
     config: &KeeperConfig,
 ) -> Selection {
     let mut selection = Selection::default();
-    let mut longest_wait = 0;
     for record in tickets {
         let ticket = record.ticket.signed.ticket;
         let cover = covers.entry(ticket.sender).or_default();
@@ -104,17 +103,29 @@ pub fn select(
             continue;
         }
         selection.urgent |= situation.is_urgent(ticket.creation_round, config);
-        longest_wait = longest_wait.max(waited(&record, situation, config));
         selection.batch.push(record);
         if selection.batch.len() >= config.max_batch as usize {
             break;
         }
     }
-    let enough = selection.batch.len() >= config.min_batch as usize;
-    if !enough && !selection.urgent && longest_wait < config.gather_blocks {
+    if !is_time(selection.batch.iter(), situation, config) {
         selection.batch.clear();
     }
     selection
+}
+
+/// Whether to send these tickets now: they are enough, one has waited for long, or is about to expire. Else it is better to
+/// wait for more.
+pub fn is_time<'a>(
+    batch: impl Iterator<Item = &'a TicketRecord> + Clone,
+    situation: &Situation,
+    config: &KeeperConfig,
+) -> bool {
+    let is_due = |record: &TicketRecord| {
+        situation.is_urgent(record.ticket.signed.ticket.creation_round, config)
+            || waited(record, situation, config) >= config.gather_blocks
+    };
+    batch.clone().count() >= config.min_batch as usize || batch.clone().any(is_due)
 }
 
 /// Blocks since the ticket could first have been sent.
@@ -165,11 +176,15 @@ pub fn decide(face_values: &[U256], cost: Cost, urgent: bool, config: &KeeperCon
     if face_values.len() > 1 && face_values.iter().any(|face| *face <= share) {
         return if face_values.iter().any(|face| *face > share) { Decision::Trim(share) } else { Decision::Hold };
     }
+    let total = face_values.iter().fold(U256::ZERO, |sum, face| sum.saturating_add(*face));
+    if carries(total, cost, urgent, config) { Decision::Send } else { Decision::Hold }
+}
+
+/// Whether a payout of `total` wei carries the gas: total > cost · (1 + margin), and without the margin for an urgent batch.
+pub fn carries(total: U256, cost: Cost, urgent: bool, config: &KeeperConfig) -> bool {
     let margin = if urgent { 0 } else { config.margin_percent };
     // rounded up: the margin is a minimum
-    let demanded = cost.wei() + (cost.wei() * U256::from(margin)).div_ceil(U256::from(100));
-    let total = face_values.iter().fold(U256::ZERO, |sum, face| sum.saturating_add(*face));
-    if total > demanded { Decision::Send } else { Decision::Hold }
+    total > cost.wei() + (cost.wei() * U256::from(margin)).div_ceil(U256::from(100))
 }
 
 /// Most wei per gas at which the face values still carry `gas` with the margin, rounded down; break-even for an urgent

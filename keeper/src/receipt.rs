@@ -50,8 +50,12 @@ pub fn ticket_events(broker: Address, logs: &[Log]) -> HashMap<B256, TicketEvent
 
 /// The ticket of an event: everything its hash covers is in there. `None` if its numbers are none that this node signs for.
 fn redeemed_ticket(event: &TicketBroker::WinningTicketRedeemed) -> Option<Ticket> {
-    let aux: &[u8; 64] = event.auxData.as_ref().try_into().ok()?;
-    let (round, block_hash) = aux.split_at(32);
+    let words: Vec<[u8; 32]> = event.auxData.chunks(32).map(TryInto::try_into).collect::<Result<_, _>>().ok()?;
+    let (round, block_hash, deployment) = match words[..] {
+        [round, block_hash] => (round, block_hash, None),
+        [round, block_hash, tag] => (round, block_hash, Some(tag.into())),
+        _ => return None,
+    };
     Some(Ticket {
         recipient: event.recipient,
         sender: event.sender,
@@ -59,8 +63,9 @@ fn redeemed_ticket(event: &TicketBroker::WinningTicketRedeemed) -> Option<Ticket
         win_prob: WinProb(event.winProb),
         sender_nonce: event.senderNonce.try_into().ok()?,
         recipient_rand_hash: commitment(event.recipientRand),
-        creation_round: Round(U256::from_be_slice(round).try_into().ok()?),
-        creation_round_block_hash: B256::from_slice(block_hash),
+        creation_round: Round(U256::from_be_bytes(round).try_into().ok()?),
+        creation_round_block_hash: block_hash.into(),
+        deployment,
     })
 }
 
@@ -84,6 +89,7 @@ mod tests {
             recipient_rand_hash: commitment(rand),
             creation_round: Round(9),
             creation_round_block_hash: B256::repeat_byte(3),
+            deployment: None,
         };
         (ticket, rand)
     }

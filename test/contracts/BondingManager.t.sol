@@ -499,9 +499,6 @@ contract BondingManagerTest is StreamflowTest {
             _assertRefused(calls[i], abi.encodeWithSignature("SystemPaused()"));
         }
         _assertRefused(abi.encodeCall(bonding.setRewardCaller, (stranger)), abi.encodeWithSignature("SystemPaused()"));
-        vm.prank(address(broker));
-        _expectPaused();
-        bonding.updateTranscoderWithFees(orchestrator, 1, 1);
     }
 
     function test_RevertWhen_RoundIsNotInitialized() external {

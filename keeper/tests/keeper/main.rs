@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod duties;
+mod ordered;
 mod redemption;
 mod world;

@@ -10,7 +10,7 @@ use alloy::{
 use streamflow_bindings::{RoundsManager, TicketBroker};
 use streamflow_chain::{BlockFollower, ChainConfig, RoundFollower, TxManager};
 use streamflow_keeper::{Journal, Keeper, KeeperChain, KeeperConfig, Rewarder};
-use streamflow_pm::{KeySigner, commitment, sign_ticket, ticket_hash};
+use streamflow_pm::{KeySigner, commitment, ordered, sign_ticket, ticket_hash};
 use streamflow_store::{Store, TicketRecord};
 use streamflow_testkit::{DeployOptions, Deployment, key};
 use streamflow_types::{Round, Ticket, WinProb, WinningTicket};
@@ -113,23 +113,61 @@ impl World {
 
     /// A ticket of `sender` that always wins, made in the current round; its params expire at `expiration_block`.
     pub(crate) async fn winner(&self, sender: &PrivateKeySigner, nonce: u32, expiration_block: u64) -> WinningTicket {
+        let recipient_rand = U256::from_be_bytes(keccak256([nonce as u8, 7]).0);
+        self.drawn(sender, (nonce, recipient_rand), face_value(), expiration_block).await
+    }
+
+    /// The same, with a secret number that is marked and has this serial.
+    pub(crate) async fn marked(
+        &self,
+        sender: &PrivateKeySigner,
+        (serial, nonce): (u64, u32),
+        face_value: U256,
+        expiration_block: u64,
+    ) -> WinningTicket {
+        let secret = U256::from_be_bytes(keccak256(serial.to_be_bytes()).0);
+        self.drawn(sender, (nonce, ordered::numbered(serial, secret)), face_value, expiration_block).await
+    }
+
+    /// The same, with this secret number.
+    pub(crate) async fn drawn(
+        &self,
+        sender: &PrivateKeySigner,
+        (nonce, recipient_rand): (u32, U256),
+        face_value: U256,
+        expiration_block: u64,
+    ) -> WinningTicket {
         let rounds = self.deployment.contracts.rounds_manager;
         let round = self.deployment.view(rounds, RoundsManager::lastInitializedRoundCall {}).await.unwrap();
         let block_hash = self.deployment.view(rounds, RoundsManager::blockHashForRoundCall { round }).await.unwrap();
-        let recipient_rand = U256::from_be_bytes(keccak256([nonce as u8, 7]).0);
         let ticket = Ticket {
             recipient: self.orchestrator.address(),
             sender: sender.address(),
-            face_value: face_value(),
+            face_value,
             win_prob: WinProb::MAX,
             sender_nonce: nonce,
             recipient_rand_hash: commitment(recipient_rand),
             creation_round: Round(round.to()),
             creation_round_block_hash: block_hash,
+            deployment: None,
         };
         let signer = KeySigner::from_bytes(sender.to_bytes().0).unwrap();
         let signed = sign_ticket(ticket, &signer).unwrap();
         WinningTicket { signed, recipient_rand, params_expiration_block: expiration_block }
+    }
+
+    /// Makes the keeper's account the orchestrator's redeemer.
+    pub(crate) async fn name_redeemer(&self) {
+        let call = TicketBroker::setRedeemerCall { redeemer: self.keeper_key.address() };
+        let broker = self.deployment.contracts.ticket_broker;
+        self.deployment.call(&self.orchestrator, broker, call, U256::ZERO).await.unwrap();
+    }
+
+    /// The chain's mark for the orchestrator and `sender`.
+    pub(crate) async fn mark(&self, sender: &PrivateKeySigner) -> U256 {
+        let call =
+            TicketBroker::redemptionMarkCall { recipient: self.orchestrator.address(), sender: sender.address() };
+        self.deployment.view(self.deployment.contracts.ticket_broker, call).await.unwrap()
     }
 
     pub(crate) async fn record(&self, hash: B256) -> TicketRecord {

@@ -56,6 +56,16 @@ impl Calls {
         self.broker("redeem tickets", &call)
     }
 
+    /// Redeems marked winners of one recipient in their order. Reveals their secrets.
+    pub fn redeem_ordered(&self, call: &TicketBroker::redeemOrderedTicketsCall) -> TxIntent {
+        self.broker("redeem tickets in order", call)
+    }
+
+    /// Names who may redeem in order for the caller, besides the caller itself; zero = nobody.
+    pub fn set_redeemer(&self, redeemer: Address) -> TxIntent {
+        self.broker("set redeemer", &TicketBroker::setRedeemerCall { redeemer })
+    }
+
     /// Lets BondingManager take `amount` of the caller's LPT; needed before [`Calls::bond`].
     pub fn approve_bond(&self, amount: U256) -> TxIntent {
         let call = LivepeerToken::approveCall { spender: self.contracts.bonding_manager, value: amount };

@@ -70,6 +70,7 @@ async fn run_chain(context: &Context, command: ChainCommand) -> anyhow::Result<(
         ChainCommand::Unlock(spend) => chain_ops::unlock(context, spend).await,
         ChainCommand::Withdraw(spend) => chain_ops::withdraw(context, spend).await,
         ChainCommand::Register(args) => chain_ops::register(context, &args).await,
+        ChainCommand::SetRedeemer(args) => chain_ops::set_redeemer(context, args).await,
     }
 }
 

@@ -3,7 +3,12 @@
 
 use std::process::{Command, Output};
 
-use alloy::{hex, primitives::U256, providers::Provider as _, signers::local::PrivateKeySigner};
+use alloy::{
+    hex,
+    primitives::{Address, U256},
+    providers::Provider as _,
+    signers::local::PrivateKeySigner,
+};
 use serde_json::Value;
 use streamflow_bindings::{BondingManager, RoundsManager, TicketBroker};
 use streamflow_testkit::{Deployment, key};
@@ -91,6 +96,26 @@ async fn a_sender_funds_unlocks_and_withdraws() {
     net.next_round().await.unwrap();
     sender.json("chain withdraw");
     assert_eq!(sender.deposit().await, U256::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orchestrator_names_its_redeemer_and_withdraws_the_right() {
+    let net = Deployment::start().await.unwrap();
+    let (orchestrator, keeper) = (Operator::new(&net, 1), key(3).unwrap().address());
+    let named = async || {
+        let call = TicketBroker::redeemerOfCall { recipient: orchestrator.key.address() };
+        net.view(net.contracts.ticket_broker, call).await.unwrap()
+    };
+    let foreseen = orchestrator.json(&format!("chain set-redeemer --redeemer {keeper} --dry-run"));
+    assert_eq!((&foreseen["dry_run"], &foreseen["changes"][0]["after"]), (&true.into(), &keeper.to_string().into()));
+    assert_eq!(named().await, Address::ZERO, "a dry run sent something");
+
+    orchestrator.json(&format!("chain set-redeemer --redeemer {keeper}"));
+    assert_eq!(named().await, keeper);
+    let again = orchestrator.json(&format!("chain set-redeemer --redeemer {keeper}"));
+    assert_eq!(again["steps"].as_array().unwrap().len(), 0, "{again:#}");
+    orchestrator.json(&format!("chain set-redeemer --redeemer {}", Address::ZERO));
+    assert_eq!(named().await, Address::ZERO);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,6 +49,7 @@ fn every_command_explains_itself() {
         "chain unlock",
         "chain withdraw",
         "chain register",
+        "chain set-redeemer",
         "fund",
         "unlock",
         "withdraw",

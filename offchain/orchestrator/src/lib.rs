@@ -14,6 +14,7 @@ mod orchestrator;
 mod payments;
 mod pool;
 mod refusal;
+mod serials;
 mod service;
 mod sessions;
 mod storage;

@@ -51,6 +51,12 @@ pub(crate) fn tickets(taken: u64, won: u64) {
     counter!("streamflow_orchestrator_winning_tickets_total").increment(won);
 }
 
+/// Terms were offered, with a place in the order of redemption or without.
+pub(crate) fn quoted(ordered: bool) {
+    let order = if ordered { "ordered" } else { "unordered" };
+    counter!("streamflow_orchestrator_quotes_total", "order" => order).increment(1);
+}
+
 /// Pixels that were encoded and charged for.
 pub(crate) fn encoded_pixels(pixels: u64) {
     counter!("streamflow_orchestrator_encoded_pixels_total").increment(pixels);

@@ -18,6 +18,7 @@ use crate::{
     chain::{ChainDeps, ChainUnavailable, ChainWatch},
     config::{OrchestratorConfig, TicketConfig},
     metrics,
+    serials::Serials,
 };
 
 /// Attempts to store winners, and the pause between them.
@@ -83,6 +84,7 @@ struct Inner {
     chain: ChainWatch,
     active: watch::Receiver<bool>,
     recipient: Recipient,
+    serials: Serials,
     signer: Arc<dyn TicketSigner>,
     store: Store,
     price: RwLock<Price>,
@@ -101,6 +103,7 @@ impl Payments {
         Self(Arc::new(Inner {
             chain: ChainWatch::new(deps, config.max_chain_age),
             active: deps.active.clone(),
+            serials: Serials::new(deps.store.clone(), deps.domain, recipient.recipient),
             recipient: Recipient::new(recipient, QuoteSecret::new(secret)),
             signer: Arc::clone(&deps.signer),
             store: deps.store.clone(),
@@ -139,7 +142,16 @@ impl Payments {
         };
         let pending = self.0.store.outstanding(sender).await?;
         let request = QuoteRequest { sender, price, funds: &funds, pending, gas_price: chain.base_fee, chain: &chain };
-        Ok(self.0.recipient.quote(&request, &mut rand::rng())?)
+        // Free tickets never win, so they need no place in the order. A store that gives no serials would not take winners
+        // either: then nothing is sold.
+        let slot = match price.is_free() {
+            true => None,
+            false => self.0.serials.draw(self.0.recipient.policy(), &chain).await?,
+        };
+        let ordered = slot.is_some();
+        let params = self.0.recipient.quote(&request, slot, &mut rand::rng())?;
+        metrics::quoted(ordered);
+        Ok(params)
     }
 
     /// Takes a payment for a session. What it won is on the disk when this returns, whatever it returns, unless that

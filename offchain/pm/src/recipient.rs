@@ -9,14 +9,18 @@ use rand::CryptoRng;
 use streamflow_types::{ChainView, Expiration, Price, Round, SenderFunds, TicketParams, WinningTicket};
 
 use crate::{
-    AccountLimits, Balance, MAX_TICKETS, Payment, QuoteDomain, QuoteError, QuoteSecret, Terms, TicketError, TicketEv,
-    TicketPolicy,
+    AccountLimits, Balance, MAX_TICKETS, Payment, QuoteDomain, QuoteError, QuoteSecret, Slot, Terms, TicketError,
+    TicketEv, TicketPolicy,
     accounts::Accounts,
     commitment, max_float,
     nonces::{NonceMemory, Refusal},
     payment::signed_from_params,
+    seed::Seed,
     ticket_signer, unlocks_soon, wins,
 };
+
+/// An ordered ticket has this much room for its face value, in wei.
+const MAX_FACE_VALUE_BITS: usize = 96;
 
 /// Who is paid, where, and on what terms.
 #[derive(Clone, Debug)]
@@ -91,8 +95,8 @@ impl Receipt {
 pub struct Recipient {
     config: RecipientConfig,
     secret: QuoteSecret,
-    /// First half of every seed that this process quotes.
-    epoch: OnceLock<[u8; 16]>,
+    /// Part of every seed that this process quotes.
+    epoch: OnceLock<u64>,
     books: Mutex<Books>,
 }
 
@@ -120,10 +124,15 @@ impl Recipient {
         &self.config.policy
     }
 
-    /// Params for a sender. The seed is 32 bytes of `rng`, which must be the operating system's or seeded from it.
+    /// Params for a sender. The seed takes 32 bytes of `rng`, which must be the operating system's or seeded from it.
+    ///
+    /// With a place in the order, the params say the round and the expiration block that go with it, and their winners are
+    /// redeemed in order. A place that has no meaning for them is left unused: one of another round, or for tickets whose
+    /// face value has no room in an ordered ticket.
     pub fn quote(
         &self,
         request: &QuoteRequest<'_>,
+        slot: Option<Slot>,
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<TicketParams, QuoteError> {
         let chain = request.chain;
@@ -131,22 +140,27 @@ impl Recipient {
         if expiration.is_missing() {
             return Err(QuoteError::NoRound);
         }
-        let mut seed = [0; 32];
-        rng.fill_bytes(&mut seed);
-        let (epoch, _) = seed.split_at_mut(16);
-        let drawn: [u8; 16] = std::array::from_fn(|i| epoch[i]);
-        epoch.copy_from_slice(self.epoch.get_or_init(|| drawn));
         let terms = self.terms(request)?;
+        let slot = slot.filter(|slot| slot.round == chain.round && terms.face_value.bit_len() <= MAX_FACE_VALUE_BITS);
+        let (serial, expiration_block) = match slot {
+            Some(slot) => (slot.serial, slot.expiration_block),
+            None => (Seed::NO_SERIAL, chain.block.saturating_add(self.config.policy.params_life_blocks)),
+        };
+        let mut random = [0; 32];
+        rng.fill_bytes(&mut random);
+        let random = U256::from_be_bytes(random);
+        let epoch = *self.epoch.get_or_init(|| Seed(random).epoch());
         let mut params = TicketParams {
             recipient: self.config.recipient,
             face_value: terms.face_value,
             win_prob: terms.win_prob,
             recipient_rand_hash: Default::default(),
-            seed: U256::from_be_bytes(seed),
-            expiration_block: chain.block.saturating_add(self.config.policy.params_life_blocks),
+            seed: Seed::new(epoch, serial, random).0,
+            expiration_block,
             expiration,
         };
-        params.recipient_rand_hash = commitment(self.recipient_rand(request.sender, &params, request.price));
+        let rand = self.secret.recipient_rand(&self.config.domain, request.sender, &params, request.price);
+        params.recipient_rand_hash = commitment(rand);
         Ok(params)
     }
 
@@ -158,10 +172,6 @@ impl Recipient {
             return Err(QuoteError::UnlockingSoon { sender: request.sender });
         }
         self.config.policy.terms(request.gas_price, max_float(request.funds, request.pending))
-    }
-
-    fn recipient_rand(&self, sender: Address, params: &TicketParams, price: Price) -> U256 {
-        self.secret.recipient_rand(&self.config.domain, sender, params, price)
     }
 
     /// Checks a payment for a session, in the documented order, and credits the tickets before the first error.
@@ -232,7 +242,7 @@ impl Recipient {
         receipt
     }
 
-    /// The checks that void a whole payment. Cheap first: nothing here costs more than one HMAC.
+    /// The checks that void a whole payment. Cheap first: nothing here costs more than two HMACs.
     fn admit(
         &self,
         payment: &Payment,
@@ -259,17 +269,13 @@ impl Recipient {
         if sender.is_zero() {
             return Err(TicketError::Sender);
         }
-        let recipient_rand = self.recipient_rand(sender, params, price);
-        if commitment(recipient_rand) != params.recipient_rand_hash {
-            return Err(TicketError::NotQuoted);
-        }
-        Ok((price, recipient_rand))
+        let quoted = self.secret.quoted_rand(&self.config.domain, sender, params, price);
+        Ok((price, quoted.ok_or(TicketError::NotQuoted)?))
     }
 
     /// Whether the numbers of tickets on these params, which are ours, would be known here.
     fn is_of_this_process(&self, params: &TicketParams) -> bool {
-        let seed = params.seed.to_be_bytes::<32>();
-        self.epoch.get().is_some_and(|epoch| seed.starts_with(epoch))
+        self.epoch.get().is_some_and(|epoch| *epoch == Seed(params.seed).epoch())
     }
 
     /// Price that the session was opened at; everything is debited at it.

@@ -6,8 +6,12 @@ use hmac::{Hmac, Mac, digest::KeyInit};
 use sha2::Sha256;
 use streamflow_types::{Price, TicketParams};
 
+use crate::{commitment, ordered, seed::Seed};
+
 /// First word of the authenticated message, so that the key may also serve other purposes.
-const DOMAIN: &[u8; 32] = b"streamflow/recipient-rand/v1\0\0\0\0";
+const PLAIN: &[u8; 32] = b"streamflow/recipient-rand/v1\0\0\0\0";
+/// The same for numbers that have a place in the order.
+const NUMBERED: &[u8; 32] = b"streamflow/numbered-rand/v1\0\0\0\0\0";
 
 /// Key of an orchestrator's quotes. Kept across restarts, or quotes lose their validity.
 #[derive(Clone)]
@@ -36,13 +40,44 @@ pub struct QuoteDomain {
 }
 
 impl QuoteSecret {
-    /// The secret number of the quote with these terms for `sender`: HMAC-SHA256 over words of 32 bytes. The params'
-    /// own `recipient_rand_hash` does not enter.
+    /// The secret number of the quote with these terms for `sender`. The params' own `recipient_rand_hash` does not enter.
+    ///
+    /// With a serial in the seed: marker, serial, and half of an HMAC over everything that the quote says, the serial
+    /// included. Without: a whole HMAC.
     pub fn recipient_rand(&self, domain: &QuoteDomain, sender: Address, params: &TicketParams, price: Price) -> U256 {
+        match Seed(params.seed).serial() {
+            Some(serial) => ordered::numbered(serial, self.mac(NUMBERED, domain, sender, params, price)),
+            None => self.mac(PLAIN, domain, sender, params, price),
+        }
+    }
+
+    /// The secret number behind params that were quoted to `sender`; none if they were not. Takes quotes of programs that
+    /// knew no serials too, so that no winner is lost when a node is brought up to date.
+    pub fn quoted_rand(
+        &self,
+        domain: &QuoteDomain,
+        sender: Address,
+        params: &TicketParams,
+        price: Price,
+    ) -> Option<U256> {
+        let quoted = |rand: &U256| commitment(*rand) == params.recipient_rand_hash;
+        let rand = Some(self.recipient_rand(domain, sender, params, price)).filter(quoted);
+        rand.or_else(|| Some(self.mac(PLAIN, domain, sender, params, price)).filter(quoted))
+    }
+
+    /// HMAC-SHA256 over words of 32 bytes.
+    fn mac(
+        &self,
+        purpose: &[u8; 32],
+        domain: &QuoteDomain,
+        sender: Address,
+        params: &TicketParams,
+        price: Price,
+    ) -> U256 {
         // In lowest terms: 1/10 and 10/100 are one price.
         let price = price.reduced();
         let words: [B256; 13] = [
-            B256::new(*DOMAIN),
+            B256::new(*purpose),
             U256::from(domain.chain_id).into(),
             domain.broker.into_word(),
             params.recipient.into_word(),
@@ -102,8 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn with_a_serial_it_is_marker_serial_and_half_of_the_hmac() {
+        let params = TicketParams { seed: U256::from_limbs([1, 0, 0xc0ffee, 0]), ..params() };
+        let expected = uint!(0xdaaddfba8d87e9750000000000c0ffee37c914059d614cd0fba86028854399cb_U256);
+        assert_eq!(rand(DOMAIN, SENDER, params, (1, 10)), expected);
+    }
+
+    #[test]
     fn every_input_changes_the_number() {
-        let base = params();
+        for seed in [U256::ONE, U256::ONE | U256::ONE << 128] {
+            every_input_changes_the_number_of(TicketParams { seed, ..params() });
+        }
+    }
+
+    fn every_input_changes_the_number_of(base: TicketParams) {
         let later = Expiration { creation_round: Round(8), ..base.expiration };
         let forked = Expiration { creation_round_block_hash: B256::repeat_byte(0x42), ..base.expiration };
         let price = (1, 10);
@@ -115,7 +162,9 @@ mod tests {
             rand(DOMAIN, SENDER, TicketParams { recipient: SENDER, ..base }, price),
             rand(DOMAIN, SENDER, TicketParams { face_value: U256::ONE, ..base }, price),
             rand(DOMAIN, SENDER, TicketParams { win_prob: WinProb::MAX, ..base }, price),
-            rand(DOMAIN, SENDER, TicketParams { seed: U256::ZERO, ..base }, price),
+            rand(DOMAIN, SENDER, TicketParams { seed: base.seed ^ U256::ONE, ..base }, price),
+            rand(DOMAIN, SENDER, TicketParams { seed: base.seed ^ (U256::ONE << 129), ..base }, price),
+            rand(DOMAIN, SENDER, TicketParams { seed: base.seed ^ (U256::ONE << 192), ..base }, price),
             rand(DOMAIN, SENDER, TicketParams { expiration_block: 42, ..base }, price),
             rand(DOMAIN, SENDER, TicketParams { expiration: later, ..base }, price),
             rand(DOMAIN, SENDER, TicketParams { expiration: forked, ..base }, price),
@@ -123,6 +172,8 @@ mod tests {
             rand(DOMAIN, SENDER, base, (1, 11)),
             QuoteSecret::new([8; 32]).recipient_rand(&DOMAIN, SENDER, &base, Price::new(1, 10).unwrap()),
         ];
+        // Marker and serial stand apart: it is the secret half that has to change.
+        numbers.iter_mut().for_each(|number| *number <<= 128);
         let count = numbers.len();
         numbers.sort();
         numbers.dedup();

@@ -103,7 +103,7 @@ fn quote(recipient: &Recipient, seed: u64, price: Price) -> TicketParams {
         gas_price: 0,
         chain: &chain,
     };
-    recipient.quote(&request, &mut StdRng::seed_from_u64(seed)).unwrap()
+    recipient.quote(&request, None, &mut StdRng::seed_from_u64(seed)).unwrap()
 }
 
 fn payment(params: &TicketParams, nonces: impl IntoIterator<Item = u32>) -> Payment {
@@ -486,7 +486,7 @@ fn quotes_need_a_round_a_reserve_and_a_locked_sender() {
     let refused = |funds: SenderFunds, chain: ChainView, price| {
         let sender = key().address();
         let request = QuoteRequest { sender, price, funds: &funds, pending: U256::ZERO, gas_price: 0, chain: &chain };
-        desk.recipient.quote(&request, &mut StdRng::seed_from_u64(3))
+        desk.recipient.quote(&request, None, &mut StdRng::seed_from_u64(3))
     };
     let no_hash = ChainView { round_block_hash: B256::ZERO, ..chain() };
     assert_eq!(refused(funds(), no_hash, price()), Err(QuoteError::NoRound));

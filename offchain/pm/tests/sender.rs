@@ -281,7 +281,7 @@ fn what_a_sender_pays_its_orchestrator_credits() {
         gas_price: 1,
         chain: &chain(),
     };
-    let params = recipient.quote(&request, &mut StdRng::seed_from_u64(1)).unwrap();
+    let params = recipient.quote(&request, None, &mut StdRng::seed_from_u64(1)).unwrap();
     let session = sender.start_session(params, now).unwrap();
     let payment = sender.pay(session, 12, price, &rich, &chain(), now).unwrap();
     let receipt = recipient.receive(&payment, "00c0ffee", &rich, &chain(), now);

@@ -6,10 +6,12 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Stdio},
+    str::FromStr,
 };
 
 use alloy_primitives::{Address, B256, U256, keccak256};
-use streamflow_store::{Store, TicketState, TicketStatus};
+use streamflow_pm::{LeaseTerms, QuoteDomain};
+use streamflow_store::{Leased, Store, TicketState, TicketStatus};
 use streamflow_types::{Round, Signature65, SignedTicket, Ticket, WinProb, WinningTicket};
 
 /// Path of the database for a test that runs as another process.
@@ -55,9 +57,37 @@ async fn child_inserts_winners_and_says_so() {
     }
 }
 
+/// As above.
+#[tokio::test]
+async fn child_leases_serials_and_says_so() {
+    let Some(path) = std::env::var_os(CHILD_DATABASE) else { return };
+    let store = Store::open(path).await.unwrap();
+    loop {
+        let first = lease(&store).await;
+        let mut out = std::io::stdout().lock();
+        if writeln!(out, "stored {first}").and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+/// First of the ten serials of a lease.
+async fn lease(store: &Store) -> u64 {
+    let domain = QuoteDomain { chain_id: 31337, broker: Address::repeat_byte(0xbb) };
+    let terms = LeaseTerms { round: Round(7), expiration_block: 140..=180 };
+    match store.lease_serials(&domain, Address::repeat_byte(0xaa), &terms, 10).await.unwrap() {
+        Leased::Lease(lease) => lease.first(),
+        Leased::Behind { .. } => panic!("somebody is ahead"),
+    }
+}
+
 fn spawn_child(database: &Path, start: u32) -> Child {
+    spawn("child_inserts_winners_and_says_so", database, start)
+}
+
+fn spawn(test: &str, database: &Path, start: u32) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_inserts_winners_and_says_so", "--nocapture", "--test-threads=1"])
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(CHILD_DATABASE, database)
         .env(CHILD_START, start.to_string())
         .stdout(Stdio::piped())
@@ -66,11 +96,11 @@ fn spawn_child(database: &Path, start: u32) -> Child {
         .unwrap()
 }
 
-/// Lets the child work until it reports `count` tickets, kills it with SIGKILL, and returns all it reported.
-fn kill_after(mut child: Child, count: usize) -> Vec<u32> {
+/// Lets the child work until it reports `count` numbers, kills it with SIGKILL, and returns all it reported.
+fn kill_after<N: FromStr>(mut child: Child, count: usize) -> Vec<N> {
     let number = |line: String| line.rsplit_once("stored ").and_then(|(_, n)| n.parse().ok());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).filter_map(number);
-    let mut reported: Vec<u32> = lines.by_ref().take(count).collect();
+    let mut reported: Vec<N> = lines.by_ref().take(count).collect();
     child.kill().unwrap();
     child.wait().unwrap();
     reported.extend(lines); // what it still said before it died
@@ -84,7 +114,7 @@ async fn what_was_stored_before_sigkill_is_there_afterwards() {
     let mut reported = Vec::new();
     for run in 0..3 {
         let child = spawn_child(&path, run * 100_000);
-        reported.extend(tokio::task::spawn_blocking(move || kill_after(child, 20)).await.unwrap());
+        reported.extend(tokio::task::spawn_blocking(move || kill_after::<u32>(child, 20)).await.unwrap());
     }
     assert!(reported.len() >= 60);
     let store = Store::open(&path).await.unwrap();
@@ -108,11 +138,29 @@ async fn several_processes_write_to_one_file() {
             store.insert_winners(&[winner(n)]).await.unwrap();
         }
     };
-    let theirs = futures_join(children.into_iter().map(|c| tokio::task::spawn_blocking(move || kill_after(c, 10))));
+    let theirs =
+        futures_join(children.into_iter().map(|c| tokio::task::spawn_blocking(move || kill_after::<u32>(c, 10))));
     let ((), reported) = tokio::join!(ours, theirs);
     for n in reported.into_iter().flatten().chain(900_000..900_020) {
         assert!(store.ticket(hash(n)).await.unwrap().is_some(), "ticket {n} was lost");
     }
+}
+
+#[tokio::test]
+async fn no_serial_is_leased_twice_by_processes_that_race_and_are_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.sqlite");
+    let mut leased = Vec::new();
+    for _ in 0..2 {
+        let children: Vec<_> = (0..2).map(|_| spawn("child_leases_serials_and_says_so", &path, 0)).collect();
+        let kills = children.into_iter().map(|c| tokio::task::spawn_blocking(move || kill_after::<u64>(c, 10)));
+        leased.extend(futures_join(kills).await.into_iter().flatten());
+    }
+    leased.push(lease(&Store::open(&path).await.unwrap()).await);
+    assert!(leased.len() > 40);
+    assert_eq!(leased.iter().max(), leased.last());
+    leased.sort_unstable();
+    assert!(leased.windows(2).all(|pair| pair[0] + 10 <= pair[1]), "leases overlap: {leased:?}");
 }
 
 async fn futures_join<T>(tasks: impl Iterator<Item = tokio::task::JoinHandle<T>>) -> Vec<T> {

@@ -150,6 +150,7 @@ async fn deploy(anvil: &Anvil, deployer: &PrivateKeySigner, options: &DeployOpti
     forge
         .current_dir(&root)
         .args(["script", "script/Deploy.s.sol", "--broadcast", "--non-interactive", "--rpc-url", anvil.url().as_str()])
+        .env("FOUNDRY_PROFILE", "deploy")
         .env("FOUNDRY_OUT", cache.join("out"))
         .env("FOUNDRY_CACHE_PATH", cache.join("cache"))
         .env("FOUNDRY_BROADCAST", cache.join("broadcast"))

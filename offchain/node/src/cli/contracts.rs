@@ -29,6 +29,8 @@ pub enum ChainCommand {
     Withdraw(Spend),
     /// Stake as an orchestrator, set its shares and publish where it listens
     Register(RegisterArgs),
+    /// Name the keeper that may redeem this account's tickets in order, many at once
+    SetRedeemer(RedeemerArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -72,6 +74,18 @@ pub struct RegisterArgs {
     /// Account that may call reward for this one, so that its key need not be online
     #[arg(long, value_name = "ADDRESS")]
     pub reward_caller: Option<Address>,
+    /// Keeper that may redeem this account's tickets in order, to be trusted like an own key
+    #[arg(long, value_name = "ADDRESS")]
+    pub redeemer: Option<Address>,
+    #[command(flatten)]
+    pub spend: Spend,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct RedeemerArgs {
+    /// The keeper's account, to be trusted like an own key; 0x0000000000000000000000000000000000000000 withdraws the right
+    #[arg(long, value_name = "ADDRESS")]
+    pub redeemer: Address,
     #[command(flatten)]
     pub spend: Spend,
 }

@@ -9,8 +9,8 @@ use clap_complete::Shell;
 use url::Url;
 
 pub use contracts::{
-    ChainCommand, DelegatorCommand, DeployArgs, FeeRatioArgs, FundArgs, RegisterArgs, Spend, StakeCommand,
-    TicketsCommand,
+    ChainCommand, DelegatorCommand, DeployArgs, FeeRatioArgs, FundArgs, RedeemerArgs, RegisterArgs, Spend,
+    StakeCommand, TicketsCommand,
 };
 pub use devnet::{BenchCommand, BenchTranscodeArgs, DevnetArgs};
 

@@ -1,4 +1,4 @@
-//! `chain fund|unlock|withdraw|register`.
+//! `chain fund|unlock|withdraw|register|set-redeemer`.
 use alloy::primitives::{Address, U256};
 use anyhow::bail;
 use streamflow_bindings::{BondingManager, LivepeerToken, RoundsManager, ServiceRegistry, TicketBroker};
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     amount::{Eth, Lpt, percent},
-    cli::{FundArgs, RegisterArgs, Spend},
+    cli::{FundArgs, RedeemerArgs, RegisterArgs, Spend},
     exit::{Refused, Usage},
 };
 
@@ -113,7 +113,30 @@ pub async fn register(context: &Context, args: &RegisterArgs) -> anyhow::Result<
     if published != uri {
         plan = plan.step(account.calls().set_service_uri(&uri)).change("service URI", published, uri);
     }
+    if let Some(redeemer) = args.redeemer {
+        plan = redeemer_step(&account, plan, redeemer).await?;
+    }
     account.carry_out(plan, args.spend, context.output).await
+}
+
+/// Names who may redeem in order for the account.
+///
+/// # Errors
+/// When the chain cannot be asked, or the transaction would fail.
+pub async fn set_redeemer(context: &Context, args: RedeemerArgs) -> anyhow::Result<()> {
+    let account = Account::open(context).await?;
+    let plan = redeemer_step(&account, Plan::new("set redeemer"), args.redeemer).await?;
+    account.carry_out(plan, args.spend, context.output).await
+}
+
+/// A step that names the redeemer, unless it is named already.
+async fn redeemer_step(account: &Account, plan: Plan, redeemer: Address) -> anyhow::Result<Plan> {
+    let call = TicketBroker::redeemerOfCall { recipient: account.address };
+    let before = account.view(account.chain.contracts.ticket_broker, call).await?;
+    if before == redeemer {
+        return Ok(plan);
+    }
+    Ok(plan.step(account.calls().set_redeemer(redeemer)).change("redeemer", before, redeemer))
 }
 
 fn service_uri(args: &RegisterArgs) -> anyhow::Result<String> {

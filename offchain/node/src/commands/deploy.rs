@@ -82,6 +82,7 @@ pub async fn deploy(request: Deploy<'_>) -> anyhow::Result<AddressBook> {
     command
         .current_dir(request.project)
         .args(["script", SCRIPT, "--non-interactive", "--rpc-url", request.rpc_url.as_str()])
+        .env("FOUNDRY_PROFILE", "deploy")
         .env("STREAMFLOW_DEPLOYER_KEY", format!("0x{}", hex::encode(request.key.to_bytes())))
         .env("STREAMFLOW_DEPLOYMENT_FILE", answer.path())
         .envs(request.params.iter().map(|(name, value)| (name, value)))

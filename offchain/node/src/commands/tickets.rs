@@ -2,6 +2,7 @@
 use alloy::primitives::{Address, B256};
 use anyhow::Context as _;
 use serde::Serialize;
+use streamflow_pm::ordered;
 use streamflow_store::{Store, TicketRecord, TicketState, TicketStatus};
 
 use super::Context;
@@ -27,6 +28,9 @@ struct Row {
     recipient: Address,
     face_value: Eth,
     creation_round: u64,
+    /// Place among the recipient's quotes; without it, the ticket is redeemed by the calls of existing networks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serial: Option<u64>,
     params_expiration_block: u64,
     attempts: u32,
     /// Wei that moved.
@@ -66,7 +70,7 @@ fn parse_state(word: &str) -> Result<TicketStatus, Usage> {
 
 impl From<TicketRecord> for Row {
     fn from(record: TicketRecord) -> Self {
-        let ticket = &record.ticket.signed.ticket;
+        let (ticket, rand) = (&record.ticket.signed.ticket, record.ticket.recipient_rand);
         let row = Self {
             hash: record.hash,
             state: record.state.status().as_str(),
@@ -74,6 +78,7 @@ impl From<TicketRecord> for Row {
             recipient: ticket.recipient,
             face_value: Eth(ticket.face_value),
             creation_round: ticket.creation_round.0,
+            serial: ordered::is_marked(rand).then(|| ordered::serial(rand)),
             params_expiration_block: record.ticket.params_expiration_block,
             attempts: record.attempts,
             ..Self::default()
@@ -97,7 +102,7 @@ impl Report for Tickets {
         if self.tickets.is_empty() {
             return "no winning tickets".into();
         }
-        let mut table = Table::new(["ticket", "state", "round", "face value", "outcome"]);
+        let mut table = Table::new(["ticket", "state", "round", "serial", "face value", "outcome"]);
         for row in &self.tickets {
             let outcome = match (&row.payout, &row.reason) {
                 (Some(payout), _) => format!("paid {}", payout),
@@ -108,6 +113,7 @@ impl Report for Tickets {
                 format!("{:.10}", row.hash.to_string()),
                 row.state.to_owned(),
                 row.creation_round.to_string(),
+                row.serial.map_or_else(String::new, |serial| serial.to_string()),
                 row.face_value.to_string(),
                 outcome,
             ]);

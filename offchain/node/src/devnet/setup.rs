@@ -84,6 +84,7 @@ pub(super) async fn populate(
             calls.set_commission(ppm(REWARD_CUT), ppm(FEE_SHARE)),
             calls.set_service_uri(uri.as_str()),
             TxIntent::call("set reward caller", contracts.bonding_manager, &reward_caller),
+            calls.set_redeemer(accounts.keeper.address()),
         ];
         send_all(&chain, &config, account.signer.clone(), steps)
     });

@@ -1,10 +1,12 @@
 //! What the main job came to (design, section 6).
 use std::{path::PathBuf, time::Duration};
 
+use alloy::eips::BlockId;
 use anyhow::Context as _;
 use serde::Serialize;
-use streamflow_bindings::AddressBook;
-use streamflow_store::Store;
+use streamflow_bindings::{AddressBook, TicketBroker};
+use streamflow_chain::{ChainConfig, Rpc};
+use streamflow_store::{Store, TicketStatus};
 use url::Url;
 
 use super::{
@@ -60,6 +62,8 @@ struct Redemption {
     transactions: u64,
     gas_used: u64,
     gas_per_ticket: u64,
+    /// Tickets that were paid in ordered batches.
+    ordered: u64,
     /// Paid to the orchestrators and their delegators.
     wei: String,
 }
@@ -76,6 +80,7 @@ impl Summary {
     ) -> anyhow::Result<Self> {
         let stream = status.streams.first().context("the broadcaster has no stream")?;
         let books = store.redemption_summary().await?;
+        let ordered = paid_in_order(plan, store, contracts).await?;
         let streams = directory.own("streams").join(roles::STREAM);
         let renditions = stream.renditions.iter().map(|rendition| Rendition {
             name: rendition.name.clone(),
@@ -99,12 +104,24 @@ impl Summary {
                 transactions: books.transactions,
                 gas_used: books.gas_used,
                 gas_per_ticket: books.gas_used.checked_div(books.redeemed).unwrap_or(0),
+                ordered,
                 wei: books.payout.to_string(),
             },
             contracts,
             seconds: elapsed.as_secs_f64(),
         })
     }
+}
+
+/// How many of the tickets paid carry no flag: an ordered batch writes none.
+async fn paid_in_order(plan: &Plan, store: &Store, contracts: AddressBook) -> anyhow::Result<u64> {
+    let rpc = Rpc::new(&ChainConfig { rpc_url: plan.rpc_url.clone(), ..ChainConfig::default() })?;
+    let mut ordered = 0;
+    for record in store.tickets(Some(TicketStatus::Redeemed), u32::MAX).await? {
+        let call = TicketBroker::usedTicketsCall { ticketHash: record.hash };
+        ordered += u64::from(!rpc.view(contracts.ticket_broker, call, BlockId::latest()).await?);
+    }
+    Ok(ordered)
 }
 
 impl Report for Summary {
@@ -128,8 +145,8 @@ impl Report for Summary {
         facts.fact(
             "redemption",
             format_args!(
-                "{} transactions, {} gas, {} per ticket",
-                redemption.transactions, redemption.gas_used, redemption.gas_per_ticket
+                "{} transactions, {} gas, {} per ticket; {} tickets in order",
+                redemption.transactions, redemption.gas_used, redemption.gas_per_ticket, redemption.ordered
             ),
         );
         facts.fact("paid", Eth(redemption.wei.parse().unwrap_or_default()));

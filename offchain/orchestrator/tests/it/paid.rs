@@ -1,10 +1,11 @@
 //! Credit, prices and winners.
 use std::sync::Arc;
 
+use alloy_primitives::B256;
 use bytes::Bytes;
 use prost::Message;
 use streamflow_orchestrator::{Rendition, Transcode, TranscodeFuture, TranscodeJob};
-use streamflow_pm::Payment;
+use streamflow_pm::{Payment, ordered};
 use streamflow_types::{Price, SenderFunds};
 use streamflow_wire::{Offer, header, proto, sign_request};
 
@@ -17,6 +18,10 @@ const BODY: Bytes = Bytes::from_static(b"not video, which is found out after it 
 
 /// Pixels of one clip segment in both renditions: 50 frames each.
 const PIXELS: u64 = 50 * (426 * 240 + 320 * 180);
+
+fn hash_of(offer: &Offer) -> B256 {
+    offer.params.unwrap().recipient_rand_hash
+}
 
 async fn credit_is_left(broadcaster: &Broadcaster, orchestrator: &Running, offer: &Offer, seq: u64) -> bool {
     let payment = Payment::without_tickets(broadcaster.address(), offer.price);
@@ -40,6 +45,26 @@ async fn winners_are_stored_when_the_answer_arrives() {
     let ticket = world.store.tickets(None, 1).await.unwrap().remove(0).ticket;
     assert_eq!(ticket.signed.ticket.sender, broadcaster.address());
     assert_eq!(ticket.params_expiration_block, view().block + 40);
+    assert!(ordered::is_marked(ticket.recipient_rand));
+}
+
+#[tokio::test]
+async fn quotes_are_numbered_in_turn_across_a_restart() {
+    let world = World::new().await;
+    let mut serials = Vec::new();
+    for _ in 0..2 {
+        let orchestrator = world.start().await;
+        for key in 0x0b..0x0d {
+            let broadcaster = Broadcaster::with_key(&orchestrator, key);
+            let offer = broadcaster.offer(&orchestrator).await;
+            broadcaster.segment(&orchestrator, &offer, 30, 0, &BODY).await;
+            let winners = world.store.tickets(None, 1_000).await.unwrap();
+            let own = winners.iter().find(|w| w.ticket.signed.ticket.recipient_rand_hash == hash_of(&offer)).unwrap();
+            serials.push(ordered::serial(own.ticket.recipient_rand));
+        }
+        orchestrator.stopped().await;
+    }
+    assert!(serials.is_sorted_by(|before, after| before < after), "{serials:?}");
 }
 
 #[tokio::test]
@@ -222,12 +247,12 @@ async fn answer_brings_terms_for_the_next_payment() {
     let orchestrator = world.start().await;
     let broadcaster = Broadcaster::new(&orchestrator);
     let offer = broadcaster.offer(&orchestrator).await;
-    world.chain.send_modify(|chain| chain.as_mut().unwrap().block += 5);
+    world.chain.send_modify(|chain| chain.as_mut().unwrap().block += 15);
     let info = broadcaster.segment(&orchestrator, &offer, 1, 0, &BODY).await.result().info.unwrap();
     let next = Offer::from_proto(info).unwrap();
     assert_eq!(next.auth_token, offer.auth_token);
     assert_ne!(next.params.unwrap().recipient_rand_hash, offer.params.unwrap().recipient_rand_hash);
-    assert_eq!(next.params.unwrap().expiration_block, view().block + 45);
+    assert_eq!(next.params.unwrap().expiration_block, view().block + 15 + 40);
     assert_eq!(broadcaster.segment(&orchestrator, &next, 1, 1, &BODY).await.status, 200);
 }
 

@@ -2,6 +2,7 @@
 
 mod disk_full;
 mod model;
+mod serials;
 mod transactions;
 mod transitions;
 

@@ -53,7 +53,7 @@ async fn a_transaction_of_a_database_from_before_fee_caps_is_read_without_one() 
     let store = Store::open(&path).await.unwrap();
     store.put_transaction(&row("a", 7)).await.unwrap();
     let mut tx = store.write().await.unwrap();
-    for undo in ["ALTER TABLE transactions DROP COLUMN max_fee", "DELETE FROM _sqlx_migrations WHERE version >= 4"] {
+    for undo in ["ALTER TABLE transactions DROP COLUMN max_fee", "DELETE FROM _sqlx_migrations WHERE version = 4"] {
         sqlx::query(undo).execute(&mut *tx).await.unwrap();
     }
     tx.commit().await.unwrap();

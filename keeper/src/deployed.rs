@@ -1,0 +1,277 @@
+//! Redeeming by the calls that existing networks have: each ticket for itself, in any order. For tickets without marker, and
+//! for those that were set aside.
+
+use std::collections::{HashMap, HashSet};
+
+use alloy::{
+    eips::BlockId,
+    primitives::{Address, B256, U256},
+    rpc::types::Filter,
+    sol_types::SolEvent,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use streamflow_bindings::TicketBroker;
+use streamflow_chain::{BlockHeader, Calls, ChainError, Revert, TxError, TxOutcome, redeem_call};
+use streamflow_store::{Payout, SubmittedBatch, TicketOutcome, TicketRecord};
+use streamflow_types::Round;
+
+use crate::{
+    KeeperError,
+    calls::{redemption, redemption_id},
+    planner::{Cost, Decision, SenderCover, Situation, decide, fee_cap, select},
+    receipt::{TicketEvent, ticket_events},
+    redeem::{Outcomes, READS, Redeemer},
+    search::ranges,
+    verdict::{Verdict, classify},
+};
+
+/// A batch that carries its gas.
+struct Carried {
+    tickets: Vec<TicketRecord>,
+    /// Most wei per gas at which it still does.
+    max_fee: u128,
+}
+
+impl Redeemer {
+    /// Sends the next batch of these tickets, or finds that there is none to send now. Returns whether one was sent.
+    pub(crate) async fn redeem_in_any_order(
+        &self,
+        tickets: Vec<TicketRecord>,
+        situation: &Situation,
+        head: &BlockHeader,
+    ) -> Result<bool, KeeperError> {
+        let covers = self.covers(&tickets, situation.round, head).await?;
+        let selection = select(tickets, situation, covers, &self.config);
+        let uncovered = selection.uncovered.iter().map(|(hash, why)| (*hash, self.wait(why, situation.block)));
+        self.settle(uncovered.collect(), None, situation.block).await?;
+        let batch = self.simulated(selection.batch, head).await?;
+        let Some(Carried { tickets, max_fee }) = self.worth_sending(batch, selection.urgent, head).await? else {
+            return Ok(false);
+        };
+        if self.stop.is_cancelled() {
+            return Ok(false);
+        }
+        let id = redemption_id(&tickets);
+        let intent = redemption(Calls::new(self.chain.contracts), id, &tickets).with_max_fee(max_fee);
+        let hashes: Vec<B256> = tickets.iter().map(|record| record.hash).collect();
+        let name = intent.id.to_string();
+        self.store.submit(&name, &hashes, situation.block).await?;
+        self.finish(SubmittedBatch { intent: name, tickets }, intent).await?;
+        Ok(true)
+    }
+
+    /// What the senders of these tickets can pay, all read at one block.
+    async fn covers(
+        &self,
+        tickets: &[TicketRecord],
+        round: Round,
+        head: &BlockHeader,
+    ) -> Result<HashMap<Address, SenderCover>, KeeperError> {
+        let pair = |record: &TicketRecord| (record.ticket.signed.ticket.sender, record.ticket.signed.ticket.recipient);
+        let pairs: HashSet<(Address, Address)> = tickets.iter().map(pair).collect();
+        let senders: HashSet<Address> = pairs.iter().map(|(sender, _)| *sender).collect();
+        let at = BlockId::from(head.hash);
+        let mut covers: HashMap<Address, SenderCover> = stream::iter(senders)
+            .map(|sender| async move { Ok::<_, KeeperError>((sender, self.cover(sender, round, at).await?)) })
+            .buffer_unordered(READS)
+            .try_collect()
+            .await?;
+        let claims: Vec<_> = stream::iter(pairs)
+            .map(|(sender, recipient)| async move {
+                Ok::<_, KeeperError>((sender, recipient, self.claimable(sender, recipient, at).await?))
+            })
+            .buffer_unordered(READS)
+            .try_collect()
+            .await?;
+        for (sender, recipient, wei) in claims {
+            covers.entry(sender).or_default().claimable.insert(recipient, wei);
+        }
+        Ok(covers)
+    }
+
+    async fn cover(&self, sender: Address, round: Round, at: BlockId) -> Result<SenderCover, KeeperError> {
+        let call = TicketBroker::getSenderInfoCall { addr: sender };
+        let info = self.chain.rpc.view(self.chain.contracts.ticket_broker, call, at).await?.sender;
+        let unlocked = !info.withdrawRound.is_zero() && info.withdrawRound <= U256::from(round.0);
+        Ok(SenderCover { deposit: info.deposit, claimable: HashMap::new(), unlocked })
+    }
+
+    /// What the recipient may claim beside the deposit: what is committed to it, and its share of the reserve.
+    async fn claimable(&self, sender: Address, recipient: Address, at: BlockId) -> Result<U256, KeeperError> {
+        let (rpc, broker) = (&self.chain.rpc, self.chain.contracts.ticket_broker);
+        let share = TicketBroker::claimableReserveCall { reserveHolder: sender, claimant: recipient };
+        let committed = TicketBroker::claimableCommittedReserveCall { sender, recipient };
+        let (share, committed) = tokio::join!(rpc.view(broker, share, at), rpc.view(broker, committed, at));
+        // deployed contracts panic when the pool grew after a full claim (protocol#656), and know no commitments
+        let or_zero = |wei| match wei {
+            Err(ChainError::Reverted { .. }) => Ok(U256::ZERO),
+            wei => wei,
+        };
+        Ok(or_zero(share)?.saturating_add(or_zero(committed)?))
+    }
+
+    /// The tickets whose redemption would succeed now. The others are settled by the reason they would fail for.
+    async fn simulated(&self, batch: Vec<TicketRecord>, head: &BlockHeader) -> Result<Vec<TicketRecord>, KeeperError> {
+        let (broker, at) = (self.chain.contracts.ticket_broker, BlockId::from(head.hash));
+        let results: Vec<(TicketRecord, Option<Revert>)> = stream::iter(batch)
+            .map(|record| async move {
+                match self.chain.rpc.view(broker, redeem_call(&record.ticket), at).await {
+                    Ok(_) => Ok((record, None)),
+                    Err(ChainError::Reverted { reason, .. }) => Ok((record, Some(reason))),
+                    Err(err) => Err(KeeperError::from(err)),
+                }
+            })
+            .buffered(READS)
+            .try_collect()
+            .await?;
+        let mut good = Vec::with_capacity(results.len());
+        let mut outcomes = Outcomes::new();
+        for (record, refusal) in results {
+            match refusal {
+                None => good.push(record),
+                Some(reason) => {
+                    let outcome = self.refused(&record, &reason, head.contract_number).await?;
+                    outcomes.push((record.hash, outcome));
+                }
+            }
+        }
+        self.settle(outcomes, None, head.contract_number).await?;
+        Ok(good)
+    }
+
+    /// The part of the batch that carries its gas; `None` when it is better to wait.
+    async fn worth_sending(
+        &self,
+        mut batch: Vec<TicketRecord>,
+        urgent: bool,
+        head: &BlockHeader,
+    ) -> Result<Option<Carried>, KeeperError> {
+        let block = head.contract_number;
+        while !batch.is_empty() {
+            let intent = redemption(Calls::new(self.chain.contracts), redemption_id(&batch), &batch);
+            let gas = match self.tx.dry_run(intent).await {
+                Ok(run) => run.gas_limit,
+                Err(TxError::WouldRevert { reason, .. }) => {
+                    self.postpone(&batch, &reason.to_string(), block).await?;
+                    return Ok(None);
+                }
+                Err(err) => return Err(err.into()),
+            };
+            let cost = Cost { gas, gas_price: self.gas_price(head) };
+            let faces: Vec<U256> = batch.iter().map(face_value).collect();
+            match decide(&faces, cost, urgent, &self.config) {
+                Decision::Send => {
+                    let max_fee = fee_cap(&faces, gas, urgent, &self.config);
+                    return Ok(Some(Carried { tickets: batch, max_fee }));
+                }
+                Decision::Hold => {
+                    tracing::info!(tickets = batch.len(), gas, cost = %cost.wei(), "payout does not carry the gas yet");
+                    self.postpone(&batch, "payout does not carry the gas", block).await?;
+                    return Ok(None);
+                }
+                Decision::Trim(most) => {
+                    let (dust, rest): (Vec<_>, Vec<_>) =
+                        batch.into_iter().partition(|record| face_value(record) <= most);
+                    self.postpone(&dust, "payout does not carry the gas", block).await?;
+                    batch = rest;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a mined batch did for each ticket.
+    pub(crate) async fn outcomes(
+        &self,
+        tickets: &[TicketRecord],
+        tx: &TxOutcome,
+        block: u64,
+    ) -> Result<Outcomes, KeeperError> {
+        let mut events = ticket_events(self.chain.contracts.ticket_broker, &tx.logs);
+        let mut outcomes = Outcomes::with_capacity(tickets.len());
+        for record in tickets {
+            let outcome = match events.remove(&record.hash) {
+                Some(TicketEvent::Paid(amount)) => {
+                    TicketOutcome::Redeemed(Payout { amount, tx_hash: tx.hash, block: tx.block })
+                }
+                Some(TicketEvent::Skipped(reason)) => self.refused(record, &Revert::new(reason), block).await?,
+                None => self.wait("left out of its batch without a reason", block),
+            };
+            outcomes.push((record.hash, outcome));
+        }
+        Ok(outcomes)
+    }
+
+    /// A transaction that reverts as a whole tells something of a ticket only if it is alone in it.
+    pub(crate) async fn refused_whole(
+        &self,
+        tickets: &[TicketRecord],
+        reason: &Revert,
+        block: u64,
+    ) -> Result<Outcomes, KeeperError> {
+        if let [record] = tickets {
+            return Ok(vec![(record.hash, self.refused(record, reason, block).await?)]);
+        }
+        Ok(tickets.iter().map(|record| (record.hash, self.wait(&reason.to_string(), block))).collect())
+    }
+
+    /// What the contract's refusal means for a ticket.
+    async fn refused(&self, record: &TicketRecord, reason: &Revert, block: u64) -> Result<TicketOutcome, KeeperError> {
+        Ok(match classify(reason.data()) {
+            Verdict::Done => self.redeemed_before(record, block).await,
+            Verdict::Dead => TicketOutcome::Dead { reason: reason.to_string() },
+            Verdict::Wait => self.wait(&reason.to_string(), block),
+        })
+    }
+
+    /// What is known of a ticket that the chain knows as used. The search must not hold up the other tickets of the batch: a
+    /// node may refuse to look so far back.
+    pub(crate) async fn redeemed_before(&self, record: &TicketRecord, block: u64) -> TicketOutcome {
+        match self.find_redemption(record).await {
+            Ok(Some(payout)) => TicketOutcome::Redeemed(payout),
+            Ok(None) => self.wait("redeemed before, but its event was not found", block),
+            Err(err) => {
+                tracing::warn!(ticket = %record.hash, %err, "cannot look for the redemption of a ticket");
+                self.wait("redeemed before, but its event cannot be looked for", block)
+            }
+        }
+    }
+
+    /// The redemption of this ticket by whomever it was, newest blocks first.
+    async fn find_redemption(&self, record: &TicketRecord) -> Result<Option<Payout>, KeeperError> {
+        let ticket = &record.ticket.signed.ticket;
+        let broker = self.chain.contracts.ticket_broker;
+        let filter = Filter::new()
+            .address(broker)
+            .event_signature(TicketBroker::WinningTicketRedeemed::SIGNATURE_HASH)
+            .topic1(ticket.sender)
+            .topic2(ticket.recipient);
+        for (from, to) in ranges(self.chain.rpc.head().await?.number, self.config.log_lookback_blocks) {
+            for log in self.chain.rpc.logs(&filter.clone().from_block(from).to_block(to)).await? {
+                if ticket_events(broker, std::slice::from_ref(&log)).contains_key(&record.hash)
+                    && let (Some(tx_hash), Some(block)) = (log.transaction_hash, log.block_number)
+                    && let Some(amount) = self.paid_in(block, tx_hash, record.hash).await?
+                {
+                    return Ok(Some(Payout { amount, tx_hash, block }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a transaction of this block moved for a ticket. The transfer stands in a log of its own.
+    async fn paid_in(&self, block: u64, tx_hash: B256, ticket_hash: B256) -> Result<Option<U256>, KeeperError> {
+        let broker = self.chain.contracts.ticket_broker;
+        let filter = Filter::new().address(broker).from_block(block).to_block(block);
+        let mut logs = self.chain.rpc.logs(&filter).await?;
+        logs.retain(|log| log.transaction_hash == Some(tx_hash));
+        Ok(match ticket_events(broker, &logs).remove(&ticket_hash) {
+            Some(TicketEvent::Paid(amount)) => Some(amount),
+            _ => None,
+        })
+    }
+}
+
+fn face_value(record: &TicketRecord) -> U256 {
+    record.ticket.signed.ticket.face_value
+}

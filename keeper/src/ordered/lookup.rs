@@ -1,0 +1,55 @@
+//! What the chain knows of ordered batches: read from the transaction itself, because no log names a ticket that was paid.
+
+use std::collections::HashSet;
+
+use alloy::{
+    primitives::{B256, U256},
+    rpc::types::Filter,
+    sol_types::SolEvent,
+};
+use streamflow_bindings::TicketBroker;
+use streamflow_chain::Chain;
+use streamflow_store::{Payout, TicketRecord};
+
+use super::outcome::{BatchOutcome, Fate};
+use crate::{KeeperError, search::ranges};
+
+/// A batch that passed a ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It paid the ticket.
+    Paid(Payout),
+    /// Its logs contradict its call.
+    Unbalanced { tx_hash: B256, moved: U256, owed: U256 },
+}
+
+/// The ordered batch in this transaction, and its block. `None` if the transaction is not in the chain, reverted, or is
+/// something else, such as a batch that a contract made.
+pub(crate) async fn batch(chain: &Chain, tx_hash: B256) -> Result<Option<(u64, BatchOutcome)>, KeeperError> {
+    let broker = chain.contracts.ticket_broker;
+    let call = chain.rpc.mined_call(tx_hash).await?.filter(|call| call.to == Some(broker));
+    Ok(call.and_then(|call| Some((call.block, BatchOutcome::read(broker, &call.data, &call.logs)?))))
+}
+
+/// The batch that paid this ticket, whoever sent it, among the newest `lookback` blocks.
+pub(crate) async fn find(chain: &Chain, record: &TicketRecord, lookback: u64) -> Result<Option<Found>, KeeperError> {
+    let ticket = &record.ticket.signed.ticket;
+    let filter = Filter::new()
+        .address(chain.contracts.ticket_broker)
+        .event_signature(TicketBroker::WinningTicketTransfer::SIGNATURE_HASH)
+        .topic1(ticket.sender)
+        .topic2(ticket.recipient);
+    let mut seen = HashSet::new();
+    for (from, to) in ranges(chain.rpc.head().await?.number, lookback) {
+        for log in chain.rpc.logs(&filter.clone().from_block(from).to_block(to)).await?.into_iter().rev() {
+            let Some(tx_hash) = log.transaction_hash.filter(|hash| seen.insert(*hash)) else { continue };
+            let Some((block, batch)) = self::batch(chain, tx_hash).await? else { continue };
+            match batch.fate(record) {
+                Some(Fate::Paid) => return Ok(Some(Found::Paid(Payout { amount: ticket.face_value, tx_hash, block }))),
+                Some(Fate::Unbalanced { moved, owed }) => return Ok(Some(Found::Unbalanced { tx_hash, moved, owed })),
+                Some(Fate::SetAside | Fate::Refused(_) | Fate::HeldUp(_)) | None => {}
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,438 @@
+//! Redeeming marked tickets in order (docs/designs/002-ordered-batch.md, docs/designs/008-keeper-ordered.md).
+//!
+//! One transaction per recipient: planned on the marks of a block, simulated on that block, cut to what gains, sent, and
+//! read back from its call and its logs.
+
+mod lookup;
+pub mod outcome;
+pub mod plan;
+
+use std::collections::{HashMap, HashSet};
+
+use alloy::{
+    eips::BlockId,
+    primitives::{Address, B256, Bytes, U256},
+    sol_types::SolCall,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use streamflow_bindings::TicketBroker;
+use streamflow_chain::{
+    BlockHeader, Calls, ChainError, FaceValueTooLarge, GasPolicy, OrderedGroup, Simulated, TxError, TxIntent,
+    ordered_ticket, redeem_ordered_call,
+};
+use streamflow_store::{Payout, SubmittedBatch, TicketOutcome, TicketRecord, TicketStatus};
+
+use crate::{
+    KeeperError,
+    calls::redemption_id,
+    metrics,
+    planner::{Cost, Situation, carries, fee_cap, is_time},
+    redeem::{Outcomes, READS, Redeemer},
+    verdict::Verdict,
+};
+pub(crate) use lookup::batch;
+use lookup::{Found, find};
+use outcome::{BatchOutcome, Fate, judge};
+use plan::{Group, best_prefix, key, passable};
+
+/// Gas for each ticket above the estimate: between simulation and inclusion a sender can turn all its tickets of the batch
+/// into ones that are set aside, each a new storage word. What is not used is not paid for.
+const ASIDE_HEADROOM_GAS: u64 = 25_000;
+
+const UNCOVERED: &str = "sender's funds do not cover the face value";
+const TOO_LITTLE: &str = "payout does not carry the gas";
+
+/// How a pass over the marked tickets ended.
+#[derive(Debug, Default)]
+pub(crate) struct InOrder {
+    /// Tickets that were set aside: each is redeemed by itself.
+    pub(crate) aside: Vec<TicketRecord>,
+    /// Whether something was sent or settled, so that there may be more to do.
+    pub(crate) more: bool,
+}
+
+/// Groups to send, and those of their tickets that will be set aside.
+struct Batch {
+    recipient: Address,
+    groups: Vec<Group>,
+    aside: HashSet<B256>,
+}
+
+impl Batch {
+    fn tickets(&self) -> impl Iterator<Item = &TicketRecord> + Clone {
+        self.groups.iter().flat_map(|group| &group.tickets)
+    }
+
+    fn call(&self) -> Result<TicketBroker::redeemOrderedTicketsCall, FaceValueTooLarge> {
+        let groups: Vec<OrderedGroup<'_>> = self.groups.iter().map(on_chain).collect();
+        redeem_ordered_call(self.recipient, &groups)
+    }
+
+    /// Leaves out the tickets at the end of each group whose payment does not carry the gas.
+    fn trim(&mut self, gas_price: u128) {
+        for group in &mut self.groups {
+            group.tickets.truncate(best_prefix(&group.tickets, &self.aside, gas_price));
+        }
+        self.groups.retain(|group| !group.tickets.is_empty());
+    }
+
+    /// About half of it: a prefix of a prefix can be passed as well.
+    fn halve(&mut self) {
+        let mut room = self.tickets().count() / 2;
+        for group in &mut self.groups {
+            group.tickets.truncate(room);
+            room -= group.tickets.len();
+        }
+        self.groups.retain(|group| !group.tickets.is_empty());
+    }
+}
+
+impl Redeemer {
+    /// Sends what can be passed of these tickets, which are marked and whose params have expired, and settles those that
+    /// were passed before.
+    pub(crate) async fn redeem_in_order(&self, ready: Vec<TicketRecord>) -> Result<InOrder, KeeperError> {
+        let mut by_recipient: HashMap<Address, Vec<TicketRecord>> = HashMap::new();
+        for record in ready {
+            by_recipient.entry(record.ticket.signed.ticket.recipient).or_default().push(record);
+        }
+        let mut done = InOrder::default();
+        for (recipient, ready) in by_recipient {
+            // Anew for each: the one before may have waited for its blocks.
+            let head = self.chain.rpc.head().await?;
+            let marks = match self.marks(recipient, &ready, &head).await {
+                Ok(marks) => marks,
+                // A marker means nothing to contracts without the ordered call.
+                Err(err) if knows_no_order(&err) => {
+                    done.aside.extend(ready);
+                    continue;
+                }
+                Err(err) => return Err(err.into()),
+            };
+            let is_passed = |record: &TicketRecord| key(record) <= marks[&record.ticket.signed.ticket.sender];
+            let (passed, above): (Vec<_>, Vec<_>) = ready.into_iter().partition(is_passed);
+            done.aside.extend(self.settle_passed(passed, &head).await?);
+            if !above.is_empty() && !self.stop.is_cancelled() {
+                done.more |= self.send_in_order(recipient, &above, &marks, &head).await?;
+            }
+        }
+        Ok(done)
+    }
+
+    /// The mark of each of these tickets' senders, all read at one block.
+    async fn marks(
+        &self,
+        recipient: Address,
+        tickets: &[TicketRecord],
+        head: &BlockHeader,
+    ) -> Result<HashMap<Address, U256>, ChainError> {
+        let senders: HashSet<Address> = tickets.iter().map(|record| record.ticket.signed.ticket.sender).collect();
+        let at = BlockId::from(head.hash);
+        stream::iter(senders)
+            .map(|sender| async move { Ok((sender, self.mark(recipient, sender, at).await?)) })
+            .buffer_unordered(READS)
+            .try_collect()
+            .await
+    }
+
+    async fn mark(&self, recipient: Address, sender: Address, at: BlockId) -> Result<U256, ChainError> {
+        let call = TicketBroker::redemptionMarkCall { recipient, sender };
+        self.chain.rpc.view(self.chain.contracts.ticket_broker, call, at).await
+    }
+
+    /// Plans, simulates and sends one batch for the recipient. Returns whether something changed.
+    async fn send_in_order(
+        &self,
+        recipient: Address,
+        ready: &[TicketRecord],
+        marks: &HashMap<Address, U256>,
+        head: &BlockHeader,
+    ) -> Result<bool, KeeperError> {
+        if let Some(reason) = self.refusal_of(recipient, head).await? {
+            tracing::error!(%recipient, account = %self.tx.address(), reason, "cannot redeem in order");
+            self.postpone(ready, &reason, head.contract_number).await?;
+            return Ok(false);
+        }
+        let situation = self.situation(head).await?;
+        let pending = self.pending_in_order(recipient, &situation, head).await?;
+        let groups = passable(pending, marks, &situation, &self.config);
+        let mut batch = Batch { recipient, groups, aside: HashSet::new() };
+        if !is_time(batch.tickets(), &situation, &self.config) {
+            return Ok(false);
+        }
+        let urgent =
+            batch.tickets().any(|record| situation.is_urgent(record.ticket.signed.ticket.creation_round, &self.config));
+        let dropped = self.simulate_in_order(&mut batch, head).await?;
+        let Some(intent) = self.carried_in_order(&mut batch, urgent, head).await? else { return Ok(dropped) };
+        if self.stop.is_cancelled() {
+            return Ok(false);
+        }
+        let tickets: Vec<TicketRecord> = batch.groups.into_iter().flat_map(|group| group.tickets).collect();
+        let hashes: Vec<B256> = tickets.iter().map(|record| record.hash).collect();
+        let name = intent.id.to_string();
+        self.store.submit(&name, &hashes, situation.block).await?;
+        self.finish(SubmittedBatch { intent: name, tickets }, intent).await?;
+        Ok(true)
+    }
+
+    /// Why the contract would refuse this keeper for the recipient.
+    async fn refusal_of(&self, recipient: Address, head: &BlockHeader) -> Result<Option<String>, KeeperError> {
+        let account = self.tx.address();
+        if account == recipient {
+            return Ok(None);
+        }
+        let call = TicketBroker::redeemerOfCall { recipient };
+        let named = self.chain.rpc.view(self.chain.contracts.ticket_broker, call, BlockId::from(head.hash)).await?;
+        Ok((named != account).then(|| {
+            format!(
+                "{account} may not redeem for {recipient}: run `streamflow chain set-redeemer --redeemer {account}` \
+                 with the key of {recipient}"
+            )
+        }))
+    }
+
+    /// All pending marked tickets of the recipient, those whose params live included.
+    async fn pending_in_order(
+        &self,
+        recipient: Address,
+        situation: &Situation,
+        head: &BlockHeader,
+    ) -> Result<Vec<TicketRecord>, KeeperError> {
+        let mut pending = self.store.tickets(Some(TicketStatus::Pending), u32::MAX).await?;
+        pending.retain(|record| {
+            let ticket = &record.ticket.signed.ticket;
+            plan::is_marked(record)
+                && ticket.recipient == recipient
+                && ticket.creation_round >= situation.oldest_round()
+        });
+        let mut large = Outcomes::new();
+        pending.retain(|record| match ordered_ticket(&record.ticket) {
+            Ok(_) => true,
+            Err(err) => {
+                large.push((record.hash, TicketOutcome::Dead { reason: err.to_string() }));
+                false
+            }
+        });
+        self.settle(large, None, head.contract_number).await?;
+        Ok(pending)
+    }
+
+    /// Keeps of the batch what would be passed on the state of `head`, and learns what would be set aside. Tickets that hold
+    /// up the others are settled. Returns whether one was dropped for good.
+    async fn simulate_in_order(&self, batch: &mut Batch, head: &BlockHeader) -> Result<bool, KeeperError> {
+        let (broker, at) = (self.chain.contracts.ticket_broker, BlockId::from(head.hash));
+        let Ok(call) = batch.call() else { return Ok(false) };
+        let data = Bytes::from(call.abi_encode());
+        let block = head.contract_number;
+        let simulated = match self.chain.rpc.simulate(self.tx.address(), broker, data.clone(), at).await {
+            Ok(Simulated { refusal: None, logs }) => Ok(logs),
+            Ok(Simulated { refusal: Some(reason), .. }) => Err(reason.to_string()),
+            // it does not hold up the tickets that need no simulation
+            Err(err @ ChainError::Refused { .. }) => Err(format!("{err}: the node must support eth_simulateV1")),
+            Err(err) => return Err(err.into()),
+        };
+        let logs = match simulated {
+            Ok(logs) => logs,
+            Err(reason) => {
+                tracing::warn!(recipient = %batch.recipient, reason, "an ordered batch would fail");
+                let tickets: Vec<TicketRecord> = batch.tickets().cloned().collect();
+                batch.groups.clear();
+                self.postpone(&tickets, &reason, block).await?;
+                return Ok(false);
+            }
+        };
+        let Some(result) = BatchOutcome::read(broker, &data, &logs) else { return Ok(false) };
+        let gas_price = self.gas_price(head);
+        let mut outcomes = Outcomes::new();
+        let mut dropped = false;
+        for group in &mut batch.groups {
+            let fates: Vec<Option<Fate>> = group.tickets.iter().map(|record| result.fate(record)).collect();
+            if !fates.iter().all(|fate| matches!(fate, Some(Fate::Paid | Fate::SetAside))) {
+                // those that are held up are planned anew without the one that holds them up
+                let settled =
+                    group.tickets.iter().zip(fates).filter(|(_, fate)| !matches!(fate, Some(Fate::HeldUp(_))));
+                outcomes
+                    .extend(settled.map(|(record, fate)| (record.hash, self.outcome_of(record, fate, block, None))));
+                dropped = true;
+                group.tickets.clear();
+                continue;
+            }
+            let aside = group.tickets.iter().zip(&fates).filter(|(_, fate)| **fate == Some(Fate::SetAside));
+            batch.aside.extend(aside.map(|(record, _)| record.hash));
+            let end = best_prefix(&group.tickets, &batch.aside, gas_price);
+            if let Some(first_left) = group.tickets.get(end) {
+                let reason = if batch.aside.contains(&first_left.hash) { UNCOVERED } else { TOO_LITTLE };
+                outcomes.push((first_left.hash, self.wait(reason, block)));
+            }
+            group.tickets.truncate(end);
+        }
+        batch.groups.retain(|group| !group.tickets.is_empty());
+        self.settle(outcomes, None, block).await?;
+        Ok(dropped)
+    }
+
+    /// The transaction for the batch, cut to what fits into a block, if its payout carries its gas.
+    async fn carried_in_order(
+        &self,
+        batch: &mut Batch,
+        urgent: bool,
+        head: &BlockHeader,
+    ) -> Result<Option<TxIntent>, KeeperError> {
+        let calls = Calls::new(self.chain.contracts);
+        let room = self.chain.rpc.block_gas_limit(head.hash).await?;
+        while !batch.groups.is_empty() {
+            let Ok(call) = batch.call() else { return Ok(None) };
+            let tickets: Vec<TicketRecord> = batch.tickets().cloned().collect();
+            let intent = calls.redeem_ordered(&call).with_id(redemption_id(&tickets));
+            let gas = match self.tx.dry_run(intent.clone()).await {
+                Ok(run) => run.gas_limit,
+                Err(TxError::WouldRevert { reason, .. }) => {
+                    self.postpone(&tickets, &reason.to_string(), head.contract_number).await?;
+                    return Ok(None);
+                }
+                Err(err) => return Err(err.into()),
+            };
+            let limit = gas.saturating_add(ASIDE_HEADROOM_GAS.saturating_mul(tickets.len() as u64));
+            if limit > room && tickets.len() > 1 {
+                batch.halve();
+                batch.trim(self.gas_price(head));
+                continue;
+            }
+            let paid = plan::worth(tickets.iter().filter(|record| !batch.aside.contains(&record.hash)));
+            let cost = Cost { gas, gas_price: self.gas_price(head) };
+            if !carries(paid, cost, urgent, &self.config) {
+                tracing::info!(tickets = tickets.len(), gas, cost = %cost.wei(), "payout does not carry the gas yet");
+                self.postpone(&tickets, TOO_LITTLE, head.contract_number).await?;
+                return Ok(None);
+            }
+            let max_fee = fee_cap(&[paid], gas, urgent, &self.config);
+            return Ok(Some(intent.with_gas(GasPolicy::Limit(limit.min(room))).with_max_fee(max_fee)));
+        }
+        Ok(None)
+    }
+
+    /// What a mined batch did for each ticket. `mined` is hash and block of its transaction.
+    pub(crate) fn outcomes_in_order(
+        &self,
+        tickets: &[TicketRecord],
+        batch: &BatchOutcome,
+        mined: (B256, u64),
+        block: u64,
+    ) -> Outcomes {
+        let outcome = |record: &TicketRecord| self.outcome_of(record, batch.fate(record), block, Some(mined));
+        tickets.iter().map(|record| (record.hash, outcome(record))).collect()
+    }
+
+    /// `mined` is `None` in a simulation, which pays nobody.
+    fn outcome_of(
+        &self,
+        record: &TicketRecord,
+        fate: Option<Fate>,
+        block: u64,
+        mined: Option<(B256, u64)>,
+    ) -> TicketOutcome {
+        match (fate, mined) {
+            (Some(Fate::Paid), Some((tx_hash, block))) => {
+                let amount = record.ticket.signed.ticket.face_value;
+                TicketOutcome::Redeemed(Payout { amount, tx_hash, block })
+            }
+            (Some(Fate::SetAside), _) => {
+                TicketOutcome::Waiting { reason: format!("set aside: {UNCOVERED}"), not_before: 0 }
+            }
+            (Some(Fate::Refused(reason)), _) => match judge(reason, record) {
+                (Verdict::Dead, words) => TicketOutcome::Dead { reason: words },
+                (Verdict::Wait | Verdict::Done, words) => self.wait(&words, block),
+            },
+            (Some(Fate::HeldUp(reason)), _) => {
+                let (_, words) = judge(reason, record);
+                let reason = format!("another ticket of its group was refused: {words}");
+                TicketOutcome::Waiting { reason, not_before: 0 }
+            }
+            (Some(Fate::Unbalanced { moved, owed }), _) => {
+                tracing::error!(ticket = %record.hash, %moved, %owed, "a batch moved another sum than it owed, not booked");
+                metrics::unbalanced();
+                self.wait(&unbalanced(moved, owed), block)
+            }
+            (Some(Fate::Paid) | None, _) => self.wait("left out of its batch without a reason", block),
+        }
+    }
+
+    /// Settles tickets at or below their sender's mark. Returns those that were set aside and not paid since.
+    async fn settle_passed(
+        &self,
+        passed: Vec<TicketRecord>,
+        head: &BlockHeader,
+    ) -> Result<Vec<TicketRecord>, KeeperError> {
+        let (broker, at) = (self.chain.contracts.ticket_broker, BlockId::from(head.hash));
+        let mut aside = Vec::new();
+        let mut outcomes = Outcomes::new();
+        for record in passed {
+            let ticket_hash = record.hash;
+            if self.chain.rpc.view(broker, TicketBroker::isSetAsideCall { ticketHash: ticket_hash }, at).await? {
+                aside.push(record);
+                continue;
+            }
+            let used =
+                self.chain.rpc.view(broker, TicketBroker::usedTicketsCall { ticketHash: ticket_hash }, at).await?;
+            let outcome = if used {
+                self.redeemed_before(&record, head.contract_number).await
+            } else {
+                self.passed_before(&record, head).await
+            };
+            outcomes.push((ticket_hash, outcome));
+        }
+        self.settle(outcomes, None, head.contract_number).await?;
+        Ok(aside)
+    }
+
+    /// What became of a ticket whose mark has passed it, and that neither lies aside nor is used: paid by a batch that this
+    /// store does not know, or lost. Given up only once the mark stands where a reorganisation can hardly reach it.
+    async fn passed_before(&self, record: &TicketRecord, head: &BlockHeader) -> TicketOutcome {
+        let block = head.contract_number;
+        let found = match find(&self.chain, record, self.config.log_lookback_blocks).await {
+            Ok(found) => found,
+            Err(err) => {
+                tracing::warn!(ticket = %record.hash, %err, "cannot look for the batch that passed a ticket");
+                return self.wait("passed by its sender's mark, but the batch cannot be looked for", block);
+            }
+        };
+        let reason = match found {
+            Some(Found::Paid(payout)) => return TicketOutcome::Redeemed(payout),
+            Some(Found::Unbalanced { tx_hash, moved, owed }) => format!("{} in {tx_hash}", unbalanced(moved, owed)),
+            None => format!(
+                "passed unpaid: the mark of {} is not below its key, and no batch of the last {} blocks paid it",
+                record.ticket.signed.ticket.sender, self.config.log_lookback_blocks
+            ),
+        };
+        if self.is_passed_for_good(record, head).await {
+            TicketOutcome::Dead { reason }
+        } else {
+            self.wait(&reason, block)
+        }
+    }
+
+    async fn is_passed_for_good(&self, record: &TicketRecord, head: &BlockHeader) -> bool {
+        let Some(deep) = head.number.checked_sub(self.config.finality_blocks) else { return false };
+        let ticket = &record.ticket.signed.ticket;
+        match self.mark(ticket.recipient, ticket.sender, BlockId::number(deep)).await {
+            Ok(mark) => key(record) <= mark,
+            Err(err) => {
+                tracing::debug!(%err, block = deep, "cannot read an older mark");
+                false
+            }
+        }
+    }
+}
+
+/// Whether the contracts have no ordered call: the mark is a getter, which never reverts where it exists.
+const fn knows_no_order(err: &ChainError) -> bool {
+    matches!(err, ChainError::Reverted { .. } | ChainError::BadContract { .. })
+}
+
+fn on_chain(group: &Group) -> OrderedGroup<'_> {
+    let tickets = group.tickets.iter().map(|record| &record.ticket).collect();
+    OrderedGroup { sender: group.sender, mark: group.mark, tickets }
+}
+
+fn unbalanced(moved: U256, owed: U256) -> String {
+    format!("its batch moved {moved} wei and owed {owed}")
+}
