@@ -16,6 +16,7 @@ interface Vm {
     function stopPrank() external;
     function deal(address account, uint256 balance) external;
     function roll(uint256 blockNumber) external;
+    function warp(uint256 timestamp) external;
     function setBlockhash(uint256 blockNumber, bytes32 blockHash) external;
     function store(address target, bytes32 slot, bytes32 value) external;
     function load(address target, bytes32 slot) external view returns (bytes32);
