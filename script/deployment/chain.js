@@ -61,7 +61,7 @@ function forge(script, args, rpc, variables) {
     FOUNDRY_BROADCAST: BROADCAST,
     FOUNDRY_DISABLE_NIGHTLY_WARNING: "1",
     NO_COLOR: "1",
-    ETH_RPC_URL: rpc,
+    FOUNDRY_ETH_RPC_URL: rpc,
     PATH: `${join(ROOT, "node_modules/.bin")}:${process.env.PATH}`,
     ...variables,
   };
