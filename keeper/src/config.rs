@@ -25,7 +25,7 @@ pub struct KeeperConfig {
     /// Blocks that a ticket waits for others before it goes alone.
     pub gather_blocks: u64,
     /// Blocks after the params' expiry before the secret number is shown to the chain, so that an orchestrator whose head
-    /// is behind has stopped accepting tickets on them.
+    /// is behind has stopped accepting tickets on them: a winner that is stored later than its batch is lost.
     pub expiry_margin_blocks: u64,
     /// What a redemption must pay above its gas, in percent of the gas cost.
     pub margin_percent: u32,
@@ -58,7 +58,7 @@ impl Default for KeeperConfig {
             max_batch: 50,
             min_batch: 10,
             gather_blocks: 10,
-            expiry_margin_blocks: 1,
+            expiry_margin_blocks: 3,
             margin_percent: 25,
             escalation_percent: 25,
             retry_blocks: 5,

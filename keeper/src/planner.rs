@@ -238,7 +238,13 @@ mod tests {
     }
 
     fn config() -> KeeperConfig {
-        KeeperConfig { min_batch: 3, gather_blocks: 5, max_batch: 4, ..KeeperConfig::default() }
+        KeeperConfig {
+            min_batch: 3,
+            gather_blocks: 5,
+            max_batch: 4,
+            expiry_margin_blocks: 1,
+            ..KeeperConfig::default()
+        }
     }
 
     fn numbers(selection: &Selection) -> Vec<u32> {

@@ -2,7 +2,7 @@
 use std::{error::Error, fmt};
 
 use alloy::{
-    primitives::{Address, B256, Bytes, Log, TxKind, U256, hex},
+    primitives::{Address, B256, Bytes, Log, TxKind, U256, hex, keccak256},
     sol_types::{SolCall, SolError, SolEvent},
 };
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -21,6 +21,8 @@ const GAS_LIMIT: u64 = 30_000_000;
 pub struct LocalChain<D: DatabaseRef> {
     evm: MainnetEvm<MainnetContext<CacheDB<D>>>,
     block: BlockEnv,
+    /// First block of our own.
+    first: u64,
 }
 
 /// A call that went through.
@@ -81,7 +83,7 @@ impl<D> LocalChain<D>
 where
     D: DatabaseRef<Error: Error + Send + Sync + 'static>,
 {
-    /// Goes on from `state` in block `number`.
+    /// Goes on from `state` in block `number`, the first that is not in it.
     pub fn new(state: CacheDB<D>, chain_id: u64, number: u64) -> Self {
         let evm = Context::mainnet()
             .with_db(state)
@@ -100,7 +102,7 @@ where
             prevrandao: Some(B256::ZERO),
             ..BlockEnv::default()
         };
-        let mut chain = Self { evm, block };
+        let mut chain = Self { evm, block, first: number };
         chain.set_block(number);
         chain
     }
@@ -112,6 +114,11 @@ where
 
     /// Goes to block `number`.
     pub fn set_block(&mut self, number: u64) {
+        // A block of our own exists nowhere else, so its hash is made up.
+        if let Some(parent) = number.checked_sub(1).filter(|parent| *parent >= self.first) {
+            let hash = keccak256(parent.to_be_bytes());
+            self.evm.ctx.journaled_state.database.cache.block_hashes.insert(U256::from(parent), hash);
+        }
         self.block.number = U256::from(number);
         self.block.timestamp = U256::from(number);
         self.evm.set_block(self.block.clone());

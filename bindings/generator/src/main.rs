@@ -1,5 +1,5 @@
-//! Compiles `contracts/` with the settings of `foundry.toml` and writes one `{contractName, abi, bytecode}` file per
-//! deployable contract into `bindings/abi/`. Run through `script/bindings`, which also checks for drift.
+//! Compiles `contracts/` with the settings of `foundry.toml` and writes one `{contractName, abi}` file per deployable
+//! contract into `bindings/abi/`. Run through `script/bindings`, which also checks for drift.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -13,7 +13,7 @@ use foundry_compilers::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The compiler settings that forge reads from `foundry.toml`; both must produce the same bytecode.
+/// The compiler settings that forge reads from `foundry.toml`.
 #[derive(Debug, Deserialize)]
 struct FoundryProfile {
     src: String,
@@ -102,7 +102,7 @@ fn compile(root: &Path, profile: &FoundryProfile) -> Result<BTreeMap<String, Val
         if bytecode.is_empty() {
             continue; // abstract
         }
-        contracts.insert(name.clone(), json!({ "contractName": name, "abi": abi, "bytecode": bytecode }));
+        contracts.insert(name.clone(), json!({ "contractName": name, "abi": abi }));
     }
     ensure!(!contracts.is_empty(), "no contracts found in {}", sources.display());
     Ok(contracts)

@@ -15,12 +15,13 @@ use alloy::{
     sol_types::SolCall,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use streamflow_bindings::TicketBroker;
+use streamflow_bindings::{RoundsManager, TicketBroker};
 use streamflow_chain::{
     BlockHeader, Calls, ChainError, FaceValueTooLarge, GasPolicy, OrderedGroup, Simulated, TxError, TxIntent,
     ordered_ticket, redeem_ordered_call,
 };
 use streamflow_store::{Payout, SubmittedBatch, TicketOutcome, TicketRecord, TicketStatus};
+use streamflow_types::Round;
 
 use crate::{
     KeeperError,
@@ -108,7 +109,9 @@ impl Redeemer {
                 }
                 Err(err) => return Err(err.into()),
             };
-            let is_passed = |record: &TicketRecord| key(record) <= marks[&record.ticket.signed.ticket.sender];
+            let is_passed = |record: &TicketRecord| {
+                marks.get(&record.ticket.signed.ticket.sender).is_some_and(|mark| key(record) <= *mark)
+            };
             let (passed, above): (Vec<_>, Vec<_>) = ready.into_iter().partition(is_passed);
             done.aside.extend(self.settle_passed(passed, &head).await?);
             if !above.is_empty() && !self.stop.is_cancelled() {
@@ -204,16 +207,47 @@ impl Redeemer {
                 && ticket.recipient == recipient
                 && ticket.creation_round >= situation.oldest_round()
         });
-        let mut large = Outcomes::new();
-        pending.retain(|record| match ordered_ticket(&record.ticket) {
-            Ok(_) => true,
-            Err(err) => {
-                large.push((record.hash, TicketOutcome::Dead { reason: err.to_string() }));
-                false
-            }
+        let hashes = self.block_hashes(&pending, head).await?;
+        let mut dead = Outcomes::new();
+        pending.retain(|record| {
+            let ticket = &record.ticket.signed.ticket;
+            let hash = hashes.get(&ticket.creation_round);
+            let reason = match ordered_ticket(&record.ticket) {
+                Err(err) => err.to_string(),
+                Ok(_) if hash.is_some_and(|hash| *hash != ticket.creation_round_block_hash) => {
+                    "its creation round has another block hash".to_owned()
+                }
+                Ok(_) => return true,
+            };
+            dead.push((record.hash, TicketOutcome::Dead { reason }));
+            false
         });
-        self.settle(large, None, head.contract_number).await?;
+        self.settle(dead, None, head.contract_number).await?;
         Ok(pending)
+    }
+
+    /// Block hashes of these tickets' rounds, as far as a reorganisation can hardly change them. A ticket with another one
+    /// can never be paid, and must not hold up those above it.
+    async fn block_hashes(
+        &self,
+        tickets: &[TicketRecord],
+        head: &BlockHeader,
+    ) -> Result<HashMap<Round, B256>, KeeperError> {
+        let rounds: HashSet<Round> = tickets.iter().map(|record| record.ticket.signed.ticket.creation_round).collect();
+        let Some(deep) = head.number.checked_sub(self.config.finality_blocks) else { return Ok(HashMap::new()) };
+        let mut hashes = HashMap::new();
+        for round in rounds {
+            let view = |at| {
+                let call = RoundsManager::blockHashForRoundCall { round: U256::from(round.0) };
+                self.chain.rpc.view(self.chain.contracts.rounds_manager, call, at)
+            };
+            let (now, before) = tokio::join!(view(BlockId::from(head.hash)), view(BlockId::number(deep)));
+            let (now, before) = (now?, before.unwrap_or_default());
+            if !now.is_zero() && now == before {
+                hashes.insert(round, now);
+            }
+        }
+        Ok(hashes)
     }
 
     /// Keeps of the batch what would be passed on the state of `head`, and learns what would be set aside. Tickets that hold

@@ -145,7 +145,10 @@ pub fn judge(reason: FixedBytes<4>, record: &TicketRecord) -> (Verdict, String) 
             (Verdict::Wait, "its creation round has another block hash")
         }
         T::InvalidSignature::SELECTOR => (Verdict::Dead, "invalid signature over ticket hash"),
-        _ => return (Verdict::Wait, format!("refused with the unknown error {reason}")),
+        _ => {
+            tracing::warn!(ticket = %record.hash, %reason, "ticket refused for an unknown reason");
+            return (Verdict::Wait, format!("refused with the unknown error {reason}"));
+        }
     };
     (verdict, words.to_owned())
 }

@@ -12,7 +12,7 @@ use streamflow_chain::{OrderedGroup, redeem_call, redeem_ordered_call};
 use streamflow_keeper::{KeeperConfig, ordered::plan::key};
 use streamflow_store::{TicketState, TicketStatus};
 use streamflow_testkit::key as account;
-use streamflow_types::WinningTicket;
+use streamflow_types::{Ticket, WinningTicket};
 
 use crate::world::{World, ether, eventually, face_value, hash};
 
@@ -471,6 +471,76 @@ async fn what_is_committed_to_the_recipient_pays_on_both_ways() {
         recipient: world.orchestrator.address(),
     };
     assert_eq!(world.deployment.view(broker, call).await.unwrap(), U256::ZERO);
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_does_not_fit_into_a_block_goes_in_parts() {
+    let world = World::new().await;
+    world.name_redeemer().await;
+    let expiration = world.block().await + 1;
+    let mut winners = Vec::new();
+    for serial in 1..=12 {
+        winners.push(world.marked(&world.sender, (serial, 1), face_value(), expiration).await);
+    }
+    world.store.insert_winners(&winners).await.unwrap();
+    let anvil = &world.deployment.anvil;
+    anvil.provider().raw_request::<_, bool>("evm_setBlockGasLimit".into(), (U256::from(500_000),)).await.unwrap();
+    anvil.mine(3).await.unwrap();
+    let running = world.start(World::config()).await;
+    eventually("all are redeemed", || async { total(&world, TicketStatus::Redeemed).await == 12 }).await;
+    assert_eq!(world.store.redemption_summary().await.unwrap().transactions, 2);
+    assert_ne!(paid(&world, &winners[5]).await.tx_hash, paid(&world, &winners[6]).await.tx_hash);
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_with_another_block_hash_does_not_hold_up_those_above_it_for_ever() {
+    let world = World::new().await;
+    world.name_redeemer().await;
+    let expiration = world.block().await + 1;
+    let winner = world.marked(&world.sender, (1, 1), face_value(), expiration).await;
+    let orphan = Ticket { creation_round_block_hash: B256::repeat_byte(7), ..winner.signed.ticket };
+    let orphan = world.signed_anew(&world.sender, winner, orphan);
+    let above = world.marked(&world.sender, (2, 1), face_value(), expiration).await;
+    world.store.insert_winners(&[orphan, above]).await.unwrap();
+    world.deployment.anvil.mine(3).await.unwrap();
+    let running = world.start(KeeperConfig { finality_blocks: 15, ..World::config() }).await;
+    eventually("it waits for the chain to settle", || async {
+        let state = world.record(hash(&orphan)).await.state;
+        matches!(state, TicketState::Pending { reason: Some(reason), .. } if reason.contains("another block hash"))
+    })
+    .await;
+    assert_eq!(status(&world, &above).await, TicketStatus::Pending);
+    mined_until(&world, "it is given up", async || status(&world, &orphan).await == TicketStatus::Dead).await;
+    mined_until(&world, "the other is paid", async || status(&world, &above).await == TicketStatus::Redeemed).await;
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_bound_to_the_deployment_is_redeemed_in_order_and_from_aside() {
+    let world = World::new().await;
+    world.name_redeemer().await;
+    let broker = world.deployment.contracts.ticket_broker;
+    let tag = world.deployment.view(broker, TicketBroker::deploymentTagCall {}).await.unwrap();
+    let poor = second_sender(&world, face_value()).await;
+    let expiration = world.block().await + 1;
+    let mut winners = Vec::new();
+    for (serial, faces) in [(1, 2), (2, 1)] {
+        let winner = world.marked(&poor, (serial, 1), face_value() * U256::from(faces), expiration).await;
+        let bound = Ticket { deployment: Some(tag), ..winner.signed.ticket };
+        winners.push(world.signed_anew(&poor, winner, bound));
+    }
+    world.store.insert_winners(&winners).await.unwrap();
+    world.deployment.anvil.mine(3).await.unwrap();
+    let running = world.start(World::config()).await;
+    eventually("one is redeemed", || async { status(&world, &winners[1]).await == TicketStatus::Redeemed }).await;
+    world.deployment.fund_sender(&poor, ether(1), U256::ZERO).await.unwrap();
+    mined_until(&world, "so is the other", async || status(&world, &winners[0]).await == TicketStatus::Redeemed).await;
+    assert!(is_used(&world, &winners[0]).await && !is_used(&world, &winners[1]).await);
     running.stop().await;
     world.close().await;
 }

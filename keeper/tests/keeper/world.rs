@@ -68,6 +68,7 @@ impl World {
             sweep_interval: Duration::from_millis(200),
             retry_interval: Duration::from_millis(300),
             gather_blocks: 0,
+            expiry_margin_blocks: 1,
             retry_blocks: 1,
             initialize_slot_blocks: 0,
             reward: false,
@@ -154,6 +155,17 @@ impl World {
         let signer = KeySigner::from_bytes(sender.to_bytes().0).unwrap();
         let signed = sign_ticket(ticket, &signer).unwrap();
         WinningTicket { signed, recipient_rand, params_expiration_block: expiration_block }
+    }
+
+    /// The winner with another ticket, signed anew.
+    pub(crate) fn signed_anew(
+        &self,
+        sender: &PrivateKeySigner,
+        winner: WinningTicket,
+        ticket: Ticket,
+    ) -> WinningTicket {
+        let signer = KeySigner::from_bytes(sender.to_bytes().0).unwrap();
+        WinningTicket { signed: sign_ticket(ticket, &signer).unwrap(), ..winner }
     }
 
     /// Makes the keeper's account the orchestrator's redeemer.

@@ -37,6 +37,8 @@ pub struct Funding {
     pub funds: watch::Receiver<Option<SenderFunds>>,
     /// Keeps the nonces used.
     pub store: Store,
+    /// Tag that tickets are bound to where an orchestrator takes such; none if the contract does not.
+    pub deployment: Option<B256>,
 }
 
 impl fmt::Debug for Funding {
@@ -89,7 +91,7 @@ impl Payer {
             deposit_multiplier: config.deposit_multiplier,
             ..SenderLimits::default()
         };
-        let sender = Sender::new(funding.signer.clone(), limits);
+        let sender = Sender::new(funding.signer.clone(), limits).bound_to(funding.deployment);
         Self { funding, sender, spending: Spending::new(AccountLimits::default()), sent: Mutex::default() }
     }
 
@@ -221,6 +223,7 @@ mod tests {
             seed: U256::from(1_u64),
             expiration_block: 140,
             expiration: Expiration { creation_round: Round(7), creation_round_block_hash: B256::repeat_byte(3) },
+            deployment: None,
         }
     }
 
@@ -228,7 +231,7 @@ mod tests {
         let signer = Arc::new(KeySigner::from_bytes([1; 32]).unwrap());
         let (_, chain) = watch::channel(chain);
         let (_, funds) = watch::channel(funds);
-        Payer::new(Funding { signer, chain, funds, store }, &PaymentConfig::default())
+        Payer::new(Funding { signer, chain, funds, store, deployment: None }, &PaymentConfig::default())
     }
 
     fn charge(commitment: B256) -> Charge<'static> {

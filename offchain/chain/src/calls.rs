@@ -146,7 +146,8 @@ pub fn redeem_call(winner: &WinningTicket) -> TicketBroker::redeemWinningTicketC
     }
 }
 
-/// The ticket as TicketBroker takes it: `auxData` is creation round and its block hash (contracts.md §2.3).
+/// The ticket as TicketBroker takes it: `auxData` is creation round and its block hash (contracts.md §2.3), in a bound ticket
+/// the deployment's tag as well.
 fn on_chain(ticket: &Ticket) -> TicketBroker::Ticket {
     TicketBroker::Ticket {
         recipient: ticket.recipient,
@@ -155,7 +156,15 @@ fn on_chain(ticket: &Ticket) -> TicketBroker::Ticket {
         winProb: ticket.win_prob.0,
         senderNonce: U256::from(ticket.sender_nonce),
         recipientRandHash: ticket.recipient_rand_hash,
-        auxData: (U256::from(ticket.creation_round.0), ticket.creation_round_block_hash).abi_encode().into(),
+        auxData: aux_data(ticket),
+    }
+}
+
+fn aux_data(ticket: &Ticket) -> Bytes {
+    let round = U256::from(ticket.creation_round.0);
+    match ticket.deployment {
+        None => (round, ticket.creation_round_block_hash).abi_encode().into(),
+        Some(tag) => (round, ticket.creation_round_block_hash, tag).abi_encode().into(),
     }
 }
 
@@ -182,11 +191,14 @@ mod tests {
             recipient_rand_hash: B256::repeat_byte(6),
             creation_round: Round(7),
             creation_round_block_hash: B256::repeat_byte(8),
+            deployment: None,
         };
         let packed = on_chain(&ticket).abi_encode_packed();
         assert_eq!(packed.len(), 232);
         let aux = [B256::from(U256::from(7)).to_vec(), vec![8; 32]].concat();
         assert!(packed.ends_with(&aux));
         assert_ne!(keccak256(&packed), B256::ZERO);
+        let bound = Ticket { deployment: Some(B256::repeat_byte(9)), ..ticket };
+        assert_eq!(on_chain(&bound).abi_encode_packed(), [packed, vec![9; 32]].concat());
     }
 }

@@ -56,7 +56,8 @@ pub fn ordered_ticket(winner: &WinningTicket) -> Result<TicketBroker::OrderedTic
     Ok(TicketBroker::OrderedTicket {
         recipientRand: winner.recipient_rand,
         winProb: ticket.win_prob.0,
-        terms: (ticket.face_value << 128)
+        terms: (U256::from(ticket.deployment.is_some()) << 224)
+            | (ticket.face_value << 128)
             | (U256::from(ticket.creation_round.0) << 64)
             | U256::from(ticket.sender_nonce),
         r,
@@ -107,6 +108,9 @@ mod tests {
         assert_eq!((ticket.recipientRand, ticket.winProb), (U256::from(8), U256::from(77)));
         assert_eq!((ticket.r, ticket.yParityAndS), (B256::repeat_byte(0x22), B256::repeat_byte(0x33)));
         assert_eq!(ordered_face_value(&ticket), U256::from(0xface));
+        let mut bound = winner(27);
+        bound.signed.ticket.deployment = Some(B256::repeat_byte(1));
+        assert_eq!(ordered_ticket(&bound).unwrap().terms, ticket.terms | (U256::ONE << 224));
         let odd = ordered_ticket(&winner(28)).unwrap().yParityAndS;
         assert_eq!((odd[0], odd[1]), (0xb3, 0x33), "the parity is the highest bit");
     }

@@ -1,7 +1,7 @@
 //! What this role takes from the chain, and what it does when the chain is out of sight.
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use streamflow_pm::{QuoteDomain, TicketSigner};
 use streamflow_store::Store;
 use streamflow_types::{ChainView, SenderFunds};
@@ -24,6 +24,8 @@ pub struct ChainDeps {
     pub signer: Arc<dyn TicketSigner>,
     /// Chain and contract that tickets are for.
     pub domain: QuoteDomain,
+    /// Tag that tickets may be bound to; none if that contract takes no bound tickets.
+    pub deployment: Option<B256>,
     /// Where winners go.
     pub store: Store,
     /// Names the RPC endpoint in refusals that peers read: without keys or passwords.

@@ -98,6 +98,7 @@ impl Payments {
         let accounts = AccountLimits { idle: config.balance_idle, ..AccountLimits::default() };
         let recipient = RecipientConfig {
             accounts,
+            deployment: deps.deployment,
             ..RecipientConfig::new(deps.signer.address(), deps.domain, policy(&config.tickets))
         };
         Self(Arc::new(Inner {

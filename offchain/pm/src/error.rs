@@ -17,6 +17,9 @@ pub enum TicketError {
     /// No sender.
     #[error("invalid ticket sender")]
     Sender,
+    /// Bound to a contract that this node does not redeem at.
+    #[error("ticket is bound to another deployment")]
+    Deployment,
     /// Face value, probability, expiry, price or round differ from what was quoted to this sender, or nothing was.
     #[error("invalid recipientRand for ticket recipientRandHash")]
     NotQuoted,
@@ -119,6 +122,9 @@ pub enum ParamsError {
         /// Wei.
         face_value: U256,
     },
+    /// The tickets would be redeemed at another contract.
+    #[error("ticketParams are for another deployment")]
+    OtherDeployment,
     /// One ticket costs too much.
     #[error("ticket EV {ev} > max ticket EV {max}")]
     TicketEv {

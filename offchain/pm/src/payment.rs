@@ -52,6 +52,7 @@ pub fn ticket_from_params(params: &TicketParams, sender: Address, sender_nonce: 
         recipient_rand_hash: params.recipient_rand_hash,
         creation_round: params.expiration.creation_round,
         creation_round_block_hash: params.expiration.creation_round_block_hash,
+        deployment: params.deployment,
     }
 }
 

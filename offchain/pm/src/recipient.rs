@@ -4,7 +4,7 @@ use std::{
     time::Instant,
 };
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 use rand::CryptoRng;
 use streamflow_types::{ChainView, Expiration, Price, Round, SenderFunds, TicketParams, WinningTicket};
 
@@ -35,12 +35,14 @@ pub struct RecipientConfig {
     pub accounts: AccountLimits,
     /// Quotes whose tickets are remembered at a time; one sender gets at most a quarter.
     pub max_quotes: usize,
+    /// Tag that tickets may be bound to; none if the contract takes no bound tickets.
+    pub deployment: Option<B256>,
 }
 
 impl RecipientConfig {
     /// The usual bounds.
     pub fn new(recipient: Address, domain: QuoteDomain, policy: TicketPolicy) -> Self {
-        Self { recipient, domain, policy, accounts: AccountLimits::default(), max_quotes: 65_536 }
+        Self { recipient, domain, policy, accounts: AccountLimits::default(), max_quotes: 65_536, deployment: None }
     }
 }
 
@@ -158,6 +160,7 @@ impl Recipient {
             seed: Seed::new(epoch, serial, random).0,
             expiration_block,
             expiration,
+            deployment: self.config.deployment,
         };
         let rand = self.secret.recipient_rand(&self.config.domain, request.sender, &params, request.price);
         params.recipient_rand_hash = commitment(rand);
@@ -268,6 +271,10 @@ impl Recipient {
         }
         if sender.is_zero() {
             return Err(TicketError::Sender);
+        }
+        // Bound or not is the sender's choice, and no part of the quote: peers of the deployed network know no tag.
+        if params.deployment.is_some() && params.deployment != self.config.deployment {
+            return Err(TicketError::Deployment);
         }
         let quoted = self.secret.quoted_rand(&self.config.domain, sender, params, price);
         Ok((price, quoted.ok_or(TicketError::NotQuoted)?))

@@ -121,6 +121,7 @@ mod tests {
             seed: U256::ONE,
             expiration_block: 41,
             expiration: Expiration { creation_round: Round(7), creation_round_block_hash: B256::repeat_byte(0x41) },
+            deployment: None,
         }
     }
 

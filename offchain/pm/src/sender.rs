@@ -86,6 +86,7 @@ impl SenderError {
 pub struct Sender {
     signer: Arc<dyn TicketSigner>,
     limits: SenderLimits,
+    deployment: Option<B256>,
     sessions: Mutex<HashMap<B256, Session>>,
 }
 
@@ -105,7 +106,13 @@ impl fmt::Debug for Sender {
 impl Sender {
     /// An empty book.
     pub fn new(signer: Arc<dyn TicketSigner>, limits: SenderLimits) -> Self {
-        Self { signer, limits, sessions: Mutex::default() }
+        Self { signer, limits, deployment: None, sessions: Mutex::default() }
+    }
+
+    /// Binds tickets to this deployment, if any, wherever the recipient takes such tickets.
+    #[must_use]
+    pub fn bound_to(self, deployment: Option<B256>) -> Self {
+        Self { deployment, ..self }
     }
 
     /// Account that pays.
@@ -131,6 +138,9 @@ impl Sender {
         }
         if params.expiration_block > chain.block.saturating_add(MAX_LIFE_BLOCKS) {
             return Err(ParamsError::TooLongLived { expiration_block: params.expiration_block });
+        }
+        if self.deployment.zip(params.deployment).is_some_and(|(own, other)| own != other) {
+            return Err(ParamsError::OtherDeployment);
         }
         let ev = TicketEv::new(face_value, params.win_prob);
         if ev.is_zero() {
@@ -213,6 +223,7 @@ impl Sender {
         }
         let mut params = self.params(session).ok_or(SenderError::UnknownSession(session))?;
         self.validate(Some(&params), count, funds, chain)?;
+        params.deployment = params.deployment.and(self.deployment);
         if params.expiration.is_missing() {
             params.expiration =
                 Expiration { creation_round: chain.round, creation_round_block_hash: chain.round_block_hash };

@@ -4,9 +4,10 @@ use streamflow_types::{Signature65, SignedTicket, Ticket};
 
 use crate::signature::{SignError, SignatureError, TicketSigner, recover_signer};
 
-/// Round and block hash as the contract reads them: 64 bytes, or none when both are zero (which it refuses).
+/// Round and block hash as the contract reads them: 64 bytes, or none when both are zero (which it refuses). With the tag of
+/// a deployment behind them, 96 bytes.
 pub fn aux_data(ticket: &Ticket) -> Vec<u8> {
-    let mut aux = Vec::with_capacity(64);
+    let mut aux = Vec::with_capacity(96);
     push_aux_data(&mut aux, ticket);
     aux
 }
@@ -17,11 +18,14 @@ fn push_aux_data(bytes: &mut Vec<u8>, ticket: &Ticket) {
     }
     bytes.extend_from_slice(&U256::from(ticket.creation_round.0).to_be_bytes::<32>());
     bytes.extend_from_slice(ticket.creation_round_block_hash.as_slice());
+    if let Some(deployment) = ticket.deployment {
+        bytes.extend_from_slice(deployment.as_slice());
+    }
 }
 
-/// The preimage of [`ticket_hash`]: 232 bytes, or 168 when round and block hash are both zero.
+/// The preimage of [`ticket_hash`]: 232 bytes, 264 when it is bound, or 168 when round and block hash are both zero.
 pub fn flatten(ticket: &Ticket) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(232);
+    let mut bytes = Vec::with_capacity(264);
     bytes.extend_from_slice(ticket.recipient.as_slice());
     bytes.extend_from_slice(ticket.sender.as_slice());
     bytes.extend_from_slice(&ticket.face_value.to_be_bytes::<32>());

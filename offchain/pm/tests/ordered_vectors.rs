@@ -23,6 +23,7 @@ fn ticket() -> Ticket {
         recipient_rand_hash: commitment(RAND),
         creation_round: Round(7),
         creation_round_block_hash: BLOCK_HASH,
+        deployment: None,
     }
 }
 
@@ -46,5 +47,20 @@ fn the_unbound_ticket() {
         )
     );
     assert_eq!(ticket_signer(&signed), Ok(key().address()));
+    assert!(wins(&signed, RAND));
+}
+
+#[test]
+fn the_ticket_bound_to_a_contract_on_chain_42161() {
+    let tag = b256!("721b634f948fbb397f4c6b06089f5c300c0c629efe02744c1df89fd780c27ae3");
+    let signed = sign_ticket(Ticket { deployment: Some(tag), ..ticket() }, &key()).unwrap();
+    assert_eq!(ticket_hash(&signed.ticket), b256!("d6fdf5ade3daa2aac7020a93182e77d18d979adde2106e481cb4874764f285ab"));
+    assert_eq!(
+        *signed.sig.as_bytes(),
+        hex!(
+            "5804451c473a9b06de238daf616ffcb9a6120a0626e93777a72c89b419b56454"
+            "6376c01d8728589cfa6d295523e10ddccf148c74efa11a45f32be9861a3b7e811b"
+        )
+    );
     assert!(wins(&signed, RAND));
 }

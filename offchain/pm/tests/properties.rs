@@ -19,6 +19,7 @@ prop_compose! {
         // Round 0 with a zero hash has no aux data, so that it differs from every other round in more than one bit.
         creation_round in 1_u64..,
         creation_round_block_hash: [u8; 32],
+        deployment in prop::option::of(any::<[u8; 32]>()),
     ) -> Ticket {
         Ticket {
             recipient: Address::new(recipient),
@@ -29,14 +30,15 @@ prop_compose! {
             recipient_rand_hash: B256::new(recipient_rand_hash),
             creation_round: Round(creation_round),
             creation_round_block_hash: B256::new(creation_round_block_hash),
+            deployment: deployment.map(B256::new),
         }
     }
 }
 
 /// Lengths of the ticket's fields and the signature, in bits.
-const BITS: [usize; 9] = [160, 160, 256, 256, 32, 256, 64, 256, 520];
+const BITS: [usize; 10] = [160, 160, 256, 256, 32, 256, 64, 256, 520, 256];
 
-/// Flips bit `bit` of field `field`.
+/// Flips bit `bit` of field `field`; in a ticket that is not bound, binds it.
 fn flip(signed: &mut SignedTicket, field: usize, bit: usize) {
     let ticket = &mut signed.ticket;
     let in_bytes = |bytes: &mut [u8]| bytes[bit / 8] ^= 1 << (bit % 8);
@@ -49,6 +51,7 @@ fn flip(signed: &mut SignedTicket, field: usize, bit: usize) {
         5 => in_bytes(ticket.recipient_rand_hash.as_mut_slice()),
         6 => ticket.creation_round.0 ^= 1 << bit,
         7 => in_bytes(ticket.creation_round_block_hash.as_mut_slice()),
+        9 => in_bytes(ticket.deployment.get_or_insert_default().as_mut_slice()),
         _ => {
             let mut sig = *signed.sig.as_bytes();
             in_bytes(&mut sig);
@@ -63,7 +66,13 @@ fn is_authentic(signed: &SignedTicket) -> bool {
 
 #[test]
 fn every_single_bit_of_a_ticket_is_covered() {
-    let ticket = Ticket { sender: signer().address(), creation_round: Round(6), ..Ticket::default() };
+    for deployment in [None, Some(B256::repeat_byte(0xd0))] {
+        every_bit_is_covered(deployment);
+    }
+}
+
+fn every_bit_is_covered(deployment: Option<B256>) {
+    let ticket = Ticket { sender: signer().address(), creation_round: Round(6), deployment, ..Ticket::default() };
     let signed = sign_ticket(ticket, &signer()).unwrap();
     assert!(is_authentic(&signed));
     for (field, bits) in BITS.into_iter().enumerate() {

@@ -84,6 +84,7 @@ fn redeemed_on_mainnet() -> [Redeemed; 2] {
         recipient_rand_hash: b256!("d00ef48a6825d9ae93097ad55bc76057fb50afc203aa98fd4e01aa6576d71298"),
         creation_round: Round(0x689),
         creation_round_block_hash: b256!("a9f81d59be53a90a12cb12f627aa9e87c505320bad20a98fd98d5ed23bfe9a54"),
+        deployment: None,
     };
     let b = Ticket {
         recipient: address!("a5E37e0BA14655e92DEff29F32adbc7D09b8a2cF"),
@@ -94,6 +95,7 @@ fn redeemed_on_mainnet() -> [Redeemed; 2] {
         recipient_rand_hash: b256!("5309662eee5608da45aaefe60433adec052acab8683dd12d78aad8a0192b3bec"),
         creation_round: Round(0x653),
         creation_round_block_hash: b256!("f3b1d2925fd1325a8a6ba8923fbe6de31dd93d9e85540eaf5a306f21177c3b8c"),
+        deployment: None,
     };
     [
         Redeemed {
@@ -148,6 +150,7 @@ fn our_own_ticket_is_signed_as_published() {
         recipient_rand_hash: b256!("c65a7bb8d6351c1cf70c95a316cc6a92839c986682d98bc35f958f4883f9d2a8"),
         creation_round: Round(10),
         creation_round_block_hash: SOME_HASH,
+        deployment: None,
     };
     let recipient_rand = U256::from(10);
     assert_eq!(commitment(recipient_rand), ticket.recipient_rand_hash);

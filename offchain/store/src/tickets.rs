@@ -171,7 +171,7 @@ pub struct TicketTotal {
 }
 
 pub(crate) const COLUMNS: &str = "hash, recipient, sender, face_value, win_prob, sender_nonce, recipient_rand_hash, creation_round, \
-                       creation_round_block_hash, sig, recipient_rand, params_expiration_block, state, intent, payout, \
+                       creation_round_block_hash, deployment, sig, recipient_rand, params_expiration_block, state, intent, payout, \
                        tx_hash, reason, attempts, not_before, changed_block";
 
 impl Store {
@@ -329,8 +329,8 @@ async fn insert(tx: &mut Transaction<'static, Sqlite>, winner: &WinningTicket) -
     let ticket = &winner.signed.ticket;
     let inserted = sqlx::query(
         "INSERT INTO winning_tickets (hash, recipient, sender, face_value, win_prob, sender_nonce, recipient_rand_hash, \
-         creation_round, creation_round_block_hash, sig, recipient_rand, params_expiration_block) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
+         creation_round, creation_round_block_hash, deployment, sig, recipient_rand, params_expiration_block) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
     )
     .bind(streamflow_pm::ticket_hash(ticket).to_vec())
     .bind(ticket.recipient.to_vec())
@@ -341,6 +341,7 @@ async fn insert(tx: &mut Transaction<'static, Sqlite>, winner: &WinningTicket) -
     .bind(ticket.recipient_rand_hash.to_vec())
     .bind(column::int("creation_round", ticket.creation_round.0)?)
     .bind(ticket.creation_round_block_hash.to_vec())
+    .bind(ticket.deployment.map(|tag| tag.to_vec()))
     .bind(winner.signed.sig.as_bytes().to_vec())
     .bind(column::u256(winner.recipient_rand))
     .bind(column::int("params_expiration_block", winner.params_expiration_block)?)
@@ -407,6 +408,7 @@ pub(crate) fn record(row: &SqliteRow) -> Result<TicketRecord, StoreError> {
         recipient_rand_hash: row.hash("recipient_rand_hash")?,
         creation_round: Round(row.number("creation_round")?),
         creation_round_block_hash: row.hash("creation_round_block_hash")?,
+        deployment: row.fixed_opt("deployment")?.map(B256::new),
     };
     let state = match read_status(row)? {
         TicketStatus::Pending => {

@@ -30,6 +30,7 @@ fn winner(n: u32) -> WinningTicket {
         recipient_rand_hash: keccak256(rand.to_be_bytes::<32>()),
         creation_round: Round(7),
         creation_round_block_hash: B256::repeat_byte(0xcc),
+        deployment: None,
     };
     WinningTicket {
         signed: SignedTicket { ticket, sig: Signature65::new([9; 65]) },

@@ -25,6 +25,9 @@ pub struct Ticket {
     pub creation_round: Round,
     /// Block hash of that round, as the contracts stored it.
     pub creation_round_block_hash: B256,
+    /// Tag of the chain and contract that alone may redeem it. None binds it by the block hash only, as deployed.
+    #[serde(default)]
+    pub deployment: Option<B256>,
 }
 
 /// Signature of 65 bytes, `r ‖ s ‖ v` with v 27 or 28. Not checked by this type.
@@ -142,6 +145,9 @@ pub struct TicketParams {
     pub expiration_block: u64,
     /// Round the tickets must carry.
     pub expiration: Expiration,
+    /// From the recipient: the tag that tickets may be bound to. From the sender: the tag that they are bound to.
+    #[serde(default)]
+    pub deployment: Option<B256>,
 }
 
 #[cfg(test)]

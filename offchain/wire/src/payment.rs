@@ -30,6 +30,10 @@ pub fn params_from_proto(params: &proto::TicketParams) -> Result<TicketParams, P
         seed: number("seed", &params.seed)?,
         expiration_block: number64("expiration_block", &params.expiration_block)?,
         expiration: expiration.unwrap_or_default(),
+        deployment: match params.deployment.is_empty() {
+            true => None,
+            false => Some(hash("deployment", &params.deployment)?),
+        },
     })
 }
 
@@ -42,6 +46,7 @@ fn bare_params_to_proto(params: &TicketParams) -> proto::TicketParams {
         seed: minimal(params.seed),
         expiration_block: minimal(U256::from(params.expiration_block)),
         expiration_params: None,
+        deployment: params.deployment.map(|tag| tag.to_vec()).unwrap_or_default(),
     }
 }
 
@@ -140,6 +145,7 @@ pub fn winner_to_proto(winner: &WinningTicket) -> proto::Ticket {
             seed: U256::ZERO,
             expiration_block: winner.params_expiration_block,
             expiration,
+            deployment: ticket.deployment,
         })),
         sender: ticket.sender.to_vec(),
         expiration_params: Some(expiration_to_proto(&expiration)),
@@ -165,6 +171,7 @@ pub fn winner_from_proto(winner: &proto::Ticket) -> Result<WinningTicket, Paymen
         recipient_rand_hash: params.recipient_rand_hash,
         creation_round: expiration.creation_round,
         creation_round_block_hash: expiration.creation_round_block_hash,
+        deployment: params.deployment,
     };
     Ok(WinningTicket {
         signed: SignedTicket { ticket, sig: own.sig },

@@ -9,8 +9,8 @@ use streamflow_types::{
 };
 use streamflow_wire::{
     MAX_PROFILES, Offer, PaymentError, SegmentError, SegmentRequest, TranscoderTask, max_float_from_proto,
-    max_float_to_proto, payment_from_proto, payment_to_proto, price_from_proto, profile_from_proto, proto,
-    winner_from_proto, winner_to_proto,
+    max_float_to_proto, params_from_proto, params_to_proto, payment_from_proto, payment_to_proto, price_from_proto,
+    profile_from_proto, proto, winner_from_proto, winner_to_proto,
 };
 
 const SENDER: Address = Address::repeat_byte(5);
@@ -24,6 +24,7 @@ fn params() -> TicketParams {
         seed: U256::from(77),
         expiration_block: 256,
         expiration: Expiration { creation_round: Round(6), creation_round_block_hash: B256::repeat_byte(4) },
+        deployment: Some(B256::repeat_byte(0xd0)),
     }
 }
 
@@ -49,6 +50,31 @@ fn a_payment_travels_as_peers_expect_it() {
     assert_eq!(inner.expiration_block, [1, 0], "minimal big-endian");
     assert_eq!(message.expiration_params.as_ref().unwrap().creation_round, 6);
     assert_eq!(payment_from_proto(&message), Ok(payment()));
+}
+
+#[test]
+fn params_of_the_deployed_network_name_no_deployment() {
+    let message = proto::TicketParams { deployment: Vec::new(), ..bound_message() };
+    assert_eq!(params_from_proto(&message), Ok(TicketParams { deployment: None, ..params() }));
+    let short = proto::TicketParams { deployment: vec![1; 31], ..bound_message() };
+    let refused = PaymentError::Length { field: "deployment", expected: 32, got: 31 };
+    assert_eq!(params_from_proto(&short), Err(refused));
+}
+
+/// What a node of the deployed network reads: it knows no field 1000.
+#[test]
+fn nodes_of_the_deployed_network_ignore_the_deployment() {
+    let known = proto::TicketParams { deployment: Vec::new(), ..bound_message() }.encode_to_vec();
+    let sent = bound_message().encode_to_vec();
+    let (head, extension) = sent.split_at(known.len());
+    assert_eq!(head, known);
+    // Field 1000 of wire type 2, 32 bytes long.
+    assert_eq!(extension[..3], [0xc2, 0x3e, 32]);
+    assert_eq!(extension.len(), 3 + 32);
+}
+
+fn bound_message() -> proto::TicketParams {
+    params_to_proto(&params())
 }
 
 #[test]
@@ -110,6 +136,7 @@ fn a_winner_reaches_the_redeemer_whole() {
         recipient_rand_hash: B256::repeat_byte(7),
         creation_round: Round(9),
         creation_round_block_hash: B256::repeat_byte(1),
+        deployment: Some(B256::repeat_byte(2)),
     };
     let winner = WinningTicket {
         signed: SignedTicket { ticket, sig: Signature65::new([1; 65]) },

@@ -30,6 +30,7 @@ prop_compose! {
         expiration_block: u64,
         round in 0..=i64::MAX as u64,
         block_hash: [u8; 32],
+        deployment in prop::option::of(any::<[u8; 32]>()),
     ) -> TicketParams {
         TicketParams {
             recipient: Address::new(recipient),
@@ -42,6 +43,7 @@ prop_compose! {
                 creation_round: Round(round),
                 creation_round_block_hash: B256::new(block_hash),
             },
+            deployment: deployment.map(B256::new),
         }
     }
 }

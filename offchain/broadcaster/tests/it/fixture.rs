@@ -26,6 +26,9 @@ pub(crate) const VIEW: ChainView = ChainView {
     base_fee: 1,
 };
 
+/// Tag of the contract that tickets are for.
+pub(crate) const DEPLOYMENT: B256 = B256::repeat_byte(0xd0);
+
 pub(crate) fn funds() -> SenderFunds {
     let wei = U256::from(1_000_000_000_u64);
     SenderFunds { deposit: wei, reserve: wei, pool_size: 2, ..SenderFunds::default() }
@@ -70,7 +73,13 @@ impl Setup {
         let (candidates, candidates_view) = watch::channel(self.candidates);
         let signer = Arc::new(KeySigner::from_bytes([0x11; 32]).unwrap());
         let payments = match self.paid {
-            true => Payments::OnChain(Funding { signer, chain: chain_view, funds: funds_view, store }),
+            true => Payments::OnChain(Funding {
+                signer,
+                chain: chain_view,
+                funds: funds_view,
+                store,
+                deployment: Some(DEPLOYMENT),
+            }),
             false => Payments::OffChain,
         };
         let media = workers().await;

@@ -42,7 +42,10 @@ use tokio_rustls::TlsAcceptor;
 use tonic::{Request, Status};
 use url::Url;
 
-use crate::clip::{self, Made};
+use crate::{
+    clip::{self, Made},
+    fixture::DEPLOYMENT,
+};
 
 /// How an orchestrator behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,6 +256,7 @@ impl Inner {
             seed: U256::from(number),
             expiration_block: self.block.load(Ordering::SeqCst) + life,
             expiration: Expiration { creation_round: Round(7), creation_round_block_hash: B256::repeat_byte(3) },
+            deployment: Some(DEPLOYMENT),
         };
         let token = token.unwrap_or_else(|| AuthToken {
             token: vec![1; 32],
@@ -291,6 +295,9 @@ impl Inner {
         seen.payments.push(payment.tickets.len());
         for ticket in &payment.tickets {
             let params = payment.params.unwrap();
+            if params.deployment != Some(DEPLOYMENT) {
+                return Err((400, "ticket is not bound".into()));
+            }
             let signed = signed_from_params(&params, payment.sender, ticket);
             if ticket_signer(&signed) != Ok(payment.sender) {
                 return Err((400, "invalid ticket signature".into()));

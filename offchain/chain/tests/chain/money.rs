@@ -86,6 +86,7 @@ impl Market {
             recipient_rand_hash: keccak256(B256::from(recipient_rand)),
             creation_round: Round(round.to()),
             creation_round_block_hash: hash,
+            deployment: None,
         };
         let packed = [
             ticket.recipient.as_slice(),

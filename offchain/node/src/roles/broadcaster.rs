@@ -55,8 +55,13 @@ async fn on_chain(node: &mut Node) -> anyhow::Result<Option<OnChain>> {
     let signer = Arc::new(ticket_signer(&key)?);
     let store = node.open_store().await?;
     let Some(link) = ChainLink::open(node).await? else { return Ok(None) };
+    let deployment = match link.deployment_tag(node).await {
+        Ok(tag) => tag,
+        Err(ChainError::Stopped) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
     let funds = link.funds_of(key.address(), node);
-    let funding = Funding { signer, chain: link.view.clone(), funds, store };
+    let funding = Funding { signer, chain: link.view.clone(), funds, store, deployment };
     Ok(Some((Payments::OnChain(funding), discover(&link, node))))
 }
 

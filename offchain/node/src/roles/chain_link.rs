@@ -1,8 +1,11 @@
 //! The chain, as roles get it: connected however long that takes, followed, and visible in `/readyz`.
 use std::time::Duration;
 
-use alloy::{eips::BlockId, primitives::Address};
-use streamflow_bindings::BondingManager;
+use alloy::{
+    eips::BlockId,
+    primitives::{Address, B256},
+};
+use streamflow_bindings::{BondingManager, TicketBroker};
 use streamflow_chain::{BlockFeed, BlockFollower, Chain, ChainError, Health, RoundFollower, SenderMonitor};
 use streamflow_types::{ChainView, SenderFunds, with_causes};
 use tokio::sync::watch;
@@ -39,6 +42,22 @@ impl ChainLink {
         let readiness = node.readiness.clone();
         node.spawn_quiet("chain health", watch_health(feed.health(), view.clone(), readiness, end));
         Ok(Some(Self { chain, feed, view, senders }))
+    }
+
+    /// Tag that tickets for this deployment may be bound to; none if its TicketBroker is one that takes no bound tickets.
+    ///
+    /// # Errors
+    /// The node is asked to stop, or it will never answer.
+    pub(super) async fn deployment_tag(&self, node: &Node) -> Result<Option<B256>, ChainError> {
+        let read = || async {
+            let call = TicketBroker::deploymentTagCall {};
+            match self.chain.rpc.view(self.chain.contracts.ticket_broker, call, BlockId::latest()).await {
+                Ok(tag) => Ok(Some(tag)),
+                Err(ChainError::Reverted { .. }) => Ok(None),
+                Err(err) => Err(err),
+            }
+        };
+        streamflow_chain::wait_for_node(&node.config.chain, &node.stop, read).await
     }
 
     /// The funds of `sender`, read again whenever the chain moves.

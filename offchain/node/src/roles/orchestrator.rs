@@ -5,7 +5,7 @@ use alloy::{primitives::Address, signers::local::PrivateKeySigner};
 use anyhow::Context as _;
 use futures::FutureExt;
 use serde_json::{Value, json};
-use streamflow_chain::SenderMonitor;
+use streamflow_chain::{ChainError, SenderMonitor};
 use streamflow_orchestrator::{
     ChainDeps, Clock, Deps, FundsFuture, FundsUnavailable, Handle, Orchestrator, SenderFundsSource, StartError,
     Transcode,
@@ -95,6 +95,11 @@ async fn chain_deps(node: &mut Node) -> anyhow::Result<Option<ChainDeps>> {
     let account = key.address();
     let store = node.open_store().await?;
     let Some(link) = ChainLink::open(node).await? else { return Ok(None) };
+    let deployment = match link.deployment_tag(node).await {
+        Ok(tag) => tag,
+        Err(ChainError::Stopped) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
     let active = link.activity_of(account, node);
     Ok(Some(ChainDeps {
         view: link.view.clone(),
@@ -102,6 +107,7 @@ async fn chain_deps(node: &mut Node) -> anyhow::Result<Option<ChainDeps>> {
         funds: Arc::new(Funds { senders: link.senders.clone(), account }),
         signer: Arc::new(ticket_signer(&key)?),
         domain: QuoteDomain { chain_id: link.chain.chain_id, broker: link.chain.contracts.ticket_broker },
+        deployment,
         store,
         rpc: link.chain.rpc.host().to_owned(),
     }))

@@ -32,6 +32,9 @@ use crate::clip;
 pub(crate) const SECRET: &str = "swordfish";
 pub(crate) const START: u64 = 1_700_000_000;
 
+/// Tag of the contract that tickets are for.
+pub(crate) const DEPLOYMENT: B256 = B256::repeat_byte(0xd0);
+
 /// Funds that a test sets.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Funds(Arc<Mutex<SenderFunds>>);
@@ -130,6 +133,7 @@ impl World {
             funds: Arc::new(self.funds.clone()),
             signer: Arc::new(orchestrator_key()),
             domain: QuoteDomain { chain_id: 31337, broker: Address::repeat_byte(0xbb) },
+            deployment: Some(DEPLOYMENT),
             store: self.store.clone(),
             rpc: "http://rpc.example:8545".into(),
         });

@@ -1,17 +1,18 @@
 //! Credit, prices and winners.
 use std::sync::Arc;
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 use bytes::Bytes;
 use prost::Message;
 use streamflow_orchestrator::{Rendition, Transcode, TranscodeFuture, TranscodeJob};
-use streamflow_pm::{Payment, ordered};
+use streamflow_pm::{Payment, Sender, SenderLimits, ordered};
+use streamflow_store::TicketRecord;
 use streamflow_types::{Price, SenderFunds};
 use streamflow_wire::{Offer, header, proto, sign_request};
 
 use crate::{
     clip,
-    fixture::{Broadcaster, Draft, Running, World, config, view},
+    fixture::{Broadcaster, DEPLOYMENT, Draft, Running, World, config, view},
 };
 
 const BODY: Bytes = Bytes::from_static(b"not video, which is found out after it was paid for");
@@ -46,6 +47,29 @@ async fn winners_are_stored_when_the_answer_arrives() {
     assert_eq!(ticket.signed.ticket.sender, broadcaster.address());
     assert_eq!(ticket.params_expiration_block, view().block + 40);
     assert!(ordered::is_marked(ticket.recipient_rand));
+}
+
+#[tokio::test]
+async fn winners_of_a_sender_that_binds_its_tickets_are_stored_bound() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let plain = Broadcaster::new(&orchestrator);
+    let mut binding = Broadcaster::with_key(&orchestrator, 0x0c);
+    let limits = SenderLimits { max_ticket_ev: U256::MAX, max_total_ev: U256::MAX, ..Default::default() };
+    binding.sender = Sender::new(binding.key.clone(), limits).bound_to(Some(DEPLOYMENT));
+    for broadcaster in [&plain, &binding] {
+        let offer = broadcaster.offer(&orchestrator).await;
+        assert_eq!(offer.params.unwrap().deployment, Some(DEPLOYMENT));
+        let reply = broadcaster.segment(&orchestrator, &offer, 30, 0, &BODY).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    let winners = world.store.tickets(None, 100).await.unwrap();
+    for (broadcaster, bound) in [(&plain, None), (&binding, Some(DEPLOYMENT))] {
+        let of_sender = |w: &&TicketRecord| w.ticket.signed.ticket.sender == broadcaster.address();
+        let own: Vec<_> = winners.iter().filter(of_sender).collect();
+        assert!(!own.is_empty());
+        assert!(own.iter().all(|winner| winner.ticket.signed.ticket.deployment == bound));
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ pub(super) fn winner_of_round(n: u32, round: Round) -> WinningTicket {
         recipient_rand_hash: keccak256(rand.to_be_bytes::<32>()),
         creation_round: round,
         creation_round_block_hash: B256::repeat_byte(0xcc),
+        deployment: None,
     };
     WinningTicket {
         signed: SignedTicket { ticket, sig: Signature65::new([n as u8; 65]) },

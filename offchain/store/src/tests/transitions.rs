@@ -36,6 +36,17 @@ async fn a_stored_winner_comes_back_whole() {
 }
 
 #[tokio::test]
+async fn a_bound_winner_comes_back_bound() {
+    let store = store_with(1).await;
+    let mut bound = winner(0);
+    bound.signed.ticket.deployment = Some(B256::repeat_byte(0xd0));
+    assert_eq!(store.insert_winners(&[bound]).await.unwrap(), 1);
+    for winner in [winner(0), bound] {
+        assert_eq!(store.ticket(hash(&winner)).await.unwrap().unwrap().ticket, winner);
+    }
+}
+
+#[tokio::test]
 async fn the_same_winner_again_changes_nothing() {
     let store = store_with(1).await;
     store.submit("batch", &[hash(&winner(0))], 110).await.unwrap();
