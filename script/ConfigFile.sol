@@ -34,7 +34,15 @@ library ConfigFile {
         view
         returns (Deploy.Params memory)
     {
-        string memory json = _VM.readFile(path);
+        return parse(_VM.readFile(path), deployer, p);
+    }
+
+    /// @notice Parameters of the text of such a file.
+    function parse(string memory json, address deployer, Deploy.Params memory p)
+        internal
+        view
+        returns (Deploy.Params memory)
+    {
         p.roundLength = _VM.parseJsonUint(json, ".roundLength");
         p.roundLockAmount = _VM.parseJsonUint(json, ".roundLockAmount");
         p.unlockPeriod = _VM.parseJsonUint(json, ".unlockPeriod");

@@ -1,9 +1,11 @@
 // What script/deploy and script/verify-deployment share: arguments, the chain, forge, and tables.
 const { spawnSync } = require("node:child_process");
-const { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } = require("node:fs");
+const { mkdirSync, mkdtempSync, readFileSync, rmSync } = require("node:fs");
 const { tmpdir } = require("node:os");
 const { dirname, join, relative } = require("node:path");
 const { Usage, findConfig, readConfig } = require("./config.js");
+const { compareRoles } = require("./roles.js");
+const { ask } = require("./rpc.js");
 
 const ROOT = join(__dirname, "../..");
 const ANVIL = 31337;
@@ -36,20 +38,6 @@ async function findTarget(options) {
   return { config, rpc, chainId, file };
 }
 
-async function ask(rpc, method, params) {
-  let answer;
-  try {
-    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
-    const headers = { "content-type": "application/json" };
-    const response = await fetch(rpc, { method: "POST", headers, body, signal: AbortSignal.timeout(30_000) });
-    answer = await response.json();
-  } catch (err) {
-    throw new Error(`the node does not answer ${method}: ${err.cause?.message ?? err.message}`);
-  }
-  if (answer.error) throw new Error(`the node refuses ${method}: ${answer.error.message}`);
-  return answer.result;
-}
-
 const hasCode = async (rpc, address) => (await ask(rpc, "eth_getCode", [address, "latest"])) !== "0x";
 
 /** Runs a script of Foundry; only `variables` set parameters, whatever the caller's environment holds. */
@@ -73,7 +61,8 @@ function forge(script, args, rpc, variables) {
 }
 
 /** What was compared of the deployment in `file`: name, expected and actual value each. */
-function compare({ config, rpc }, file) {
+async function compare(target, file) {
+  const { config, rpc } = target;
   const folder = mkdtempSync(join(tmpdir(), "streamflow-verify-"));
   try {
     const report = join(folder, "report.json");
@@ -83,7 +72,8 @@ function compare({ config, rpc }, file) {
       STREAMFLOW_REPORT_FILE: report,
     });
     const { names, expected, actual } = readJson(report);
-    return names.map((name, i) => ({ name, expected: expected[i], actual: actual[i], equal: expected[i] === actual[i] }));
+    const items = names.map((name, i) => ({ name, expected: expected[i], actual: actual[i], equal: expected[i] === actual[i] }));
+    return [...items, ...(await compareRoles(target, readJson(file)))];
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -123,6 +113,6 @@ function runCommand(name, main) {
 }
 
 module.exports = {
-  ANVIL, BROADCAST, ROOT, Usage, ask, compare, existsSync, findTarget, forge, hasCode, makeFolder, parseArguments, readJson, reportDifferences,
+  ANVIL, BROADCAST, ROOT, Usage, ask, compare, findTarget, forge, hasCode, makeFolder, parseArguments, readJson, reportDifferences,
   runCommand, table,
 };

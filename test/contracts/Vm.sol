@@ -24,6 +24,12 @@ interface Vm {
     function deployCode(string calldata artifact) external returns (address);
     function getNonce(address account) external view returns (uint64);
 
+    function readFile(string calldata path) external view returns (string memory);
+    function replace(string calldata input, string calldata from, string calldata to)
+        external
+        pure
+        returns (string memory);
+
     function assume(bool condition) external pure;
     function expectRevert() external;
     function expectRevert(bytes4 selector) external;

@@ -11,6 +11,7 @@ const DEPLOYER = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266";
 // ERC-1967: keccak256("eip1967.proxy.implementation") - 1
 const IMPLEMENTATION_SLOT = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc";
 const SET_UNLOCK_PERIOD_TO_FIVE = `0x3d0ddf84${"5".padStart(64, "0")}`;
+const MINTER_ROLE = "9f2df0fed2c77648de5860a4cc508cd0818c85b8b8a1ab4ceeef8d981c8956a6"; // keccak256("MINTER_ROLE")
 const LIMIT = 900_000; // the first run compiles
 
 let folder, addresses, anvil, rpc, baseline;
@@ -86,7 +87,7 @@ test("a dry run sends nothing and shows every transaction", { timeout: LIMIT }, 
 test("what was deployed verifies, is left alone the second time, and what was changed is named", { timeout: LIMIT }, async () => {
   const first = await run("deploy", "--broadcast");
   assert.equal(first.code, 0, first.output);
-  const { TicketBroker, SlashingManagerImplementation, TicketBrokerImplementation, Timelock } = JSON.parse(readFileSync(addresses));
+  const { TicketBroker, LivepeerToken, SlashingManagerImplementation, TicketBrokerImplementation, Timelock } = JSON.parse(readFileSync(addresses));
   const sent = await nonce();
 
   const second = await run("deploy", "--broadcast");
@@ -104,6 +105,11 @@ test("what was deployed verifies, is left alone the second time, and what was ch
   const changed = await run("verify-deployment");
   assert.equal(changed.code, 1, changed.output);
   assert.match(changed.output, /TicketBroker: unlockPeriod\n {2}expected 2\n {2}found {4}5\n1 of \d+ items differ/);
+  // A second minter that no list of names knows.
+  const grant = `0x2f2ff15d${MINTER_ROLE}${DEPLOYER.slice(2).replace("f3", "a0").padStart(64, "0")}`;
+  await ask("eth_sendTransaction", { from: Timelock, to: LivepeerToken, data: grant });
+  const granted = await run("verify-deployment");
+  assert.match(granted.output, /LivepeerToken: holders of MINTER_ROLE\n {2}expected 0x[0-9a-f]{40}\n {2}found {4}0x[0-9a-f]{40} 0x[0-9a-f]{40}\n/);
   const third = await run("deploy", "--broadcast");
   assert.equal(third.code, 1, third.output);
   assert.match(third.output, /nothing was changed/);
