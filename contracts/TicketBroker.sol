@@ -96,6 +96,8 @@ contract TicketBroker is ITicketBroker, Managed {
     mapping(address recipient => mapping(address sender => uint256)) public redemptionMark;
     /// @inheritdoc ITicketBroker
     mapping(address recipient => address) public redeemerOf;
+    /// @inheritdoc ITicketBroker
+    mapping(address sender => uint256) public committedReserveOf;
 
     constructor(IController controller_, IBondingManager bondingManager_, IRoundsManager roundsManager_)
         Managed(controller_)
@@ -162,6 +164,7 @@ contract TicketBroker is ITicketBroker, Managed {
     function commitReserve(address recipient) external payable whenNotPaused {
         require(recipient != address(0), NullRecipient());
         _commitments[msg.sender][recipient].funds += msg.value.toUint96();
+        committedReserveOf[msg.sender] += msg.value;
         emit ReserveCommitted(msg.sender, recipient, msg.value);
     }
 
@@ -185,6 +188,7 @@ contract TicketBroker is ITicketBroker, Managed {
         uint256 remaining = _claimableCommitment(commitment, round);
         uint256 amount = commitment.funds - remaining;
         commitment.funds = remaining.toUint96();
+        committedReserveOf[msg.sender] -= amount;
         (commitment.releasing, commitment.releaseRound) = (0, 0);
         emit CommittedReserveWithdrawn(msg.sender, recipient, amount);
         _send(msg.sender, amount);
@@ -546,6 +550,7 @@ contract TicketBroker is ITicketBroker, Managed {
         _accounts[purse.sender] = purse.account;
         if (purse.takenCommitted > 0) {
             _commitments[purse.sender][purse.recipient].funds -= purse.takenCommitted.toUint96();
+            committedReserveOf[purse.sender] -= purse.takenCommitted;
             emit CommittedReserveClaimed(purse.sender, purse.recipient, purse.takenCommitted);
         }
         if (purse.takenShare > 0) {

@@ -242,6 +242,9 @@ interface ITicketBroker {
     /// @notice Who may redeem in order for `recipient`, besides `recipient`; zero = nobody.
     function redeemerOf(address recipient) external view returns (address);
 
+    /// @notice Wei that `sender` has committed, to all recipients together, and that nobody has claimed or taken back.
+    function committedReserveOf(address sender) external view returns (uint256);
+
     /// @notice What `sender` has committed to `recipient`. Not part of its reserve.
     function getCommittedReserve(address sender, address recipient) external view returns (CommittedReserve memory);
 

@@ -27,6 +27,23 @@ contract CommittedReserveTest is OrderedTest {
         vm.assertEq(address(broker).balance, 10 ether);
     }
 
+    /// What a sender has committed in all: grows by commitments, shrinks by claims and by what is taken back.
+    function test_CommittedReserveOf_IsTheSumOverRecipients() external {
+        _commit(orchestrator, 2 ether);
+        _commit(_other, 3 ether);
+        vm.assertEq(broker.committedReserveOf(sender), 5 ether);
+        _redeem(_ticket(2 ether, 1));
+        _assertCommitted(orchestrator, 1 ether, 0, 0);
+        vm.assertEq(broker.committedReserveOf(sender), 4 ether);
+        vm.prank(sender);
+        broker.releaseReserve(_other, 2 ether);
+        vm.assertEq(broker.committedReserveOf(sender), 4 ether, "still there");
+        _nextRounds(broker.unlockPeriod());
+        vm.prank(sender);
+        broker.withdrawReleasedReserve(_other);
+        vm.assertEq(broker.committedReserveOf(sender), 2 ether);
+    }
+
     /// Nodes that know nothing of commitments must not count on them.
     function test_Commit_IsLeftOutOfTheDeployedViews() external {
         _commit(orchestrator, 2 ether);

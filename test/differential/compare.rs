@@ -11,16 +11,21 @@ use crate::{
     model::Who,
 };
 
-/// Largest distances met, in thousandths of a wei: of stake, and of fees.
+/// Largest distances met, and the largest that was allowed, in thousandths of a wei.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gaps {
     pub(crate) stake: u128,
     pub(crate) fees: u128,
+    pub(crate) allowed: u128,
 }
 
 impl Gaps {
     pub(crate) fn max(self, other: Self) -> Self {
-        Self { stake: self.stake.max(other.stake), fees: self.fees.max(other.fees) }
+        Self {
+            stake: self.stake.max(other.stake),
+            fees: self.fees.max(other.fees),
+            allowed: self.allowed.max(other.allowed),
+        }
     }
 }
 
@@ -31,9 +36,10 @@ impl Market {
         let (mut stakes, mut fees) = ([0_u128; ACCOUNTS], 0);
         for who in 0..ACCOUNTS {
             let seen = self.seen(who)?;
-            let stake_gap = below("pendingStake", who, seen.stake, &self.model.pending_stake(who))?;
-            let fee_gap = below("pendingFees", who, seen.fees, &self.model.pending_fees(who))?;
-            gaps = gaps.max(Gaps { stake: stake_gap, fees: fee_gap });
+            let (stake, allowed) = below("pendingStake", who, seen.stake, &self.model.pending_stake(who))?;
+            gaps = gaps.max(Gaps { stake, fees: 0, allowed });
+            let (fee, allowed) = below("pendingFees", who, seen.fees, &self.model.pending_fees(who))?;
+            gaps = gaps.max(Gaps { stake: 0, fees: fee, allowed });
             if let Some(delegate) = self.model.accounts[who].delegate {
                 stakes[delegate] += seen.stake;
             }
@@ -188,24 +194,28 @@ fn equal(what: &str, who: Option<Who>, got: U256, expected: u128) -> Result<()> 
     Ok(())
 }
 
-/// Never above, and below within the bound. Returns the distance in thousandths.
-fn below(what: &str, who: Who, got: u128, model: &Bounded) -> Result<u128> {
+/// Never above, and below within the bound. Returns distance and bound in thousandths.
+fn below(what: &str, who: Who, got: u128, model: &Bounded) -> Result<(u128, u128)> {
     let gap = &model.exact - whole(got);
     ensure!(
         gap >= whole(0) && &gap <= model.slack(),
-        "{what} of {who}: contracts {got}, exact {}, which is {} more; {} are allowed",
+        "{what} of {who}: contracts {got}, exact {}; {} below, where 0 to {} are allowed",
         decimal(&model.exact),
         decimal(&gap),
         decimal(model.slack()),
     );
-    (gap * whole(1000)).ceil().to_integer().to_u128().context("a gap of more than 128 bits")
+    Ok((thousandths(&gap)?, thousandths(model.slack())?))
 }
 
-/// With three decimals.
+fn thousandths(number: &Rational) -> Result<u128> {
+    (number * whole(1000)).ceil().to_integer().to_u128().context("a gap of more than 128 bits")
+}
+
+/// With nine decimals.
 fn decimal(number: &Rational) -> String {
-    let scaled = (number * whole(1000)).round().to_integer();
+    let scaled = (number * whole(1_000_000_000)).round().to_integer();
     let sign = if scaled < 0.into() { "-" } else { "" };
-    let digits = format!("{:04}", scaled.magnitude());
-    let (wei, thousandths) = digits.split_at(digits.len() - 3);
-    format!("{sign}{wei}.{thousandths}")
+    let digits = format!("{:010}", scaled.magnitude());
+    let (wei, fraction) = digits.split_at(digits.len() - 9);
+    format!("{sign}{wei}.{fraction}")
 }

@@ -65,8 +65,8 @@ fn fees_and_rewards_match_exact_model() -> Result<()> {
         Err(error) => return Err(error.into()),
     }
     eprintln!(
-        "{} calls; contracts at most {}/1000 wei of stake and {}/1000 wei of fees below exact; done and refused: {:?}",
-        summary.calls, summary.gaps.stake, summary.gaps.fees, summary.tally,
+        "{} calls; at most {}/1000 wei of stake and {}/1000 wei of fees below exact, {}/1000 were allowed; {:?}",
+        summary.calls, summary.gaps.stake, summary.gaps.fees, summary.gaps.allowed, summary.tally,
     );
     // Few sequences need not meet everything.
     let enough = summary.calls > 1_000;

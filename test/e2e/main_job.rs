@@ -47,6 +47,13 @@ async fn the_money_adds_up_on_chain() {
     let mut net = Devnet::start(12_000, &[]);
     let summary = net.summary();
     let network = net.network();
+    let won = net.command("keeper", &["tickets", "list", "--state", "redeemed", "--json"]);
+    let face_values: U256 = won["tickets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|ticket| ticket["face_value"].as_str().unwrap().parse::<U256>().unwrap())
+        .sum();
     let rpc = summary["rpc"].as_str().unwrap();
     let provider = ProviderBuilder::new().connect_http(rpc.parse().unwrap());
     let address = |name: &str| summary["contracts"][name].as_str().unwrap().parse::<Address>().unwrap();
@@ -61,13 +68,6 @@ async fn the_money_adds_up_on_chain() {
         let event = log.log_decode::<TicketBroker::WinningTicketTransfer>().unwrap().inner.data;
         *moved.entry(event.recipient).or_default() += event.amount;
     }
-    let won = net.command("keeper", &["tickets", "list", "--state", "redeemed", "--json"]);
-    let face_values: U256 = won["tickets"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|ticket| ticket["face_value"].as_str().unwrap().parse::<U256>().unwrap())
-        .sum();
     let total: U256 = moved.values().sum();
     assert_eq!(total, face_values);
     assert_eq!(total.to_string(), summary["redemption"]["wei"]);

@@ -6,8 +6,9 @@ use alloy::{primitives::U256, sol_types::SolError};
 use anyhow::{Result, ensure};
 use streamflow_bindings::{BondingManager, TicketBroker};
 use streamflow_pm::{ordered, wins};
+use streamflow_types::WinningTicket;
 
-use crate::market::{DELEGATOR_SHARE, Market, Path};
+use crate::market::{Binding, DELEGATOR_SHARE, Market, Path};
 
 /// Tickets of one payment. One in two wins, so the odds are good that there are some of both.
 const TICKETS: usize = 32;
@@ -17,7 +18,8 @@ async fn a_ticket_lives_on_a_fork() -> Result<()> {
     let (mut market, behind) = Market::fork().await?;
     let before = behind.everything().await?;
 
-    one_by_one(&mut market)?;
+    one_by_one(&mut market, Binding::BlockHash)?;
+    one_by_one(&mut market, Binding::Deployment)?;
     in_order(&mut market)?;
     earned(&mut market)?;
     expired(&mut market)?;
@@ -27,8 +29,8 @@ async fn a_ticket_lives_on_a_fork() -> Result<()> {
 }
 
 /// Every ticket of a payment is offered to the contract: it pays those that our own draw says win, once each.
-fn one_by_one(market: &mut Market) -> Result<()> {
-    let payment = market.payment(Path::Single, TICKETS)?;
+fn one_by_one(market: &mut Market, binding: Binding) -> Result<()> {
+    let payment = market.payment(Path::Single, binding, TICKETS)?;
     let funds = market.funds()?;
     let mut paid = U256::ZERO;
     for ticket in &payment.tickets {
@@ -51,6 +53,8 @@ fn one_by_one(market: &mut Market) -> Result<()> {
     let winners = payment.tickets.iter().filter(|ticket| wins(&ticket.signed, ticket.recipient_rand)).count();
     assert!(0 < winners && winners < TICKETS, "{winners} of {TICKETS} win");
     assert_eq!(payment.winners.len(), winners, "the orchestrator keeps what wins");
+    let is_bound = |ticket: &WinningTicket| ticket.signed.ticket.deployment.is_some();
+    assert!(payment.tickets.iter().all(|ticket| is_bound(ticket) == (binding == Binding::Deployment)));
     assert_eq!(market.funds()?.deposit, funds.deposit - paid);
     market.earned += paid;
     Ok(())
@@ -58,8 +62,8 @@ fn one_by_one(market: &mut Market) -> Result<()> {
 
 /// Marked winners are paid in one call, which moves the mark to the last of them; neither path pays one again.
 fn in_order(market: &mut Market) -> Result<()> {
-    let mut winners = market.payment(Path::Ordered, TICKETS)?.winners;
-    winners.extend(market.payment(Path::Ordered, TICKETS)?.winners);
+    let mut winners = market.payment(Path::Ordered, Binding::BlockHash, TICKETS)?.winners;
+    winners.extend(market.payment(Path::Ordered, Binding::Deployment, TICKETS)?.winners);
     winners.sort_by_key(Market::key);
     let tickets: Vec<_> = winners.iter().collect();
     assert!(tickets.len() > 4, "{} win", tickets.len());
@@ -99,7 +103,7 @@ fn earned(market: &mut Market) -> Result<()> {
     let fees = market.pending_fees(delegator)?;
     let all = fees + market.pending_fees(orchestrator)?;
     // Each payout is rounded down for each of the two, by less than two wei.
-    let payouts = U256::from(4 * TICKETS);
+    let payouts = U256::from(6 * TICKETS);
     assert!(all <= market.earned && market.earned - all < payouts, "{all} of {}", market.earned);
     let share = market.earned * U256::from(DELEGATOR_SHARE) / U256::from(1_000_000);
     assert!(fees <= share && share - fees < payouts, "{fees} of {share}");
@@ -123,8 +127,8 @@ fn earned(market: &mut Market) -> Result<()> {
 
 /// A winner pays until the last round of its validity, and never after.
 fn expired(market: &mut Market) -> Result<()> {
-    let single = market.payment(Path::Single, TICKETS)?.winners;
-    let marked = market.payment(Path::Ordered, TICKETS)?.winners;
+    let single = market.payment(Path::Single, Binding::Deployment, TICKETS)?.winners;
+    let marked = market.payment(Path::Ordered, Binding::BlockHash, TICKETS)?.winners;
     let (validity, mark) = (market.ticket_validity()?, market.mark()?);
     assert!(single.len() > 1 && marked.len() > 1);
     market.next_rounds(validity - 1)?;

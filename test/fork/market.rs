@@ -47,6 +47,15 @@ pub(crate) enum Path {
     Ordered,
 }
 
+/// What a ticket is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// Whatever chain has its block hash, as on the deployed network.
+    BlockHash,
+    /// This chain and contract alone.
+    Deployment,
+}
+
 #[derive(Debug)]
 pub(crate) struct Market {
     pub(crate) chain: LocalChain<Remote>,
@@ -55,7 +64,8 @@ pub(crate) struct Market {
     pub(crate) delegator: Address,
     /// Paid to the orchestrator so far, wei.
     pub(crate) earned: U256,
-    sender: Sender,
+    /// One account, which binds its tickets to chain and contract, or does not.
+    senders: [Sender; 2],
     desk: Recipient,
     secret: QuoteSecret,
     domain: QuoteDomain,
@@ -119,7 +129,9 @@ impl Market {
             tx_cost_multiplier: 100,
             ..TicketPolicy::default()
         };
-        let config = RecipientConfig::new(orchestrator.address(), domain, policy);
+        let tag = deployment.view(contracts.ticket_broker, TicketBroker::deploymentTagCall {}).await?;
+        let mut config = RecipientConfig::new(orchestrator.address(), domain, policy);
+        config.deployment = Some(tag);
         let limits = SenderLimits {
             max_ticket_ev: U256::from(2 * EV),
             max_total_ev: U256::from(1_000 * EV),
@@ -132,7 +144,7 @@ impl Market {
             orchestrator: orchestrator.address(),
             delegator: delegator.address(),
             earned: U256::ZERO,
-            sender: Sender::new(signer, limits),
+            senders: [None, Some(tag)].map(|tag| Sender::new(signer.clone(), limits.clone()).bound_to(tag)),
             desk: Recipient::new(config, secret.clone()),
             secret,
             domain,
@@ -146,10 +158,10 @@ impl Market {
     }
 
     /// Quote, payment and receipt, with nothing left out but the wire.
-    pub(crate) fn payment(&mut self, path: Path, count: usize) -> Result<Received> {
+    pub(crate) fn payment(&mut self, path: Path, binding: Binding, count: usize) -> Result<Received> {
         let (funds, chain, now) = (self.funds()?, self.chain_view()?, Instant::now());
         let price = Price::new(1, 1)?;
-        let sender = self.sender.address();
+        let sender = self.sender();
         let request = QuoteRequest { sender, price, funds: &funds, pending: U256::ZERO, gas_price: 0, chain: &chain };
         let slot = match path {
             Path::Single => None,
@@ -162,8 +174,10 @@ impl Market {
             }
         };
         let params = self.desk.quote(&request, slot, &mut StdRng::from_os_rng())?;
-        let session = self.sender.start_session(params, now)?;
-        let payment = self.sender.pay(session, count, price, &funds, &chain, now)?;
+        let payer = &self.senders[binding as usize];
+        let session = payer.start_session(params, now)?;
+        let payment = payer.pay(session, count, price, &funds, &chain, now)?;
+        let params = payment.params.context("a payment without params")?;
         let receipt = self.desk.receive(&payment, SESSION, &funds, &chain, now);
         ensure!(receipt.error.is_none() && receipt.credited == count, "{receipt:?}");
         let recipient_rand = self.secret.recipient_rand(&self.domain, sender, &params, price);
@@ -187,7 +201,7 @@ impl Market {
 
     /// As one group that was planned on `mark`.
     pub(crate) fn redeem_ordered(&mut self, mark: U256, tickets: &[&WinningTicket]) -> Result<Batch> {
-        let group = OrderedGroup { sender: self.sender.address(), mark, tickets: tickets.to_vec() };
+        let group = OrderedGroup { sender: self.sender(), mark, tickets: tickets.to_vec() };
         let call = redeem_ordered_call(self.orchestrator, &[group])?;
         let done = self.chain.send(self.orchestrator, self.contracts.ticket_broker, call, U256::ZERO)?;
         let skipped = done.event::<TicketBroker::OrderedGroupSkipped>().ok().map(|event| event.reason.0);
@@ -210,7 +224,7 @@ impl Market {
     }
 
     pub(crate) fn mark(&mut self) -> Result<U256> {
-        let call = TicketBroker::redemptionMarkCall { recipient: self.orchestrator, sender: self.sender.address() };
+        let call = TicketBroker::redemptionMarkCall { recipient: self.orchestrator, sender: self.sender() };
         self.chain.view(self.contracts.ticket_broker, call)
     }
 
@@ -238,18 +252,20 @@ impl Market {
         Ok(())
     }
 
-    /// What the sender has, as the orchestrator's node reads it.
+    fn sender(&self) -> Address {
+        self.senders[0].address()
+    }
+
+    /// What the sender has, as the orchestrator's node reads it. The deposit pays everything here, so no reserve is claimed.
     pub(crate) fn funds(&mut self) -> Result<SenderFunds> {
-        let (broker, sender) = (self.contracts.ticket_broker, self.sender.address());
+        let (broker, sender) = (self.contracts.ticket_broker, self.sender());
         let info = self.chain.view(broker, TicketBroker::getSenderInfoCall { addr: sender })?;
-        let claimed = TicketBroker::claimedReserveCall { reserveHolder: sender, claimant: self.orchestrator };
         Ok(SenderFunds {
             deposit: info.sender.deposit,
             withdraw_round: Round(info.sender.withdrawRound.to()),
             reserve: info.reserve.fundsRemaining,
-            claimed_in_current_round: info.reserve.claimedInCurrentRound,
-            claimed_by_recipient: self.chain.view(broker, claimed)?,
             pool_size: self.pool_size()?,
+            ..SenderFunds::default()
         })
     }
 

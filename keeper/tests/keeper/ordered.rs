@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use alloy::{
-    primitives::{B256, U256},
-    providers::Provider,
+    primitives::{Address, B256, U256, hex},
+    providers::{Provider, ext::AnvilApi},
     rpc::types::{TransactionReceipt, TransactionRequest},
     signers::local::PrivateKeySigner,
     sol_types::SolCall,
@@ -541,6 +541,42 @@ async fn a_ticket_bound_to_the_deployment_is_redeemed_in_order_and_from_aside() 
     world.deployment.fund_sender(&poor, ether(1), U256::ZERO).await.unwrap();
     mined_until(&world, "so is the other", async || status(&world, &winners[0]).await == TicketStatus::Redeemed).await;
     assert!(is_used(&world, &winners[0]).await && !is_used(&world, &winners[1]).await);
+    running.stop().await;
+    world.close().await;
+}
+
+/// Code that delegates every call to `target` but those of `refused`, on which it reverts without a word.
+fn without(refused: [u8; 4], target: Address) -> Vec<u8> {
+    let mut code = hex!("5f3560e01c63").to_vec(); // selector, PUSH4
+    code.extend(refused);
+    code.extend(hex!("14603b57365f5f375f5f365f73")); // JUMPI to the revert; calldata to memory; PUSH20
+    code.extend(target.as_slice());
+    code.extend(hex!("5af43d5f5f3e6037573d5ffd5b3d5ff35b5f5ffd")); // delegatecall, and hand on what it says
+    code
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contracts_that_know_no_order_get_every_ticket_by_the_deployed_calls() {
+    let world = World::new().await;
+    let anvil = world.deployment.anvil.provider();
+    let (broker, elsewhere) = (world.deployment.contracts.ticket_broker, Address::repeat_byte(0xe1));
+    let code = anvil.get_code_at(broker).await.unwrap();
+    anvil.anvil_set_code(elsewhere, code).await.unwrap();
+    anvil.anvil_set_code(broker, without(TicketBroker::redemptionMarkCall::SELECTOR, elsewhere).into()).await.unwrap();
+    let expiration = world.block().await + 1;
+    let marked = world.marked(&world.sender, (1, 1), face_value(), expiration).await;
+    let unmarked = world.winner(&world.sender, 1, expiration).await;
+    world.store.insert_winners(&[marked, unmarked]).await.unwrap();
+    world.deployment.anvil.mine(3).await.unwrap();
+    let running = world.start(World::config()).await;
+    eventually("the unmarked one is redeemed", || async { status(&world, &unmarked).await == TicketStatus::Redeemed })
+        .await;
+    // These contracts refuse it there, which others do not: so it was tried.
+    eventually("the marked one was tried", || async {
+        let state = world.record(hash(&marked)).await.state;
+        matches!(state, TicketState::Pending { reason: Some(reason), .. } if reason.starts_with("TicketMarked"))
+    })
+    .await;
     running.stop().await;
     world.close().await;
 }

@@ -114,7 +114,7 @@ impl Payer {
         if unlocks_soon(&funds, chain.round) {
             return Err(Refusal::Funds(FundsError::UnlockingSoon { withdraw_round: funds.withdraw_round }));
         }
-        if funds.reserve.is_zero() {
+        if funds.reserve.is_zero() && funds.committed.is_zero() {
             return Err(Refusal::Funds(FundsError::NoReserve));
         }
         if funds.deposit.is_zero() {

@@ -26,6 +26,21 @@ impl Calls {
         self.broker("fund", &call).with_value(deposit.saturating_add(reserve))
     }
 
+    /// Adds `amount` to the reserve that pays tickets of `recipient` alone.
+    pub fn commit_reserve(&self, recipient: Address, amount: U256) -> TxIntent {
+        self.broker("commit reserve", &TicketBroker::commitReserveCall { recipient }).with_value(amount)
+    }
+
+    /// Starts to take `amount` of what is committed to `recipient` back; zero stops that.
+    pub fn release_reserve(&self, recipient: Address, amount: U256) -> TxIntent {
+        self.broker("release reserve", &TicketBroker::releaseReserveCall { recipient, amount })
+    }
+
+    /// Sends the caller what it has released of the commitment to `recipient`.
+    pub fn withdraw_released_reserve(&self, recipient: Address) -> TxIntent {
+        self.broker("withdraw released reserve", &TicketBroker::withdrawReleasedReserveCall { recipient })
+    }
+
     /// Starts the time lock after which the caller may withdraw.
     pub fn unlock(&self) -> TxIntent {
         self.broker("unlock", &TicketBroker::unlockCall {})

@@ -157,3 +157,40 @@ struct TransactionAnswer {
 struct LimitAnswer {
     gas_limit: U256,
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy::sol_types::{Revert as RevertString, SolError};
+
+    use super::*;
+
+    fn simulated(answer: serde_json::Value) -> Simulated {
+        serde_json::from_value::<CallAnswer>(answer).unwrap().into()
+    }
+
+    #[test]
+    fn a_call_that_succeeds_tells_its_logs_in_order() {
+        let log = |topic: u8| {
+            serde_json::json!({ "address": Address::repeat_byte(1), "topics": [B256::repeat_byte(topic)], "data": "0x0102",
+                "logIndex": "0x0", "removed": false })
+        };
+        let answer = serde_json::json!({ "status": "0x1", "gasUsed": "0x5208", "returnData": "0x",
+            "logs": [log(7), log(8)] });
+        let Simulated { logs, refusal } = simulated(answer);
+        assert_eq!((logs.len(), refusal), (2, None));
+        assert_eq!((logs[0].topic0(), logs[1].topic0()), (Some(&B256::repeat_byte(7)), Some(&B256::repeat_byte(8))));
+        assert_eq!((logs[0].address(), &logs[0].inner.data.data[..]), (Address::repeat_byte(1), &[1, 2][..]));
+    }
+
+    #[test]
+    fn a_call_that_reverts_tells_why_wherever_the_node_puts_it() {
+        let reason = Bytes::from(RevertString::from("not now").abi_encode());
+        for answer in [
+            serde_json::json!({ "status": "0x0", "returnData": reason, "error": { "code": 3 } }),
+            serde_json::json!({ "status": "0x0", "returnData": "0x", "error": { "code": 3, "data": reason } }),
+        ] {
+            let Simulated { logs, refusal } = simulated(answer);
+            assert_eq!((logs.len(), refusal.unwrap().to_string()), (0, "not now".to_owned()));
+        }
+    }
+}

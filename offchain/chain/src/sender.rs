@@ -5,7 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use alloy::{eips::BlockId, primitives::Address, rpc::types::Log, sol_types::SolEventInterface};
+use alloy::{
+    eips::BlockId,
+    primitives::{Address, U256},
+    rpc::types::Log,
+    sol_types::SolEventInterface,
+};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use streamflow_bindings::{AddressBook, TicketBroker, ticket_broker::TicketBroker::TicketBrokerEvents as Event};
 use streamflow_types::{Round, SenderFunds};
@@ -57,7 +62,7 @@ impl SenderMonitor {
         (Self { inbox }, task)
     }
 
-    /// What `sender` has, as `claimant` sees it.
+    /// What `sender` has, as `claimant` sees it. Seen from itself, what it has committed to anybody counts.
     ///
     /// # Errors
     ///
@@ -208,6 +213,10 @@ fn broker_events(contracts: &AddressBook, logs: &[Log]) -> impl Iterator<Item = 
             Event::Unlock(event) => event.sender,
             Event::UnlockCancelled(event) => event.sender,
             Event::Withdrawal(event) => event.sender,
+            Event::ReserveCommitted(event) => event.sender,
+            Event::ReserveReleaseStarted(event) => event.sender,
+            Event::CommittedReserveWithdrawn(event) => event.sender,
+            Event::CommittedReserveClaimed(event) => event.sender,
             _ => return None,
         };
         Some((sender, event))
@@ -216,6 +225,7 @@ fn broker_events(contracts: &AddressBook, logs: &[Log]) -> impl Iterator<Item = 
 
 /// The funds after `event`; `None` if it does not fit them, so that they must be read anew.
 fn patched(mut funds: SenderFunds, claimant: Address, event: &Event) -> Option<SenderFunds> {
+    let concerns = |sender, recipient| claimant == recipient || claimant == sender;
     match event {
         Event::DepositFunded(event) => funds.deposit = funds.deposit.checked_add(event.amount)?,
         Event::ReserveFunded(event) => funds.reserve = funds.reserve.checked_add(event.amount)?,
@@ -228,6 +238,16 @@ fn patched(mut funds: SenderFunds, claimant: Address, event: &Event) -> Option<S
                 funds.claimed_by_recipient = funds.claimed_by_recipient.checked_add(event.amount)?;
             }
         }
+        Event::ReserveCommitted(event) if concerns(event.sender, event.recipient) => {
+            funds.committed = funds.committed.checked_add(event.amount)?;
+        }
+        Event::ReserveCommitted(_) => {}
+        // As a claim of the common reserve; what a release leaves of a commitment after a claim is read anew.
+        Event::CommittedReserveClaimed(event) if !concerns(event.sender, event.recipient) => {
+            funds.deposit = funds.deposit.checked_add(event.amount)?;
+        }
+        Event::ReserveReleaseStarted(event) if !concerns(event.sender, event.recipient) => {}
+        Event::CommittedReserveWithdrawn(event) if !concerns(event.sender, event.recipient) => {}
         Event::WinningTicketTransfer(event) => funds.deposit = funds.deposit.checked_sub(event.amount)?,
         Event::Unlock(event) => funds.withdraw_round = Round(to_u64(event.endRound, "the withdraw round").ok()?),
         Event::UnlockCancelled(_) => funds.withdraw_round = Round(0),
@@ -317,10 +337,11 @@ impl Reader {
     async fn funds(&self, (sender, claimant): Pair, head: &BlockHeader) -> Answer {
         let at = BlockId::from(head.hash);
         let broker = self.contracts.ticket_broker;
-        let (info, claimed, pool_size) = tokio::try_join!(
+        let (info, claimed, pool_size, committed) = tokio::try_join!(
             self.rpc.view(broker, TicketBroker::getSenderInfoCall { addr: sender }, at),
             self.rpc.view(broker, TicketBroker::claimedReserveCall { reserveHolder: sender, claimant }, at),
             pool_size(&self.rpc, &self.contracts, at),
+            self.committed(sender, claimant, at),
         )?;
         Ok(SenderFunds {
             deposit: info.sender.deposit,
@@ -329,14 +350,30 @@ impl Reader {
             claimed_in_current_round: info.reserve.claimedInCurrentRound,
             claimed_by_recipient: claimed,
             pool_size,
+            committed,
         })
+    }
+
+    /// What stays committed to the recipient when a release that is under way is over, or to anybody if the sender itself asks.
+    /// The deployed network's broker knows no commitments and refuses the question.
+    async fn committed(&self, sender: Address, recipient: Address, at: BlockId) -> Result<U256, ChainError> {
+        let broker = self.contracts.ticket_broker;
+        let committed = if sender == recipient {
+            self.rpc.view(broker, TicketBroker::committedReserveOfCall { sender }, at).await
+        } else {
+            let commitment =
+                self.rpc.view(broker, TicketBroker::getCommittedReserveCall { sender, recipient }, at).await;
+            commitment.map(|commitment| commitment.funds.saturating_sub(commitment.releasing))
+        };
+        match committed {
+            Err(ChainError::Reverted { .. }) => Ok(U256::ZERO),
+            committed => committed,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::U256;
-
     use super::*;
 
     const SENDER: Address = Address::repeat_byte(1);
@@ -376,6 +413,26 @@ mod tests {
     fn claim_of_another_recipient_is_not_ours() {
         let after = patched(funds(0, 80), Address::ZERO, &claim(30)).unwrap();
         assert_eq!((after.claimed_in_current_round, after.claimed_by_recipient), (U256::from(30), U256::ZERO));
+    }
+
+    #[test]
+    fn commitment_counts_for_the_recipient_it_names() {
+        let commit = Event::ReserveCommitted(TicketBroker::ReserveCommitted {
+            sender: SENDER,
+            recipient: RECIPIENT,
+            amount: U256::from(9),
+        });
+        assert_eq!(patched(funds(1, 1), RECIPIENT, &commit).unwrap().committed, U256::from(9));
+        assert_eq!(patched(funds(1, 1), Address::ZERO, &commit).unwrap().committed, U256::ZERO);
+        assert_eq!(patched(funds(1, 1), SENDER, &commit).unwrap().committed, U256::from(9), "its own");
+        let claim = Event::CommittedReserveClaimed(TicketBroker::CommittedReserveClaimed {
+            sender: SENDER,
+            recipient: RECIPIENT,
+            amount: U256::from(9),
+        });
+        assert_eq!(patched(funds(1, 1), RECIPIENT, &claim), None, "a release may be under way");
+        let after = [claim, transfer(10)].iter().try_fold(funds(1, 1), |f, event| patched(f, Address::ZERO, event));
+        assert_eq!(after.unwrap().deposit, U256::ZERO);
     }
 
     #[test]

@@ -22,7 +22,9 @@ use anyhow::Context as _;
 
 use crate::{
     cli::{BenchCommand, ChainCommand, Cli, Command, DelegatorCommand, Global},
-    commands::{Context, chain_ops, chain_status, completions, config_file, deploy, doctor, fee_ratio, stake, tickets},
+    commands::{
+        Context, chain_status, completions, config_file, deploy, doctor, fee_ratio, funds, registration, stake, tickets,
+    },
     config::{Config, Role},
     output::Output,
     telemetry::LogConfig,
@@ -47,10 +49,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Keeper => run_role(Role::Keeper, load(&global)?, &global).await,
         Command::Devnet(args) => devnet::run(&context(&global)?, &args, global.port_offset, stop::on_signals()?).await,
         Command::Chain(command) => run_chain(&context(&global)?, command).await,
-        Command::Fund(args) => chain_ops::fund(&context(&global)?, &args).await,
-        Command::Unlock(spend) => chain_ops::unlock(&context(&global)?, spend).await,
-        Command::Withdraw(spend) => chain_ops::withdraw(&context(&global)?, spend).await,
-        Command::Register(args) => chain_ops::register(&context(&global)?, &args).await,
+        Command::Fund(args) => funds::fund(&context(&global)?, &args).await,
+        Command::Unlock(spend) => funds::unlock(&context(&global)?, spend).await,
+        Command::Withdraw(args) => funds::withdraw(&context(&global)?, args).await,
+        Command::Register(args) => registration::register(&context(&global)?, &args).await,
         Command::Stake(command) => stake::run(&context(&global)?, &command).await,
         Command::Delegator(DelegatorCommand::FeeRatio(args)) => fee_ratio::run(&context(&global)?, &args).await,
         Command::Tickets(command) => tickets::run(&context(&global)?, &command).await,
@@ -66,11 +68,12 @@ async fn run_chain(context: &Context, command: ChainCommand) -> anyhow::Result<(
     match command {
         ChainCommand::Deploy(args) => deploy::run(context, &args).await,
         ChainCommand::Status => chain_status::run(context).await,
-        ChainCommand::Fund(args) => chain_ops::fund(context, &args).await,
-        ChainCommand::Unlock(spend) => chain_ops::unlock(context, spend).await,
-        ChainCommand::Withdraw(spend) => chain_ops::withdraw(context, spend).await,
-        ChainCommand::Register(args) => chain_ops::register(context, &args).await,
-        ChainCommand::SetRedeemer(args) => chain_ops::set_redeemer(context, args).await,
+        ChainCommand::Fund(args) => funds::fund(context, &args).await,
+        ChainCommand::Unlock(spend) => funds::unlock(context, spend).await,
+        ChainCommand::Release(args) => funds::release(context, &args).await,
+        ChainCommand::Withdraw(args) => funds::withdraw(context, args).await,
+        ChainCommand::Register(args) => registration::register(context, &args).await,
+        ChainCommand::SetRedeemer(args) => registration::set_redeemer(context, args).await,
     }
 }
 

@@ -99,6 +99,36 @@ async fn a_sender_funds_unlocks_and_withdraws() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sender_commits_reserve_and_takes_it_back() {
+    let net = Deployment::start().await.unwrap();
+    net.initialize_round().await.unwrap();
+    let (sender, first, second) = (Operator::new(&net, 1), key(3).unwrap().address(), key(4).unwrap().address());
+    let committed = async |orchestrator| {
+        let call = TicketBroker::getCommittedReserveCall { sender: sender.key.address(), recipient: orchestrator };
+        net.view(net.contracts.ticket_broker, call).await.unwrap().funds
+    };
+    sender.json(&format!("fund --deposit 1eth --reserve 3wei --commit-to {first} --commit-to {second}"));
+    assert_eq!(committed(first).await + committed(second).await, U256::from(3));
+    assert_eq!(committed(first).await.abs_diff(committed(second).await), U256::ONE);
+    let status = sender.json("chain status");
+    assert_eq!((&status["account"]["reserve"], &status["account"]["committed"]), (&"0".into(), &"3".into()));
+    sender.json("fund --reserve 5wei --shared");
+    assert_eq!(sender.json("chain status")["account"]["reserve"], "5");
+
+    assert!(sender.refused(&format!("withdraw --committed-to {first}")).contains("`streamflow chain release`"));
+    assert!(sender.refused(&format!("chain release --orchestrator {first} --amount 1eth")).contains("1 ETH should be"));
+    let foreseen = sender.json(&format!("chain release --orchestrator {first} --dry-run"));
+    assert_eq!(foreseen["dry_run"], true);
+    sender.json(&format!("chain release --orchestrator {first}"));
+    assert!(sender.refused(&format!("withdraw --committed-to {first}")).contains("can be withdrawn from round"));
+    net.next_round().await.unwrap();
+    net.next_round().await.unwrap();
+    sender.json(&format!("chain withdraw --committed-to {first}"));
+    assert_eq!(committed(first).await, U256::ZERO);
+    assert!(!committed(second).await.is_zero());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_orchestrator_names_its_redeemer_and_withdraws_the_right() {
     let net = Deployment::start().await.unwrap();
     let (orchestrator, keeper) = (Operator::new(&net, 1), key(3).unwrap().address());

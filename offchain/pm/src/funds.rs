@@ -5,15 +5,12 @@ use streamflow_types::{Round, SenderFunds};
 /// A deposit this many times what is pending pays for the pending winners by itself.
 const MIN_DEPOSIT_PENDING_RATIO: u64 = 3;
 
-/// Wei of the reserve that this recipient can still claim in the current round, rounded down; negative when the pool
-/// has grown since it claimed.
+/// Wei of reserve that this recipient can still claim in the current round: its share of the common one, rounded down and
+/// negative when the pool has grown since it claimed, and what is committed to it alone.
 pub fn reserve_alloc(funds: &SenderFunds) -> I256 {
-    let Some(share) =
-        funds.reserve.saturating_add(funds.claimed_in_current_round).checked_div(U256::from(funds.pool_size))
-    else {
-        return I256::ZERO;
-    };
-    signed(share).saturating_sub(signed(funds.claimed_by_recipient))
+    let share = funds.reserve.saturating_add(funds.claimed_in_current_round).checked_div(U256::from(funds.pool_size));
+    let left = share.map_or(I256::ZERO, |share| signed(share).saturating_sub(signed(funds.claimed_by_recipient)));
+    left.saturating_add(signed(funds.committed))
 }
 
 /// The largest face value, in wei, that a winning ticket of this sender is sure to be paid; may be negative.
@@ -116,6 +113,14 @@ mod tests {
     fn reserve_alloc_vectors() {
         assert_eq!(reserve_alloc(&funds(0, 5000, 100, 5)), wei(900));
         assert_eq!(reserve_alloc(&funds(0, 5000, 100, 0)), wei(0));
+    }
+
+    #[test]
+    fn what_is_committed_is_not_shared() {
+        let funds = SenderFunds { committed: U256::from(300), ..funds(0, 5000, 100, 50) };
+        assert_eq!(reserve_alloc(&funds), wei(300));
+        assert_eq!(reserve_alloc(&SenderFunds { pool_size: 0, ..funds }), wei(300));
+        assert_eq!(max_float(&funds, U256::from(50)), wei(250));
     }
 
     #[test]

@@ -273,7 +273,7 @@ fn check_funds(funds: &SenderFunds, chain: &ChainView) -> Result<(), FundsError>
     if unlocks_soon(funds, chain.round) {
         return Err(FundsError::UnlockingSoon { withdraw_round: funds.withdraw_round });
     }
-    if funds.reserve.is_zero() {
+    if funds.reserve.is_zero() && funds.committed.is_zero() {
         return Err(FundsError::NoReserve);
     }
     if funds.deposit.is_zero() {

@@ -36,4 +36,6 @@ pub struct SenderFunds {
     pub claimed_by_recipient: U256,
     /// Number of recipients who share the reserve.
     pub pool_size: u64,
+    /// Reserve beside all that, committed to this recipient alone; without what the sender is taking back.
+    pub committed: U256,
 }

@@ -48,6 +48,8 @@ impl Market {
         let info = self.deployment.view(broker, TicketBroker::getSenderInfoCall { addr: sender }).await?;
         let claimed = TicketBroker::claimedReserveCall { reserveHolder: sender, claimant: self.recipient };
         let pool = BondingManager::currentRoundPoolSizeCall {};
+        let commitment = TicketBroker::getCommittedReserveCall { sender, recipient: self.recipient };
+        let commitment = self.deployment.view(broker, commitment).await?;
         Ok(SenderFunds {
             deposit: info.sender.deposit,
             withdraw_round: Round(info.sender.withdrawRound.to()),
@@ -55,6 +57,7 @@ impl Market {
             claimed_in_current_round: info.reserve.claimedInCurrentRound,
             claimed_by_recipient: self.deployment.view(broker, claimed).await?,
             pool_size: self.deployment.view(self.deployment.contracts.bonding_manager, pool).await?.to(),
+            committed: commitment.funds - commitment.releasing,
         })
     }
 
@@ -70,13 +73,15 @@ impl Market {
         Ok(on_chain)
     }
 
-    /// A ticket that wins, signed by the sender for `recipient`.
+    /// A ticket that wins, signed by the sender for `recipient`. Every second one is bound to the deployment.
     async fn winner(&mut self, recipient: Address, face_value: U256) -> Result<WinningTicket> {
         let rounds = self.deployment.contracts.rounds_manager;
         let round = self.deployment.view(rounds, RoundsManager::currentRoundCall {}).await?;
         let hash = self.deployment.view(rounds, RoundsManager::blockHashForRoundCall { round }).await?;
         let recipient_rand = U256::from(42);
         self.tickets += 1;
+        let tag =
+            self.deployment.view(self.deployment.contracts.ticket_broker, TicketBroker::deploymentTagCall {}).await?;
         let ticket = Ticket {
             recipient,
             sender: self.sender.address(),
@@ -86,7 +91,7 @@ impl Market {
             recipient_rand_hash: keccak256(B256::from(recipient_rand)),
             creation_round: Round(round.to()),
             creation_round_block_hash: hash,
-            deployment: None,
+            deployment: Some(tag).filter(|_| self.tickets.is_multiple_of(2)),
         };
         let packed = [
             ticket.recipient.as_slice(),
@@ -97,6 +102,7 @@ impl Market {
             ticket.recipient_rand_hash.as_slice(),
             &U256::from(ticket.creation_round.0).to_be_bytes::<32>(),
             ticket.creation_round_block_hash.as_slice(),
+            ticket.deployment.as_ref().map_or(&[], B256::as_slice),
         ]
         .concat();
         let sig = self.sender.sign_message_sync(keccak256(packed).as_slice())?.as_bytes();
@@ -155,6 +161,39 @@ async fn funds_follow_every_event_and_equal_the_contract() -> Result<()> {
     market.deployment.call(&market.sender, broker, TicketBroker::withdrawCall {}, U256::ZERO).await?;
     market.settled("withdrawal", |funds| funds.reserve.is_zero() && funds.withdraw_round == Round(0)).await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn funds_follow_what_is_committed() -> Result<()> {
+    let mut market = Market::open().await?;
+    let (calls, stranger) = (Calls::new(market.chain.contracts), key(3)?.address());
+    let send = async |intent| {
+        within("a commitment", send_all(&market.chain, &market.config, market.sender.clone(), vec![intent])).await??;
+        anyhow::Ok(())
+    };
+    market.deployment.fund_sender(&market.sender, gwei(10), gwei(60)).await?;
+    send(calls.commit_reserve(market.recipient, gwei(50))).await?;
+    send(calls.commit_reserve(stranger, gwei(7))).await?;
+    market.settled("a commitment", |funds| funds.committed == gwei(50)).await?;
+    send(calls.release_reserve(market.recipient, gwei(20))).await?;
+    market.settled("what is being released does not count", |funds| funds.committed == gwei(30)).await?;
+    let own = |wanted| {
+        let (monitor, sender) = (&market.monitor, market.sender.address());
+        eventually("the sender's own view", move || async move {
+            Ok(monitor.funds(sender, sender).await.is_ok_and(|funds| funds.committed == wanted))
+        })
+    };
+    own(gwei(57)).await?;
+
+    let winner = market.winner(market.recipient, gwei(25)).await?;
+    market.redeem(&[winner]).await?;
+    let after = market.settled("a ticket on the commitment", |funds| funds.committed == gwei(15)).await?;
+    assert_eq!((after.deposit, after.reserve), (U256::ZERO, gwei(60)), "deposit, then commitment, then reserve");
+    let (monitor, sender) = (&market.monitor, market.sender.address());
+    eventually("the sender's own view", || async {
+        Ok(monitor.funds(sender, sender).await.is_ok_and(|funds| funds.committed == gwei(42)))
+    })
+    .await
 }
 
 #[tokio::test]

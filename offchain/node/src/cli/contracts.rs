@@ -25,8 +25,10 @@ pub enum ChainCommand {
     Fund(FundArgs),
     /// Start unlocking deposit and reserve; they can be withdrawn some rounds later
     Unlock(Spend),
-    /// Take unlocked deposit and reserve back
-    Withdraw(Spend),
+    /// Start taking back what is committed to an orchestrator; it can be withdrawn some rounds later
+    Release(ReleaseArgs),
+    /// Take unlocked deposit and reserve back, or what was released of a commitment
+    Withdraw(WithdrawArgs),
     /// Stake as an orchestrator, set its shares and publish where it listens
     Register(RegisterArgs),
     /// Name the keeper that may redeem this account's tickets in order, many at once
@@ -50,9 +52,37 @@ pub struct FundArgs {
     /// Added to the deposit, which any winning ticket may draw on: 1.5eth, 10gwei or wei
     #[arg(long, value_name = "AMOUNT", default_value = "0")]
     pub deposit: Eth,
-    /// Added to the reserve, shared by the active orchestrators when the deposit is empty
+    /// Added to the reserve, which pays when the deposit is empty: in equal parts committed to the orchestrators named by
+    /// --commit-to or broadcaster.orchestrators; shared by all active ones if none is named
     #[arg(long, value_name = "AMOUNT", default_value = "0")]
     pub reserve: Eth,
+    /// An orchestrator to commit reserve to; may be given several times
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "shared")]
+    pub commit_to: Vec<Address>,
+    /// Leave the reserve to all active orchestrators, as nodes of the deployed network expect it
+    #[arg(long)]
+    pub shared: bool,
+    #[command(flatten)]
+    pub spend: Spend,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReleaseArgs {
+    /// The orchestrator it is committed to
+    #[arg(long, value_name = "ADDRESS")]
+    pub orchestrator: Address,
+    /// How much; without it, everything; 0 stops a release
+    #[arg(long, value_name = "AMOUNT")]
+    pub amount: Option<Eth>,
+    #[command(flatten)]
+    pub spend: Spend,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct WithdrawArgs {
+    /// Withdraw what was released of the commitment to this orchestrator instead
+    #[arg(long, value_name = "ADDRESS")]
+    pub committed_to: Option<Address>,
     #[command(flatten)]
     pub spend: Spend,
 }

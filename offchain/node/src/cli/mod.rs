@@ -9,8 +9,8 @@ use clap_complete::Shell;
 use url::Url;
 
 pub use contracts::{
-    ChainCommand, DelegatorCommand, DeployArgs, FeeRatioArgs, FundArgs, RedeemerArgs, RegisterArgs, Spend,
-    StakeCommand, TicketsCommand,
+    ChainCommand, DelegatorCommand, DeployArgs, FeeRatioArgs, FundArgs, RedeemerArgs, RegisterArgs, ReleaseArgs, Spend,
+    StakeCommand, TicketsCommand, WithdrawArgs,
 };
 pub use devnet::{BenchCommand, BenchTranscodeArgs, DevnetArgs};
 
@@ -62,7 +62,7 @@ pub enum Command {
     /// Start unlocking deposit and reserve (short for `chain unlock`)
     Unlock(Spend),
     /// Take unlocked deposit and reserve back (short for `chain withdraw`)
-    Withdraw(Spend),
+    Withdraw(WithdrawArgs),
     /// Stake as an orchestrator and publish where it listens (short for `chain register`)
     Register(RegisterArgs),
     /// Stake, and fees turned into ETH

@@ -8,7 +8,7 @@ use serde::Serialize;
 use streamflow_bindings::{
     AddressBook, BondingManager, ContractName, Controller, LivepeerToken, RoundsManager, ServiceRegistry, TicketBroker,
 };
-use streamflow_chain::Chain;
+use streamflow_chain::{Chain, ChainError};
 
 use super::Context;
 use crate::{
@@ -49,6 +49,8 @@ pub struct AccountStatus {
     pub lpt: Lpt,
     pub deposit: Eth,
     pub reserve: Eth,
+    /// Reserve committed to single orchestrators, all together.
+    pub committed: Eth,
     /// 0 while deposit and reserve are locked.
     pub withdraw_round: u64,
     /// Own stake with rewards so far.
@@ -120,6 +122,12 @@ pub(crate) async fn read_account(chain: &Chain, address: Address) -> anyhow::Res
     let view = View { chain };
     let token = chain.contracts.livepeer_token;
     let funds = view.read(chain.contracts.ticket_broker, TicketBroker::getSenderInfoCall { addr: address }).await?;
+    let committed = TicketBroker::committedReserveOfCall { sender: address };
+    // The deployed network's broker knows no commitments.
+    let committed = match chain.rpc.view(chain.contracts.ticket_broker, committed, BlockId::latest()).await {
+        Err(ChainError::Reverted { .. }) => U256::ZERO,
+        committed => committed?,
+    };
     let delegator = view.read(bonding, BondingManager::getDelegatorCall { delegator: address }).await?;
     let transcoder = view.read(bonding, BondingManager::getTranscoderCall { transcoder_: address }).await?;
     let (none, end_round) = (U256::ZERO, U256::ZERO);
@@ -131,6 +139,7 @@ pub(crate) async fn read_account(chain: &Chain, address: Address) -> anyhow::Res
         lpt: Lpt(view.read(token, LivepeerToken::balanceOfCall { account: address }).await?),
         deposit: Eth(funds.sender.deposit),
         reserve: Eth(funds.reserve.fundsRemaining),
+        committed: Eth(committed),
         withdraw_round: funds.sender.withdrawRound.saturating_to(),
         stake: Lpt(view.read(bonding, BondingManager::pendingStakeCall { delegator: address, _1: end_round }).await?),
         fees: Eth(view.read(bonding, BondingManager::pendingFeesCall { delegator: address, _1: end_round }).await?),
@@ -191,7 +200,8 @@ impl AccountStatus {
             .fact("account", self.address)
             .fact("wallet", format_args!("{}, {}", self.eth, self.lpt))
             .fact("deposit", self.deposit)
-            .fact("reserve", self.reserve);
+            .fact("reserve", self.reserve)
+            .fact("committed", self.committed);
         if self.withdraw_round != 0 {
             table.fact("unlocking", format_args!("withdrawable from round {}", self.withdraw_round));
         }

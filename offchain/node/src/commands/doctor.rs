@@ -199,7 +199,8 @@ impl Diagnosis {
     }
 
     fn deposit(&mut self, account: &AccountStatus) {
-        let funds = format!("{}, reserve {}", account.deposit, account.reserve);
+        let funds = format!("{}, reserve {}, committed {}", account.deposit, account.reserve, account.committed);
+        let reserve = account.reserve.0.saturating_add(account.committed.0);
         if account.withdraw_round != 0 {
             let round = account.withdraw_round;
             self.add(
@@ -207,7 +208,7 @@ impl Diagnosis {
                 State::Warn,
                 format!("{funds}, unlocking for round {round}: orchestrators refuse; fund again"),
             );
-        } else if account.deposit.0.is_zero() || account.reserve.0.is_zero() {
+        } else if account.deposit.0.is_zero() || reserve.is_zero() {
             self.add("deposit", State::Warn, format!("{funds}; a broadcaster needs both: `streamflow fund`"));
         } else {
             self.add("deposit", State::Ok, funds);

@@ -1,12 +1,13 @@
 //! Commands that do one thing and end.
-pub mod chain_ops;
 pub mod chain_status;
 pub mod completions;
 pub mod config_file;
 pub mod deploy;
 pub mod doctor;
 pub mod fee_ratio;
+pub mod funds;
 pub mod operation;
+pub mod registration;
 pub mod stake;
 pub mod tickets;
 

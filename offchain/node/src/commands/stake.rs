@@ -6,8 +6,8 @@ use streamflow_chain::TxIntent;
 
 use super::{
     Context,
-    chain_ops::bond_steps,
     operation::{Account, Plan},
+    registration::bond_steps,
 };
 use crate::{
     amount::{Eth, Lpt},

@@ -38,6 +38,8 @@ const TX_COST_MULTIPLIER: u64 = 100;
 const TICKET_EV: u64 = REDEEM_GAS * MIN_GAS_PRICE * TX_COST_MULTIPLIER / 4;
 /// Blocks for which quoted terms stay valid.
 const PARAMS_LIFE_BLOCKS: u64 = 8;
+/// Blocks come every second here: time for a busy orchestrator to see that a quote has expired.
+const EXPIRY_MARGIN_BLOCKS: u64 = 6;
 /// Patience of the broadcaster, as a factor on its deadlines.
 const TIMEOUT_MULTIPLIER: u64 = 4;
 /// How long a request to a role may take.
@@ -180,8 +182,11 @@ pub(super) fn start(
                 let section = table([("orchestrator", orchestrator), ("secret", secret.clone().into())]);
                 config.insert("transcoder".into(), section);
             }
-            // The orchestrators named it their reward caller on chain: it needs no list.
-            Key::Keeper => {}
+            // The orchestrators named it their reward caller and redeemer on chain: it needs no list.
+            Key::Keeper => {
+                let margin = number(EXPIRY_MARGIN_BLOCKS);
+                config.insert("keeper".into(), table([("expiry_margin_blocks", margin)]));
+            }
             Key::Broadcaster => {
                 config.insert("broadcaster".into(), broadcaster(plan, directory));
             }

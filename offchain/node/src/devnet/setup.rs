@@ -26,8 +26,10 @@ const WALLET: u128 = 100 * ETHER;
 const OWN_STAKE: u128 = 1_000 * ETHER;
 /// LPT that the delegator stakes to the first orchestrator.
 const DELEGATED_STAKE: u128 = 500 * ETHER;
-/// Deposit of the broadcaster, and as much in reserve.
+/// Deposit of the broadcaster.
 const DEPOSIT: u128 = 10 * ETHER;
+/// Reserve that the broadcaster commits to each orchestrator.
+const RESERVE: u128 = 5 * ETHER;
 /// Orchestrators keep a tenth of rewards and give half of the fees to delegators.
 const REWARD_CUT: u32 = 100_000;
 const FEE_SHARE: u32 = 500_000;
@@ -92,7 +94,14 @@ pub(super) async fn populate(
         &chain,
         &config,
         accounts.broadcaster.signer.clone(),
-        vec![calls.fund(U256::from(DEPOSIT), U256::from(DEPOSIT))],
+        std::iter::once(calls.fund(U256::from(DEPOSIT), U256::ZERO))
+            .chain(
+                accounts
+                    .orchestrators
+                    .iter()
+                    .map(|account| calls.commit_reserve(account.address(), U256::from(RESERVE))),
+            )
+            .collect(),
     );
     tokio::try_join!(try_join_all(registrations), funding)?;
 

@@ -1,7 +1,7 @@
-//! `chain fund|unlock|withdraw|register|set-redeemer`.
+//! `chain register|set-redeemer`.
 use alloy::primitives::{Address, U256};
 use anyhow::bail;
-use streamflow_bindings::{BondingManager, LivepeerToken, RoundsManager, ServiceRegistry, TicketBroker};
+use streamflow_bindings::{BondingManager, LivepeerToken, ServiceRegistry, TicketBroker};
 use streamflow_chain::TxIntent;
 
 use super::{
@@ -9,95 +9,10 @@ use super::{
     operation::{Account, Plan},
 };
 use crate::{
-    amount::{Eth, Lpt, percent},
-    cli::{FundArgs, RedeemerArgs, RegisterArgs, Spend},
+    amount::{Lpt, percent},
+    cli::{RedeemerArgs, RegisterArgs},
     exit::{Refused, Usage},
 };
-
-/// Adds to deposit and reserve.
-///
-/// # Errors
-/// [`Usage`] for amounts of zero, [`Refused`] when the account has too little.
-pub async fn fund(context: &Context, args: &FundArgs) -> anyhow::Result<()> {
-    let (deposit, reserve) = (args.deposit.0, args.reserve.0);
-    if deposit.checked_add(reserve).is_none() {
-        bail!(Usage("deposit and reserve are more than a transaction can carry".into()));
-    }
-    if deposit.is_zero() && reserve.is_zero() {
-        bail!(Usage("nothing to fund: give --deposit, --reserve or both".into()));
-    }
-    let account = Account::open(context).await?;
-    let broker = account.chain.contracts.ticket_broker;
-    let info = account.view(broker, TicketBroker::getSenderInfoCall { addr: account.address }).await?;
-    let plan = Plan::new("fund")
-        .step(account.calls().fund(deposit, reserve))
-        .change("deposit", Eth(info.sender.deposit), Eth(info.sender.deposit.saturating_add(deposit)))
-        .change("reserve", Eth(info.reserve.fundsRemaining), Eth(info.reserve.fundsRemaining.saturating_add(reserve)))
-        .change("unlock", lock_state(info.sender.withdrawRound), lock_state(U256::ZERO));
-    account.carry_out(plan, args.spend, context.output).await
-}
-
-/// Starts the unlock period.
-///
-/// # Errors
-/// [`Refused`] when there is nothing to unlock or an unlock is under way.
-pub async fn unlock(context: &Context, spend: Spend) -> anyhow::Result<()> {
-    let account = Account::open(context).await?;
-    let contracts = account.chain.contracts;
-    let broker = contracts.ticket_broker;
-    let info = account.view(broker, TicketBroker::getSenderInfoCall { addr: account.address }).await?;
-    let period = account.view(broker, TicketBroker::unlockPeriodCall {}).await?;
-    let round = account.view(contracts.rounds_manager, RoundsManager::currentRoundCall {}).await?;
-    require_something(&account, &info)?;
-    if !info.sender.withdrawRound.is_zero() {
-        let from = info.sender.withdrawRound;
-        bail!(Refused(format!(
-            "unlocking already: `streamflow withdraw` works from round {from}; it is round {round}"
-        )));
-    }
-    let plan = Plan::new("unlock").step(account.calls().unlock()).change(
-        "unlock",
-        lock_state(info.sender.withdrawRound),
-        lock_state(round + period),
-    );
-    account.carry_out(plan, spend, context.output).await
-}
-
-/// Takes unlocked funds back.
-///
-/// # Errors
-/// [`Refused`] while they are locked.
-pub async fn withdraw(context: &Context, spend: Spend) -> anyhow::Result<()> {
-    let account = Account::open(context).await?;
-    let broker = account.chain.contracts.ticket_broker;
-    let info = account.view(broker, TicketBroker::getSenderInfoCall { addr: account.address }).await?;
-    require_something(&account, &info)?;
-    let round = account.view(account.chain.contracts.rounds_manager, RoundsManager::currentRoundCall {}).await?;
-    let from = info.sender.withdrawRound;
-    if from.is_zero() {
-        let period = account.view(broker, TicketBroker::unlockPeriodCall {}).await?;
-        bail!(Refused(format!("deposit and reserve are locked: `streamflow unlock` frees them after {period} rounds")));
-    }
-    if round < from {
-        bail!(Refused(format!("deposit and reserve can be withdrawn from round {from}; it is round {round}")));
-    }
-    let plan = Plan::new("withdraw")
-        .step(account.calls().withdraw())
-        .change("deposit", Eth(info.sender.deposit), Eth(U256::ZERO))
-        .change("reserve", Eth(info.reserve.fundsRemaining), Eth(U256::ZERO));
-    account.carry_out(plan, spend, context.output).await
-}
-
-fn require_something(account: &Account, info: &TicketBroker::getSenderInfoReturn) -> anyhow::Result<()> {
-    if info.sender.deposit.is_zero() && info.reserve.fundsRemaining.is_zero() {
-        bail!(Refused(format!("{} has neither deposit nor reserve: `streamflow fund` adds some", account.address)));
-    }
-    Ok(())
-}
-
-fn lock_state(withdraw_round: U256) -> String {
-    if withdraw_round.is_zero() { "locked".into() } else { format!("withdrawable from round {withdraw_round}") }
-}
 
 /// Stakes as an orchestrator, sets shares, publishes the service address.
 ///
