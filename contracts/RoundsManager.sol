@@ -103,7 +103,7 @@ contract RoundsManager is IRoundsManager, Managed {
     }
 
     /// @inheritdoc IRoundsManager
-    function roundState(uint256 creationRound)
+    function ticketRound(uint256 creationRound)
         external
         view
         returns (uint256 round, bool initialized, bytes32 creationRoundBlockHash)

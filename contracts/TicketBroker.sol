@@ -2,8 +2,6 @@
 pragma solidity 0.8.37;
 
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Managed} from "./Managed.sol";
 import {PenaltyClause} from "./PenaltyClause.sol";
 import {IBondingManager} from "./interfaces/IBondingManager.sol";
@@ -640,7 +638,7 @@ contract TicketBroker is ITicketBroker, PenaltyClause {
         _requireKnownAuxData(ticket);
         round = _requireFresh(ticket);
         _requireOwnTag(ticket);
-        require(keccak256(abi.encode(recipientRand)) == ticket.recipientRandHash, InvalidRecipientRand());
+        require(TicketEncoding.commitment(recipientRand) == ticket.recipientRandHash, InvalidRecipientRand());
         ticketHash = ticket.hash();
         _requireUnpaid(ticketHash, recipientRand);
         _requireSigned(ticketHash, sig, ticket.sender);
@@ -674,7 +672,7 @@ contract TicketBroker is ITicketBroker, PenaltyClause {
         (uint256 creationRound, bytes32 blockHash) = ticket.creation();
         bool initialized;
         bytes32 expected;
-        (round, initialized, expected) = roundsManager.roundState(creationRound);
+        (round, initialized, expected) = roundsManager.ticketRound(creationRound);
         require(initialized, RoundNotInitialized(round));
         // A string, not an error: existing nodes give a ticket up for good only on exactly this text.
         require(expected != bytes32(0), "ticket creationRound does not have a block hash");
@@ -682,12 +680,11 @@ contract TicketBroker is ITicketBroker, PenaltyClause {
         require(creationRound + _books.ticketValidityPeriod > round, TicketExpired(creationRound, round));
     }
 
-    /// @dev `ECDSA` refuses a high s and any v but 27 and 28, so a signature has exactly one valid encoding.
+    /// @dev A signature has exactly one valid encoding.
     function _requireSigned(bytes32 ticketHash, bytes calldata sig, address sender) private pure {
         require(sig.length == _SIGNATURE_LENGTH, InvalidSignatureLength(sig.length));
-        bytes32 digest = MessageHashUtils.toEthSignedMessageHash(ticketHash);
-        (address signer, ECDSA.RecoverError err,) = ECDSA.tryRecoverCalldata(digest, sig);
-        require(err == ECDSA.RecoverError.NoError && signer == sender, InvalidSignature());
+        address signer = TicketEncoding.signer(ticketHash, uint8(sig[64]), bytes32(sig[:32]), bytes32(sig[32:64]));
+        require(signer == sender, InvalidSignature());
     }
 
     /// @dev What leaves pays nothing any more from its round on, whether it was withdrawn or not.

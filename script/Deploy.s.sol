@@ -16,6 +16,7 @@ import {ICommitteeVerifier} from "../contracts/interfaces/ICommitteeVerifier.sol
 import {ISlashingManager} from "../contracts/interfaces/ISlashingManager.sol";
 import {CommitteeVerifier} from "../contracts/verifiers/CommitteeVerifier.sol";
 import {EquivocationVerifier} from "../contracts/verifiers/EquivocationVerifier.sol";
+import {ConfigFile} from "./ConfigFile.sol";
 
 /// @notice The part of forge's cheat codes that deployment needs.
 interface DeployVm {
@@ -35,12 +36,22 @@ interface DeployVm {
     function writeFile(string calldata path, string calldata data) external;
 }
 
+/// @dev Verifiers that may judge a service: those with terms.
+function verifiersOf(Deploy.Service memory s, Deploy.Deployment memory d) pure returns (address[] memory verifiers) {
+    bool byRule = s.equivocation.slashPpm > 0;
+    bool byCommittee = s.committee.slashPpm > 0;
+    verifiers = new address[]((byRule ? 1 : 0) + (byCommittee ? 1 : 0));
+    if (byRule) verifiers[0] = address(d.equivocationVerifier);
+    if (byCommittee) verifiers[verifiers.length - 1] = address(d.committeeVerifier);
+}
+
 /// @title Deploys a whole Streamflow system
 /// @notice The contracts hold each other's addresses as immutables, so the script computes all addresses first, deploys in
 /// that order and refuses to go on if one differs. In the end a timelock owns everything and the deployer nothing but LPT.
 ///
 /// Environment: `STREAMFLOW_DEPLOYER_KEY` (required), `STREAMFLOW_DEPLOYMENT_FILE` (JSON of the addresses, default
-/// out/deployment.json), and one variable per field of `Params` that is a number or one address, e.g. `STREAMFLOW_ROUND_LENGTH`.
+/// out/deployment.json), and either `STREAMFLOW_CONFIG_FILE`, as in script/config, or one variable per field of `Params` that is a
+/// number or one address, e.g. `STREAMFLOW_ROUND_LENGTH`.
 contract Deploy {
     struct Params {
         /// Pays, and holds the initial supply.
@@ -126,8 +137,10 @@ contract Deploy {
 
     /// @notice Deploy with parameters from the environment and write the addresses down.
     function run() external returns (Deployment memory d) {
-        d = deploy(paramsFromEnv());
-        _VM.writeFile(_VM.envOr("STREAMFLOW_DEPLOYMENT_FILE", string("out/deployment.json")), _json(d));
+        string memory config = _VM.envOr("STREAMFLOW_CONFIG_FILE", string(""));
+        d = deploy(bytes(config).length > 0 ? paramsFromFile(config) : paramsFromEnv());
+        address deployer = _VM.addr(_VM.envUint("STREAMFLOW_DEPLOYER_KEY"));
+        _VM.writeFile(_VM.envOr("STREAMFLOW_DEPLOYMENT_FILE", string("out/deployment.json")), _json(d, deployer));
     }
 
     /// @notice Deploy, register, fund the deployer with LPT, unpause, and hand everything over to the timelock.
@@ -148,6 +161,12 @@ contract Deploy {
         d.controller.unpause();
         _handOver(p, d, deployer);
         _VM.stopBroadcast();
+    }
+
+    /// @notice Parameters of a file as in script/config.
+    function paramsFromFile(string memory path) public view returns (Params memory p) {
+        p.deployerKey = _VM.envUint("STREAMFLOW_DEPLOYER_KEY");
+        return ConfigFile.read(path, _VM.addr(p.deployerKey), p);
     }
 
     /// @notice Parameters as the environment sets them; defaults are those of the network on Arbitrum.
@@ -310,15 +329,6 @@ contract Deploy {
         }
     }
 
-    /// @notice Verifiers that may judge a service: those with terms.
-    function verifiersOf(Service memory s, Deployment memory d) public pure returns (address[] memory verifiers) {
-        bool byRule = s.equivocation.slashPpm > 0;
-        bool byCommittee = s.committee.slashPpm > 0;
-        verifiers = new address[]((byRule ? 1 : 0) + (byCommittee ? 1 : 0));
-        if (byRule) verifiers[0] = address(d.equivocationVerifier);
-        if (byCommittee) verifiers[verifiers.length - 1] = address(d.committeeVerifier);
-    }
-
     /// @dev From here on only the Minter mints, and only rewards; only it burns, and only what was slashed.
     function _mintSupply(Deployment memory d, address deployer, uint256 initialSupply) private {
         bytes32 minterRole = d.livepeerToken.MINTER_ROLE();
@@ -342,8 +352,9 @@ contract Deploy {
         d.controller.transferOwnership(address(d.timelock));
     }
 
-    function _json(Deployment memory d) private returns (string memory) {
+    function _json(Deployment memory d, address deployer) private returns (string memory) {
         string memory key = "deployment";
+        _VM.serializeAddress(key, "Deployer", deployer);
         _VM.serializeAddress(key, "Controller", address(d.controller));
         _VM.serializeAddress(key, "LivepeerToken", address(d.livepeerToken));
         _VM.serializeAddress(key, "Timelock", address(d.timelock));

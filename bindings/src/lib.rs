@@ -23,9 +23,12 @@ macro_rules! binding {
 }
 
 binding!(bonding_manager, BondingManager, "abi/BondingManager.json");
+binding!(committee_verifier, CommitteeVerifier, "abi/CommitteeVerifier.json");
 binding!(controller, Controller, "abi/Controller.json");
+binding!(equivocation_verifier, EquivocationVerifier, "abi/EquivocationVerifier.json");
 binding!(livepeer_token, LivepeerToken, "abi/LivepeerToken.json");
 binding!(minter, Minter, "abi/Minter.json");
 binding!(rounds_manager, RoundsManager, "abi/RoundsManager.json");
 binding!(service_registry, ServiceRegistry, "abi/ServiceRegistry.json");
+binding!(slashing_manager, SlashingManager, "abi/SlashingManager.json");
 binding!(ticket_broker, TicketBroker, "abi/TicketBroker.json");

@@ -38,7 +38,7 @@ interface IRoundsManager {
     function currentRoundState() external view returns (uint256 round, bool initialized);
 
     /// @notice `currentRoundState` and the hash of `creationRound` in one call, as a ticket of that round needs them.
-    function roundState(uint256 creationRound)
+    function ticketRound(uint256 creationRound)
         external
         view
         returns (uint256 round, bool initialized, bytes32 creationRoundBlockHash);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {TicketEncoding} from "./Ticket.sol";
+
 /// @notice A sender whose winning tickets are part of an ordered batch.
 struct OrderedGroup {
     /// Account that signed all of them.
@@ -39,7 +41,6 @@ library OrderedTicketEncoding {
     uint256 internal constant BUFFER_LENGTH = 361;
 
     uint256 private constant _DRAW_OFFSET = 264;
-    uint256 private constant _MAX_S = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
 
     /// @notice How many tickets the group has.
     function count(OrderedGroup calldata group) internal pure returns (uint256) {
@@ -114,16 +115,10 @@ library OrderedTicketEncoding {
 
     /// @notice Who signed, or zero for a signature that is not canonical.
     function signer(OrderedTicket calldata ticket, bytes32 ticketHash) internal pure returns (address) {
-        bytes32 digest;
-        assembly ("memory-safe") {
-            mstore(0x00, "\x19Ethereum Signed Message:\n32")
-            mstore(0x1c, ticketHash)
-            digest := keccak256(0x00, 0x3c)
-        }
         bytes32 s = ticket.yParityAndS & bytes32(uint256(type(int256).max));
-        if (uint256(s) > _MAX_S) return address(0);
         // forge-lint: disable-next-line(unsafe-typecast) 27 or 28
-        return ecrecover(digest, uint8((uint256(ticket.yParityAndS) >> 255) + 27), ticket.r, s);
+        uint8 v = uint8((uint256(ticket.yParityAndS) >> 255) + 27);
+        return TicketEncoding.signer(ticketHash, v, ticket.r, s);
     }
 
     /// @notice Whether the draw over the 65 bytes of signature and the secret is below the ticket's threshold.

@@ -30,6 +30,9 @@ library TicketEncoding {
     /// @notice Length of an `auxData` that names the deployment too, bytes.
     uint256 internal constant BOUND_AUX_DATA_LENGTH = 96;
 
+    /// @dev Half the order of secp256k1: of the two signatures with s and order - s only the lower one counts (EIP-2).
+    uint256 private constant _MAX_S = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
+
     /// @notice keccak256 of the packed fields: 232 or 264 bytes for a well-formed ticket.
     function hash(Ticket calldata ticket) internal pure returns (bytes32 ticketHash) {
         bytes calldata auxData = ticket.auxData;
@@ -42,6 +45,26 @@ library TicketEncoding {
             calldatacopy(add(p, 40), add(ticket, 0x40), 0x80)
             calldatacopy(add(p, 168), auxData.offset, auxData.length)
             ticketHash := keccak256(p, add(168, auxData.length))
+        }
+    }
+
+    /// @notice Who signed with this signature, or zero if it is not canonical: a high s, or a v that is neither 27 nor 28.
+    function signer(bytes32 ticketHash, uint8 v, bytes32 r, bytes32 s) internal pure returns (address) {
+        if (uint256(s) > _MAX_S) return address(0);
+        bytes32 digest;
+        assembly ("memory-safe") {
+            mstore(0x00, "\x19Ethereum Signed Message:\n32")
+            mstore(0x1c, ticketHash)
+            digest := keccak256(0x00, 0x3c)
+        }
+        return ecrecover(digest, v, r, s);
+    }
+
+    /// @notice What `recipientRandHash` is of a revealed secret.
+    function commitment(uint256 recipientRand) internal pure returns (bytes32 recipientRandHash) {
+        assembly ("memory-safe") {
+            mstore(0x00, recipientRand)
+            recipientRandHash := keccak256(0x00, 0x20)
         }
     }
 

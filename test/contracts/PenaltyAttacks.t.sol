@@ -15,7 +15,7 @@ contract PenaltyAttacksTest is PenaltyTest {
     /// Nobody but the sender can make its tickets.
     function test_GivenTicketsSignedByAnother_NothingIsProven() external {
         Series memory series = _series(orchestrator);
-        series.key = OWNER_KEY;
+        series.key = DEPLOYER_KEY;
         _refused(_winners(series, 3, 1), ITicketBroker.InvalidSignature.selector);
     }
 

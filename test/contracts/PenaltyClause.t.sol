@@ -247,7 +247,7 @@ contract PenaltyClauseTest is PenaltyTest {
         tickets[0].yParityAndS = bytes32(order / 2 + 1) | (s & bytes32(uint256(1) << 255));
         _expectInvalid(tickets, 0, ITicketBroker.InvalidSignature.selector);
         Series memory series = _series(orchestrator);
-        series.key = OWNER_KEY;
+        series.key = DEPLOYER_KEY;
         _expectInvalid(_winners(series, 1, 1), 0, ITicketBroker.InvalidSignature.selector);
     }
 

@@ -428,10 +428,9 @@ contract SlashingManagerTest is SlashingTest {
         _told.tell(atOnce, later, false);
         Receipt memory receipt = _receipt(result);
         // Of one job, all of them.
-        return
-            slashing.punishedPpm(receipt.jobId()) > 0
-                ? _openOther(receipt)
-                : _challenge(challenger, address(_told), receipt, "");
+        return slashing.punishedPpm(receipt.jobId()) > 0
+            ? _openOther(receipt)
+            : _challenge(challenger, address(_told), receipt, "");
     }
 
     function _openOther(Receipt memory receipt) private returns (uint256) {

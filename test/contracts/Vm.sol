@@ -16,12 +16,19 @@ interface Vm {
     function stopPrank() external;
     function deal(address account, uint256 balance) external;
     function roll(uint256 blockNumber) external;
+    function warp(uint256 timestamp) external;
     function setBlockhash(uint256 blockNumber, bytes32 blockHash) external;
     function store(address target, bytes32 slot, bytes32 value) external;
     function load(address target, bytes32 slot) external view returns (bytes32);
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
     function deployCode(string calldata artifact) external returns (address);
     function getNonce(address account) external view returns (uint64);
+
+    function readFile(string calldata path) external view returns (string memory);
+    function replace(string calldata input, string calldata from, string calldata to)
+        external
+        pure
+        returns (string memory);
 
     function assume(bool condition) external pure;
     function expectRevert() external;

@@ -45,7 +45,7 @@ fn foundry_profile(root: &Path) -> Result<FoundryProfile> {
     profile.clone().try_into().context("foundry.toml [profile.default] lacks a compiler setting")
 }
 
-/// Deployable contracts by name: those declared directly in `contracts/`, one per file of the same name.
+/// Deployable contracts by name: those declared in `contracts/` and `contracts/verifiers/`, one per file of the same name.
 fn compile(root: &Path, profile: &FoundryProfile) -> Result<BTreeMap<String, Value>> {
     let scratch = tempfile::tempdir()?;
     let remappings =
@@ -86,9 +86,12 @@ fn compile(root: &Path, profile: &FoundryProfile) -> Result<BTreeMap<String, Val
         bail!("the contracts do not compile:\n{output}");
     }
 
+    let folders = [sources.as_path(), &sources.join("verifiers")];
     let mut contracts = BTreeMap::new();
     for (path, name, artifact) in output.into_artifacts_with_files() {
-        if path.parent() != Some(sources.as_path()) || path.file_stem().is_none_or(|stem| stem != name.as_str()) {
+        if path.parent().is_none_or(|folder| !folders.contains(&folder))
+            || path.file_stem().is_none_or(|stem| stem != name.as_str())
+        {
             continue;
         }
         let abi = artifact.abi.context("compiler output has no ABI")?;
