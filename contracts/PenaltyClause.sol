@@ -3,10 +3,10 @@ pragma solidity 0.8.37;
 
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Managed} from "./Managed.sol";
+import {OverspendProof} from "./OverspendProof.sol";
 import {IPenaltyClause} from "./interfaces/IPenaltyClause.sol";
 import {IRoundsManager} from "./interfaces/IRoundsManager.sol";
 import {ITicketBroker} from "./interfaces/ITicketBroker.sol";
-import {OverspendProof} from "./libraries/OverspendProof.sol";
 import {Ppm} from "./libraries/Ppm.sol";
 import {Account} from "./types/Account.sol";
 import {OrderedTicket} from "./types/OrderedTicket.sol";
@@ -39,8 +39,12 @@ abstract contract PenaltyClause is IPenaltyClause, Managed {
     /// period is below exp(-0.386 * this).
     uint256 private constant _FACE_VALUES_PER_LIMIT = 100;
 
-    /// Holds no state, so that it may be shared by all proxies of this code.
-    OverspendProof private immutable _PROOF = new OverspendProof();
+    /// @notice Adds up the tickets of a proof.
+    OverspendProof public immutable overspendProof;
+
+    constructor(OverspendProof overspendProof_) {
+        overspendProof = overspendProof_;
+    }
 
     /// @inheritdoc IPenaltyClause
     function resignPenaltyClause() external whenNotPaused {
@@ -65,7 +69,7 @@ abstract contract PenaltyClause is IPenaltyClause, Managed {
         require(_isInForce(clause, round), NoPenaltyClause(sender));
         require(!_accountsTable()[sender].isUnlocked(round), ITicketBroker.SenderUnlocked(sender));
         (, uint256 validity) = _periods();
-        (uint256 owed, uint256 lastRound) = _PROOF.owedBy(
+        (uint256 owed, uint256 lastRound) = overspendProof.owedBy(
             OverspendProof.Scope(sender, round, _window(clause, validity), _maxFaceValue(clause), clock),
             groups,
             tickets

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Managed} from "./Managed.sol";
+import {OverspendProof} from "./OverspendProof.sol";
 import {PenaltyClause} from "./PenaltyClause.sol";
 import {IBondingManager} from "./interfaces/IBondingManager.sol";
 import {IController} from "./interfaces/IController.sol";
@@ -100,9 +101,12 @@ contract TicketBroker is ITicketBroker, PenaltyClause {
     mapping(address sender => uint256) public committedReserveOf;
     mapping(address sender => Clause) private _clauses;
 
-    constructor(IController controller_, IBondingManager bondingManager_, IRoundsManager roundsManager_)
-        Managed(controller_)
-    {
+    constructor(
+        IController controller_,
+        IBondingManager bondingManager_,
+        IRoundsManager roundsManager_,
+        OverspendProof overspendProof_
+    ) Managed(controller_) PenaltyClause(overspendProof_) {
         bondingManager = bondingManager_;
         roundsManager = roundsManager_;
     }

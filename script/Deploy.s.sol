@@ -11,6 +11,7 @@ import {Minter} from "../contracts/Minter.sol";
 import {RoundsManager} from "../contracts/RoundsManager.sol";
 import {ServiceRegistry} from "../contracts/ServiceRegistry.sol";
 import {SlashingManager} from "../contracts/SlashingManager.sol";
+import {OverspendProof} from "../contracts/OverspendProof.sol";
 import {TicketBroker} from "../contracts/TicketBroker.sol";
 import {ICommitteeVerifier} from "../contracts/interfaces/ICommitteeVerifier.sol";
 import {ISlashingManager} from "../contracts/interfaces/ISlashingManager.sol";
@@ -119,6 +120,7 @@ contract Deploy {
         BondingManager bondingManager;
         ServiceRegistry serviceRegistry;
         TicketBroker ticketBroker;
+        OverspendProof overspendProof;
         SlashingManager slashingManager;
         CommitteeVerifier committeeVerifier;
         EquivocationVerifier equivocationVerifier;
@@ -233,6 +235,7 @@ contract Deploy {
         // The deployer administers the timelock until `_handOver`.
         d.timelock = new TimelockController(p.timelockDelay, p.proposers, p.executors, deployer);
         d.equivocationVerifier = new EquivocationVerifier(e.slashingManager);
+        d.overspendProof = new OverspendProof();
         d.minter = Minter(
             _proxy(
                 address(new Minter(e.controller, e.livepeerToken, e.bondingManager, e.roundsManager)),
@@ -263,7 +266,7 @@ contract Deploy {
         );
         d.ticketBroker = TicketBroker(
             _proxy(
-                address(new TicketBroker(e.controller, e.bondingManager, e.roundsManager)),
+                address(new TicketBroker(e.controller, e.bondingManager, e.roundsManager, e.overspendProof)),
                 abi.encodeCall(TicketBroker.initialize, (p.unlockPeriod, p.ticketValidityPeriod))
             )
         );
@@ -359,6 +362,7 @@ contract Deploy {
         _VM.serializeAddress(key, "LivepeerToken", address(d.livepeerToken));
         _VM.serializeAddress(key, "Timelock", address(d.timelock));
         _VM.serializeAddress(key, "EquivocationVerifier", address(d.equivocationVerifier));
+        _VM.serializeAddress(key, "OverspendProof", address(d.overspendProof));
         _jsonProxy(key, "Minter", address(d.minter));
         _jsonProxy(key, "RoundsManager", address(d.roundsManager));
         _jsonProxy(key, "BondingManager", address(d.bondingManager));
@@ -380,13 +384,14 @@ contract Deploy {
         e.livepeerToken = LivepeerToken(_VM.computeCreateAddress(deployer, nonce + 1));
         e.timelock = TimelockController(payable(_VM.computeCreateAddress(deployer, nonce + 2)));
         e.equivocationVerifier = EquivocationVerifier(_VM.computeCreateAddress(deployer, nonce + 3));
-        e.minter = Minter(_VM.computeCreateAddress(deployer, nonce + 5));
-        e.roundsManager = RoundsManager(_VM.computeCreateAddress(deployer, nonce + 7));
-        e.bondingManager = BondingManager(_VM.computeCreateAddress(deployer, nonce + 9));
-        e.serviceRegistry = ServiceRegistry(_VM.computeCreateAddress(deployer, nonce + 11));
-        e.ticketBroker = TicketBroker(_VM.computeCreateAddress(deployer, nonce + 13));
-        e.slashingManager = SlashingManager(_VM.computeCreateAddress(deployer, nonce + 15));
-        e.committeeVerifier = CommitteeVerifier(_VM.computeCreateAddress(deployer, nonce + 17));
+        e.overspendProof = OverspendProof(_VM.computeCreateAddress(deployer, nonce + 4));
+        e.minter = Minter(_VM.computeCreateAddress(deployer, nonce + 6));
+        e.roundsManager = RoundsManager(_VM.computeCreateAddress(deployer, nonce + 8));
+        e.bondingManager = BondingManager(_VM.computeCreateAddress(deployer, nonce + 10));
+        e.serviceRegistry = ServiceRegistry(_VM.computeCreateAddress(deployer, nonce + 12));
+        e.ticketBroker = TicketBroker(_VM.computeCreateAddress(deployer, nonce + 14));
+        e.slashingManager = SlashingManager(_VM.computeCreateAddress(deployer, nonce + 16));
+        e.committeeVerifier = CommitteeVerifier(_VM.computeCreateAddress(deployer, nonce + 18));
     }
 
     function _requireEqual(Deployment memory d, Deployment memory e) private pure {
@@ -394,6 +399,7 @@ contract Deploy {
         _requireEqual(address(d.livepeerToken), address(e.livepeerToken));
         _requireEqual(address(d.timelock), address(e.timelock));
         _requireEqual(address(d.equivocationVerifier), address(e.equivocationVerifier));
+        _requireEqual(address(d.overspendProof), address(e.overspendProof));
         _requireEqual(address(d.minter), address(e.minter));
         _requireEqual(address(d.roundsManager), address(e.roundsManager));
         _requireEqual(address(d.bondingManager), address(e.bondingManager));

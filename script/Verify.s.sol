@@ -12,6 +12,7 @@ import {Minter} from "../contracts/Minter.sol";
 import {RoundsManager} from "../contracts/RoundsManager.sol";
 import {ServiceRegistry} from "../contracts/ServiceRegistry.sol";
 import {SlashingManager} from "../contracts/SlashingManager.sol";
+import {OverspendProof} from "../contracts/OverspendProof.sol";
 import {TicketBroker} from "../contracts/TicketBroker.sol";
 import {CommitteeVerifier} from "../contracts/verifiers/CommitteeVerifier.sol";
 import {EquivocationVerifier} from "../contracts/verifiers/EquivocationVerifier.sol";
@@ -119,6 +120,7 @@ contract Verify {
             address(d.equivocationVerifier),
             abi.encodePacked(type(EquivocationVerifier).creationCode, abi.encode(d.slashingManager))
         );
+        _code("OverspendProof", address(d.overspendProof), type(OverspendProof).creationCode);
         bytes[7] memory creations = _creations(d);
         for (uint256 i = 0; i < creations.length; ++i) {
             _code(string.concat(_proxyName(i), "Implementation"), a.implementations[i], creations[i]);
@@ -137,7 +139,8 @@ contract Verify {
             ),
             abi.encodePacked(type(ServiceRegistry).creationCode, abi.encode(d.controller, d.bondingManager)),
             abi.encodePacked(
-                type(TicketBroker).creationCode, abi.encode(d.controller, d.bondingManager, d.roundsManager)
+                type(TicketBroker).creationCode,
+                abi.encode(d.controller, d.bondingManager, d.roundsManager, d.overspendProof)
             ),
             abi.encodePacked(
                 type(SlashingManager).creationCode,
@@ -340,6 +343,7 @@ contract Verify {
         a.system.livepeerToken = LivepeerToken(_VM.parseJsonAddress(json, ".LivepeerToken"));
         a.system.timelock = TimelockController(payable(_VM.parseJsonAddress(json, ".Timelock")));
         a.system.equivocationVerifier = EquivocationVerifier(_VM.parseJsonAddress(json, ".EquivocationVerifier"));
+        a.system.overspendProof = OverspendProof(_VM.parseJsonAddress(json, ".OverspendProof"));
         a.system.minter = Minter(_VM.parseJsonAddress(json, ".Minter"));
         a.system.roundsManager = RoundsManager(_VM.parseJsonAddress(json, ".RoundsManager"));
         a.system.bondingManager = BondingManager(_VM.parseJsonAddress(json, ".BondingManager"));

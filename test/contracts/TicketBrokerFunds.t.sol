@@ -305,7 +305,7 @@ contract TicketBrokerFundsTest is StreamflowTest {
         vm.stopPrank();
         vm.assertEq(broker.unlockPeriod(), 3);
         vm.assertEq(broker.ticketValidityPeriod(), 3);
-        address implementation = address(new TicketBroker(controller, bonding, rounds));
+        address implementation = address(new TicketBroker(controller, bonding, rounds, broker.overspendProof()));
         vm.expectRevert(abi.encodeWithSelector(ITicketBroker.InvalidPeriods.selector, 1, 2));
         new ERC1967Proxy(implementation, abi.encodeCall(TicketBroker.initialize, (1, 2)));
     }

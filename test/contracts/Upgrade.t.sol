@@ -8,6 +8,7 @@ import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.s
 import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
 import {BondingManager} from "../../contracts/BondingManager.sol";
 import {Minter} from "../../contracts/Minter.sol";
+import {OverspendProof} from "../../contracts/OverspendProof.sol";
 import {RoundsManager} from "../../contracts/RoundsManager.sol";
 import {ServiceRegistry} from "../../contracts/ServiceRegistry.sol";
 import {SlashingManager} from "../../contracts/SlashingManager.sol";
@@ -25,9 +26,12 @@ import {SlashingTest} from "./SlashingTest.sol";
 contract LaterTicketBroker is TicketBroker {
     uint256 public added;
 
-    constructor(IController controller_, IBondingManager bondingManager_, IRoundsManager roundsManager_)
-        TicketBroker(controller_, bondingManager_, roundsManager_)
-    {}
+    constructor(
+        IController controller_,
+        IBondingManager bondingManager_,
+        IRoundsManager roundsManager_,
+        OverspendProof overspendProof_
+    ) TicketBroker(controller_, bondingManager_, roundsManager_, overspendProof_) {}
 
     function initializeLater(uint256 added_) external reinitializer(2) {
         added = added_;
@@ -87,7 +91,7 @@ contract UpgradeTest is SlashingTest {
 
     function test_GivenLaterVersion_ItsInitialisationRunsWithTheUpgrade() external {
         _fund(10 ether, 5 ether);
-        LaterTicketBroker later = new LaterTicketBroker(controller, bonding, rounds);
+        LaterTicketBroker later = new LaterTicketBroker(controller, bonding, rounds, broker.overspendProof());
         _upgrade(address(broker), address(later), abi.encodeCall(LaterTicketBroker.initializeLater, (77)));
         vm.assertEq(LaterTicketBroker(address(broker)).added(), 77);
         vm.assertEq(broker.unlockPeriod(), 2);
@@ -111,7 +115,7 @@ contract UpgradeTest is SlashingTest {
     }
 
     function test_RevertWhen_UpgradeIsExecutedBeforeItsTime() external {
-        address implementation = address(new TicketBroker(controller, bonding, rounds));
+        address implementation = address(new TicketBroker(controller, bonding, rounds, broker.overspendProof()));
         bytes memory call = abi.encodeCall(UUPSUpgradeable.upgradeToAndCall, (implementation, ""));
         vm.prank(_council);
         vm.expectRevert(abi.encodeWithSelector(TimelockController.TimelockInsufficientDelay.selector, 1, _DELAY));
@@ -134,7 +138,7 @@ contract UpgradeTest is SlashingTest {
     }
 
     function test_GivenCanceller_AScheduledUpgradeIsStopped() external {
-        address implementation = address(new TicketBroker(controller, bonding, rounds));
+        address implementation = address(new TicketBroker(controller, bonding, rounds, broker.overspendProof()));
         bytes memory call = abi.encodeCall(UUPSUpgradeable.upgradeToAndCall, (implementation, ""));
         vm.prank(_council);
         timelock.schedule(address(broker), 0, call, 0, 0, _DELAY);
@@ -225,7 +229,7 @@ contract UpgradeTest is SlashingTest {
             address(new RoundsManager(controller, bonding, minter)),
             address(new BondingManager(controller, token, minter, rounds, broker)),
             address(new ServiceRegistry(controller, bonding)),
-            address(new TicketBroker(controller, bonding, rounds)),
+            address(new TicketBroker(controller, bonding, rounds, broker.overspendProof())),
             address(new SlashingManager(controller, token, bonding, rounds, registry)),
             address(new CommitteeVerifier(controller, slashing, token))
         ];

@@ -49,7 +49,8 @@ contract VerifyTest is SlashingTest {
     function test_GivenAnotherImplementation_ItIsNamed() external {
         Verify.Addresses memory a = _addresses();
         vm.startPrank(owner);
-        address other = address(new TicketBroker(controller, IBondingManager(stranger), rounds));
+        address other =
+            address(new TicketBroker(controller, IBondingManager(stranger), rounds, broker.overspendProof()));
         broker.upgradeToAndCall(other, "");
         vm.stopPrank();
         (string memory names,) = _different(a);

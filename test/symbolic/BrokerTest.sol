@@ -50,7 +50,9 @@ abstract contract BrokerTest is SymbolicTest {
 
     /// @dev The one place that knows how a broker comes about.
     function _deployBroker() private returns (TicketBroker) {
-        return new TicketBroker(controller, IBondingManager(address(bonding)), IRoundsManager(address(rounds)), 2, 1);
+        return new TicketBroker(
+            controller, IBondingManager(address(bonding)), IRoundsManager(address(rounds)), new OverspendProof()
+        );
     }
 
     /// @dev Halmos keeps the words that a constructor wrote: here the first one alone, of the Controller as of the broker.

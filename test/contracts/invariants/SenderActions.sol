@@ -70,7 +70,13 @@ abstract contract SenderActions is ProtocolLedger {
         address account = sender(seed);
         ITicketBroker.CommittedReserve memory held = _sys.broker.getCommittedReserve(account, recipient(to));
         bool may = held.releaseRound > 0 && _round() >= held.releaseRound;
-        uint256 amount = held.releasing < held.funds ? held.releasing : held.funds;
+        uint256 amount = held.releasing;
+        _hold(12, amount <= held.funds, "more leaves than is committed");
+        uint256 committed = 0;
+        for (uint256 i = 0; i < RECIPIENTS; ++i) {
+            committed += _sys.broker.getCommittedReserve(account, recipient(i)).funds;
+        }
+        _hold(6, _sys.broker.committedReserveOf(account) == committed, "what is committed in all");
         uint256 before = account.balance;
         bool ok =
             _call(account, address(_sys.broker), abi.encodeCall(_sys.broker.withdrawReleasedReserve, (recipient(to))));

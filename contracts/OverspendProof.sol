@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {IPenaltyClause} from "../interfaces/IPenaltyClause.sol";
-import {IRoundsManager} from "../interfaces/IRoundsManager.sol";
-import {ITicketBroker} from "../interfaces/ITicketBroker.sol";
-import {OrderedTicket, OrderedTicketEncoding} from "../types/OrderedTicket.sol";
+import {IPenaltyClause} from "./interfaces/IPenaltyClause.sol";
+import {IRoundsManager} from "./interfaces/IRoundsManager.sol";
+import {ITicketBroker} from "./interfaces/ITicketBroker.sol";
+import {OrderedTicket, OrderedTicketEncoding} from "./types/OrderedTicket.sol";
 
 /// @title Adds up the unpaid winning tickets of a proof, see {IPenaltyClause}
 /// @notice Holds nothing and answers only about its caller, the broker, whose views it reads.
