@@ -11,9 +11,9 @@ interface IController {
     /// @notice Value-moving functions resumed.
     event Unpause();
     /// @notice `guardian` may pause from now on.
-    event SetGuardian(address guardian);
+    event SetGuardian(address indexed guardian);
     /// @notice `broker` could not be told that the pause flag changed; `syncPaused` on it is due.
-    event PauseNotSynced(address broker);
+    event PauseNotSynced(address indexed broker);
 
     /// @notice Thrown by `pause` when already paused and by anything that must not run while paused.
     error SystemPaused();

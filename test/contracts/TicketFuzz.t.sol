@@ -19,6 +19,20 @@ contract TicketFuzzTest is StreamflowTest {
         _fund(10 ether, 6 ether);
     }
 
+    /// The hash is that of the fields packed plainly, whatever they are and however long `auxData` is.
+    function testFuzz_TheHashIsThatOfThePlainLayout(Ticket calldata ticket) external view {
+        bytes memory packed = abi.encodePacked(
+            ticket.recipient,
+            ticket.sender,
+            ticket.faceValue,
+            ticket.winProb,
+            ticket.senderNonce,
+            ticket.recipientRandHash,
+            ticket.auxData
+        );
+        vm.assertEq(broker.getTicketHash(ticket), keccak256(packed));
+    }
+
     /// Whichever bit of ticket, signature or secret is flipped, the ticket is refused and nothing moves.
     function testFuzz_Invariant09_RevertWhen_AnyBitIsFlipped(uint256 bit, uint256 nonce, uint256 faceValue) external {
         Ticket memory ticket = _ticket(faceValue % 10 ether, nonce);
