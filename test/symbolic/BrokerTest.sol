@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {Controller} from "../../contracts/Controller.sol";
+import {OverspendProof} from "../../contracts/OverspendProof.sol";
 import {TicketBroker} from "../../contracts/TicketBroker.sol";
 import {IBondingManager} from "../../contracts/interfaces/IBondingManager.sol";
 import {IRoundsManager} from "../../contracts/interfaces/IRoundsManager.sol";
