@@ -26,7 +26,7 @@ contract ProtocolCampaignTest is ProtocolWalk {
     }
 }
 
-/// @notice The numbered invariants that are about state. The table of all of them is in docs/designs/008-proof.md.
+/// @notice The numbered invariants that are about state. The table of all of them is in docs/designs/013-proof.md.
 /// @dev All start from the end of one long walk with a fixed seed, in which each rule was checked every 25 steps: a rule that broke on
 /// the way fails its invariant at once. From there each has a short campaign of its own.
 contract ProtocolInvariantsTest is ProtocolWalk {
