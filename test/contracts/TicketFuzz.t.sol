@@ -20,7 +20,7 @@ contract TicketFuzzTest is StreamflowTest {
     }
 
     /// The hash is that of the fields packed plainly, whatever they are and however long `auxData` is.
-    function testFuzz_TheHashIsThatOfThePlainLayout(Ticket calldata ticket) external view {
+    function testFuzz_Invariant09_HashIsThatOfThePackedBytesOfAnyLength(Ticket calldata ticket) external view {
         bytes memory packed = abi.encodePacked(
             ticket.recipient,
             ticket.sender,
