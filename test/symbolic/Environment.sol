@@ -11,6 +11,10 @@ contract AnyRounds {
     function currentRoundState() external view returns (uint256, bool) {
         return (currentRound, _initialized);
     }
+
+    function ticketRound(uint256 creationRound) external view returns (uint256, bool, bytes32) {
+        return (currentRound, _initialized, blockHashForRound[creationRound]);
+    }
 }
 
 /// @notice A set of any size with any members, as AnyRounds is a clock. It takes every fee and counts it.
