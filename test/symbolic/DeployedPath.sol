@@ -95,7 +95,7 @@ contract DeployedPathProof is BrokerTest {
         (uint256 round,) = abi.decode(r.ticket.auxData, (uint256, bytes32));
         unchecked {
             uint256 expiry = round + broker.ticketValidityPeriod();
-            vm.assume(expiry <= rounds.currentRound() || controller.paused());
+            vm.assume(expiry <= rounds.currentRound() || broker.paused());
         }
         assert(!_redeem(r));
     }
