@@ -25,7 +25,8 @@ pub struct KeeperConfig {
     /// Blocks that a ticket waits for others before it goes alone.
     pub gather_blocks: u64,
     /// Blocks after the params' expiry before the secret number is shown to the chain, so that an orchestrator whose head
-    /// is behind has stopped accepting tickets on them: a winner that is stored later than its batch is lost.
+    /// is behind has stopped accepting tickets on them: a winner that is stored later than its batch is lost. They should
+    /// take `orchestrator.max_chain_age` at least. The orchestrator reads this setting too.
     pub expiry_margin_blocks: u64,
     /// What a redemption must pay above its gas, in percent of the gas cost.
     pub margin_percent: u32,
@@ -58,7 +59,7 @@ impl Default for KeeperConfig {
             max_batch: 50,
             min_batch: 10,
             gather_blocks: 10,
-            expiry_margin_blocks: 3,
+            expiry_margin_blocks: 10,
             margin_percent: 25,
             escalation_percent: 25,
             retry_blocks: 5,
@@ -116,6 +117,7 @@ impl KeeperConfig {
         most("max_batch", self.max_batch.into(), MOST_PER_BATCH.into())?;
         least("min_batch", self.min_batch.into(), 1)?;
         most("min_batch", self.min_batch.into(), self.max_batch.into())?;
+        least("expiry_margin_blocks", self.expiry_margin_blocks, 1)?;
         least("retry_blocks", self.retry_blocks, 1)?;
         most("escalation_percent", self.escalation_percent.into(), 100)?;
         least("log_lookback_blocks", self.log_lookback_blocks, 1)

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use alloy::eips::BlockId;
+use alloy::{eips::BlockId, primitives::B256};
 use futures::{StreamExt, TryStreamExt, stream};
 use streamflow_bindings::TicketBroker;
 use streamflow_chain::{BlockHeader, Chain};
@@ -31,22 +31,20 @@ pub(crate) async fn check_payouts(
     if payouts.is_empty() {
         return Ok(());
     }
-    let (broker, at) = (chain.contracts.ticket_broker, BlockId::from(head.hash));
-    let looked_up: Vec<(TicketRecord, bool)> = stream::iter(payouts)
+    let looked_up: Vec<(TicketRecord, Option<u64>)> = stream::iter(payouts)
         .map(|record| async move {
-            let call = TicketBroker::usedTicketsCall { ticketHash: record.hash };
-            let used = chain.rpc.view(broker, call, at).await?;
-            Ok::<_, KeeperError>((record, used))
+            let used_by = used_by(chain, record.hash, deep, head).await?;
+            Ok::<_, KeeperError>((record, used_by))
         })
         .buffered(READS)
         .try_collect()
         .await?;
     let mut batches = HashMap::new();
     let (mut paid, mut gone) = (Vec::new(), Vec::new());
-    for (record, used) in looked_up {
+    for (record, used_by) in looked_up {
         // Paid in order it is not used: the batch itself must still be there, and pay it still.
         let block = match &record.state {
-            _ if used => Some(deep),
+            _ if used_by.is_some() => used_by,
             TicketState::Redeemed(payout) if is_marked(&record) => {
                 let found = match batches.entry(payout.tx_hash) {
                     Entry::Occupied(known) => known.into_mut(),
@@ -74,4 +72,15 @@ pub(crate) async fn check_payouts(
         store.revoke_payouts(&gone).await?;
     }
     Ok(())
+}
+
+/// The block by which the ticket is used: `deep`, or the head if it is not used that early.
+async fn used_by(chain: &Chain, hash: B256, deep: u64, head: &BlockHeader) -> Result<Option<u64>, KeeperError> {
+    for (block, at) in [(deep, BlockId::number(deep)), (head.number, BlockId::from(head.hash))] {
+        let call = TicketBroker::usedTicketsCall { ticketHash: hash };
+        if chain.rpc.view(chain.contracts.ticket_broker, call, at).await? {
+            return Ok(Some(block));
+        }
+    }
+    Ok(None)
 }

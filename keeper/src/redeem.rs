@@ -55,11 +55,7 @@ impl Redeemer {
         let head = self.chain.rpc.head().await?;
         check_payouts(&self.chain, &self.store, &head, self.config.finality_blocks).await?;
         let situation = self.situation(&head).await?;
-        let expired = self.store.expire_before(situation.oldest_round(), situation.block).await?;
-        if !expired.is_empty() {
-            tracing::error!(tickets = expired.len(), oldest = %situation.oldest_round(), "tickets expired unpaid");
-            metrics::dead(expired.len() as u64);
-        }
+        self.give_up_expired(&situation, &head).await?;
         let Some(revealable) = situation.revealable(&self.config) else { return Ok(Progress::NotYet) };
         let tickets = self.store.redeemable(revealable, situation.oldest_round(), CANDIDATES).await?;
         metrics::ready(tickets.len());
@@ -67,7 +63,7 @@ impl Redeemer {
             return Ok(Progress::NotYet);
         }
         let (marked, mut tickets): (Vec<_>, Vec<_>) = tickets.into_iter().partition(is_marked);
-        let InOrder { aside, mut more } = self.redeem_in_order(marked).await?;
+        let InOrder { aside, passed, mut more } = self.redeem_in_order(marked).await?;
         tickets.extend(aside);
         if !tickets.is_empty() && !self.stop.is_cancelled() {
             // Anew: the batches in order may have waited for their blocks.
@@ -75,7 +71,31 @@ impl Redeemer {
             let situation = self.situation(&head).await?;
             more |= self.redeem_in_any_order(tickets, &situation, &head).await?;
         }
+        // Last: the search may take long, and what it finds is paid or lost already.
+        if !passed.is_empty() && !self.stop.is_cancelled() {
+            self.settle_passed(passed).await?;
+        }
         Ok(if more { Progress::More } else { Progress::NotYet })
+    }
+
+    /// Gives up tickets whose last round is over where a reorganisation can hardly reach it.
+    async fn give_up_expired(&self, situation: &Situation, head: &BlockHeader) -> Result<(), KeeperError> {
+        let Some(deep) = head.number.checked_sub(self.config.finality_blocks) else { return Ok(()) };
+        let rounds = self.chain.contracts.rounds_manager;
+        let round = match self.chain.rpc.view(rounds, RoundsManager::currentRoundCall {}, BlockId::number(deep)).await {
+            Ok(round) => Round(to_u64(round, "the round")?),
+            Err(err) => {
+                tracing::debug!(%err, block = deep, "cannot read an older round");
+                return Ok(());
+            }
+        };
+        let oldest = Situation { round: round.min(situation.round), ..*situation }.oldest_round();
+        let expired = self.store.expire_before(oldest, situation.block).await?;
+        if !expired.is_empty() {
+            tracing::error!(tickets = expired.len(), %oldest, "tickets expired unpaid");
+            metrics::dead(expired.len() as u64);
+        }
+        Ok(())
     }
 
     /// Brings batches to their end that an earlier pass, or an earlier run of the program, left under way.

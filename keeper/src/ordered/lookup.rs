@@ -1,6 +1,6 @@
 //! What the chain knows of ordered batches: read from the transaction itself, because no log names a ticket that was paid.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use alloy::{
     primitives::{B256, U256},
@@ -31,9 +31,15 @@ pub(crate) async fn batch(chain: &Chain, tx_hash: B256) -> Result<Option<(u64, B
     Ok(call.and_then(|call| Some((call.block, BatchOutcome::read(broker, &call.data, &call.logs)?))))
 }
 
-/// The batch that paid this ticket, whoever sent it, among the newest `lookback` blocks.
-pub(crate) async fn find(chain: &Chain, record: &TicketRecord, lookback: u64) -> Result<Option<Found>, KeeperError> {
-    let ticket = &record.ticket.signed.ticket;
+/// The batches that paid these tickets of one sender and one recipient, whoever sent them, among the newest `lookback`
+/// blocks; by ticket hash.
+pub(crate) async fn find(
+    chain: &Chain,
+    records: &[TicketRecord],
+    lookback: u64,
+) -> Result<HashMap<B256, Found>, KeeperError> {
+    let mut found = HashMap::new();
+    let Some(ticket) = records.first().map(|record| &record.ticket.signed.ticket) else { return Ok(found) };
     let filter = Filter::new()
         .address(chain.contracts.ticket_broker)
         .event_signature(TicketBroker::WinningTicketTransfer::SIGNATURE_HASH)
@@ -44,12 +50,20 @@ pub(crate) async fn find(chain: &Chain, record: &TicketRecord, lookback: u64) ->
         for log in chain.rpc.logs(&filter.clone().from_block(from).to_block(to)).await?.into_iter().rev() {
             let Some(tx_hash) = log.transaction_hash.filter(|hash| seen.insert(*hash)) else { continue };
             let Some((block, batch)) = self::batch(chain, tx_hash).await? else { continue };
-            match batch.fate(record) {
-                Some(Fate::Paid) => return Ok(Some(Found::Paid(Payout { amount: ticket.face_value, tx_hash, block }))),
-                Some(Fate::Unbalanced { moved, owed }) => return Ok(Some(Found::Unbalanced { tx_hash, moved, owed })),
-                Some(Fate::SetAside | Fate::Refused(_) | Fate::HeldUp(_)) | None => {}
+            for record in records {
+                let outcome = match batch.fate(record) {
+                    Some(Fate::Paid) => {
+                        Found::Paid(Payout { amount: record.ticket.signed.ticket.face_value, tx_hash, block })
+                    }
+                    Some(Fate::Unbalanced { moved, owed }) => Found::Unbalanced { tx_hash, moved, owed },
+                    Some(Fate::SetAside | Fate::Refused(_) | Fate::HeldUp(_)) | None => continue,
+                };
+                found.entry(record.hash).or_insert(outcome);
+            }
+            if found.len() == records.len() {
+                return Ok(found);
             }
         }
     }
-    Ok(None)
+    Ok(found)
 }

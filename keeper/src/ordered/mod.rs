@@ -40,6 +40,9 @@ use plan::{Group, best_prefix, key, passable};
 /// into ones that are set aside, each a new storage word. What is not used is not paid for.
 const ASIDE_HEADROOM_GAS: u64 = 25_000;
 
+/// Passed tickets that are looked for in one pass.
+const SETTLED_AT_ONCE: usize = 50;
+
 const UNCOVERED: &str = "sender's funds do not cover the face value";
 const TOO_LITTLE: &str = "payout does not carry the gas";
 
@@ -48,6 +51,8 @@ const TOO_LITTLE: &str = "payout does not carry the gas";
 pub(crate) struct InOrder {
     /// Tickets that were set aside: each is redeemed by itself.
     pub(crate) aside: Vec<TicketRecord>,
+    /// Tickets at or below their sender's mark that do not lie aside: paid before, or lost.
+    pub(crate) passed: Vec<TicketRecord>,
     /// Whether something was sent or settled, so that there may be more to do.
     pub(crate) more: bool,
 }
@@ -89,7 +94,7 @@ impl Batch {
 }
 
 impl Redeemer {
-    /// Sends what can be passed of these tickets, which are marked and whose params have expired, and settles those that
+    /// Sends what can be passed of these tickets, which are marked and whose params have expired, and tells of those that
     /// were passed before.
     pub(crate) async fn redeem_in_order(&self, ready: Vec<TicketRecord>) -> Result<InOrder, KeeperError> {
         let mut by_recipient: HashMap<Address, Vec<TicketRecord>> = HashMap::new();
@@ -113,7 +118,9 @@ impl Redeemer {
                 marks.get(&record.ticket.signed.ticket.sender).is_some_and(|mark| key(record) <= *mark)
             };
             let (passed, above): (Vec<_>, Vec<_>) = ready.into_iter().partition(is_passed);
-            done.aside.extend(self.settle_passed(passed, &head).await?);
+            let (aside, passed) = self.lying_aside(passed, &head).await?;
+            done.aside.extend(aside);
+            done.passed.extend(passed);
             if !above.is_empty() && !self.stop.is_cancelled() {
                 done.more |= self.send_in_order(recipient, &above, &marks, &head).await?;
             }
@@ -390,48 +397,70 @@ impl Redeemer {
         }
     }
 
-    /// Settles tickets at or below their sender's mark. Returns those that were set aside and not paid since.
-    async fn settle_passed(
+    /// Which of these tickets, at or below their sender's mark, were set aside, and which were not.
+    async fn lying_aside(
         &self,
         passed: Vec<TicketRecord>,
         head: &BlockHeader,
-    ) -> Result<Vec<TicketRecord>, KeeperError> {
+    ) -> Result<(Vec<TicketRecord>, Vec<TicketRecord>), KeeperError> {
         let (broker, at) = (self.chain.contracts.ticket_broker, BlockId::from(head.hash));
-        let mut aside = Vec::new();
-        let mut outcomes = Outcomes::new();
+        let asked: Vec<(TicketRecord, bool)> = stream::iter(passed)
+            .map(|record| async move {
+                let call = TicketBroker::isSetAsideCall { ticketHash: record.hash };
+                let is_aside = self.chain.rpc.view(broker, call, at).await?;
+                Ok::<_, KeeperError>((record, is_aside))
+            })
+            .buffered(READS)
+            .try_collect()
+            .await?;
+        let (aside, passed): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(_, is_aside)| *is_aside);
+        let records = |asked: Vec<(TicketRecord, bool)>| asked.into_iter().map(|(record, _)| record).collect();
+        Ok((records(aside), records(passed)))
+    }
+
+    /// Finds out what became of tickets at or below their sender's mark that do not lie aside: some of them at a time, each
+    /// outcome stored as soon as it is known, so that many of them hold up nothing.
+    pub(crate) async fn settle_passed(&self, mut passed: Vec<TicketRecord>) -> Result<(), KeeperError> {
+        let head = self.chain.rpc.head().await?;
+        let (broker, at, block) =
+            (self.chain.contracts.ticket_broker, BlockId::from(head.hash), head.contract_number);
+        let later = passed.split_off(passed.len().min(SETTLED_AT_ONCE));
+        self.postpone(&later, "passed by its sender's mark, to be looked for", block).await?;
+        let mut by_accounts: HashMap<(Address, Address), Vec<TicketRecord>> = HashMap::new();
         for record in passed {
-            let ticket_hash = record.hash;
-            if self.chain.rpc.view(broker, TicketBroker::isSetAsideCall { ticketHash: ticket_hash }, at).await? {
-                aside.push(record);
-                continue;
-            }
-            let used =
-                self.chain.rpc.view(broker, TicketBroker::usedTicketsCall { ticketHash: ticket_hash }, at).await?;
-            let outcome = if used {
-                self.redeemed_before(&record, head.contract_number).await
+            let call = TicketBroker::usedTicketsCall { ticketHash: record.hash };
+            if self.chain.rpc.view(broker, call, at).await? {
+                let outcome = self.redeemed_before(&record, block).await;
+                self.settle(vec![(record.hash, outcome)], None, block).await?;
             } else {
-                self.passed_before(&record, head).await
-            };
-            outcomes.push((ticket_hash, outcome));
+                let ticket = &record.ticket.signed.ticket;
+                by_accounts.entry((ticket.sender, ticket.recipient)).or_default().push(record);
+            }
         }
-        self.settle(outcomes, None, head.contract_number).await?;
-        Ok(aside)
+        for records in by_accounts.into_values() {
+            let found = match find(&self.chain, &records, self.config.log_lookback_blocks).await {
+                Ok(found) => found,
+                Err(err) => {
+                    tracing::warn!(tickets = records.len(), %err, "cannot look for the batches that passed tickets");
+                    let reason = "passed by its sender's mark, but the batch cannot be looked for";
+                    self.postpone(&records, reason, block).await?;
+                    continue;
+                }
+            };
+            for record in records {
+                let outcome = self.passed_before(&record, found.get(&record.hash), &head).await;
+                self.settle(vec![(record.hash, outcome)], None, block).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What became of a ticket whose mark has passed it, and that neither lies aside nor is used: paid by a batch that this
     /// store does not know, or lost. Given up only once the mark stands where a reorganisation can hardly reach it.
-    async fn passed_before(&self, record: &TicketRecord, head: &BlockHeader) -> TicketOutcome {
-        let block = head.contract_number;
-        let found = match find(&self.chain, record, self.config.log_lookback_blocks).await {
-            Ok(found) => found,
-            Err(err) => {
-                tracing::warn!(ticket = %record.hash, %err, "cannot look for the batch that passed a ticket");
-                return self.wait("passed by its sender's mark, but the batch cannot be looked for", block);
-            }
-        };
+    async fn passed_before(&self, record: &TicketRecord, found: Option<&Found>, head: &BlockHeader) -> TicketOutcome {
         let reason = match found {
-            Some(Found::Paid(payout)) => return TicketOutcome::Redeemed(payout),
-            Some(Found::Unbalanced { tx_hash, moved, owed }) => format!("{} in {tx_hash}", unbalanced(moved, owed)),
+            Some(Found::Paid(payout)) => return TicketOutcome::Redeemed(*payout),
+            Some(Found::Unbalanced { tx_hash, moved, owed }) => format!("{} in {tx_hash}", unbalanced(*moved, *owed)),
             None => format!(
                 "passed unpaid: the mark of {} is not below its key, and no batch of the last {} blocks paid it",
                 record.ticket.signed.ticket.sender, self.config.log_lookback_blocks
@@ -440,7 +469,7 @@ impl Redeemer {
         if self.is_passed_for_good(record, head).await {
             TicketOutcome::Dead { reason }
         } else {
-            self.wait(&reason, block)
+            self.wait(&reason, head.contract_number)
         }
     }
 

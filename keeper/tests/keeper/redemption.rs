@@ -334,6 +334,9 @@ async fn a_ticket_of_a_round_long_past_is_given_up() {
     .await;
     // valid in the next round, not in the one after
     world.deployment.anvil.mine(2 * ROUND_LENGTH).await.unwrap();
+    tokio::time::sleep(4 * World::config().sweep_interval).await;
+    assert_eq!(total(&world, TicketStatus::Dead).await, 0, "a reorganisation may still take the new round back");
+    world.deployment.anvil.mine(World::config().finality_blocks).await.unwrap();
     eventually("it is dead", || async { total(&world, TicketStatus::Dead).await == 1 }).await;
     let TicketState::Dead { reason } = world.record(hash(&winner)).await.state else { panic!("not dead") };
     assert_eq!(reason, "ticket is expired; before: sender's funds do not cover the face value");

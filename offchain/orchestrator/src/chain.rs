@@ -26,6 +26,8 @@ pub struct ChainDeps {
     pub domain: QuoteDomain,
     /// Tag that tickets may be bound to; none if that contract takes no bound tickets.
     pub deployment: Option<B256>,
+    /// Blocks after the expiry of params before the keeper shows their secrets to the chain (`keeper.expiry_margin_blocks`).
+    pub late_blocks: u64,
     /// Where winners go.
     pub store: Store,
     /// Names the RPC endpoint in refusals that peers read: without keys or passwords.

@@ -98,6 +98,7 @@ impl Payments {
         let accounts = AccountLimits { idle: config.balance_idle, ..AccountLimits::default() };
         let recipient = RecipientConfig {
             accounts,
+            late_blocks: deps.late_blocks,
             deployment: deps.deployment,
             ..RecipientConfig::new(deps.signer.address(), deps.domain, policy(&config.tickets))
         };
@@ -170,7 +171,7 @@ impl Payments {
             Ok(funds) => (funds, None),
             Err(unavailable) => (SenderFunds::default(), Some(unavailable)),
         };
-        let task = self.clone().take(payment, session.to_owned(), funds, chain);
+        let task = self.clone().take(payment, session.to_owned(), funds, chain, stale.is_none());
         self.0.tasks.spawn(task).await.unwrap_or(Err(PaymentError::Stopping))?;
         let unavailable = stale.or(unknown).map(PaymentError::from);
         inactive.or(unavailable).map_or(Ok(()), Err)
@@ -191,10 +192,14 @@ impl Payments {
         session: String,
         funds: SenderFunds,
         chain: ChainView,
+        in_sight: bool,
     ) -> Result<(), PaymentError> {
         let desk = self.clone();
         // Hundreds of tickets take milliseconds of curve arithmetic.
-        let check = move || desk.0.recipient.receive(&payment, &session, &funds, &chain, Instant::now());
+        let check = move || match in_sight {
+            true => desk.0.recipient.receive(&payment, &session, &funds, &chain, Instant::now()),
+            false => desk.0.recipient.salvage(&payment, &session, &funds, &chain),
+        };
         let receipt: Receipt = tokio::task::spawn_blocking(check).await.map_err(|_| PaymentError::Stopping)?;
         metrics::tickets(receipt.credited as u64, receipt.winners.len() as u64);
         if !receipt.winners.is_empty() {

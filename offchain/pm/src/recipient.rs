@@ -35,6 +35,9 @@ pub struct RecipientConfig {
     pub accounts: AccountLimits,
     /// Quotes whose tickets are remembered at a time; one sender gets at most a quarter.
     pub max_quotes: usize,
+    /// Blocks after the expiry of params for which their winners are still kept. The keeper shows their secrets to the chain
+    /// no earlier; from then on anybody can make up winners on them.
+    pub late_blocks: u64,
     /// Tag that tickets may be bound to; none if the contract takes no bound tickets.
     pub deployment: Option<B256>,
 }
@@ -42,7 +45,8 @@ pub struct RecipientConfig {
 impl RecipientConfig {
     /// The usual bounds.
     pub fn new(recipient: Address, domain: QuoteDomain, policy: TicketPolicy) -> Self {
-        Self { recipient, domain, policy, accounts: AccountLimits::default(), max_quotes: 65_536, deployment: None }
+        let accounts = AccountLimits::default();
+        Self { recipient, domain, policy, accounts, max_quotes: 65_536, late_blocks: 10, deployment: None }
     }
 }
 
@@ -180,7 +184,7 @@ impl Recipient {
     /// Checks a payment for a session, in the documented order, and credits the tickets before the first error.
     ///
     /// The first credited ticket opens the session and pins its price. Winners are returned even when the payment is
-    /// refused for a repeated number or expired params.
+    /// refused for a repeated number or expired params, unless those expired so long ago that their secret may be known.
     pub fn receive(
         &self,
         payment: &Payment,
@@ -188,6 +192,24 @@ impl Recipient {
         funds: &SenderFunds,
         chain: &ChainView,
         now: Instant,
+    ) -> Receipt {
+        self.take(payment, session, funds, chain, Some(now))
+    }
+
+    /// The winners of a payment that is refused because the chain is out of sight: its params may have expired unseen.
+    /// Nothing is credited and no number counts as seen, so the sender may send the same tickets again.
+    pub fn salvage(&self, payment: &Payment, session: &str, funds: &SenderFunds, chain: &ChainView) -> Receipt {
+        self.take(payment, session, funds, chain, None)
+    }
+
+    /// Credits the tickets if `credited_at` says when.
+    fn take(
+        &self,
+        payment: &Payment,
+        session: &str,
+        funds: &SenderFunds,
+        chain: &ChainView,
+        credited_at: Option<Instant>,
     ) -> Receipt {
         let Some(params) = &payment.params else {
             return Receipt::nothing();
@@ -211,14 +233,18 @@ impl Recipient {
             .collect();
         let mut books = self.books();
         let block = books.nonces.prune(chain.block);
+        let is_secret = block < params.expiration_block.saturating_add(self.config.late_blocks);
         for (signed, authentic) in signed {
             if !authentic {
                 receipt.error = Some(TicketError::Signature);
                 continue;
             }
-            if wins(&signed, recipient_rand) {
+            if is_secret && wins(&signed, recipient_rand) {
                 let params_expiration_block = params.expiration_block;
                 receipt.winners.push(WinningTicket { signed, recipient_rand, params_expiration_block });
+            }
+            if credited_at.is_none() {
+                continue;
             }
             let checked = match remembered {
                 true => books.check_nonce(payment.sender, params, signed.ticket.sender_nonce, block),
@@ -230,7 +256,7 @@ impl Recipient {
                 Err(error) => receipt.error = Some(error),
             }
         }
-        if receipt.credited > 0 {
+        if let Some(now) = credited_at.filter(|_| receipt.credited > 0) {
             match books.accounts.open(payment.sender, session, price, now) {
                 Some(account) => {
                     receipt.credit = ev.times(receipt.credited);

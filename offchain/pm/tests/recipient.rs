@@ -376,6 +376,32 @@ fn expired_params_earn_nothing_but_winners_are_kept() {
 }
 
 #[test]
+fn winners_on_params_whose_secret_may_be_known_are_not_kept() {
+    let desk = Desk::new();
+    let winners = |block, tickets| {
+        let chain = ChainView { block, ..chain() };
+        desk.recipient.receive(&desk.pay(tickets), SESSION, &funds(), &chain, desk.start).winners.len()
+    };
+    let late = config().late_blocks;
+    assert!(winners(108 + late - 1, 1..=20) > 0);
+    assert_eq!(winners(108 + late, 21..=600), 0);
+    assert_eq!(winners(100, 21..=600), 0, "nor when a reorganisation takes blocks back");
+}
+
+#[test]
+fn while_the_chain_is_out_of_sight_winners_are_kept_and_nothing_is_credited() {
+    let desk = Desk::new();
+    let payment = desk.pay(1..=20);
+    let salvaged = desk.recipient.salvage(&payment, SESSION, &funds(), &chain());
+    assert_eq!((salvaged.credited, salvaged.error), (0, None));
+    assert_eq!(desk.recipient.pinned_price(key().address(), SESSION), None);
+    let received = desk.receive(&payment);
+    assert_eq!((received.credited, received.error), (20, None), "the same tickets may be sent again");
+    assert_eq!(salvaged.winners, received.winners);
+    assert!(!salvaged.winners.is_empty());
+}
+
+#[test]
 fn a_reorg_does_not_revive_expired_params() {
     let desk = Desk::new();
     let payment = desk.pay([1]);

@@ -45,6 +45,9 @@ pub async fn fund(context: &Context, args: &FundArgs) -> anyhow::Result<()> {
         .change("unlock", lock_state(info.sender.withdrawRound), lock_state(U256::ZERO));
     if !deposit.is_zero() || !shared.is_zero() {
         plan = plan.step(account.calls().fund(deposit, shared));
+    } else if !info.sender.withdrawRound.is_zero() {
+        // A commitment alone leaves the deposit unlocking, and nobody takes tickets of such a sender.
+        plan = plan.step(account.calls().cancel_unlock());
     }
     for ((recipient, committed), part) in named.iter().zip(parts(reserve, named.len())) {
         plan = plan.step(account.calls().commit_reserve(*recipient, part)).change(

@@ -171,6 +171,10 @@ pub(super) fn start(
     let secret = hex::encode(rand::rng().random::<[u8; 16]>());
     for role in &plan.roles {
         let mut config = common(plan, directory, accounts, controller, role);
+        if matches!(role.key, Key::Orchestrator(_) | Key::Keeper) {
+            let margin = number(EXPIRY_MARGIN_BLOCKS);
+            config.insert("keeper".into(), table([("expiry_margin_blocks", margin)]));
+        }
         match role.key {
             Key::Orchestrator(index) => {
                 let transcoders = if index == 0 { "remote" } else { "local" };
@@ -183,10 +187,7 @@ pub(super) fn start(
                 config.insert("transcoder".into(), section);
             }
             // The orchestrators named it their reward caller and redeemer on chain: it needs no list.
-            Key::Keeper => {
-                let margin = number(EXPIRY_MARGIN_BLOCKS);
-                config.insert("keeper".into(), table([("expiry_margin_blocks", margin)]));
-            }
+            Key::Keeper => {}
             Key::Broadcaster => {
                 config.insert("broadcaster".into(), broadcaster(plan, directory));
             }

@@ -108,6 +108,7 @@ async fn chain_deps(node: &mut Node) -> anyhow::Result<Option<ChainDeps>> {
         signer: Arc::new(ticket_signer(&key)?),
         domain: QuoteDomain { chain_id: link.chain.chain_id, broker: link.chain.contracts.ticket_broker },
         deployment,
+        late_blocks: node.config.keeper.expiry_margin_blocks,
         store,
         rpc: link.chain.rpc.host().to_owned(),
     }))

@@ -134,6 +134,7 @@ impl World {
             signer: Arc::new(orchestrator_key()),
             domain: QuoteDomain { chain_id: 31337, broker: Address::repeat_byte(0xbb) },
             deployment: Some(DEPLOYMENT),
+            late_blocks: 10,
             store: self.store.clone(),
             rpc: "http://rpc.example:8545".into(),
         });
