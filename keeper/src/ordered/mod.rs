@@ -422,8 +422,7 @@ impl Redeemer {
     /// outcome stored as soon as it is known, so that many of them hold up nothing.
     pub(crate) async fn settle_passed(&self, mut passed: Vec<TicketRecord>) -> Result<(), KeeperError> {
         let head = self.chain.rpc.head().await?;
-        let (broker, at, block) =
-            (self.chain.contracts.ticket_broker, BlockId::from(head.hash), head.contract_number);
+        let (broker, at, block) = (self.chain.contracts.ticket_broker, BlockId::from(head.hash), head.contract_number);
         let later = passed.split_off(passed.len().min(SETTLED_AT_ONCE));
         self.postpone(&later, "passed by its sender's mark, to be looked for", block).await?;
         let mut by_accounts: HashMap<(Address, Address), Vec<TicketRecord>> = HashMap::new();

@@ -129,7 +129,10 @@ async fn a_sender_commits_reserve_and_takes_it_back() {
 
     sender.json("unlock");
     sender.json(&format!("fund --reserve 1wei --commit-to {first}"));
-    assert!(sender.refused("withdraw").contains("`streamflow unlock`"), "a sender that commits does not go on unlocking");
+    assert!(
+        sender.refused("withdraw").contains("`streamflow unlock`"),
+        "a sender that commits does not go on unlocking"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,12 +12,16 @@ use alloy::{
 };
 use anyhow::{Context, Result, ensure};
 use streamflow_bindings::{AddressBook, BondingManager, LivepeerToken, RoundsManager, ServiceRegistry, TicketBroker};
-use tokio::process::Command;
+use tokio::{process::Command, sync::OnceCell, time::error::Elapsed};
 
 use crate::{Anvil, AnvilOptions, forge_program, key, workspace_root};
 
-/// Longest time for the deploy script, first compilation included.
-const DEPLOY_TIMEOUT: Duration = Duration::from_secs(300);
+/// Longest time for the first compilation, others' included.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(600);
+/// Longest time for the deploy script. It takes some seconds, and waits for ever when a transaction gets stuck in anvil's pool.
+const DEPLOY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Chains tried.
+const ATTEMPTS: u32 = 3;
 
 /// Parameters of a deployment that tests change.
 #[derive(Clone, Debug)]
@@ -55,10 +59,19 @@ impl Deployment {
 
     /// Starts anvil and deploys; no round is initialised yet.
     pub async fn start_with(options: DeployOptions) -> Result<Self> {
-        let anvil = Anvil::spawn_with(options.anvil.clone()).await?;
         let deployer = key(0)?;
-        let contracts = deploy(&anvil, &deployer, &options).await?;
-        Ok(Self { anvil, contracts, deployer })
+        let mut attempt = 1;
+        loop {
+            let anvil = Anvil::spawn_with(options.anvil.clone()).await?;
+            match deploy(&anvil, &deployer, &options).await {
+                Ok(contracts) => return Ok(Self { anvil, contracts, deployer }),
+                Err(err) if err.is::<Elapsed>() && attempt < ATTEMPTS => {
+                    eprintln!("the deploy script hangs, trying it on another chain");
+                    attempt += 1;
+                }
+                Err(err) => return Err(err),
+            }
+        }
     }
 
     /// Calls a contract from `signer` and waits until it is mined with success. The chain must be mining.
@@ -145,29 +158,46 @@ async fn deploy(anvil: &Anvil, deployer: &PrivateKeySigner, options: &DeployOpti
     // One forge at a time, over all test processes. Released when the file is closed.
     let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
 
+    let program = forge_program()?;
+    let forge = || {
+        let mut forge = Command::new(&program);
+        forge
+            .current_dir(&root)
+            .env("FOUNDRY_PROFILE", "deploy")
+            .env("FOUNDRY_OUT", cache.join("out"))
+            .env("FOUNDRY_CACHE_PATH", cache.join("cache"))
+            .env("FOUNDRY_BROADCAST", cache.join("broadcast"))
+            .env("FOUNDRY_DISABLE_NIGHTLY_WARNING", "1")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        forge
+    };
+    static BUILT: OnceCell<()> = OnceCell::const_new();
+    let mut build = forge();
+    build.args(["build", "script/Deploy.s.sol"]);
+    BUILT.get_or_try_init(|| run(build, BUILD_TIMEOUT)).await?;
+
     let file = tempfile::NamedTempFile::new()?;
-    let mut forge = Command::new(forge_program()?);
-    forge
-        .current_dir(&root)
+    let mut script = forge();
+    script
         .args(["script", "script/Deploy.s.sol", "--broadcast", "--non-interactive", "--rpc-url", anvil.url().as_str()])
-        .env("FOUNDRY_PROFILE", "deploy")
-        .env("FOUNDRY_OUT", cache.join("out"))
-        .env("FOUNDRY_CACHE_PATH", cache.join("cache"))
-        .env("FOUNDRY_BROADCAST", cache.join("broadcast"))
-        .env("FOUNDRY_DISABLE_NIGHTLY_WARNING", "1")
         .env("STREAMFLOW_DEPLOYER_KEY", hex::encode_prefixed(deployer.to_bytes()))
         .env("STREAMFLOW_DEPLOYMENT_FILE", file.path())
         .env("STREAMFLOW_ROUND_LENGTH", options.round_length.to_string())
-        .envs(options.env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(DEPLOY_TIMEOUT, forge.output()).await.context("forge script hangs")??;
+        .envs(options.env.iter().map(|(name, value)| (name, value)));
+    run(script, DEPLOY_TIMEOUT).await?;
     drop(lock);
+    serde_json::from_slice(&std::fs::read(file.path())?).context("the deploy script wrote no addresses")
+}
+
+/// Runs a program that must succeed. The error is [`Elapsed`] if it takes longer.
+async fn run(mut program: Command, limit: Duration) -> Result<()> {
+    let output = tokio::time::timeout(limit, program.output()).await??;
     ensure!(
         output.status.success(),
-        "forge script failed:\n{}{}",
+        "forge failed:\n{}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    serde_json::from_slice(&std::fs::read(file.path())?).context("the deploy script wrote no addresses")
+    Ok(())
 }

@@ -160,7 +160,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("keeper.max_batch", "Most tickets in one transaction."),
     set("keeper.min_batch", "Tickets that are worth a transaction without waiting for more."),
     set("keeper.gather_blocks", "Blocks that a ticket waits for others before it goes alone."),
-    set("keeper.expiry_margin_blocks", "Blocks after the params' expiry before a ticket is shown to the chain, and until which winners are kept."),
+    set(
+        "keeper.expiry_margin_blocks",
+        "Blocks after the params' expiry before a ticket is shown to the chain, and until which winners are kept.",
+    ),
     set("keeper.margin_percent", "What a redemption must pay above its gas, in percent of the gas cost."),
     set("keeper.escalation_percent", "Last part of a ticket's last valid round in which any margin will do."),
     set("keeper.retry_blocks", "Blocks before a ticket that could not be paid is looked at again."),
