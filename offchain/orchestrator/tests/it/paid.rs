@@ -1,12 +1,12 @@
 //! Credit, prices and winners.
 use std::sync::Arc;
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 use bytes::Bytes;
 use prost::Message;
 use streamflow_orchestrator::{Rendition, Transcode, TranscodeFuture, TranscodeJob};
-use streamflow_pm::{Payment, Sender, SenderLimits, ordered};
-use streamflow_store::TicketRecord;
+use streamflow_pm::{Payment, QuoteDomain, Sender, SenderLimits, ordered};
+use streamflow_store::{OrderedBatch, Passing, StoreError, TicketRecord};
 use streamflow_types::{Price, SenderFunds};
 use streamflow_wire::{Offer, header, proto, sign_request};
 
@@ -347,4 +347,42 @@ async fn ticket_sent_many_times_at_once_earns_credit_once() {
     let replies = futures::future::join_all((0..8).map(|_| broadcaster.send(&draft, BODY))).await;
     let taken = replies.iter().filter(|reply| reply.status == 200).count();
     assert_eq!(taken, 1);
+}
+
+#[tokio::test]
+async fn winners_for_keys_that_were_passed_are_refused_without_credit() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let (low, high) = (broadcaster.pay(&offer, 30), broadcaster.pay(&offer, 30));
+    let send = async |payment: &Payment, offer: &Offer| {
+        let draft = broadcaster.draft(&orchestrator, payment, &broadcaster.request(offer, 0, &BODY));
+        broadcaster.send(&draft, BODY).await
+    };
+    assert_eq!(send(&high, &offer).await.status, 200);
+    let mut tickets = world.store.tickets(None, 100).await.unwrap();
+    tickets.sort_by_key(|record| record.ticket.signed.ticket.sender_nonce);
+    let ticket = tickets[0].ticket.signed.ticket;
+    let domain = QuoteDomain { chain_id: 31337, broker: Address::repeat_byte(0xbb) };
+    let groups = [Passing { sender: ticket.sender, mark: U256::ZERO, tickets: &tickets }];
+    let batch = OrderedBatch {
+        intent: "batch",
+        domain: &domain,
+        recipient: ticket.recipient,
+        groups: &groups,
+        oldest: ticket.creation_round,
+        urgent: None,
+        block: 200,
+    };
+    let refused = world.store.submit_in_order(&batch).await.unwrap_err();
+    assert!(matches!(refused, StoreError::ParamsOpen { .. }), "the desk is open: {refused}");
+    world.store.submit_in_order(&OrderedBatch { urgent: Some(ticket.creation_round), ..batch }).await.unwrap();
+
+    let other_session = Offer { params: offer.params, ..broadcaster.offer(&orchestrator).await };
+    let reply = send(&low, &other_session).await;
+    assert!(reply.status != 200 && reply.text().contains("TicketParams expired"), "{}", reply.text());
+    assert_eq!(world.store.tickets(None, 100).await.unwrap().len(), tickets.len());
+    assert!(!credit_is_left(&broadcaster, &orchestrator, &other_session, 1).await);
+    assert!(credit_is_left(&broadcaster, &orchestrator, &offer, 1).await);
 }
