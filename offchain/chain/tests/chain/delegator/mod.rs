@@ -1,0 +1,7 @@
+//! What delegators are told, against what the contracts then do.
+
+mod earnings;
+mod market;
+mod ratios;
+mod refusing;
+mod what_if;
