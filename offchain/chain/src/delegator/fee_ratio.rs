@@ -11,7 +11,9 @@ use streamflow_bindings::{BondingManager, RoundsManager};
 use streamflow_types::{Ppm, Round};
 
 use super::{
-    OnProgress, Pending, Progress, REQUESTS, Rate, Terms, decimal, optional_decimal,
+    OnProgress, Pending, Progress, REQUESTS, Rate, Terms, decimal,
+    factors::{Factors, Pool, some},
+    optional_decimal,
     record::{Book, Income, Record, StartedRound},
     views::{Views, terms},
 };
@@ -21,10 +23,6 @@ use crate::{Chain, ChainError, discovery, number::to_u64};
 pub const WINDOWS: [usize; 3] = [7, 30, 90];
 
 const POOL_LIMIT: usize = 10_000;
-/// Rounds before the first one that are searched for the factors with which it began.
-const LOOK_BACK: u64 = 32;
-/// A factor of nothing earned yet: 10^27, which is 1.
-const ONE: U256 = U256::from_limbs([0x9fd0_803c_e800_0000, 0x033b_2e3c, 0, 0]);
 
 /// What to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,9 +194,6 @@ struct History<'a> {
     round: u64,
 }
 
-/// A pool of one round, as the contract has it.
-type Pool = BondingManager::getTranscoderEarningsPoolForRoundReturn;
-
 impl History<'_> {
     async fn read(self, orchestrator: Address) -> Result<OrchestratorRatios, ChainError> {
         let view = self.views;
@@ -209,11 +204,14 @@ impl History<'_> {
         )?;
         let terms = terms(info.rewardCut, info.feeShare)?;
         let pools: Vec<Pool> = stream::iter(self.rounds)
-            .map(|started| self.pool(orchestrator, started.round))
+            .map(|started| view.pool(orchestrator, started.round))
             .buffered(REQUESTS)
             .try_collect()
             .await?;
-        let factors = self.first_factors(orchestrator).await?;
+        let factors = match self.rounds.first() {
+            Some(first) if !self.book.income.is_empty() => Factors::before(view, orchestrator, first.round).await?,
+            _ => Factors::default(),
+        };
         let present = (info.activationRound, info.deactivationRound);
         let rounds = self.rows(&pools, stake, terms.fee_share, factors, present);
         let slashed = self.rounds.iter().any(|started| self.book.is_slashed(started.round));
@@ -228,30 +226,6 @@ impl History<'_> {
             windows: windows(&rounds),
             rounds,
         })
-    }
-
-    async fn pool(&self, orchestrator: Address, round: u64) -> Result<Pool, ChainError> {
-        let round = U256::from(round);
-        let call = BondingManager::getTranscoderEarningsPoolForRoundCall { transcoder_: orchestrator, round };
-        self.views.staking(call).await
-    }
-
-    /// Factors before the first round, if any fees make them needed.
-    async fn first_factors(&self, orchestrator: Address) -> Result<Factors, ChainError> {
-        let mut factors = Factors { reward: None, fee: None };
-        let Some(first) = self.rounds.first().filter(|_| !self.book.income.is_empty()) else { return Ok(factors) };
-        for age in 1..=LOOK_BACK {
-            let Some(round) = first.round.checked_sub(age).filter(|round| *round > 0) else {
-                return Ok(Factors { reward: factors.reward.or(Some(ONE)), fee: factors.fee.or(Some(U256::ZERO)) });
-            };
-            let pool = self.pool(orchestrator, round).await?;
-            factors.reward = factors.reward.or(some(pool.cumulativeRewardFactor));
-            factors.fee = factors.fee.or(some(pool.cumulativeFeeFactor));
-            if factors.reward.is_some() && factors.fee.is_some() {
-                break;
-            }
-        }
-        Ok(factors)
     }
 
     fn rows(
@@ -315,31 +289,6 @@ impl History<'_> {
     }
 }
 
-/// The running factors of an orchestrator at the beginning of a round; `None` if not known.
-#[derive(Clone, Copy, Debug)]
-struct Factors {
-    reward: Option<U256>,
-    fee: Option<U256>,
-}
-
-impl Factors {
-    /// Fees of one staked unit in the round of `pool`: what its fee factor grew by, per unit as the round began.
-    fn paid(&self, pool: &Pool) -> Option<Rate> {
-        let grown = pool.cumulativeFeeFactor.checked_sub(self.fee?)?;
-        Rate::new(grown, self.reward?)
-    }
-
-    /// To the end of the round of `pool`.
-    fn advance(&mut self, pool: &Pool, is_slashed: bool) {
-        self.reward = some(pool.cumulativeRewardFactor).or(self.reward);
-        self.fee = some(pool.cumulativeFeeFactor).or(self.fee);
-        if is_slashed {
-            // It made the reward factor smaller, which no pool says.
-            self.reward = None;
-        }
-    }
-}
-
 fn windows(rows: &[FeeRatio]) -> Vec<Window> {
     let finished: Vec<&FeeRatio> = rows.iter().filter(|row| !row.running).collect();
     let shorter = WINDOWS.into_iter().filter(|rounds| *rounds < finished.len());
@@ -366,24 +315,9 @@ fn rates(rates: &[Rate]) -> Option<Rates> {
     Some(Rates { mean: Rate::mean(rates)?, median: Rate::median(rates)? })
 }
 
-/// The contracts leave what they do not know at zero.
-fn some(value: U256) -> Option<U256> {
-    Some(value).filter(|value| !value.is_zero())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn pool(reward_factor: U256, fee_factor: U256) -> Pool {
-        Pool {
-            totalStake: U256::ZERO,
-            transcoderRewardCut: U256::ZERO,
-            transcoderFeeShare: U256::ZERO,
-            cumulativeRewardFactor: reward_factor,
-            cumulativeFeeFactor: fee_factor,
-        }
-    }
 
     fn row(round: u64, fees: u64, reward: Option<u64>) -> FeeRatio {
         let gross = Rate::new(U256::from(fees), U256::from(10));
@@ -400,22 +334,6 @@ mod tests {
             gross,
             net_basis: NetBasis::FeeShare,
         }
-    }
-
-    #[test]
-    fn one_is_ten_to_the_27th() {
-        assert_eq!(ONE, U256::from(10).pow(U256::from(27)));
-    }
-
-    #[test]
-    fn fees_are_paid_on_stake_as_it_was_before_the_rounds_reward() {
-        let mut factors = Factors { reward: Some(ONE), fee: Some(U256::ZERO) };
-        let grown = pool(ONE + ONE, ONE);
-        assert_eq!(factors.paid(&grown), Some(Rate::whole(U256::ONE)));
-        factors.advance(&grown, false);
-        assert_eq!(factors.paid(&pool(U256::ZERO, ONE + ONE)), Rate::new(U256::ONE, U256::from(2)));
-        factors.advance(&pool(U256::ZERO, U256::ZERO), true);
-        assert_eq!(factors.paid(&pool(U256::ZERO, ONE + ONE)), None, "after a slash no pool tells the factor");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What a delegator wants to know before and after choosing an orchestrator, from chain data alone.
 //!
 //! Logs are read backward from the head, in ranges that the node takes; views are asked at one block. Nothing needs a node
-//! that keeps old state, but for [`earnings`] by round. Every ratio is exact until it is shown, and rounded down then.
+//! that keeps old state; [`earnings`] by round are exact with one, and within some wei without. Every ratio is exact until it
+//! is shown, and rounded down then.
 
 mod earnings;
+mod factors;
 mod fee_ratio;
 mod logs;
 mod rate;
@@ -14,7 +16,7 @@ mod what_if;
 use alloy::primitives::U256;
 use serde::Serializer;
 
-pub use earnings::{Earnings, EarningsOfRounds, Lock, RoundsUnknown, earnings};
+pub use earnings::{Earnings, EarningsOfRounds, Lock, RoundsBasis, earnings};
 pub use fee_ratio::{
     FeeRatio, FeeRatioQuery, FeeRatios, NetBasis, OrchestratorRatios, Rates, WINDOWS, Window, fee_ratio,
 };

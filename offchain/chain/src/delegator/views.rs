@@ -8,6 +8,7 @@ use serde::Serialize;
 use streamflow_bindings::{BondingManager, Controller};
 use streamflow_types::{Ppm, Round};
 
+use super::factors::Pool;
 use crate::{Chain, ChainError, number::to_u64};
 
 mod deployed {
@@ -78,6 +79,11 @@ impl Views<'_> {
             Err(ChainError::Reverted { .. } | ChainError::BadContract { .. }) => Ok(None),
             Err(err) => Err(err),
         }
+    }
+
+    pub(super) async fn pool(&self, transcoder: Address, round: u64) -> Result<Pool, ChainError> {
+        let round = U256::from(round);
+        self.staking(BondingManager::getTranscoderEarningsPoolForRoundCall { transcoder_: transcoder, round }).await
     }
 
     pub(super) async fn pending(&self, transcoder: Address) -> Result<Pending, ChainError> {

@@ -257,28 +257,33 @@ const SIGNATURES: [B256; 10] = [
     BondingManager::TranscoderDeactivated::SIGNATURE_HASH,
 ];
 
-/// Beginnings of rounds, newest logs read first, until one at or before `round` or `rounds` of them are found.
+/// Beginnings of rounds, and slashes in them, newest logs read first, until one at or before `round` or `rounds` of them are
+/// found.
 pub(super) async fn rounds_since(
     chain: &Chain,
     head: u64,
     round: u64,
     rounds: usize,
     progress: OnProgress<'_>,
-) -> Result<Vec<StartedRound>, ChainError> {
-    let filter =
-        Filter::new().address(chain.contracts.rounds_manager).event_signature(RoundsManager::NewRound::SIGNATURE_HASH);
+) -> Result<Record, ChainError> {
+    let contracts = vec![chain.contracts.rounds_manager, chain.contracts.bonding_manager];
+    let signatures = vec![RoundsManager::NewRound::SIGNATURE_HASH, BondingManager::TranscoderSlashed::SIGNATURE_HASH];
+    let filter = Filter::new().address(contracts).event_signature(signatures);
     let mut started = 0;
     let logs = logs::backward(chain, &filter, head, |logs| {
-        let rounds_of = logs.iter().filter_map(|log| RoundsManager::NewRound::decode_log(&log.inner).ok());
-        let oldest = rounds_of.map(|event| event.round).min();
-        started += logs.len();
+        let found: Vec<U256> = logs
+            .iter()
+            .filter_map(|log| RoundsManager::NewRound::decode_log(&log.inner).ok())
+            .map(|event| event.round)
+            .collect();
+        started += found.len();
         progress(Progress::Rounds { done: started.min(rounds), of: rounds });
-        started >= rounds || oldest.is_some_and(|oldest| oldest <= U256::from(round))
+        started >= rounds || found.iter().any(|found| *found <= U256::from(round))
     })
     .await?;
     let mut record = Record::from_logs(&logs, rounds)?;
     record.rounds.retain(|started| started.round >= round);
-    Ok(record.rounds)
+    Ok(record)
 }
 
 /// Tickets that an ordered batch paid to this recipient for this sender; `None` if the call does not tell, because another

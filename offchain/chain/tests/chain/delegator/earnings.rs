@@ -5,7 +5,7 @@ use alloy::{
 };
 use anyhow::Result;
 use streamflow_bindings::BondingManager;
-use streamflow_chain::delegator::{Earnings, RoundsUnknown, earnings};
+use streamflow_chain::delegator::{Earnings, RoundsBasis, earnings};
 use streamflow_types::Round;
 
 use super::{
@@ -115,12 +115,26 @@ async fn rounds_are_told_as_the_contract_had_them_when_they_ended() -> Result<()
 }
 
 #[tokio::test]
-async fn a_node_without_old_state_still_tells_totals() -> Result<()> {
+async fn without_old_state_totals_are_exact_and_rounds_some_wei_off() -> Result<()> {
     let Played { market, .. } = play().await?;
+    let exact = earnings(&market.chain, address(DELEGATOR), 30, &quiet).await?;
+    let of_b = earnings(&market.chain, address(B), 30, &quiet).await?;
+    assert_eq!((exact.rounds_basis, of_b.rounds_basis), (RoundsBasis::State, RoundsBasis::State));
+
     let node = Refusing { node: market.deployment.anvil.url(), longest_range: 20, keeps_state: false };
     let (chain, _serving) = node.before(&market.chain).await?;
     let told = earnings(&chain, address(DELEGATOR), 30, &quiet).await?;
     assert_eq!((told.stake, told.fees), market.pending(DELEGATOR).await?);
-    assert_eq!((told.rounds.len(), told.rounds_unknown), (0, Some(RoundsUnknown::NoOldState)));
+    assert_eq!((sums(&told), told.rounds_basis), ((told.stake, told.fees), RoundsBasis::Factors));
+    assert_eq!(told.rounds.len(), exact.rounds.len());
+    for (told, exact) in told.rounds.iter().zip(&exact.rounds) {
+        assert_eq!((told.first, told.last, told.running), (exact.first, exact.last, exact.running));
+        let off = told.rewards.abs_diff(exact.rewards).max(told.fees.abs_diff(exact.fees));
+        assert!(off <= U256::from(3), "{off}: {told:?} {exact:?}");
+    }
+    // An orchestrator's commission is not earned by stake.
+    let told = earnings(&chain, address(B), 30, &quiet).await?;
+    assert_eq!((told.stake, told.fees), market.pending(B).await?);
+    assert_eq!((told.rounds.len(), told.rounds_basis), (0, RoundsBasis::Unknown));
     Ok(())
 }

@@ -4,4 +4,5 @@ mod earnings;
 mod market;
 mod ratios;
 mod refusing;
+mod slashes;
 mod what_if;

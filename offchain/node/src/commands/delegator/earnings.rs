@@ -2,7 +2,7 @@
 use alloy::primitives::U256;
 use anyhow::Context as _;
 use serde::Serialize;
-use streamflow_chain::delegator::{Earnings, EarningsOfRounds, RoundsUnknown, earnings};
+use streamflow_chain::delegator::{Earnings, EarningsOfRounds, RoundsBasis, earnings};
 
 use super::{
     Context,
@@ -60,7 +60,7 @@ impl Shown {
     }
 
     fn rounds(&self) -> Option<String> {
-        if self.0.rounds_unknown == Some(RoundsUnknown::NoOldState) {
+        if self.0.rounds_basis == RoundsBasis::Unknown {
             return Some("By round: the node does not keep old state; an archive node tells.".into());
         }
         if self.0.rounds.is_empty() {
@@ -70,7 +70,13 @@ impl Shown {
         for row in &self.0.rounds {
             table.row([named(row), cut(&change(row), AMOUNT), cut(&Eth(row.fees).to_string(), AMOUNT)]);
         }
-        Some(table.to_string())
+        let note = match self.0.rounds_basis {
+            RoundsBasis::Factors => {
+                "\nThe node does not keep old state: single rounds are some wei off, their sum is not."
+            }
+            RoundsBasis::State | RoundsBasis::Unknown => "",
+        };
+        Some(format!("{table}{note}"))
     }
 }
 
@@ -121,7 +127,7 @@ mod tests {
             stake: large,
             fees: large,
             rounds: vec![row(12_000, 12_344, U256::ZERO), row(12_345, 12_345, large), row(12_346, 12_346, U256::ZERO)],
-            rounds_unknown: None,
+            rounds_basis: RoundsBasis::Factors,
             locks: vec![Lock { id: 3, amount: large, withdraw_round: Round(12_350) }],
         })
     }
@@ -136,11 +142,11 @@ mod tests {
     #[test]
     fn programs_get_decimal_text_and_a_reason_for_what_is_missing() {
         let mut shown = shown();
-        shown.0.rounds_unknown = Some(RoundsUnknown::NoOldState);
+        shown.0.rounds_basis = RoundsBasis::Unknown;
         let document = serde_json::to_value(&shown).unwrap();
         assert_eq!((&document["stake"], &document["claimed_stake"]), (&u128::MAX.to_string().into(), &"1".into()));
         assert_eq!(document["rounds"][0]["fees"], u128::MAX.to_string());
-        assert_eq!((&document["rounds_unknown"], &document["locks"][0]["id"]), (&"no_old_state".into(), &3.into()));
+        assert_eq!((&document["rounds_basis"], &document["locks"][0]["id"]), (&"unknown".into(), &3.into()));
         assert!(shown.text().contains("archive node"));
     }
 }

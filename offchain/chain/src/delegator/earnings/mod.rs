@@ -1,4 +1,6 @@
 //! What the contract owes a delegator, to the wei, and in which rounds it was earned.
+mod from_factors;
+
 use alloy::{
     eips::BlockId,
     primitives::{Address, U256},
@@ -8,9 +10,10 @@ use serde::Serialize;
 use streamflow_bindings::{BondingManager, RoundsManager};
 use streamflow_types::Round;
 
+use self::from_factors::ends_from_factors;
 use super::{
     OnProgress, Progress, REQUESTS, decimal,
-    record::{StartedRound, rounds_since},
+    record::{Record, StartedRound, rounds_since},
     views::Views,
 };
 use crate::{Chain, ChainError, number::to_u64};
@@ -47,8 +50,8 @@ pub struct Earnings {
     pub fees: U256,
     /// Since the last claim, oldest first; they add up to the difference of stake and fees to what is booked.
     pub rounds: Vec<EarningsOfRounds>,
-    /// Why `rounds` is empty although something may have been earned.
-    pub rounds_unknown: Option<RoundsUnknown>,
+    /// Where `rounds` come from.
+    pub rounds_basis: RoundsBasis,
     /// Stake on its way out.
     pub locks: Vec<Lock>,
 }
@@ -73,12 +76,16 @@ pub struct EarningsOfRounds {
     pub fees: U256,
 }
 
-/// Why earnings cannot be told by round.
+/// What earnings by round are computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RoundsUnknown {
-    /// The node does not keep the state of the blocks that ended them; an archive node does.
-    NoOldState,
+pub enum RoundsBasis {
+    /// What the contract said when each round ended: every row is exact.
+    State,
+    /// The orchestrator's factors, because the node keeps no old state: rows are some wei off, their sum is exact.
+    Factors,
+    /// Neither: the node keeps no old state, and the orchestrator was slashed, is the account itself, or earned nothing for long.
+    Unknown,
 }
 
 /// Stake that is being unbonded.
@@ -126,61 +133,80 @@ pub async fn earnings(
         stake,
         fees,
         rounds: Vec::new(),
-        rounds_unknown: None,
+        rounds_basis: RoundsBasis::State,
         locks: locks(&views, delegator, to_u64(info.nextUnbondingLockId, "the number of locks")?).await?,
     };
     if earnings.delegate.is_some() {
-        let started = rounds_since(chain, head.number, last_claim_round, rounds.saturating_add(1), progress).await?;
-        match by_round(chain, &earnings, &started, rounds, progress).await {
-            Ok(rows) => earnings.rounds = rows,
-            Err(err) if is_about_old_state(&err) => earnings.rounds_unknown = Some(RoundsUnknown::NoOldState),
-            Err(err) => return Err(err),
-        }
+        let record = rounds_since(chain, head.number, last_claim_round, rounds.saturating_add(1), progress).await?;
+        (earnings.rounds, earnings.rounds_basis) = by_round(views, &earnings, &record, rounds, progress).await?;
     }
     Ok(earnings)
 }
 
-/// Rows between the ends of rounds: the block before a round's first one ended the round before.
 async fn by_round(
+    views: Views<'_>,
+    total: &Earnings,
+    record: &Record,
+    rounds: usize,
+    progress: OnProgress<'_>,
+) -> Result<(Vec<EarningsOfRounds>, RoundsBasis), ChainError> {
+    // Of rounds before the oldest one asked for only the end of the last is needed.
+    let oldest = record.rounds.len().saturating_sub(rounds.max(1)).saturating_sub(1);
+    match ends_from_state(views.chain, total, &record.rounds, oldest, progress).await {
+        Ok(ends) => Ok((rows(total, &record.rounds, oldest, &ends), RoundsBasis::State)),
+        Err(err) if is_about_old_state(&err) => match ends_from_factors(views, total, record, oldest).await? {
+            Some(ends) => Ok((rows(total, &record.rounds, oldest, &ends), RoundsBasis::Factors)),
+            None => Ok((Vec::new(), RoundsBasis::Unknown)),
+        },
+        Err(err) => Err(err),
+    }
+}
+
+/// Stake and fees.
+type Position = (U256, U256);
+
+/// At the end of each round from `oldest` on: the block before the next round's first one, for the last one now.
+async fn ends_from_state(
     chain: &Chain,
     total: &Earnings,
     started: &[StartedRound],
-    rounds: usize,
+    oldest: usize,
     progress: OnProgress<'_>,
-) -> Result<Vec<EarningsOfRounds>, ChainError> {
-    let next = |index: usize| started.get(index + 1);
-    let oldest = started.len().saturating_sub(rounds.max(1));
-    // Of rounds before the oldest one asked for only the end of the last is needed.
-    let wanted: Vec<usize> = (oldest.saturating_sub(1)..started.len()).collect();
-    let of = wanted.len();
-    let mut ends = stream::iter(wanted)
-        .map(|index| async move {
-            match next(index) {
-                Some(next) => pending(chain, total.delegator, BlockId::number(next.block.saturating_sub(1))).await,
-                None => Ok((total.stake, total.fees)),
-            }
-            .map(|end| (index, end))
-        })
+) -> Result<Vec<Position>, ChainError> {
+    let nexts = started.iter().skip(oldest + 1);
+    let of = nexts.len();
+    let mut asked = stream::iter(nexts)
+        .map(|next| pending(chain, total.delegator, BlockId::number(next.block.saturating_sub(1))))
         .buffered(REQUESTS);
-    let (mut rows, mut done) = (Vec::new(), 0);
+    let mut ends = Vec::new();
+    while let Some(end) = asked.try_next().await? {
+        ends.push(end);
+        progress(Progress::Views { done: ends.len(), of });
+    }
+    ends.push((total.stake, total.fees));
+    Ok(ends)
+}
+
+/// The differences from one end to the next.
+fn rows(total: &Earnings, started: &[StartedRound], oldest: usize, ends: &[Position]) -> Vec<EarningsOfRounds> {
     let mut first = total.last_claim_round;
     let mut before = (total.claimed_stake, total.claimed_fees);
-    while let Some((index, end)) = ends.try_next().await? {
-        let last = Round(started[index].round);
+    let mut rows = Vec::new();
+    for (index, end) in ends.iter().enumerate() {
+        let Some(StartedRound { round, .. }) = started.get(oldest + index) else { break };
+        let next = started.get(oldest + index + 1);
         rows.push(EarningsOfRounds {
             first,
-            last,
-            running: next(index).is_none() && last >= total.round,
+            last: Round(*round),
+            running: next.is_none() && Round(*round) >= total.round,
             rewards: end.0.saturating_sub(before.0),
             slashed: before.0.saturating_sub(end.0),
             fees: end.1.saturating_sub(before.1),
         });
-        before = end;
-        first = next(index).map_or(last, |next| Round(next.round));
-        done += 1;
-        progress(Progress::Views { done, of });
+        before = *end;
+        first = next.map_or(first, |next| Round(next.round));
     }
-    Ok(rows)
+    rows
 }
 
 /// Stake and fees with all that is earned.
