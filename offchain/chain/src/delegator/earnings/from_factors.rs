@@ -47,9 +47,12 @@ pub(super) async fn ends_from_factors(
     }
     let now = (total.stake, total.fees);
     let mut ends: Vec<Position> = Vec::new();
+    // Without a slash nothing falls, but for what rounding took.
+    let mut before = (total.claimed_stake, total.claimed_fees);
     for then in &at_ends {
         let Some(end) = position(now, &factors, then) else { return Ok(None) };
-        ends.push(end);
+        before = (end.0.max(before.0), end.1.max(before.1));
+        ends.push(before);
     }
     Ok(Some(ends))
 }

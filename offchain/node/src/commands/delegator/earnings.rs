@@ -6,7 +6,7 @@ use streamflow_chain::delegator::{Earnings, EarningsOfRounds, RoundsBasis, earni
 
 use super::{
     Context,
-    layout::{Reading, cut},
+    layout::{Reading, bare, cut},
 };
 use crate::{
     amount::{Eth, Lpt},
@@ -54,7 +54,7 @@ impl Shown {
             .fact("as of", format!("round {}, block {block}", round.0));
         for lock in &self.0.locks {
             let name = format!("lock {}", lock.id);
-            table.fact(&name, format!("{}, withdrawable from round {}", Lpt(lock.amount), lock.withdraw_round.0));
+            table.fact(&name, format!("{}, free from round {}", Lpt(lock.amount), lock.withdraw_round.0));
         }
         table.to_string()
     }
@@ -66,14 +66,12 @@ impl Shown {
         if self.0.rounds.is_empty() {
             return None;
         }
-        let mut table = Table::new(["round", "rewards", "fees"]);
+        let mut table = Table::new(["round", "LPT earned", "ETH earned"]);
         for row in &self.0.rounds {
-            table.row([named(row), cut(&change(row), AMOUNT), cut(&Eth(row.fees).to_string(), AMOUNT)]);
+            table.row([named(row), cut(&change(row), AMOUNT), cut(&bare(Eth(row.fees)), AMOUNT)]);
         }
         let note = match self.0.rounds_basis {
-            RoundsBasis::Factors => {
-                "\nThe node does not keep old state: single rounds are some wei off, their sum is not."
-            }
+            RoundsBasis::Factors => "\nThe node keeps no old state: rounds are some wei off, their sum is exact.",
             RoundsBasis::State | RoundsBasis::Unknown => "",
         };
         Some(format!("{table}{note}"))
@@ -93,8 +91,9 @@ fn named(row: &EarningsOfRounds) -> String {
     if row.running { format!("{rounds}, runs") } else { rounds }
 }
 
+/// Less than nothing after a slash.
 fn change(row: &EarningsOfRounds) -> String {
-    if row.slashed > U256::ZERO { format!("-{} slashed", Lpt(row.slashed)) } else { Lpt(row.rewards).to_string() }
+    if row.slashed > U256::ZERO { format!("-{}", bare(Lpt(row.slashed))) } else { bare(Lpt(row.rewards)) }
 }
 
 #[cfg(test)]
@@ -105,8 +104,11 @@ mod tests {
 
     use super::*;
 
+    /// 12,345,678 LPT and every decimal.
+    const LARGE: u128 = 12_345_678_123_456_789_012_345_678;
+
     fn shown() -> Shown {
-        let large = U256::from(u128::MAX);
+        let large = U256::from(LARGE);
         let row = |first, last, slashed| EarningsOfRounds {
             first: Round(first),
             last: Round(last),
@@ -136,7 +138,7 @@ mod tests {
     fn the_widest_account_fits_80_columns() {
         let text = shown().text();
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        assert!(text.contains("12000-12344") && text.contains("12346, runs") && text.contains("slashed"), "{text}");
+        assert!(text.contains("12000-12344") && text.contains("12346, runs") && text.contains("-12345678.1"), "{text}");
     }
 
     #[test]
@@ -144,8 +146,8 @@ mod tests {
         let mut shown = shown();
         shown.0.rounds_basis = RoundsBasis::Unknown;
         let document = serde_json::to_value(&shown).unwrap();
-        assert_eq!((&document["stake"], &document["claimed_stake"]), (&u128::MAX.to_string().into(), &"1".into()));
-        assert_eq!(document["rounds"][0]["fees"], u128::MAX.to_string());
+        assert_eq!((&document["stake"], &document["claimed_stake"]), (&LARGE.to_string().into(), &"1".into()));
+        assert_eq!(document["rounds"][0]["fees"], LARGE.to_string());
         assert_eq!((&document["rounds_basis"], &document["locks"][0]["id"]), (&"unknown".into(), &3.into()));
         assert!(shown.text().contains("archive node"));
     }

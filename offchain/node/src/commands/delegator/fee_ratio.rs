@@ -8,7 +8,7 @@ use streamflow_chain::delegator::{
 
 use super::{
     Context,
-    layout::{Reading, Unit, account, announcement, cut, width},
+    layout::{Reading, Unit, account, announcement, bare, cut, width},
 };
 use crate::{
     amount::{Lpt, percent},
@@ -118,7 +118,7 @@ impl Shown {
             let (inactive, slashed) = (if ratios.active { "" } else { "*" }, if ratios.slashed { "!" } else { "" });
             table.row([
                 format!("{name}{inactive}{slashed}"),
-                cut(Lpt(ratios.stake).to_string().trim_end_matches(" LPT"), STAKE_WIDTH),
+                cut(&bare(Lpt(ratios.stake)), STAKE_WIDTH),
                 percent(ratios.terms.reward_cut.get().into()),
                 percent(ratios.terms.fee_share.get().into()),
                 announcement(&ratios.pending),
@@ -132,8 +132,9 @@ impl Report for Shown {
     fn text(&self) -> String {
         let FeeRatios { block, round, finished_rounds, orchestrators } = &self.ratios;
         let mut parts = vec![format!(
-            "Block {block}, round {}, {finished_rounds} finished rounds. Gross is what was paid, net what\n\
-             delegators got of it. A few winners are luck, not a rate: 10 still vary by a third.",
+            "Block {block}, round {}, {finished_rounds} finished rounds. Gross is what was paid,\n\
+             net what delegators got of it. A few won tickets are luck, not a rate: income\n\
+             of 10 still varies by a third.",
             round.0
         )];
         if orchestrators.is_empty() {
@@ -141,17 +142,21 @@ impl Report for Shown {
             return parts.join("\n\n");
         }
         parts.extend([self.rates(), self.terms()]);
+        let mut notes = Vec::new();
         if orchestrators.iter().any(|ratios| !ratios.active) {
-            parts.push("* not in the active set now".into());
+            notes.push("* not in the active set now");
         }
         if orchestrators.iter().any(|ratios| ratios.slashed) {
-            parts.push("! slashed in one of these rounds".into());
+            notes.push("! slashed in one of these rounds");
         }
         if orchestrators.iter().any(|ratios| ratios.pending == Pending::NotAnnounced) {
-            parts.push("These contracts announce no commissions: they may change in any round.".into());
+            notes.push("These contracts announce no commissions: they may change in any round.");
         }
         if orchestrators.iter().flat_map(|ratios| &ratios.rounds).any(|row| row.net_basis == NetBasis::FeeShare) {
-            parts.push("Where a round before is not known, net is gross times the fee share.".into());
+            notes.push("Net is gross times the fee share where the rounds before are not known.");
+        }
+        if !notes.is_empty() {
+            parts.push(notes.join("\n"));
         }
         parts.join("\n\n")
     }
@@ -191,8 +196,8 @@ mod tests {
             winners: 99_999,
             winners_complete: false,
             missed_rewards: 12,
-            gross: rates(rate(u64::MAX, 20_000_000)),
-            net: rates(rate(u64::MAX, 21_000_000)),
+            gross: rates(rate(u64::MAX, 20_000_000_000_000)),
+            net: rates(rate(u64::MAX, 21_000_000_000_000)),
         };
         let terms = |cut, share| Terms { reward_cut: Ppm::new(cut).unwrap(), fee_share: Ppm::new(share).unwrap() };
         let row = FeeRatio {

@@ -32,6 +32,11 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     }
 }
 
+/// An amount whose unit stands beside it.
+pub(super) fn bare(amount: impl ToString) -> String {
+    amount.to_string().chars().take_while(|digit| *digit != ' ').collect()
+}
+
 /// What ETH per LPT is counted in: the largest unit of which the largest rate is one at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unit {
@@ -64,6 +69,9 @@ impl Unit {
             return String::new();
         };
         let whole = value.floor().to_string();
+        if whole.len() > RATE_WIDTH {
+            return format!(">{}", "9".repeat(RATE_WIDTH - 1));
+        }
         let decimals = RATE_WIDTH.saturating_sub(whole.len() + 1).min(MOST_DECIMALS);
         let scaled = value.times(U256::from(10).pow(U256::from(decimals))).floor();
         if scaled.is_zero() {
@@ -142,8 +150,8 @@ mod tests {
 
     #[test]
     fn every_rate_fits_its_column() {
-        for above in [1, 9, 12_345, 999_999_999_999] {
-            for below in [1_000_000_000_000, 1_000_000_000_000_000_000] {
+        for above in [1, 9, 12_345, 999_999_999_999, u128::MAX] {
+            for below in [1, 1_000_000_000_000, 1_000_000_000_000_000_000] {
                 let rate = rate(above, below);
                 let shown = Unit::of([rate.clone()].iter()).per_lpt(&rate);
                 assert!(shown.len() <= RATE_WIDTH, "{shown}");

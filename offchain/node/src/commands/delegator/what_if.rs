@@ -1,11 +1,11 @@
 //! `delegator what-if`: what stake would bring with another orchestrator, and what the move costs.
 use anyhow::Context as _;
 use serde::Serialize;
-use streamflow_chain::delegator::{BreakEven, Pending, Rate, Side, WhatIf, WhatIfError, WhatIfQuery, what_if};
+use streamflow_chain::delegator::{BreakEven, Pending, Side, WhatIf, WhatIfError, WhatIfQuery, what_if};
 
 use super::{
     Context,
-    layout::{Reading, account, cut, width},
+    layout::{Reading, account, bare, cut, width},
 };
 use crate::{
     amount::{Eth, Lpt, percent},
@@ -64,15 +64,19 @@ impl Shown {
             table.row([name.to_owned(), stay, cut(&of(to), CELL)]);
         };
         row("orchestrator", &|side| account(side.orchestrator, 0));
-        row("its stake then", &|side| Lpt(side.stake_then).to_string());
+        row("LPT staked then", &|side| bare(Lpt(side.stake_then)));
         row("reward cut", &|side| percent(side.terms.reward_cut.get().into()));
         row("fee share", &|side| percent(side.terms.fee_share.get().into()));
         row("active rounds", &|side| side.rounds.to_string());
         row("winners in them", &|side| side.winners.to_string());
         row("missed rewards", &|side| side.missed_rewards.to_string());
-        row("ETH per round", &|side| side.fees.as_ref().map_or("unknown".into(), eth));
-        row("undiluted", &|side| side.fees_undiluted.as_ref().map_or("unknown".into(), eth));
-        row("LPT per round", &|side| side.rewards.as_ref().map_or("unknown".into(), lpt));
+        row("ETH per round", &|side| side.fees.as_ref().map_or("unknown".into(), |fees| bare(Eth(fees.floor()))));
+        row("ETH undiluted", &|side| {
+            side.fees_undiluted.as_ref().map_or("unknown".into(), |fees| bare(Eth(fees.floor())))
+        });
+        row("LPT per round", &|side| {
+            side.rewards.as_ref().map_or("unknown".into(), |rewards| bare(Lpt(rewards.floor())))
+        });
         table.to_string()
     }
 
@@ -80,16 +84,16 @@ impl Shown {
         let way = &self.answer.way;
         let idle = match (way.needs_unbonding, way.idle_rounds) {
             (true, idle) => format!(
-                "Unbond, wait {idle} rounds without earnings, bond again with `stake rebond`: these contracts\n\
-                 can slash, so stake does not change sides at once. It has to be the whole stake of an account.\n"
+                "Unbond, wait {idle} rounds without earnings, then `stake rebond --to`: where\n\
+                 stake can be slashed it does not change sides at once, and only as a whole.\n"
             ),
             (false, _) if self.answer.from.is_some() => {
-                "The stake moves at once, and earns nothing more in this round: move after its reward.\n".into()
+                "The stake moves at once and earns no more in this round: wait for its reward.\n".into()
             }
             (false, _) => String::new(),
         };
         format!(
-            "{idle}Begun in round {}, it earns there from round {}. To a wallet takes {} rounds.",
+            "{idle}Begun in round {}, it earns there from round {}.\nUnbonding to a wallet takes {} rounds.",
             self.answer.round.0, way.first_round.0, way.unbonding_rounds
         )
     }
@@ -100,7 +104,7 @@ impl Shown {
             format!("LPT: {}", outcome(self.answer.rewards_break_even)),
         ];
         if let Some(price) = &self.answer.neutral_wei_per_lpt {
-            lines.push(format!("Both weigh the same at {} per LPT.", eth(price)));
+            lines.push(format!("Both weigh the same at {} per LPT.", Eth(price.floor())));
         }
         lines.join("\n")
     }
@@ -115,7 +119,7 @@ impl Shown {
                 warnings.push(format!("{name}: counted with its terms from round {} on.", change.effective_round.0));
             }
             if !side.active_next_round {
-                warnings.push(format!("{name} has no seat in the next round's active set: nothing is earned there."));
+                warnings.push(format!("{name} has no seat in the next round: nothing is earned there."));
             } else if side.winners < FEW_WINNERS {
                 warnings.push(format!("{name}: {} winners are luck, not a rate.", side.winners));
             }
@@ -148,31 +152,26 @@ fn outcome(break_even: BreakEven) -> String {
     }
 }
 
-fn eth(rate: &Rate) -> String {
-    Eth(rate.floor()).to_string()
-}
-
-fn lpt(rate: &Rate) -> String {
-    Lpt(rate.floor()).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use alloy::primitives::{Address, U256};
-    use streamflow_chain::delegator::{Announced, Move, Terms};
+    use streamflow_chain::delegator::{Announced, Move, Rate, Terms};
     use streamflow_types::{Ppm, Round};
 
     use super::*;
     use crate::commands::delegator::layout::NARROW;
 
+    /// 12,345,678 LPT and every decimal.
+    const LARGE: u128 = 12_345_678_123_456_789_012_345_678;
+
     fn side(byte: u8) -> Side {
         let terms = Terms { reward_cut: Ppm::new(123_456).unwrap(), fee_share: Ppm::new(987_654).unwrap() };
-        let large = Rate::whole(U256::from(u128::MAX));
+        let large = Rate::whole(U256::from(LARGE));
         Side {
             orchestrator: Address::repeat_byte(byte),
             active_next_round: true,
-            stake_now: U256::from(u128::MAX),
-            stake_then: U256::from(u128::MAX),
+            stake_now: U256::from(LARGE),
+            stake_then: U256::from(LARGE),
             terms,
             pending: Pending::Announced(Announced { effective_round: Round(12_345), terms }),
             rounds: 30,
@@ -204,13 +203,17 @@ mod tests {
     fn the_widest_comparison_fits_80_columns() {
         let text = shown().text();
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let mut at_once = shown();
+        at_once.answer.way.needs_unbonding = false;
+        at_once.answer.to.active_next_round = false;
+        assert!(at_once.text().lines().all(|line| line.chars().count() <= 80), "{}", at_once.text());
         assert!(text.contains("21 rounds after it began") && text.contains("3 winners are luck"), "{text}");
     }
 
     #[test]
     fn programs_get_whole_wei_as_text() {
         let document = serde_json::to_value(shown()).unwrap();
-        assert_eq!(document["to"]["fees"], u128::MAX.to_string());
+        assert_eq!(document["to"]["fees"], LARGE.to_string());
         assert_eq!(document["to"]["rewards"], serde_json::Value::Null);
         assert_eq!(document["fees_break_even"], serde_json::json!({ "when": "after", "rounds": "21" }));
         assert_eq!((&document["move"]["idle_rounds"], &document["neutral_wei_per_lpt"]), (&7.into(), &"3".into()));
