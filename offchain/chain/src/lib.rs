@@ -4,9 +4,9 @@
 mod calls;
 mod config;
 mod contracts;
+pub mod delegator;
 mod discovery;
 mod error;
-mod fee_ratio;
 mod follower;
 mod history;
 mod inspect;
@@ -25,7 +25,6 @@ pub use config::{ChainConfig, ConfigError, TxConfig};
 pub use contracts::{Chain, connect, connect_when_up, resolve};
 pub use discovery::{RegisteredTranscoder, registered_transcoders};
 pub use error::ChainError;
-pub use fee_ratio::{FeeRatio, fee_ratio};
 pub use follower::{BlockFeed, BlockFollower, BlockStream, Health};
 pub use history::{BlockEvent, BlockHeader};
 pub use inspect::{MinedCall, Simulated};

@@ -21,9 +21,9 @@ pub mod telemetry;
 use anyhow::Context as _;
 
 use crate::{
-    cli::{BenchCommand, ChainCommand, Cli, Command, DelegatorCommand, Global},
+    cli::{BenchCommand, ChainCommand, Cli, Command, Global},
     commands::{
-        Context, chain_status, completions, config_file, deploy, doctor, fee_ratio, funds, registration, stake, tickets,
+        Context, chain_status, completions, config_file, delegator, deploy, doctor, funds, registration, stake, tickets,
     },
     config::{Config, Role},
     output::Output,
@@ -54,7 +54,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Withdraw(args) => funds::withdraw(&context(&global)?, args).await,
         Command::Register(args) => registration::register(&context(&global)?, &args).await,
         Command::Stake(command) => stake::run(&context(&global)?, &command).await,
-        Command::Delegator(DelegatorCommand::FeeRatio(args)) => fee_ratio::run(&context(&global)?, &args).await,
+        Command::Delegator(command) => delegator::run(&context(&global)?, &command).await,
         Command::Tickets(command) => tickets::run(&context(&global)?, &command).await,
         Command::Bench(BenchCommand::Transcode(args)) => bench::transcode(&context(&global)?, &args).await,
         Command::Doctor => doctor::run(&context(&global)?, global.port_offset).await,

@@ -201,11 +201,60 @@ async fn an_orchestrator_registers_and_takes_its_stake_back() {
     assert_eq!(net.view(net.contracts.bonding_manager, staked).await.unwrap(), U256::from(70 * UNIT));
 
     let ratios = orchestrator.json("delegator fee-ratio --rounds 2");
-    let rows = ratios["rows"].as_array().unwrap();
-    assert!(!rows.is_empty(), "{ratios:#}");
-    assert!(rows.iter().all(|row| row["fees"] == "0" && row["ratio"] == "0"), "{ratios:#}");
+    let one = &ratios["orchestrators"][0];
+    assert_eq!((&one["stake"], &one["fee_share"]), (&(70 * UNIT).to_string().into(), &950_000.into()), "{ratios:#}");
+    let rows = one["rounds"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["fees"] == "0" && row["winners"] == 0), "{ratios:#}");
     let round: u64 = net.view(net.contracts.rounds_manager, RoundsManager::currentRoundCall {}).await.unwrap().to();
-    assert_eq!(rows.iter().map(|row| row["round"].as_u64().unwrap()).max(), Some(round));
+    let last = rows.last().unwrap();
+    assert_eq!((&last["round"], &last["running"], &last["gross"]), (&round.into(), &true.into(), &"0".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delegator_sees_ratios_a_move_and_its_earnings() {
+    let net = Deployment::start().await.unwrap();
+    net.initialize_round().await.unwrap();
+    net.register(&key(3).unwrap(), U256::from(60 * UNIT), "https://o.example:8935").await.unwrap();
+    net.register(&key(4).unwrap(), U256::from(40 * UNIT), "https://p.example:8935").await.unwrap();
+    let (delegator, first, second) = (Operator::new(&net, 6), key(3).unwrap().address(), key(4).unwrap().address());
+    net.give_lpt(delegator.key.address(), U256::from(10 * UNIT)).await.unwrap();
+    delegator.json(&format!("stake bond --amount 10lpt --to {first}"));
+    for _ in 0..2 {
+        net.next_round().await.unwrap();
+        let reward = BondingManager::rewardCall {};
+        net.call(&key(3).unwrap(), net.contracts.bonding_manager, reward, U256::ZERO).await.unwrap();
+    }
+
+    let earned = delegator.json(&format!("delegator earnings {}", delegator.key.address()));
+    let staked = BondingManager::pendingStakeCall { delegator: delegator.key.address(), _1: U256::ZERO };
+    let stake = net.view(net.contracts.bonding_manager, staked).await.unwrap();
+    assert!(stake > U256::from(10 * UNIT), "two rewards");
+    assert_eq!(
+        (&earned["stake"], &earned["claimed_stake"]),
+        (&stake.to_string().into(), &(10 * UNIT).to_string().into())
+    );
+    let rewards =
+        earned["rounds"].as_array().unwrap().iter().map(|row| row["rewards"].as_str().unwrap().parse::<U256>());
+    assert_eq!(rewards.sum::<Result<U256, _>>().unwrap(), stake - U256::from(10 * UNIT), "{earned:#}");
+
+    let moved = delegator.json(&format!("delegator what-if --stake 10lpt --from {first} --to {second}"));
+    assert_eq!((&moved["to"]["missed_rewards"], &moved["to"]["rewards"]), (&1.into(), &"0".into()), "{moved:#}");
+    assert_eq!(moved["rewards_break_even"]["when"], "never", "{moved:#}");
+    assert_eq!(moved["move"]["idle_rounds"], 0);
+    let much = delegator.refused(&format!("delegator what-if --stake 50lpt --from {second} --to {first}"));
+    assert!(much.contains("40 LPT staked with it"), "{much}");
+
+    let csv = delegator.run(&format!("delegator fee-ratio --csv --orchestrator {second}"));
+    let lines = String::from_utf8(csv.stdout).unwrap();
+    assert!(lines.lines().skip(1).all(|line| line.contains(&second.to_string())), "{lines}");
+    assert_eq!(lines.lines().count(), 4, "headings, the first round, a finished one, the running one: {lines}");
+    for (columns, whole) in [("80", false), ("120", true)] {
+        let table = delegator.command("delegator fee-ratio").env("COLUMNS", columns).output().unwrap();
+        let table = String::from_utf8(table.stderr).unwrap();
+        assert!(table.lines().all(|line| line.chars().count() <= columns.parse().unwrap()), "{table}");
+        assert_eq!(table.contains(&first.to_string()), whole, "{table}");
+        assert!(table.contains("missed"), "{table}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,6 +63,8 @@ fn every_command_explains_itself() {
         "stake withdraw-fees",
         "delegator",
         "delegator fee-ratio",
+        "delegator what-if",
+        "delegator earnings",
         "tickets",
         "tickets list",
         "config",

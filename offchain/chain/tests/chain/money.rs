@@ -1,11 +1,11 @@
-//! Senders' funds and orchestrators' fees.
+//! Senders' funds.
 use alloy::{
     primitives::{Address, B256, U256, keccak256},
     signers::{SignerSync, local::PrivateKeySigner},
 };
 use anyhow::{Result, ensure};
 use streamflow_bindings::{BondingManager, RoundsManager, TicketBroker};
-use streamflow_chain::{Calls, ChainConfig, ChainError, SenderMonitor, fee_ratio, send_all};
+use streamflow_chain::{Calls, ChainConfig, ChainError, SenderMonitor, send_all};
 use streamflow_testkit::{Deployment, key};
 use streamflow_types::{Round, SenderFunds, Signature65, SignedTicket, Ticket, WinProb, WinningTicket};
 
@@ -207,44 +207,5 @@ async fn funds_of_a_removed_block_are_taken_back() -> Result<()> {
     market.deployment.anvil.reorg(1, Vec::new()).await?;
     market.settled("less funding", |funds| funds.deposit == gwei(100)).await?;
     assert!(market.following.feed.health().borrow().is_live());
-    Ok(())
-}
-
-#[tokio::test]
-async fn fee_ratio_equals_transfers_and_stake() -> Result<()> {
-    let mut market = Market::open().await?;
-    let round = market.deployment.initialize_round().await?;
-    let (first, second) = (key(2)?.address(), key(3)?.address());
-    market.deployment.fund_sender(&market.sender, gwei(1000), gwei(0)).await?;
-    let winners = [market.winner(first, gwei(3)).await?, market.winner(second, gwei(4)).await?];
-    market.redeem(&winners).await?;
-    let last = market.deployment.next_round().await?;
-    let winner = market.winner(first, gwei(10)).await?;
-    market.redeem(&[winner]).await?;
-
-    let rows = fee_ratio(&market.chain, 2).await?;
-    let row = |round: u64, orchestrator: Address| {
-        rows.iter().find(|row| row.round == Round(round) && row.orchestrator == orchestrator).copied()
-    };
-    assert_eq!(rows.len(), 4);
-    let one = U256::from(10).pow(U256::from(27));
-    for (round, orchestrator, fees, stake) in [
-        (round, first, gwei(3), 5 * LPT),
-        (round, second, gwei(4), 7 * LPT),
-        (last, first, gwei(10), 5 * LPT),
-        (last, second, U256::ZERO, 7 * LPT),
-    ] {
-        let row = row(round, orchestrator).expect("a row for each orchestrator and round");
-        assert_eq!((row.fees, row.stake), (fees, U256::from(stake)));
-        assert_eq!(row.ratio, Some(fees * one / U256::from(stake)));
-    }
-
-    // Whatever the rounds, the sum is what the contract owes as fees.
-    let sum: U256 = rows.iter().map(|row| row.fees).sum();
-    let broker = market.deployment.contracts.ticket_broker;
-    let owed = market.deployment.view(broker, TicketBroker::unclaimedFeesCall {}).await?;
-    assert_eq!(sum, owed);
-    assert_eq!(fee_ratio(&market.chain, 1).await?.len(), 2);
-    assert_eq!(fee_ratio(&market.chain, 100).await?.len(), 2 * usize::try_from(last)?.min(3));
     Ok(())
 }

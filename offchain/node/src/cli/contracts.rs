@@ -176,22 +176,6 @@ pub enum StakeCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum DelegatorCommand {
-    /// ETH fees per staked LPT, per orchestrator and round
-    FeeRatio(FeeRatioArgs),
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct FeeRatioArgs {
-    /// How many rounds back, the current one counted
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = rounds)]
-    pub rounds: usize,
-    /// Comma-separated values on stdout
-    #[arg(long, conflicts_with = "json")]
-    pub csv: bool,
-}
-
-#[derive(Debug, Subcommand)]
 pub enum TicketsCommand {
     /// Winning tickets and what became of them
     List {
@@ -202,11 +186,4 @@ pub enum TicketsCommand {
         #[arg(long, value_name = "N", default_value_t = 1000)]
         limit: u32,
     },
-}
-
-fn rounds(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(rounds @ 1..=10_000) => Ok(rounds),
-        _ => Err("a number of rounds from 1 to 10000 is needed".into()),
-    }
 }

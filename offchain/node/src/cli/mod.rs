@@ -1,5 +1,6 @@
 //! The command line: picks a role or an operation; settings stay in the configuration.
 mod contracts;
+mod delegator;
 mod devnet;
 
 use std::path::PathBuf;
@@ -9,9 +10,10 @@ use clap_complete::Shell;
 use url::Url;
 
 pub use contracts::{
-    ChainCommand, DelegatorCommand, DeployArgs, FeeRatioArgs, FundArgs, RedeemerArgs, RegisterArgs, ReleaseArgs, Spend,
-    StakeCommand, TicketsCommand, WithdrawArgs,
+    ChainCommand, DeployArgs, FundArgs, RedeemerArgs, RegisterArgs, ReleaseArgs, Spend, StakeCommand, TicketsCommand,
+    WithdrawArgs,
 };
+pub use delegator::{DelegatorCommand, EarningsArgs, FeeRatioArgs, WhatIfArgs};
 pub use devnet::{BenchCommand, BenchTranscodeArgs, DevnetArgs};
 
 /// Live-video transcoding, paid with probabilistic micropayments settled on Ethereum.

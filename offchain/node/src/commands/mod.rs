@@ -2,9 +2,9 @@
 pub mod chain_status;
 pub mod completions;
 pub mod config_file;
+pub mod delegator;
 pub mod deploy;
 pub mod doctor;
-pub mod fee_ratio;
 pub mod funds;
 pub mod operation;
 pub mod registration;
