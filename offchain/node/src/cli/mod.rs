@@ -1,6 +1,7 @@
 //! The command line: picks a role or an operation; settings stay in the configuration.
 mod contracts;
 mod devnet;
+mod simulate;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ pub use contracts::{
     StakeCommand, TicketsCommand, WithdrawArgs,
 };
 pub use devnet::{BenchCommand, BenchTranscodeArgs, DevnetArgs};
+pub use simulate::SimulateArgs;
 
 /// Live-video transcoding, paid with probabilistic micropayments settled on Ethereum.
 #[derive(Debug, Parser)]
@@ -77,6 +79,8 @@ pub enum Command {
     /// The project's own figures, beside a peer in the same run
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Play senders, orchestrators, delegators and attackers over the contracts in process; write a report with plots
+    Simulate(SimulateArgs),
     /// Check the configuration, or print the default one
     #[command(subcommand)]
     Config(ConfigCommand),
