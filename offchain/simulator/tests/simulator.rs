@@ -1,4 +1,6 @@
 //! Small simulations over the real contracts.
+#![allow(clippy::unwrap_used)]
+
 mod artifacts;
 mod report;
 
