@@ -12,7 +12,7 @@ use streamflow_bindings::{
     AddressBook, BondingManager, Controller, LivepeerToken, Minter, RoundsManager, TicketBroker,
     ticket_broker::TicketBroker::Ticket,
 };
-use streamflow_evm_tests::{LocalChain, Refusal};
+use streamflow_evm::{LocalChain, Refusal};
 
 use crate::{
     action::{ACCOUNTS, ANCHOR, Action, ROUND_LENGTH},

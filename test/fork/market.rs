@@ -15,7 +15,7 @@ use revm::{
 };
 use streamflow_bindings::{AddressBook, BondingManager, LivepeerToken, RoundsManager, TicketBroker};
 use streamflow_chain::{OrderedGroup, redeem_call, redeem_ordered_call};
-use streamflow_evm_tests::{Done, LocalChain, Refusal};
+use streamflow_evm::{Done, LocalChain, Refusal};
 use streamflow_pm::{
     KeySigner, QuoteDomain, QuoteRequest, QuoteSecret, Recipient, RecipientConfig, Sender, SenderLimits, SerialLease,
     TicketPolicy, ordered, signed_from_params,
@@ -225,16 +225,16 @@ impl Market {
 
     pub(crate) fn mark(&mut self) -> Result<U256> {
         let call = TicketBroker::redemptionMarkCall { recipient: self.orchestrator, sender: self.sender() };
-        self.chain.view(self.contracts.ticket_broker, call)
+        Ok(self.chain.view(self.contracts.ticket_broker, call)?)
     }
 
     pub(crate) fn pending_fees(&mut self, delegator: Address) -> Result<U256> {
         let call = BondingManager::pendingFeesCall { delegator, _1: U256::ZERO };
-        self.chain.view(self.contracts.bonding_manager, call)
+        Ok(self.chain.view(self.contracts.bonding_manager, call)?)
     }
 
     pub(crate) fn unclaimed_fees(&mut self) -> Result<U256> {
-        self.chain.view(self.contracts.ticket_broker, TicketBroker::unclaimedFeesCall {})
+        Ok(self.chain.view(self.contracts.ticket_broker, TicketBroker::unclaimedFeesCall {})?)
     }
 
     pub(crate) fn ticket_validity(&mut self) -> Result<u64> {

@@ -23,7 +23,8 @@ use anyhow::Context as _;
 use crate::{
     cli::{BenchCommand, ChainCommand, Cli, Command, Global},
     commands::{
-        Context, chain_status, completions, config_file, delegator, deploy, doctor, funds, registration, stake, tickets,
+        Context, chain_status, completions, config_file, delegator, deploy, doctor, funds, registration, simulate,
+        stake, tickets,
     },
     config::{Config, Role},
     output::Output,
@@ -57,6 +58,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Delegator(command) => delegator::run(&context(&global)?, &command).await,
         Command::Tickets(command) => tickets::run(&context(&global)?, &command).await,
         Command::Bench(BenchCommand::Transcode(args)) => bench::transcode(&context(&global)?, &args).await,
+        Command::Simulate(args) => simulate::run(&context(&global)?, args).await,
         Command::Doctor => doctor::run(&context(&global)?, global.port_offset).await,
         Command::Config(command) => config_file::run(&command, global.config, Output::new(global.json)),
         Command::Completions { shell } => Ok(completions::run(shell)?),

@@ -2,6 +2,7 @@
 mod contracts;
 mod delegator;
 mod devnet;
+mod simulate;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub use contracts::{
 };
 pub use delegator::{DelegatorCommand, EarningsArgs, FeeRatioArgs, WhatIfArgs};
 pub use devnet::{BenchCommand, BenchTranscodeArgs, DevnetArgs};
+pub use simulate::SimulateArgs;
 
 /// Live-video transcoding, paid with probabilistic micropayments settled on Ethereum.
 #[derive(Debug, Parser)]
@@ -79,6 +81,8 @@ pub enum Command {
     /// The project's own figures, beside a peer in the same run
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Play senders, orchestrators, delegators and attackers over the contracts in process; write a report with plots
+    Simulate(SimulateArgs),
     /// Check the configuration, or print the default one
     #[command(subcommand)]
     Config(ConfigCommand),

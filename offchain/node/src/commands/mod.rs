@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod funds;
 pub mod operation;
 pub mod registration;
+pub mod simulate;
 pub mod stake;
 pub mod tickets;
 

@@ -5,14 +5,16 @@ use alloy::{
     primitives::{Address, B256, Bytes, Log, TxKind, U256, hex, keccak256},
     sol_types::{SolCall, SolError, SolEvent},
 };
-use anyhow::{Context as _, Result, anyhow, bail};
 use revm::{
     Context, DatabaseRef, ExecuteCommitEvm, ExecuteEvm, MainBuilder, MainContext, MainnetEvm,
     context::{BlockEnv, TxEnv, result::ExecutionResult},
     database::CacheDB,
+    database_interface::EmptyDB,
     handler::MainnetContext,
     state::AccountInfo,
 };
+
+use crate::EvmError;
 
 /// Gas of a call: enough for any, and what forge gives to a transaction.
 const GAS_LIMIT: u64 = 30_000_000;
@@ -63,13 +65,21 @@ impl fmt::Display for Refusal {
 
 impl<T> Done<T> {
     /// The only event of this kind.
-    pub fn event<E: SolEvent>(&self) -> Result<E> {
-        let mut found = self.logs.iter().filter_map(|log| E::decode_log_data(&log.data).ok());
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn event<E: SolEvent>(&self) -> Result<E, EvmError> {
+        let mut found = self.events();
         match (found.next(), found.next()) {
             (Some(event), None) => Ok(event),
-            (None, _) => bail!("no {}", E::SIGNATURE),
-            _ => bail!("more than one {}", E::SIGNATURE),
+            (None, _) => Err(EvmError::Event { event: E::SIGNATURE, count: 0 }),
+            _ => Err(EvmError::Event { event: E::SIGNATURE, count: 2 + found.count() }),
         }
+    }
+
+    /// All events of this kind.
+    pub fn events<E: SolEvent>(&self) -> impl Iterator<Item = E> {
+        self.logs.iter().filter_map(|log| E::decode_log_data(&log.data).ok())
     }
 }
 
@@ -125,42 +135,95 @@ where
     }
 
     /// Wei of an account.
-    pub fn balance(&self, account: Address) -> Result<U256> {
+    ///
+    /// # Errors
+    /// The state behind cannot be read.
+    pub fn balance(&self, account: Address) -> Result<U256, EvmError> {
         let state = &self.evm.ctx.journaled_state.database;
-        Ok(state.basic_ref(account)?.map(|info| info.balance).unwrap_or_default())
+        let info = state.basic_ref(account).map_err(|error| EvmError::State(error.into()))?;
+        Ok(info.map(|info| info.balance).unwrap_or_default())
     }
 
     /// Gives `account` this many wei.
-    pub fn set_balance(&mut self, account: Address, wei: U256) -> Result<()> {
+    ///
+    /// # Errors
+    /// The state behind cannot be read.
+    pub fn set_balance(&mut self, account: Address, wei: U256) -> Result<(), EvmError> {
         let state = &mut self.evm.ctx.journaled_state.database;
-        let info = state.basic_ref(account)?.unwrap_or_default();
+        let info = state.basic_ref(account).map_err(|error| EvmError::State(error.into()))?.unwrap_or_default();
         state.insert_account_info(account, AccountInfo { balance: wei, ..info });
         Ok(())
     }
 
     /// Executes a transaction and keeps what it changed, unless it reverts.
+    ///
+    /// # Errors
+    /// Anything but a revert.
     pub fn try_send<C: SolCall>(
         &mut self,
         caller: Address,
         to: Address,
         call: C,
         wei: U256,
-    ) -> Result<Result<Done<C::Return>, Refusal>> {
+    ) -> Result<Result<Done<C::Return>, Refusal>, EvmError> {
         let result = self.evm.transact_commit(transaction(caller, to, &call, wei));
-        outcome::<C>(result.map_err(|error| anyhow!(error))?)
+        outcome::<C>(result.map_err(not_executed::<C, _>)?)
     }
 
-    /// The same, where a revert is an error.
-    pub fn send<C: SolCall>(&mut self, caller: Address, to: Address, call: C, wei: U256) -> Result<Done<C::Return>> {
-        self.try_send(caller, to, call, wei)?.map_err(|refusal| anyhow!("{}: {refusal}", C::SIGNATURE))
+    /// Executes a transaction, and keeps nothing of it.
+    ///
+    /// # Errors
+    /// Anything but a revert.
+    pub fn simulate<C: SolCall>(
+        &mut self,
+        caller: Address,
+        to: Address,
+        call: C,
+        wei: U256,
+    ) -> Result<Result<Done<C::Return>, Refusal>, EvmError> {
+        let result = self.evm.transact(transaction(caller, to, &call, wei));
+        outcome::<C>(result.map_err(not_executed::<C, _>)?.result)
+    }
+
+    /// Executes a transaction that goes through, and keeps what it changed.
+    ///
+    /// # Errors
+    /// A revert, too.
+    pub fn send<C: SolCall>(
+        &mut self,
+        caller: Address,
+        to: Address,
+        call: C,
+        wei: U256,
+    ) -> Result<Done<C::Return>, EvmError> {
+        self.try_send(caller, to, call, wei)?.map_err(refused::<C>)
     }
 
     /// Asks a contract; nothing is kept.
-    pub fn view<C: SolCall>(&mut self, to: Address, call: C) -> Result<C::Return> {
-        let result = self.evm.transact(transaction(Address::ZERO, to, &call, U256::ZERO));
-        let done = outcome::<C>(result.map_err(|error| anyhow!(error))?.result)?;
-        Ok(done.map_err(|refusal| anyhow!("{}: {refusal}", C::SIGNATURE))?.output)
+    ///
+    /// # Errors
+    /// A revert, too.
+    pub fn view<C: SolCall>(&mut self, to: Address, call: C) -> Result<C::Return, EvmError> {
+        let done = self.simulate(Address::ZERO, to, call, U256::ZERO)?;
+        Ok(done.map_err(refused::<C>)?.output)
     }
+}
+
+impl LocalChain<EmptyDB> {
+    /// Another chain with the same past and, as its `chain_id` says, a future of its own.
+    pub fn fork(&self, chain_id: u64) -> Self {
+        let mut chain = Self::new(self.evm.ctx.journaled_state.database.clone(), chain_id, self.block());
+        chain.first = self.first;
+        chain
+    }
+}
+
+fn not_executed<C: SolCall, E: Error + Send + Sync + 'static>(error: E) -> EvmError {
+    EvmError::Execution { call: C::SIGNATURE, source: error.into() }
+}
+
+fn refused<C: SolCall>(refusal: Refusal) -> EvmError {
+    EvmError::Refused { call: C::SIGNATURE, refusal }
 }
 
 fn transaction<C: SolCall>(caller: Address, to: Address, call: &C, value: U256) -> TxEnv {
@@ -175,14 +238,17 @@ fn transaction<C: SolCall>(caller: Address, to: Address, call: &C, value: U256) 
     }
 }
 
-fn outcome<C: SolCall>(result: ExecutionResult) -> Result<Result<Done<C::Return>, Refusal>> {
+fn outcome<C: SolCall>(result: ExecutionResult) -> Result<Result<Done<C::Return>, Refusal>, EvmError> {
     let gas = result.tx_gas_used();
     match result {
         ExecutionResult::Success { output, logs, .. } => {
-            let output = C::abi_decode_returns(&output.into_data()).with_context(|| C::SIGNATURE.to_owned())?;
+            let output = C::abi_decode_returns(&output.into_data())
+                .map_err(|source| EvmError::Output { call: C::SIGNATURE, source })?;
             Ok(Ok(Done { output, gas, logs }))
         }
         ExecutionResult::Revert { output, .. } => Ok(Err(Refusal(output))),
-        ExecutionResult::Halt { reason, .. } => bail!("{} halts: {reason:?}", C::SIGNATURE),
+        ExecutionResult::Halt { reason, .. } => {
+            Err(EvmError::Halted { call: C::SIGNATURE, reason: format!("{reason:?}") })
+        }
     }
 }
