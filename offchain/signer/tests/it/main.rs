@@ -1,0 +1,10 @@
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod attacks;
+mod auth;
+mod discovery;
+mod fixture;
+mod hour;
+mod openapi;
+mod rows;
+mod worked_values;
