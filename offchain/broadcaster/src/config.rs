@@ -221,7 +221,10 @@ mod tests {
         assert_eq!(refused(|c| c.profiles[0].name = SOURCE.into()), BroadcasterConfigError::ProfileName(SOURCE.into()));
         assert_eq!(refused(|c| c.max_attempts = 0), BroadcasterConfigError::Zero("max_attempts"));
         let ftp: Url = "ftp://a/".parse().unwrap();
-        assert_eq!(refused(|c| c.orchestrators = vec![ftp.clone()]), BroadcasterConfigError::OrchestratorUrl(ftp.clone()));
+        assert_eq!(
+            refused(|c| c.orchestrators = vec![ftp.clone()]),
+            BroadcasterConfigError::OrchestratorUrl(ftp.clone())
+        );
         assert_eq!(refused(|c| c.signer = Some(ftp.clone())), BroadcasterConfigError::SignerUrl(ftp));
     }
 

@@ -197,7 +197,8 @@ impl RemotePayer {
         // Its address may carry a credential.
         let reply = request.send().await.map_err(|error| SignerError::Call(error.without_url()))?;
         let status = reply.status().as_u16();
-        let body = collect(reply.bytes_stream(), MAX_ANSWER).await.map_err(|error| SignerError::Receive(Box::new(error)))?;
+        let body =
+            collect(reply.bytes_stream(), MAX_ANSWER).await.map_err(|error| SignerError::Receive(Box::new(error)))?;
         Ok((status, body.to_vec()))
     }
 

@@ -64,7 +64,7 @@ pub(crate) enum Purse<'a> {
 #[derive(Debug)]
 pub(crate) enum Paid {
     Nothing,
-    Own(Prepared),
+    Own(Box<Prepared>),
     Remote(RemotePaid),
 }
 
@@ -172,7 +172,7 @@ impl Session {
                 let (recipient, commitment) = terms.tickets.unwrap_or_default();
                 let charge = Charge { recipient, session: &self.token.session_id, price, commitment };
                 let prepared = payer.prepare(charge, &segment.profiles, millis, Instant::now().into_std()).await?;
-                Ok((header::encode_payment(&payment_to_proto(&prepared.payment)), Paid::Own(prepared)))
+                Ok((header::encode_payment(&payment_to_proto(&prepared.payment)), Paid::Own(Box::new(prepared))))
             }
             (Purse::Remote(signer), Some(remote)) => {
                 let estimate = with_estimate_margin(estimated_pixels(&segment.profiles, millis));

@@ -212,12 +212,7 @@ impl Core {
         }
     }
 
-    fn count_tickets(
-        &self,
-        session: &Session,
-        paid: &Paid,
-        result: &Result<TranscodeResult, CallError>,
-    ) {
+    fn count_tickets(&self, session: &Session, paid: &Paid, result: &Result<TranscodeResult, CallError>) {
         let (tickets, value) = paid.worth();
         let unsent = matches!(result, Err(CallError::Send(error)) if error.is_connect());
         if !unsent {

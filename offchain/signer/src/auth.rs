@@ -204,7 +204,9 @@ mod tests {
 
     #[test]
     fn what_is_no_decision_is_our_own_failure() {
-        for text in ["", "[]", "{}", r#"{"status":0}"#, r#"{"status":-1}"#, r#"{"status":"200"}"#, r#"{"status":99999}"#] {
+        for text in
+            ["", "[]", "{}", r#"{"status":0}"#, r#"{"status":-1}"#, r#"{"status":"200"}"#, r#"{"status":99999}"#]
+        {
             assert_eq!(answer(text).unwrap_err().0, 500, "{text}");
         }
         let bad = r#"{"status":200,"maxPrice":{"price":3,"currency":"wei","unit":"seconds"}}"#;

@@ -18,14 +18,14 @@ const MAX_NAME: usize = 64;
 
 /// Highest price, wei per unit, as a ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ceiling {
+pub(crate) struct Ceiling {
     above: U256,
     below: U256,
 }
 
 /// Why a ceiling cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CeilingError {
+pub(crate) enum CeilingError {
     /// Not a decimal of reasonable size above 0.
     #[error("maxPrice price is not a positive decimal number")]
     Price,
@@ -53,7 +53,7 @@ impl Ceiling {
     ///
     /// # Errors
     /// The text is no positive JSON number of at most 38 digits on either side of the point.
-    pub fn from_decimal(text: &str) -> Result<Self, CeilingError> {
+    pub(crate) fn from_decimal(text: &str) -> Result<Self, CeilingError> {
         if text.len() > MAX_TEXT {
             return Err(CeilingError::Price);
         }
@@ -96,7 +96,7 @@ impl Ceiling {
     }
 
     /// Whether `price` is above.
-    pub fn is_exceeded_by(&self, price: Price) -> bool {
+    pub(crate) fn is_exceeded_by(&self, price: Price) -> bool {
         // At most 63 bits · 253 bits.
         let left = U256::from(price.wei_per_unit()).widening_mul::<256, 4, 512, 8>(self.below);
         left > U256::from(price.pixels_per_unit()).widening_mul::<256, 4, 512, 8>(self.above)

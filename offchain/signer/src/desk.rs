@@ -7,9 +7,7 @@ use std::{sync::Arc, time::Instant};
 use alloy_primitives::{Address, U256, keccak256};
 use axum::http::HeaderMap;
 use rand::Rng as _;
-use streamflow_pm::{
-    Balance, MAX_NONCES, ParamsError, Sender, SenderLimits, SignError, TicketEv, TicketSigner,
-};
+use streamflow_pm::{Balance, MAX_NONCES, ParamsError, Sender, SenderLimits, SignError, TicketEv, TicketSigner};
 use streamflow_types::{ChainView, ManifestId, Price, SenderFunds, TicketParams};
 use streamflow_wire::{
     SegmentRequest, capability, header, needs_renewal, params_from_proto, payment_to_proto, price_from_proto, proto,
@@ -236,12 +234,7 @@ impl Desk {
     }
 
     /// Whether token and params can still be used.
-    fn check_fresh(
-        &self,
-        quote: &Quote,
-        funds: &SenderFunds,
-        chain: &ChainView,
-    ) -> Result<proto::AuthToken, Refusal> {
+    fn check_fresh(&self, quote: &Quote, funds: &SenderFunds, chain: &ChainView) -> Result<proto::AuthToken, Refusal> {
         let token = quote.token.clone().ok_or(Refusal::NoToken)?;
         let now = i64::try_from((self.clock)().as_secs()).unwrap_or(i64::MAX);
         if needs_renewal(&token, now) {
@@ -442,6 +435,7 @@ impl Desk {
             return Some("deposit and reserve unlock soon: `streamflow fund` stops that".to_owned());
         }
         let no_reserve = funds.reserve.is_zero() && funds.committed.is_zero();
-        (funds.deposit.is_zero() || no_reserve).then(|| "no deposit or no reserve: `streamflow fund` adds to both".to_owned())
+        (funds.deposit.is_zero() || no_reserve)
+            .then(|| "no deposit or no reserve: `streamflow fund` adds to both".to_owned())
     }
 }

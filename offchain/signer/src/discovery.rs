@@ -1,7 +1,10 @@
 //! The list of orchestrators and what each can do (payments.md §2.1). Asked for now and then, served from memory.
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,6 +54,8 @@ pub(crate) struct Discovery {
     found: RwLock<Arc<Vec<Entry>>>,
     /// Held while it is asked around, so that requests on an empty list ask once.
     asking: tokio::sync::Mutex<()>,
+    /// How often it was.
+    asked: AtomicU64,
 }
 
 impl Discovery {
@@ -60,7 +65,8 @@ impl Discovery {
     ) -> Result<Self, reqwest::Error> {
         // Orchestrators have certificates of their own making, here as everywhere.
         let http = auth::client(ASK_TIMEOUT).tls_danger_accept_invalid_certs(true).build()?;
-        Ok(Self { config: config.clone(), roster, http, found: RwLock::default(), asking: Default::default() })
+        let (found, asking, asked) = Default::default();
+        Ok(Self { config: config.clone(), roster, http, found, asking, asked })
     }
 
     /// Asks around at once and then now and then.
@@ -83,8 +89,10 @@ impl Discovery {
     /// Those that offer one of the wanted capabilities, or all; none while nobody is known.
     pub(crate) async fn find(&self, wanted: &[String]) -> Option<Vec<Entry>> {
         if self.found().is_empty() {
+            let asked = self.asked.load(Ordering::SeqCst);
             let _asking = self.asking.lock().await;
-            if self.found().is_empty() {
+            // Whoever waited shares what the one before found, even if that is nothing.
+            if self.found().is_empty() && self.asked.load(Ordering::SeqCst) == asked {
                 self.ask_around().await;
             }
         }
@@ -103,6 +111,7 @@ impl Discovery {
         let found: Vec<Entry> = asked.collect().await;
         tracing::info!(orchestrators = found.len(), "asked around");
         *self.found.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(found);
+        self.asked.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Whom to ask, by address without a slash at the end.

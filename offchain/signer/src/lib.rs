@@ -24,7 +24,6 @@ mod signer;
 mod state;
 mod wei;
 
-pub use ceiling::{Ceiling, CeilingError};
 pub use config::{
     AuthConfig, BudgetConfig, DiscoveryConfig, FenceKind, PriceConfig, SignerConfig, SignerConfigError, TicketLimits,
 };

@@ -58,8 +58,7 @@ impl<'a> PaymentRequest<'a> {
             return Err(RequestError::NoOrchestrator);
         }
         let state = fields.object("state")?;
-        let state =
-            SignedState { state: state.bytes("state", MAX_STATE)?, sig: state.bytes("sig", MAX_SIGNATURE)? };
+        let state = SignedState { state: state.bytes("state", MAX_STATE)?, sig: state.bytes("sig", MAX_SIGNATURE)? };
         Ok(Self {
             state: Some(state).filter(|state| !state.state.is_empty() || !state.sig.is_empty()),
             info: orchestrator_info(&orchestrator).map_err(RequestError::Orchestrator)?,

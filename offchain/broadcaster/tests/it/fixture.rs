@@ -4,7 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use alloy_primitives::{B256, U256};
 use reqwest::{Response, StatusCode};
 use streamflow_broadcaster::{
-    Broadcaster, BroadcasterConfig, BroadcasterError, BroadcasterHandle, Candidate, Deps, Funding, Payments, RemoteSigner,
+    Broadcaster, BroadcasterConfig, BroadcasterError, BroadcasterHandle, Candidate, Deps, Funding, Payments,
+    RemoteSigner,
 };
 use streamflow_media::{PoolConfig, WorkerPool};
 use streamflow_pm::KeySigner;

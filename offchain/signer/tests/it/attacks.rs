@@ -84,9 +84,12 @@ async fn a19_concurrent_requests_on_one_state_are_paid_once_behind_the_fence() {
     let replies = join_all((0..8).map(|_| signer.pay(&body))).await;
     let paid: Vec<_> = replies.iter().filter(|reply| reply.status == 200).collect();
     assert_eq!(paid.len(), 1);
-    assert!(replies.iter().filter(|reply| reply.status != 200).all(|reply| {
-        reply.refused() == (409, "state was paid on before")
-    }));
+    assert!(
+        replies
+            .iter()
+            .filter(|reply| reply.status != 200)
+            .all(|reply| { reply.refused() == (409, "state was paid on before") })
+    );
     signer.pay(&next(fixed(), paid[0])).await.ok();
 }
 

@@ -72,9 +72,7 @@ async fn an_answer_that_is_no_decision_is_a_masked_failure() {
 async fn its_ceiling_holds_for_the_request_that_it_was_asked_about() {
     let webhook = FakeWebhook::start(json!({})).await;
     let signer = webhook.signer().await;
-    let with_ceiling = |unit: &str, wei: f64| {
-        json!({ "status": 200, "expiry": START + 100, "maxPrice": { "price": wei, "currency": "wei", "unit": unit } })
-    };
+    let with_ceiling = |unit: &str, wei: f64| json!({ "status": 200, "expiry": START + 100, "maxPrice": { "price": wei, "currency": "wei", "unit": unit } });
     webhook.answer(200, with_ceiling("fixed", 2.5));
     let text = "orchestrator price 3/1 wei per pixel exceeds webhook ceiling 5/2";
     assert_eq!(signer.pay(&fixed()).await.refused(), (481, text));

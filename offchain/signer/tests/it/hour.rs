@@ -41,12 +41,8 @@ struct Orchestrator {
 impl Orchestrator {
     fn new(number: usize) -> Self {
         let address = Address::repeat_byte(0xa0 + number as u8);
-        let policy = TicketPolicy {
-            ev: U256::from(EV),
-            redeem_gas: 1000,
-            tx_cost_multiplier: 100,
-            ..TicketPolicy::default()
-        };
+        let policy =
+            TicketPolicy { ev: U256::from(EV), redeem_gas: 1000, tx_cost_multiplier: 100, ..TicketPolicy::default() };
         let domain = QuoteDomain { chain_id: 1, broker: Address::repeat_byte(0xbb) };
         let config = RecipientConfig {
             accounts: AccountLimits { idle: Duration::from_secs(2 * HOUR), ..AccountLimits::default() },

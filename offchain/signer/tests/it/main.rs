@@ -5,6 +5,7 @@ mod auth;
 mod discovery;
 mod fixture;
 mod hour;
+mod logs;
 mod openapi;
 mod rows;
 mod worked_values;

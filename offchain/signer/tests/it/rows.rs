@@ -4,11 +4,11 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use serde_json::{Value, json};
 use streamflow_types::{ChainView, Price, WinProb};
-use streamflow_wire::{
-    SegmentRequest, capability, header, params_to_proto, proto, verify_request, verify_segment,
-};
+use streamflow_wire::{SegmentRequest, capability, header, params_to_proto, proto, verify_request, verify_segment};
 
-use crate::fixture::{ORCHESTRATOR, Running, SERVICE_URI, START, Setup, active, blob, encoded, info, next, params, request};
+use crate::fixture::{
+    ORCHESTRATOR, Running, SERVICE_URI, START, Setup, active, blob, encoded, info, next, params, request,
+};
 
 const PRICE: (u64, u64) = (3, 1);
 
@@ -148,9 +148,7 @@ async fn row_9_what_is_about_to_expire_is_refreshed() {
     let signer = Setup::default().start().await;
     let refresh = "refresh session for remote signer";
     refused(&signer, with_info(|i| i.auth_token = None), 400, "missing auth token").await;
-    let token = |left: i64| {
-        with_info(move |i| i.auth_token.as_mut().unwrap().expiration = START as i64 + left)
-    };
+    let token = |left: i64| with_info(move |i| i.auth_token.as_mut().unwrap().expiration = START as i64 + left);
     let reply = signer.pay(&token(179)).await;
     assert_eq!(reply.refused(), (480, refresh));
     assert_eq!(reply.headers["Livepeer-Orchestrator-URL"], SERVICE_URI);
