@@ -21,11 +21,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     client::OrchestratorClient,
     config::{BroadcasterConfig, FileInput},
-    error::{BroadcasterError, PlayError, Refusal, SegmentError},
+    error::{BroadcasterError, PaymentError, PlayError, Refusal, SegmentError},
     orchestrators::{Candidate, Orchestrators},
     payment::{Payer, Payments},
+    remote::RemotePayer,
     serve,
-    session::Session,
+    session::{Purse, Session},
     status::{FundsStatus, PaymentMode, SegmentStatus, Status, TicketStatus},
     stream::{GIVE_UP_AFTER, LiveStream},
     verify::Checker,
@@ -37,6 +38,8 @@ const ENDED_KEPT: usize = 32;
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How often old nonces and credits are forgotten.
 const PRUNING: Duration = Duration::from_secs(60);
+/// How often the signer is asked for orchestrators.
+const DISCOVERY: Duration = Duration::from_secs(60);
 /// Time that open connections get once everything else has stopped.
 const SERVER_GRACE: Duration = Duration::from_secs(5);
 
@@ -68,12 +71,13 @@ pub struct BroadcasterHandle(Arc<Core>);
 pub(crate) struct Core {
     pub(crate) config: BroadcasterConfig,
     pub(crate) payer: Option<Payer>,
+    pub(crate) remote: Option<RemotePayer>,
     pub(crate) client: OrchestratorClient,
     pub(crate) orchestrators: Orchestrators,
     pub(crate) media: WorkerPool,
     pub(crate) checker: Checker,
-    /// Signed request for a quote, without capabilities.
-    pub(crate) request: OrchestratorRequest,
+    /// Signed request for a quote, without capabilities; not signed with a remote signer, which has one of its own.
+    request: OrchestratorRequest,
     /// Bytes of uploads that may still come in.
     pub(crate) memory: Arc<Semaphore>,
     pub(crate) tracker: TaskTracker,
@@ -110,9 +114,10 @@ impl Broadcaster {
         let Deps { payments, candidates, media } = deps;
         let unusable = |source| BroadcasterError::DataDir { path: config.data_dir.clone(), source };
         tokio::fs::create_dir_all(&config.data_dir).await.map_err(unusable)?;
-        let payer = match payments {
-            Payments::OffChain => None,
-            Payments::OnChain(funding) => Some(Payer::new(funding, &config.payment)),
+        let (payer, remote) = match payments {
+            Payments::OffChain => (None, None),
+            Payments::OnChain(funding) => (Some(Payer::new(funding, &config.payment)), None),
+            Payments::Remote(signer) => (None, Some(RemotePayer::new(signer)?)),
         };
         let request = match &payer {
             Some(payer) => sign_request(payer.signer(), None)?,
@@ -131,6 +136,7 @@ impl Broadcaster {
             checker: Checker::new(media.clone()),
             config,
             payer,
+            remote,
             client,
             orchestrators,
             media,
@@ -216,10 +222,29 @@ impl Core {
         if self.stopping.is_cancelled() {
             return Err(Refusal::Stopping);
         }
-        if let Some(payer) = &self.payer {
-            payer.check()?;
+        match self.purse() {
+            Purse::Empty => {}
+            Purse::Own(payer) => payer.check()?,
+            Purse::Remote(signer) => signer.check()?,
         }
         if self.orchestrators.len() == 0 { Err(Refusal::NoOrchestrators) } else { Ok(()) }
+    }
+
+    /// Who pays.
+    pub(crate) fn purse(&self) -> Purse<'_> {
+        match (&self.payer, &self.remote) {
+            (Some(payer), _) => Purse::Own(payer),
+            (None, Some(signer)) => Purse::Remote(signer),
+            (None, None) => Purse::Empty,
+        }
+    }
+
+    /// What orchestrators are asked for terms with.
+    pub(crate) async fn quote_request(&self) -> Result<OrchestratorRequest, PaymentError> {
+        match &self.remote {
+            Some(signer) => Ok(signer.request().await?),
+            None => Ok(self.request.clone()),
+        }
     }
 
     fn streams(&self) -> MutexGuard<'_, Vec<Arc<LiveStream>>> {
@@ -313,7 +338,12 @@ impl Core {
     pub(crate) fn status(&self) -> Status {
         let payer = self.payer.as_ref();
         let chain = payer.and_then(|payer| payer.chain().ok());
-        let sent = payer.map(Payer::total_sent).unwrap_or_default();
+        let sent = match self.purse() {
+            Purse::Empty => Default::default(),
+            Purse::Own(payer) => payer.total_sent(),
+            Purse::Remote(signer) => signer.total_sent(),
+        };
+        let own = payer.map(|payer| payer.signer().address());
         let funds = payer.and_then(|payer| payer.funds().ok()).map(|funds| FundsStatus {
             deposit: funds.deposit.to_string(),
             reserve: funds.reserve.to_string(),
@@ -321,10 +351,13 @@ impl Core {
         });
         Status {
             version: env!("CARGO_PKG_VERSION"),
-            payments: if payer.is_some() { PaymentMode::OnChain } else { PaymentMode::OffChain },
+            payments: match self.purse() {
+                Purse::Empty => PaymentMode::OffChain,
+                Purse::Own(_) | Purse::Remote(_) => PaymentMode::OnChain,
+            },
             refusing: self.check_ready().err().map(|refusal| refusal.to_string()),
             input_error: self.input_error().clone(),
-            sender: payer.map(|payer| payer.signer().address()),
+            sender: own.or_else(|| self.remote.as_ref().and_then(RemotePayer::sender)),
             funds,
             block: chain.map(|chain| chain.block),
             round: chain.map(|chain| chain.round.0),
@@ -340,9 +373,13 @@ impl Core {
         if self.payer.as_ref().is_some_and(|payer| payer.check().is_err()) {
             return;
         }
+        let request = match self.quote_request().await {
+            Ok(request) => request,
+            Err(error) => return tracing::warn!(error = with_causes(&error), "no request for quotes"),
+        };
         let unquoted = self.orchestrators.unquoted(Instant::now());
         join_all(unquoted.iter().map(async |candidate| {
-            if let Err(error) = self.quote(candidate, self.request.clone()).await {
+            if let Err(error) = self.quote(candidate, request.clone()).await {
                 tracing::warn!(url = %candidate.url, error = with_causes(&error), "no quote");
                 self.orchestrators.suspend(&candidate.url, &error, Instant::now());
             }
@@ -371,12 +408,33 @@ async fn follow(core: Arc<Core>, mut candidates: watch::Receiver<Vec<Candidate>>
     if !core.config.orchestrators.is_empty() {
         return;
     }
+    if let Some(signer) = &core.remote {
+        return follow_signer(&core, signer, stop).await;
+    }
     loop {
         let list = candidates.borrow_and_update().clone();
         core.orchestrators.update(&list);
         tokio::select! { biased;
             () = stop.cancelled() => return,
             changed = candidates.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Takes over the list of orchestrators that the signer has.
+async fn follow_signer(core: &Core, signer: &RemotePayer, stop: CancellationToken) {
+    loop {
+        let found = tokio::select! { biased;
+            () = stop.cancelled() => return,
+            found = signer.discover() => found,
+        };
+        match found {
+            Ok(list) => core.orchestrators.update(&list),
+            Err(error) => tracing::warn!(error = with_causes(&error), "signer lists no orchestrators"),
+        }
+        tokio::select! { biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(DISCOVERY) => {}
         }
     }
 }

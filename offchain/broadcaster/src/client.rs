@@ -255,7 +255,10 @@ fn server_name(url: &Url) -> Option<ServerName<'static>> {
     }
 }
 
-async fn collect(stream: impl Stream<Item = Result<Bytes, reqwest::Error>>, limit: usize) -> Result<Bytes, CallError> {
+pub(crate) async fn collect(
+    stream: impl Stream<Item = Result<Bytes, reqwest::Error>>,
+    limit: usize,
+) -> Result<Bytes, CallError> {
     let mut stream = std::pin::pin!(stream);
     let mut body = BytesMut::new();
     while let Some(chunk) = stream.next().await {

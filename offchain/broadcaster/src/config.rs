@@ -1,6 +1,6 @@
 //! Settings of the broadcaster.
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
@@ -8,7 +8,7 @@ use std::{
 
 use alloy_primitives::U256;
 use serde::{Deserialize, Serialize};
-use streamflow_types::{ManifestId, Price, Profile, ProfileError};
+use streamflow_types::{ManifestId, Price, Profile, ProfileError, Secret};
 use url::Url;
 
 /// Settings of the broadcaster. The defaults run on a laptop.
@@ -23,6 +23,10 @@ pub struct BroadcasterConfig {
     pub profiles: Vec<Profile>,
     /// Orchestrators to use, such as `https://127.0.0.1:8935`. Empty: those registered on chain.
     pub orchestrators: Vec<Url>,
+    /// Signer that pays, such as `https://signer.example`; no key and no chain are needed then. None: pay with our own key.
+    pub signer: Option<Url>,
+    /// Headers sent to the signer, such as a credential.
+    pub signer_headers: BTreeMap<String, Secret>,
     /// Streams that may be pushed. Empty: any.
     pub streams: Vec<ManifestId>,
     /// A file to play as a live stream as soon as there is an orchestrator.
@@ -102,6 +106,9 @@ pub enum BroadcasterConfigError {
     /// Not an address of an orchestrator.
     #[error("broadcaster.orchestrators: {0} is not an http or https URL with a host")]
     OrchestratorUrl(Url),
+    /// Not an address of a signer.
+    #[error("broadcaster.signer: {0} is not an http or https URL with a host")]
+    SignerUrl(Url),
     /// A count or limit that must not be 0.
     #[error("broadcaster.{0} must not be 0")]
     Zero(&'static str),
@@ -117,6 +124,8 @@ impl Default for BroadcasterConfig {
             data_dir: PathBuf::from("data/broadcaster"),
             profiles: streamflow_media::devnet_ladder(),
             orchestrators: Vec::new(),
+            signer: None,
+            signer_headers: BTreeMap::new(),
             streams: Vec::new(),
             input: None,
             payment: PaymentConfig::default(),
@@ -165,6 +174,11 @@ impl BroadcasterConfig {
                 return Err(BroadcasterConfigError::OrchestratorUrl(url.clone()));
             }
         }
+        if let Some(url) = &self.signer
+            && (!matches!(url.scheme(), "http" | "https") || url.host_str().is_none())
+        {
+            return Err(BroadcasterConfigError::SignerUrl(url.clone()));
+        }
         let positive = [
             ("max_segment_bytes", self.max_segment_bytes > 0),
             ("max_upload_bytes", self.max_upload_bytes > 0),
@@ -207,7 +221,11 @@ mod tests {
         assert_eq!(refused(|c| c.profiles[0].name = SOURCE.into()), BroadcasterConfigError::ProfileName(SOURCE.into()));
         assert_eq!(refused(|c| c.max_attempts = 0), BroadcasterConfigError::Zero("max_attempts"));
         let ftp: Url = "ftp://a/".parse().unwrap();
-        assert_eq!(refused(|c| c.orchestrators = vec![ftp.clone()]), BroadcasterConfigError::OrchestratorUrl(ftp));
+        assert_eq!(
+            refused(|c| c.orchestrators = vec![ftp.clone()]),
+            BroadcasterConfigError::OrchestratorUrl(ftp.clone())
+        );
+        assert_eq!(refused(|c| c.signer = Some(ftp.clone())), BroadcasterConfigError::SignerUrl(ftp));
     }
 
     #[test]

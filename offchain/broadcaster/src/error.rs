@@ -40,6 +40,9 @@ pub enum BroadcasterError {
     /// No TLS, no HTTP client, or no signature to ask for quotes with.
     #[error("cannot prepare calls to orchestrators")]
     Client(#[from] CallError),
+    /// The remote signer cannot be called.
+    #[error("cannot prepare calls to the signer")]
+    Signer(#[from] SignerError),
     /// Requests for quotes are signed once, at the start.
     #[error("cannot sign requests for quotes")]
     Sign(#[from] SignError),
@@ -63,6 +66,9 @@ pub enum Refusal {
     /// The payer has nothing to pay with.
     #[error("cannot pay: {0}: `streamflow fund` adds to deposit and reserve, and stops an unlock")]
     Funds(FundsError),
+    /// The remote signer fails for every session.
+    #[error("cannot pay: remote signer: {0}")]
+    Signer(String),
     /// No list, or an empty one.
     #[error("No sessions available: no orchestrator is known")]
     NoOrchestrators,
@@ -198,9 +204,61 @@ pub enum PaymentError {
     /// The chain is not known any more.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The remote signer made no payment.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// Nonces could not be persisted, so no ticket may leave.
     #[error("cannot persist ticket nonces")]
     Store(#[from] StoreError),
+}
+
+/// Why a remote signer made no payment.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignerError {
+    /// A configured header cannot be sent.
+    #[error("{0:?} is no header that can be sent (setting broadcaster.signer_headers)")]
+    Header(String),
+    /// It is away.
+    #[error("signer does not answer")]
+    Call(#[source] reqwest::Error),
+    /// Its answer broke off or has no end.
+    #[error("answer of the signer cannot be read")]
+    Receive(#[source] Box<CallError>),
+    /// It answered with something else.
+    #[error("answer of the signer is not what was asked for")]
+    Answer(#[source] serde_json::Error),
+    /// It could pay for nobody with that.
+    #[error("signer's own signature is not valid")]
+    Identity,
+    /// The orchestrator's terms are too old.
+    #[error("signer wants fresh terms of the orchestrator")]
+    Refresh,
+    /// It signs payments for an empty segment alone, as go-livepeer's does.
+    #[error("signer did not sign the segment")]
+    NotSigned,
+    /// The payment is not from the account that it named.
+    #[error("payment of the signer cannot be used")]
+    Payment,
+    /// It said no.
+    #[error("signer answered {status}: {text}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        text: String,
+    },
+}
+
+impl SignerError {
+    /// Whether no other orchestrator helps.
+    pub(crate) fn is_for_everybody(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => matches!(status, 401 | 403 | 404 | 429 | 500..),
+            Self::Refresh | Self::Header(_) => false,
+            _ => true,
+        }
+    }
 }
 
 impl AttemptError {
@@ -237,7 +295,11 @@ impl PaymentError {
 
     /// The same orchestrator may have better terms when asked again.
     pub(crate) fn wants_new_quote(&self) -> bool {
-        matches!(self, Self::Sender(error) if error.wants_refresh())
+        match self {
+            Self::Sender(error) => error.wants_refresh(),
+            Self::Signer(error) => matches!(error, SignerError::Refresh),
+            _ => false,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod page;
 mod payment;
 mod play;
 mod push;
+mod remote;
 mod segment;
 mod serve;
 mod session;
@@ -27,10 +28,12 @@ pub use broadcaster::{Broadcaster, BroadcasterHandle, Deps};
 pub use client::CallError;
 pub use config::{BroadcasterConfig, BroadcasterConfigError, FileInput, PaymentConfig};
 pub use error::{
-    AttemptError, BroadcasterError, PaymentError, PlayError, QuoteError, Refusal, SegmentError, VerifyError,
+    AttemptError, BroadcasterError, PaymentError, PlayError, QuoteError, Refusal, SegmentError, SignerError,
+    VerifyError,
 };
 pub use orchestrators::Candidate;
 pub use payment::{Funding, Payments};
+pub use remote::RemoteSigner;
 pub use status::{
     FundsStatus, PaymentMode, RenditionStatus, SegmentStatus, SessionStatus, Status, StreamStatus, TicketStatus,
 };

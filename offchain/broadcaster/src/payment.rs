@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::{
     config::PaymentConfig,
     error::{PaymentError, Refusal},
+    remote::RemoteSigner,
 };
 
 /// Whether orchestrators are paid.
@@ -25,6 +26,8 @@ pub enum Payments {
     OffChain,
     /// Tickets from this account.
     OnChain(Funding),
+    /// Tickets that a signer makes; no key here, and no chain.
+    Remote(RemoteSigner),
 }
 
 /// What paying needs.

@@ -4,11 +4,11 @@ use std::{
     time::Duration,
 };
 
-use alloy_primitives::{Address, B256};
-use streamflow_pm::{Outcome, PriceGuard};
-use streamflow_types::{Price, Profile};
+use alloy_primitives::{Address, B256, U256};
+use streamflow_pm::{Outcome, PriceGuard, estimated_pixels, with_estimate_margin};
+use streamflow_types::Price;
 use streamflow_wire::{
-    Offer, TOKEN_LIFE_SECS, TOKEN_RENEWAL_SECS, header, payment_to_proto,
+    Offer, SegmentRequest, TOKEN_LIFE_SECS, TOKEN_RENEWAL_SECS, header, payment_to_proto,
     proto::{AuthToken, OrchestratorInfo},
 };
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use crate::{
     error::{AttemptError, PaymentError, QuoteError},
     orchestrators::Candidate,
     payment::{Charge, Payer, Prepared},
+    remote::{RemotePaid, RemotePayer, RemoteSession},
 };
 
 /// A token is renewed in the last tenth of its life. Counted from its arrival, so that no clock has to agree with ours.
@@ -36,6 +37,8 @@ pub(crate) struct Session {
     opened: Instant,
     guard: Option<PriceGuard>,
     terms: Mutex<Terms>,
+    /// With a remote signer.
+    remote: Option<RemoteSession>,
 }
 
 /// What the newest answer says.
@@ -44,6 +47,36 @@ struct Terms {
     price: Option<Price>,
     /// Who is paid, and the commitment of the params.
     tickets: Option<(Address, B256)>,
+}
+
+/// Who makes payments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purse<'a> {
+    /// Nobody: off-chain.
+    Empty,
+    /// We do.
+    Own(&'a Payer),
+    /// A signer does.
+    Remote(&'a RemotePayer),
+}
+
+/// What was paid for a segment.
+#[derive(Debug)]
+pub(crate) enum Paid {
+    Nothing,
+    Own(Box<Prepared>),
+    Remote(RemotePaid),
+}
+
+impl Paid {
+    /// Tickets and their expected value in wei, rounded down.
+    pub(crate) fn worth(&self) -> (u64, U256) {
+        match self {
+            Self::Nothing => (0, U256::ZERO),
+            Self::Own(prepared) => (prepared.payment.tickets.len() as u64, prepared.value),
+            Self::Remote(paid) => (paid.tickets, paid.value),
+        }
+    }
 }
 
 /// A checked quote, before tickets are made on it.
@@ -89,26 +122,31 @@ impl Session {
     pub(crate) async fn open(
         candidate: &Candidate,
         quote: Quote,
-        payer: Option<&Payer>,
+        purse: Purse<'_>,
         max_price: Option<Price>,
     ) -> Result<Self, AttemptError> {
         let Quote { offer, service, account } = quote;
+        let remote = matches!(purse, Purse::Remote(_)).then(|| RemoteSession::new(offer.to_proto()));
         let token = offer.auth_token.ok_or(QuoteError::NoToken)?;
         let now = Instant::now();
         let (mut guard, mut terms) = (None, Terms::default());
-        if let Some(payer) = payer {
+        if !matches!(purse, Purse::Empty) {
             let price = offer.price.ok_or(QuoteError::NoPrice)?;
             let first = PriceGuard::new(price, max_price);
             first.check(price).map_err(QuoteError::from)?;
             guard = Some(first);
             terms.price = Some(price);
-            match offer.params {
-                Some(params) => terms.tickets = Some((params.recipient, payer.accept(params, now.into_std()).await?)),
-                None if price.is_free() => {}
-                None => return Err(QuoteError::NoParams.into()),
+            match (offer.params, purse) {
+                (Some(params), Purse::Own(payer)) => {
+                    terms.tickets = Some((params.recipient, payer.accept(params, now.into_std()).await?));
+                }
+                (Some(_), _) => {}
+                (None, _) if price.is_free() => {}
+                (None, _) => return Err(QuoteError::NoParams.into()),
             }
         }
-        Ok(Self { url: candidate.url.clone(), service, account, token, opened: now, guard, terms: Mutex::new(terms) })
+        let (url, terms) = (candidate.url.clone(), Mutex::new(terms));
+        Ok(Self { url, service, account, token, opened: now, guard, terms, remote })
     }
 
     /// Whether the token should not be used any more.
@@ -116,31 +154,48 @@ impl Session {
         now.duration_since(self.opened) > TOKEN_USE
     }
 
-    /// The payment header for a segment, and what is to be completed once the answer is there.
+    /// The payment header for a segment, and what is to be completed once the answer is there. A remote signer signs the
+    /// segment with it.
     pub(crate) async fn pay(
         &self,
-        payer: Option<&Payer>,
-        profiles: &[Profile],
-        millis: u64,
-    ) -> Result<(String, Option<Prepared>), PaymentError> {
-        let Some(payer) = payer else { return Ok((String::new(), None)) };
+        purse: Purse<'_>,
+        segment: &mut SegmentRequest,
+    ) -> Result<(String, Paid), PaymentError> {
         let terms = *self.terms();
-        let Some(price) = terms.price else { return Ok((String::new(), None)) };
+        let Some(price) = terms.price else { return Ok((String::new(), Paid::Nothing)) };
         if let Some(guard) = &self.guard {
             guard.check(price)?;
         }
-        let (recipient, commitment) = terms.tickets.unwrap_or_default();
-        let charge = Charge { recipient, session: &self.token.session_id, price, commitment };
-        let prepared = payer.prepare(charge, profiles, millis, Instant::now().into_std()).await?;
-        Ok((header::encode_payment(&payment_to_proto(&prepared.payment)), Some(prepared)))
+        let millis = u64::from(segment.duration_ms);
+        match (purse, &self.remote) {
+            (Purse::Own(payer), _) => {
+                let (recipient, commitment) = terms.tickets.unwrap_or_default();
+                let charge = Charge { recipient, session: &self.token.session_id, price, commitment };
+                let prepared = payer.prepare(charge, &segment.profiles, millis, Instant::now().into_std()).await?;
+                Ok((header::encode_payment(&payment_to_proto(&prepared.payment)), Paid::Own(Box::new(prepared))))
+            }
+            (Purse::Remote(signer), Some(remote)) => {
+                let estimate = with_estimate_margin(estimated_pixels(&segment.profiles, millis));
+                let (header, paid) = remote.pay(signer, segment, estimate, price).await?;
+                Ok((header, Paid::Remote(paid)))
+            }
+            _ => Ok((String::new(), Paid::Nothing)),
+        }
     }
 
     /// Takes the params and price that came with a result into use for the next payment.
-    pub(crate) async fn renew(&self, payer: &Payer, info: OrchestratorInfo) -> Result<(), AttemptError> {
+    pub(crate) async fn renew(&self, purse: Purse<'_>, info: OrchestratorInfo) -> Result<(), AttemptError> {
         let offer = Offer::from_proto(info).map_err(QuoteError::from)?;
-        let tickets = match offer.params {
-            Some(params) => Some((params.recipient, payer.accept(params, Instant::now().into_std()).await?)),
-            None => None,
+        if let Some(remote) = &self.remote
+            && offer.params.is_some()
+        {
+            remote.renew(offer.to_proto());
+        }
+        let tickets = match (offer.params, purse) {
+            (Some(params), Purse::Own(payer)) => {
+                Some((params.recipient, payer.accept(params, Instant::now().into_std()).await?))
+            }
+            _ => None,
         };
         let mut terms = self.terms();
         terms.price = offer.price.or(terms.price);
@@ -154,8 +209,12 @@ impl Session {
 }
 
 /// Closes a payment.
-pub(crate) fn complete(payer: Option<&Payer>, prepared: Option<Prepared>, outcome: Outcome) {
-    if let (Some(payer), Some(prepared)) = (payer, prepared) {
-        payer.complete(prepared.stage, outcome, Instant::now().into_std());
+pub(crate) fn complete(purse: Purse<'_>, session: &Session, paid: Paid, outcome: Outcome) {
+    match (purse, paid, &session.remote) {
+        (Purse::Own(payer), Paid::Own(prepared), _) => {
+            payer.complete(prepared.stage, outcome, Instant::now().into_std());
+        }
+        (_, Paid::Remote(paid), Some(remote)) => remote.complete(paid, outcome),
+        _ => {}
     }
 }

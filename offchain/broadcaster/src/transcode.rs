@@ -18,9 +18,8 @@ use crate::{
     error::{AttemptError, PaymentError, QuoteError, Refusal, SegmentError},
     metrics,
     orchestrators::{Candidate, Turn},
-    payment::Prepared,
     segment::Segment,
-    session::{Quote, Session, complete},
+    session::{Paid, Purse, Quote, Session, complete},
     stream::LiveStream,
     verify::{Expected, Rendition, verify},
 };
@@ -139,9 +138,8 @@ impl Core {
         session: &Session,
         deadlines: Deadlines,
     ) -> Result<Vec<Rendition>, AttemptError> {
-        let request = self.segment_request(stream, segment, session)?;
-        let payer = self.payer.as_ref();
-        let (payment, prepared) = session.pay(payer, stream.profiles(), u64::from(segment.millis())).await?;
+        let mut request = self.segment_request(stream, segment, session)?;
+        let (payment, paid) = session.pay(self.purse(), &mut request).await?;
         let submission = Submission {
             base: session.service.clone(),
             segment: header::encode_segment(&request.to_proto()),
@@ -149,8 +147,8 @@ impl Core {
             media: segment.media.clone(),
         };
         let result = self.client.submit(submission, deadlines).await;
-        self.count_tickets(session, prepared.as_ref(), &result);
-        let data = self.settle(session, prepared, result).await?;
+        self.count_tickets(session, &paid, &result);
+        let data = self.settle(session, paid, result).await?;
         let expected = Expected {
             profiles: stream.profiles(),
             source: &segment.info,
@@ -183,15 +181,15 @@ impl Core {
     async fn settle(
         &self,
         session: &Session,
-        prepared: Option<Prepared>,
+        paid: Paid,
         result: Result<TranscodeResult, CallError>,
     ) -> Result<TranscodeData, AttemptError> {
-        let payer = self.payer.as_ref();
+        let purse = self.purse();
         let result = match result {
             Ok(result) => result,
             Err(error) => {
                 let outcome = if error.payment_arrived() { Outcome::Lost } else { Outcome::NotSent };
-                complete(payer, prepared, outcome);
+                complete(purse, session, paid, outcome);
                 return Err(error.into());
             }
         };
@@ -199,9 +197,9 @@ impl Core {
             Some(transcode_result::Result::Data(data)) => billed_pixels(data),
             _ => 0,
         };
-        complete(payer, prepared, Outcome::Served { pixels });
-        if let (Some(payer), Some(info)) = (payer, result.info)
-            && let Err(error) = session.renew(payer, info).await
+        complete(purse, session, paid, Outcome::Served { pixels });
+        if let Some(info) = result.info.filter(|_| !matches!(purse, Purse::Empty))
+            && let Err(error) = session.renew(purse, info).await
         {
             tracing::debug!(url = %session.url, error = with_causes(&error), "params that came with a result are of no use");
         }
@@ -214,18 +212,16 @@ impl Core {
         }
     }
 
-    fn count_tickets(
-        &self,
-        session: &Session,
-        prepared: Option<&Prepared>,
-        result: &Result<TranscodeResult, CallError>,
-    ) {
-        let (Some(payer), Some(prepared)) = (&self.payer, prepared) else { return };
+    fn count_tickets(&self, session: &Session, paid: &Paid, result: &Result<TranscodeResult, CallError>) {
+        let (tickets, value) = paid.worth();
         let unsent = matches!(result, Err(CallError::Send(error)) if error.is_connect());
         if !unsent {
-            let tickets = prepared.payment.tickets.len() as u64;
-            payer.sent(tickets, prepared.value);
-            self.orchestrators.paid(&session.url, tickets, prepared.value);
+            match self.purse() {
+                Purse::Empty => return,
+                Purse::Own(payer) => payer.sent(tickets, value),
+                Purse::Remote(signer) => signer.sent(tickets, value),
+            }
+            self.orchestrators.paid(&session.url, tickets, value);
             metrics::tickets_sent(tickets);
         }
     }
@@ -237,7 +233,7 @@ impl Core {
         request: OrchestratorRequest,
     ) -> Result<Quote, AttemptError> {
         let info = self.client.quote(&candidate.url, request, self.config.quote_timeout).await?;
-        let quote = Quote::check(candidate, info, self.payer.is_some())?;
+        let quote = Quote::check(candidate, info, !matches!(self.purse(), Purse::Empty))?;
         self.orchestrators.quoted(&candidate.url, quote.account, quote.offer.price);
         Ok(quote)
     }
@@ -245,14 +241,14 @@ impl Core {
     /// Opens a session for a stream's segments.
     pub(crate) async fn open_session(&self, candidate: &Candidate) -> Result<Session, AttemptError> {
         let job = capability::job(VideoCodec::H264, &self.config.profiles, false);
-        let request = OrchestratorRequest { capabilities: Some(job.clone()), ..self.request.clone() };
+        let request = OrchestratorRequest { capabilities: Some(job.clone()), ..self.quote_request().await? };
         let quote = self.quote(candidate, request).await?;
         if let Some(node) = &quote.offer.capabilities
             && !capability::is_compatible(node, &job)
         {
             return Err(QuoteError::Incapable.into());
         }
-        Session::open(candidate, quote, self.payer.as_ref(), self.config.payment.max_price).await
+        Session::open(candidate, quote, self.purse(), self.config.payment.max_price).await
     }
 }
 
@@ -261,6 +257,7 @@ fn hopeless(error: &AttemptError) -> Option<Refusal> {
     let AttemptError::Payment(payment) = error else { return None };
     match payment {
         PaymentError::Refused(refusal) => Some(refusal.clone()),
+        PaymentError::Signer(error) if error.is_for_everybody() => Some(Refusal::Signer(with_causes(error))),
         _ => payment.funds().map(Refusal::Funds),
     }
 }

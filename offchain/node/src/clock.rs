@@ -1,8 +1,13 @@
 //! The one place that reads the wall clock.
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Seconds since 1970. A clock set before that reads 0.
-#[allow(clippy::disallowed_methods, reason = "every other crate is passed the time")]
 pub fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    since_epoch().as_secs()
+}
+
+/// Time since 1970, as [`unix_seconds`].
+#[allow(clippy::disallowed_methods, reason = "every other crate is passed the time")]
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -38,7 +38,13 @@ use crate::{
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
     match command {
-        Command::Broadcaster => run_role(Role::Broadcaster, load(&global)?, &global).await,
+        Command::Broadcaster(args) => {
+            let mut config = load(&global)?;
+            if args.signer.is_some() {
+                config.broadcaster.signer = args.signer;
+            }
+            run_role(Role::Broadcaster, config, &global).await
+        }
         Command::Orchestrator => run_role(Role::Orchestrator, load(&global)?, &global).await,
         Command::Transcoder(args) => {
             let mut config = load(&global)?;
@@ -48,6 +54,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             run_role(Role::Transcoder, config, &global).await
         }
         Command::Keeper => run_role(Role::Keeper, load(&global)?, &global).await,
+        Command::Signer => run_role(Role::Signer, load(&global)?, &global).await,
         Command::Devnet(args) => devnet::run(&context(&global)?, &args, global.port_offset, stop::on_signals()?).await,
         Command::Chain(command) => run_chain(&context(&global)?, command).await,
         Command::Fund(args) => funds::fund(&context(&global)?, &args).await,

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use alloy::hex;
+use alloy::{hex, primitives::U256};
 use serde_json::Value;
 use streamflow_testkit::{Deployment, key};
 use tokio::{
@@ -216,6 +216,52 @@ async fn an_orchestrator_is_ready_once_a_transcoder_registers() {
     orchestrator.ready(503, |body| body.contains("no transcoder is connected")).await;
     orchestrator.signal("-TERM");
     assert_eq!(orchestrator.ends().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signer_names_itself_and_waits_for_a_deposit() {
+    let net = Deployment::start().await.unwrap();
+    net.initialize_round().await.unwrap();
+    let listen = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let mut signer = Role::start(
+        "signer",
+        &[
+            ("CHAIN__RPC_URL", net.anvil.url().as_str()),
+            ("CHAIN__CONTROLLER", &net.contracts.controller.to_string()),
+            ("SIGNER__LISTEN", &listen),
+        ],
+    );
+    signer.ready(503, |body| body.contains("no deposit or no reserve")).await;
+    let identity = reqwest::Client::new().post(format!("http://{listen}/sign-orchestrator-info")).send().await.unwrap();
+    let identity: Value = identity.json().await.unwrap();
+    let account = key(1).unwrap().address();
+    assert_eq!(identity["address"], account.to_checksum(None));
+    let status: Value = serde_json::from_str(&signer.get("/status").await.1).unwrap();
+    assert_eq!((&status["role"], &status["orchestrators"]), (&"signer".into(), &0.into()), "{status:#}");
+
+    let wei = U256::from(1_000_000);
+    net.fund_sender(&key(1).unwrap(), wei, wei).await.unwrap();
+    signer.ready(200, |_| true).await;
+    signer.signal("-TERM");
+    assert_eq!(signer.ends().await.code(), Some(0));
+}
+
+#[test]
+fn a_public_signer_without_a_webhook_does_not_start() {
+    let start = |extra: &[(&str, &str)]| {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_streamflow"));
+        command.arg("signer").env("HOME", home.path()).env("STREAMFLOW_SIGNER__LISTEN", "0.0.0.0:0");
+        let output = command.envs(extra.iter().copied()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, text) = start(&[]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("signer.auth.webhook") && text.contains("signer.allow_no_auth"), "{text}");
+    let (code, text) =
+        start(&[("STREAMFLOW_SIGNER__ALLOW_NO_AUTH", "true"), ("STREAMFLOW_ADMIN__LISTEN", "127.0.0.1:0")]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("chain.controller"), "told otherwise it goes on to the next question: {text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

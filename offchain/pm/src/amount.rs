@@ -5,8 +5,8 @@ use alloy_primitives::{Sign, Signed, U256, Uint, aliases::U512};
 use streamflow_types::{Price, WinProb};
 
 /// Wide enough for face value · probability · pixels (575 bits) times 2^190.
-type U768 = Uint<768, 12>;
-type I768 = Signed<768, 12>;
+pub(crate) type U768 = Uint<768, 12>;
+pub(crate) type I768 = Signed<768, 12>;
 
 /// Denominator of a win probability: 2^256 − 1.
 const CERTAIN: U256 = U256::MAX;
@@ -58,8 +58,8 @@ impl fmt::Display for TicketEv {
 /// [`Balance::repriced`] moves to a denominator that does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Balance {
-    numerator: I768,
-    pixels_per_unit: u64,
+    pub(crate) numerator: I768,
+    pub(crate) pixels_per_unit: u64,
 }
 
 impl Balance {
@@ -127,7 +127,7 @@ impl Balance {
         }
     }
 
-    fn unit(&self) -> U768 {
+    pub(crate) fn unit(&self) -> U768 {
         U768::from(CERTAIN) * U768::from(self.pixels_per_unit)
     }
 

@@ -14,6 +14,7 @@ pub mod ordered;
 mod payment;
 mod policy;
 mod pricing;
+mod ratio;
 mod recipient;
 mod secret;
 mod seed;
@@ -35,6 +36,7 @@ pub use pricing::{
     PriceGuard, PriceGuardError, base_token_to_fixed, estimated_pixels, is_credible_bill, price_to_fixed,
     with_estimate_margin, with_redemption_overhead,
 };
+pub use ratio::RatioError;
 pub use recipient::{QuoteRequest, Receipt, Recipient, RecipientConfig};
 pub use secret::{QuoteDomain, QuoteSecret};
 pub use sender::{Sender, SenderError, SenderLimits};

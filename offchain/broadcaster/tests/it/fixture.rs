@@ -5,6 +5,7 @@ use alloy_primitives::{B256, U256};
 use reqwest::{Response, StatusCode};
 use streamflow_broadcaster::{
     Broadcaster, BroadcasterConfig, BroadcasterError, BroadcasterHandle, Candidate, Deps, Funding, Payments,
+    RemoteSigner,
 };
 use streamflow_media::{PoolConfig, WorkerPool};
 use streamflow_pm::KeySigner;
@@ -42,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) funds: Option<SenderFunds>,
     pub(crate) store: Option<Store>,
     pub(crate) candidates: Vec<Candidate>,
+    /// Pays in place of a key.
+    pub(crate) signer: Option<RemoteSigner>,
 }
 
 impl Setup {
@@ -53,7 +56,8 @@ impl Setup {
             orchestrators: orchestrators.to_vec(),
             ..BroadcasterConfig::default()
         };
-        Self { config, paid: true, chain: Some(VIEW), funds: Some(funds()), store: None, candidates: Vec::new() }
+        let (chain, funds) = (Some(VIEW), Some(funds()));
+        Self { config, paid: true, chain, funds, store: None, candidates: Vec::new(), signer: None }
     }
 
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -72,15 +76,16 @@ impl Setup {
         let (funds, funds_view) = watch::channel(self.funds);
         let (candidates, candidates_view) = watch::channel(self.candidates);
         let signer = Arc::new(KeySigner::from_bytes([0x11; 32]).unwrap());
-        let payments = match self.paid {
-            true => Payments::OnChain(Funding {
+        let payments = match (self.signer, self.paid) {
+            (Some(signer), _) => Payments::Remote(signer),
+            (None, true) => Payments::OnChain(Funding {
                 signer,
                 chain: chain_view,
                 funds: funds_view,
                 store,
                 deployment: Some(DEPLOYMENT),
             }),
-            false => Payments::OffChain,
+            (None, false) => Payments::OffChain,
         };
         let media = workers().await;
         let deps = Deps { payments, candidates: candidates_view, media: media.clone() };

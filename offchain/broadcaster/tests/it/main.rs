@@ -8,3 +8,4 @@ mod http;
 mod orchestrator;
 mod payment;
 mod retry;
+mod signer;

@@ -51,13 +51,15 @@ pub enum Command {
     Devnet(DevnetArgs),
     /// Take streams in, have them transcoded and paid, serve HLS
     #[command(alias = "gateway")]
-    Broadcaster,
+    Broadcaster(BroadcasterArgs),
     /// Quote prices, take paid segments, hand them to transcoders
     Orchestrator,
     /// Transcode for an orchestrator
     Transcoder(TranscoderArgs),
     /// Redeem winning tickets, call reward, initialise rounds
     Keeper,
+    /// Make payments for broadcasters that hold no key
+    Signer,
     /// Contracts, deposit and registration
     #[command(subcommand)]
     Chain(ChainCommand),
@@ -99,6 +101,23 @@ pub enum Command {
 }
 
 #[derive(Clone, Debug, Default, Args)]
+pub struct BroadcasterArgs {
+    /// Signer that pays, instead of the configured one; https where no scheme is given. No key is needed then
+    #[arg(long, value_name = "URL", value_parser = signer_url)]
+    pub signer: Option<Url>,
+}
+
+/// `signer.example:8935` means https, as for peers.
+fn signer_url(text: &str) -> Result<Url, String> {
+    let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("https://{text}")) };
+    match url {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        Ok(_) => Err("not an http or https URL with a host".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[derive(Clone, Debug, Default, Args)]
 pub struct TranscoderArgs {
     /// Orchestrator to work for, instead of the configured one
     #[arg(long, value_name = "URL")]
@@ -131,8 +150,20 @@ mod tests {
             assert!(cli.global.json, "{line}");
         }
         let cli = Cli::try_parse_from(["streamflow", "gateway", "--port-offset", "100"]).unwrap();
-        assert!(matches!(cli.command, Command::Broadcaster));
+        assert!(matches!(cli.command, Command::Broadcaster(_)));
         assert_eq!(cli.global.port_offset, 100);
+    }
+
+    #[test]
+    fn a_signer_without_a_scheme_is_reached_over_https() {
+        let signer = |text: &str| {
+            let cli = Cli::try_parse_from(["streamflow", "broadcaster", "--signer", text]).ok()?;
+            let Command::Broadcaster(args) = cli.command else { panic!("{cli:?}") };
+            args.signer.map(|url| url.to_string())
+        };
+        assert_eq!(signer("signer.example:8935").as_deref(), Some("https://signer.example:8935/"));
+        assert_eq!(signer("http://127.0.0.1:1/a").as_deref(), Some("http://127.0.0.1:1/a"));
+        assert_eq!(signer("ftp://a"), None);
     }
 
     #[test]

@@ -303,8 +303,9 @@ impl Diagnosis {
     fn ports(&mut self, config: &Config, offset: u16) {
         // One that is set belongs to the one role that the file is for.
         let one_admin = config.admin.listen.is_some();
-        for (index, role) in
-            [Role::Broadcaster, Role::Orchestrator, Role::Transcoder, Role::Keeper].into_iter().enumerate()
+        for (index, role) in [Role::Broadcaster, Role::Orchestrator, Role::Transcoder, Role::Keeper, Role::Signer]
+            .into_iter()
+            .enumerate()
         {
             let mut config = config.clone();
             if let Err(e) = config.offset_ports(role, offset) {
@@ -318,6 +319,7 @@ impl Diagnosis {
             match role {
                 Role::Broadcaster => self.port("broadcaster.listen", config.broadcaster.listen),
                 Role::Orchestrator => self.port("orchestrator.listen", config.orchestrator.listen),
+                Role::Signer => self.port("signer.listen", config.signer.listen),
                 Role::Transcoder | Role::Keeper => {}
             }
         }
@@ -337,6 +339,7 @@ const fn admin_name(role: Role) -> &'static str {
         Role::Orchestrator => "orchestrator admin",
         Role::Transcoder => "transcoder admin",
         Role::Keeper => "keeper admin",
+        Role::Signer => "signer admin",
     }
 }
 

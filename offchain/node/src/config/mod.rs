@@ -17,6 +17,7 @@ use streamflow_chain::ChainConfig;
 use streamflow_keeper::KeeperConfig;
 use streamflow_media::TranscodeSettings;
 use streamflow_orchestrator::OrchestratorConfig;
+use streamflow_signer::SignerConfig;
 use streamflow_transcoder::{
     ConfigError::{NoOrchestrator, NoSecret},
     TranscoderConfig,
@@ -54,6 +55,8 @@ pub struct Config {
     pub broadcaster: BroadcasterConfig,
     /// The keeper role.
     pub keeper: KeeperConfig,
+    /// The signer role.
+    pub signer: SignerConfig,
 }
 
 /// `[admin]`: where health, metrics and status are served.
@@ -111,6 +114,7 @@ pub enum Role {
     Orchestrator,
     Transcoder,
     Keeper,
+    Signer,
 }
 
 impl Role {
@@ -121,6 +125,7 @@ impl Role {
             Self::Orchestrator => "orchestrator",
             Self::Transcoder => "transcoder",
             Self::Keeper => "keeper",
+            Self::Signer => "signer",
         }
     }
 
@@ -131,6 +136,7 @@ impl Role {
             Self::Orchestrator => 7935,
             Self::Transcoder => 6935,
             Self::Keeper => 4935,
+            Self::Signer => 3935,
         }
     }
 }
@@ -168,7 +174,8 @@ impl Config {
         }
         self.orchestrator.validate().map_err(|e| bad("orchestrator: ", &e))?;
         self.broadcaster.validate().map_err(|e| bad("", &e))?;
-        self.keeper.validate().map_err(|e| bad("", &e))
+        self.keeper.validate().map_err(|e| bad("", &e))?;
+        self.signer.validate().map_err(|e| bad("", &e))
     }
 
     /// Checks what `role` alone needs.
@@ -186,7 +193,7 @@ impl Config {
                 NoSecret => Usage("transcoder.secret_file is not set: a file with the orchestrator's secret".into()),
                 other => bad("transcoder: ", &other),
             }),
-            Role::Broadcaster | Role::Orchestrator | Role::Keeper => Ok(()),
+            Role::Broadcaster | Role::Orchestrator | Role::Keeper | Role::Signer => Ok(()),
         }
     }
 
@@ -211,6 +218,7 @@ impl Config {
         match role {
             Role::Orchestrator => shift("orchestrator.listen", &mut self.orchestrator.listen, offset),
             Role::Broadcaster => shift("broadcaster.listen", &mut self.broadcaster.listen, offset),
+            Role::Signer => shift("signer.listen", &mut self.signer.listen, offset),
             Role::Transcoder | Role::Keeper => Ok(()),
         }
     }

@@ -1,7 +1,9 @@
 //! `streamflow broadcaster`
 use std::{sync::Arc, time::Duration};
 
-use streamflow_broadcaster::{Broadcaster, BroadcasterError, BroadcasterHandle, Candidate, Deps, Funding, Payments};
+use streamflow_broadcaster::{
+    Broadcaster, BroadcasterError, BroadcasterHandle, Candidate, Deps, Funding, Payments, RemoteSigner,
+};
 use streamflow_chain::{Chain, ChainError, RegisteredTranscoder, registered_transcoders};
 use streamflow_types::{ChainView, Round};
 use tokio::sync::watch;
@@ -24,12 +26,17 @@ const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     super::check_port("broadcaster.listen", node.config.broadcaster.listen)?;
-    let (payments, candidates) = match node.config.chain.controller {
-        None => {
+    let signer = node.config.broadcaster.signer.clone();
+    let (payments, candidates) = match (signer, node.config.chain.controller) {
+        (Some(url), _) => {
+            let headers = node.config.broadcaster.signer_headers.clone();
+            (Payments::Remote(RemoteSigner { url, headers }), watch::channel(Vec::new()).1)
+        }
+        (None, None) => {
             tracing::warn!("chain.controller is not set: orchestrators are not paid");
             (Payments::OffChain, watch::channel(Vec::new()).1)
         }
-        Some(_) => match on_chain(node).await? {
+        (None, Some(_)) => match on_chain(node).await? {
             Some(both) => both,
             None => return Ok(()),
         },

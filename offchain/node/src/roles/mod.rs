@@ -4,6 +4,7 @@ mod chain_link;
 mod keeper;
 mod media;
 mod orchestrator;
+mod signer;
 mod transcoder;
 
 use std::{
@@ -57,6 +58,7 @@ pub async fn run(role: Role, config: Config, stop: CancellationToken) -> anyhow:
         Role::Orchestrator => orchestrator::run(&mut node).await,
         Role::Transcoder => transcoder::run(&mut node).await,
         Role::Keeper => keeper::run(&mut node).await,
+        Role::Signer => signer::run(&mut node).await,
     };
     let background = node.finish().await;
     tracing::info!(role = role.name(), "stopped");

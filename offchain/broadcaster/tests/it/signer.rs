@@ -1,0 +1,237 @@
+//! A broadcaster that holds no key: a signer pays.
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use alloy_primitives::{Address, U256};
+use streamflow_broadcaster::{PaymentMode, RemoteSigner};
+use streamflow_orchestrator::{
+    ChainDeps, Deps as OrchestratorDeps, FundsFuture, Orchestrator, OrchestratorConfig, Rendition, SenderFundsSource,
+    TicketConfig, Transcode, TranscodeFuture, TranscodeJob,
+};
+use streamflow_pm::{KeySigner, QuoteDomain, TicketSigner};
+use streamflow_signer::{Deps, Handle, Registered, Roster, Signer, SignerConfig};
+use streamflow_store::{Store, TicketStatus};
+use streamflow_types::{Price, SenderFunds};
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
+
+use crate::{
+    clip,
+    fixture::{DEPLOYMENT, Setup, VIEW, until},
+    orchestrator::{Conduct, FakeOrchestrator},
+};
+
+/// Unix seconds.
+const NOW: u64 = 1_700_000_000;
+
+fn ether() -> SenderFunds {
+    let wei = U256::from(1_000_000_000_000_000_000_u64);
+    SenderFunds { deposit: wei, reserve: wei, pool_size: 2, ..SenderFunds::default() }
+}
+
+/// A running signer; stops when dropped.
+struct RunningSigner {
+    url: Url,
+    handle: Handle,
+    stop: CancellationToken,
+    /// The chain as it knows it ends with these.
+    _chain: (watch::Sender<Option<streamflow_types::ChainView>>, watch::Sender<Option<SenderFunds>>),
+    _roster: watch::Sender<Option<Arc<Roster>>>,
+    tasks: TaskTracker,
+}
+
+impl Drop for RunningSigner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl RunningSigner {
+    async fn start(orchestrator: Address, change: impl FnOnce(&mut SignerConfig)) -> Self {
+        let mut config = SignerConfig { listen: "127.0.0.1:0".parse().unwrap(), ..SignerConfig::default() };
+        change(&mut config);
+        let (chain, chain_view) = watch::channel(Some(VIEW));
+        let (funds, funds_view) = watch::channel(Some(ether()));
+        let registered = Registered { service_uri: None, active: true };
+        let (roster, roster_view) = watch::channel(Some(Arc::new(Roster::from_iter([(orchestrator, registered)]))));
+        let deps = Deps {
+            signer: Arc::new(KeySigner::from_bytes([0x22; 32]).unwrap()),
+            chain: chain_view,
+            funds: funds_view,
+            roster: roster_view,
+            deployment: Some(DEPLOYMENT),
+            fence: None,
+            clock: Arc::new(|| Duration::from_secs(NOW)),
+        };
+        let signer = Signer::bind(config, deps).await.unwrap();
+        let (url, handle) = (format!("http://{}", signer.local_addr()).parse().unwrap(), signer.handle());
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(signer.run(stop.clone()));
+        Self { url, handle, stop, _chain: (chain, funds), _roster: roster, tasks }
+    }
+
+    fn remote(&self) -> RemoteSigner {
+        RemoteSigner { url: self.url.clone(), headers: Default::default() }
+    }
+
+    async fn stopped(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+fn keyless(orchestrator: Url, signer: &RunningSigner) -> Setup {
+    Setup::new(&[orchestrator]).with(|setup| {
+        setup.signer = Some(signer.remote());
+        (setup.chain, setup.funds) = (None, None);
+    })
+}
+
+#[derive(Debug)]
+struct AnybodysFunds;
+
+impl SenderFundsSource for AnybodysFunds {
+    fn funds(&self, _sender: Address) -> FundsFuture<'_> {
+        Box::pin(async { Ok(ether()) })
+    }
+}
+
+#[derive(Debug)]
+struct InProcess;
+
+impl Transcode for InProcess {
+    fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_> {
+        Box::pin(async move {
+            let make = move || clip::renditions(&job.input, &job.profiles);
+            let made = tokio::task::spawn_blocking(make).await.unwrap();
+            Ok(made.into_iter().map(|made| Rendition { data: made.bytes, pixels: made.pixels }).collect())
+        })
+    }
+
+    fn end_session(&self, _session_id: &str) {}
+}
+
+#[tokio::test]
+async fn an_orchestrator_of_ours_takes_what_the_signer_pays() {
+    let key = KeySigner::from_bytes([0x0a; 32]).unwrap();
+    let signer = RunningSigner::start(key.address(), |config| {
+        config.tickets.max_ticket_ev = U256::from(1_000_000_000_000_000_u64);
+        config.tickets.max_total_ev = U256::from(100_000_000_000_000_000_u64);
+    })
+    .await;
+    let (dir, store) = (tempfile::tempdir().unwrap(), Store::in_memory().await.unwrap());
+    let (chain, view) = watch::channel(Some(streamflow_types::ChainView { base_fee: 10_000_000, ..VIEW }));
+    let (active, is_active) = watch::channel(true);
+    let deps = OrchestratorDeps {
+        chain: Some(ChainDeps {
+            view,
+            active: is_active,
+            funds: Arc::new(AnybodysFunds),
+            signer: Arc::new(key),
+            domain: QuoteDomain { chain_id: 31337, broker: Address::repeat_byte(0xbb) },
+            deployment: Some(DEPLOYMENT),
+            late_blocks: 10,
+            store: store.clone(),
+            rpc: "none".into(),
+        }),
+        local: Some(Arc::new(InProcess)),
+        secret: [7; 32],
+        data_dir: dir.path().to_owned(),
+        clock: Arc::new(|| NOW),
+    };
+    // Nine of ten tickets win; a segment costs about four.
+    let config = OrchestratorConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        price: Price::new(140_000_000, 1).unwrap(),
+        tickets: TicketConfig { ev: U256::from(315_000_000_000_000_u64), ..TicketConfig::default() },
+        ..OrchestratorConfig::default()
+    };
+    let orchestrator = Orchestrator::bind(config, deps).await.unwrap();
+    let url = format!("https://{}", orchestrator.local_addr()).parse().unwrap();
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(orchestrator.run(stop.clone()));
+
+    let running = keyless(url, &signer).start().await;
+    until("the signer's address", || running.handle.status().refusing.is_none()).await;
+    for seq in 0..3 {
+        running.push_clip("movie", seq).await;
+    }
+    let status = running.handle.status();
+    assert_eq!((status.segments.transcoded, status.segments.failed, status.segments.retried), (3, 0, 0));
+    assert_eq!((status.payments, status.sender), (PaymentMode::OnChain, Some(signer.handle.status().sender)));
+    let won = store.ticket_total(TicketStatus::Pending).await.unwrap().count;
+    assert!(won > 0 && won <= status.tickets.sent, "{won} of {}", status.tickets.sent);
+    let ticket = store.tickets(None, 1).await.unwrap().remove(0).ticket.signed.ticket;
+    assert_eq!((ticket.sender, ticket.deployment), (signer.handle.status().sender, Some(DEPLOYMENT)));
+    running.stop().await;
+    stop.cancel();
+    serving.await.unwrap();
+    drop((chain, active));
+}
+
+/// What a segment cost less than its estimate pays for the next one, as with a key.
+#[tokio::test]
+async fn change_is_not_paid_again() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let signer = RunningSigner::start(orchestrator.account(), |_| ()).await;
+    let running = keyless(orchestrator.url(), &signer).start().await;
+    until("the signer's address", || running.handle.status().refusing.is_none()).await;
+    for seq in 0..3 {
+        running.push_clip("movie", seq).await;
+    }
+    let seen = orchestrator.seen();
+    assert_eq!(seen.payments.len(), 3);
+    assert!(seen.payments[0] > 1 && seen.payments[1] < seen.payments[0], "{:?}", seen.payments);
+    assert_eq!(seen.tickets.iter().collect::<BTreeSet<_>>().len(), seen.tickets.len());
+    assert_eq!(running.handle.status().tickets.sent, seen.tickets.len() as u64);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn concurrent_segments_of_one_session_share_no_number() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let fence = |config: &mut SignerConfig| config.fence = streamflow_signer::FenceKind::Memory;
+    let signer = RunningSigner::start(orchestrator.account(), fence).await;
+    let running = keyless(orchestrator.url(), &signer).start().await;
+    until("the signer's address", || running.handle.status().refusing.is_none()).await;
+    running.push_clip("movie", 0).await;
+    futures::future::join_all((1..3).map(|seq| running.push_clip("movie", seq))).await;
+    let seen = orchestrator.seen();
+    assert_eq!(seen.tickets.iter().collect::<BTreeSet<_>>().len(), seen.tickets.len());
+    assert_eq!(running.handle.status().segments.failed, 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn too_high_a_price_is_not_paid_by_the_signer() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let low = |config: &mut SignerConfig| config.price.max = Some(Price::new(1, 1001).unwrap());
+    let signer = RunningSigner::start(orchestrator.account(), low).await;
+    let running = keyless(orchestrator.url(), &signer).start().await;
+    until("the signer's address", || running.handle.status().refusing.is_none()).await;
+    let reply = running.push("/live/movie/0.ts", clip::segment(0)).await;
+    let text = reply.text().await.unwrap();
+    assert!(text.contains("signer answered 481") && text.contains("exceeds configured ceiling"), "{text}");
+    assert!(orchestrator.seen().payments.is_empty());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_signer_that_is_away_is_named_and_waited_for() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let signer = RemoteSigner { url: format!("http://{free}").parse().unwrap(), headers: Default::default() };
+    let running = Setup::new(&[orchestrator.url()]).with(|setup| setup.signer = Some(signer)).start().await;
+    let names_it = || running.handle.status().refusing.is_some_and(|why| why.contains("signer does not answer"));
+    until("the reason", names_it).await;
+    assert_eq!(running.push("/live/movie/0.ts", clip::segment(0)).await.status(), 503);
+    let back = RunningSigner::start(orchestrator.account(), |config| config.listen = free).await;
+    until("the signer", || running.handle.status().refusing.is_none()).await;
+    running.push_clip("movie", 0).await;
+
+    back.stopped().await;
+    let reply = running.push("/live/movie/1.ts", clip::segment(1)).await;
+    assert!(reply.text().await.unwrap().contains("remote signer"));
+    running.stop().await;
+}
