@@ -5,6 +5,7 @@ mod calls;
 mod config;
 mod contracts;
 mod discovery;
+mod endpoint;
 mod error;
 mod fee_ratio;
 mod follower;
@@ -13,6 +14,7 @@ mod inspect;
 mod metrics;
 mod number;
 mod ordered;
+mod profile;
 mod retry;
 mod revert;
 mod round;
@@ -24,17 +26,19 @@ pub use calls::{Calls, redeem_call};
 pub use config::{ChainConfig, ConfigError, TxConfig};
 pub use contracts::{Chain, connect, connect_when_up, resolve};
 pub use discovery::{RegisteredTranscoder, registered_transcoders};
+pub use endpoint::Fault;
 pub use error::ChainError;
 pub use fee_ratio::{FeeRatio, fee_ratio};
 pub use follower::{BlockFeed, BlockFollower, BlockStream, Health};
 pub use history::{BlockEvent, BlockHeader};
 pub use inspect::{MinedCall, Simulated};
 pub use ordered::{FaceValueTooLarge, OrderedGroup, ordered_face_value, ordered_ticket, redeem_ordered_call};
+pub use profile::ChainProfile;
 pub use revert::Revert;
 pub use round::RoundFollower;
 pub use rpc::{Rpc, wait_for_node};
 pub use sender::{SenderMonitor, SenderMonitorTask};
 pub use tx::{
-    DryRun, GasPolicy, IntentId, JournalError, MemoryJournal, TxAttempt, TxError, TxHandle, TxIntent, TxJournal,
-    TxManager, TxOutcome, TxRecord, TxState, send_all,
+    DryRun, GasPolicy, IntentId, JournalError, MemoryJournal, Raised, TxAttempt, TxError, TxHandle, TxIntent,
+    TxJournal, TxManager, TxOutcome, TxRecord, TxState, send_all,
 };

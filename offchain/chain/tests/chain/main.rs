@@ -1,7 +1,10 @@
 //! Chain access against a real node: anvil with the contracts deployed by the Solidity script.
 
+mod endpoints;
 mod fixture;
 mod follower;
 mod money;
+mod orders;
+mod profiles;
 mod state;
 mod transactions;
