@@ -2,6 +2,7 @@
 //! command line offers. Roles get chain state as `watch` channels and a [`TxHandle`]; they never import this crate.
 
 mod calls;
+mod clock;
 mod config;
 mod contracts;
 mod discovery;

@@ -1,5 +1,5 @@
 //! What roles must know of the chain, kept up to date.
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use alloy::{
     eips::BlockId,
@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    BlockEvent, BlockFeed, BlockHeader, BlockStream, Chain, ChainConfig, ChainError, Rpc, number::to_u64,
-    profile::Profile,
+    BlockEvent, BlockFeed, BlockHeader, BlockStream, Chain, ChainConfig, ChainError, Rpc, clock::since_1970,
+    number::to_u64, profile::Profile,
 };
 
 /// Facts that only events change.
@@ -87,7 +87,7 @@ impl RoundFollower {
     /// Time until the block is too old; `None` if its age does not matter.
     fn left(&self, head: &BlockHeader) -> Option<Duration> {
         let until = Duration::from_secs(head.timestamp).saturating_add(self.max_age?);
-        Some(until.saturating_sub(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+        Some(until.saturating_sub(since_1970()))
     }
 
     fn withdraw(&self) {

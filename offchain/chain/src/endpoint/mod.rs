@@ -16,7 +16,7 @@ use std::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use alloy::{
@@ -40,7 +40,7 @@ pub(crate) use self::{
     transport::Route,
     witness::NonceUse,
 };
-use crate::{BlockHeader, ChainConfig, ChainError, metrics, profile::Profile};
+use crate::{BlockHeader, ChainConfig, ChainError, clock::since_1970, metrics, profile::Profile};
 
 /// Headers whose commitments are kept.
 const KNOWN_HEADERS: usize = 512;
@@ -373,8 +373,7 @@ impl Endpoints {
                 if let Some(endpoint) = self.list.get(index) {
                     endpoint.health().head = Some(number);
                 }
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let age = now.saturating_sub(Duration::from_secs(checked.header.timestamp));
+                let age = since_1970().saturating_sub(Duration::from_secs(checked.header.timestamp));
                 if profile.max_head_age(&self.config).is_some_and(|max| age > max) {
                     return Err(Fault::Stale { number, age: age.as_secs() });
                 }
