@@ -14,7 +14,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -77,6 +77,8 @@ pub(crate) struct Endpoints {
     leader: AtomicUsize,
     chain_id: OnceLock<u64>,
     known: Mutex<VecDeque<Commitment>>,
+    /// Receipts of types that only this chain has are hashed as we do it.
+    hashes_own_types: AtomicBool,
     config: ChainConfig,
 }
 
@@ -105,6 +107,7 @@ impl Endpoints {
             leader: AtomicUsize::new(0),
             chain_id: config.chain_id.map_or_else(OnceLock::new, OnceLock::from),
             known: Mutex::default(),
+            hashes_own_types: AtomicBool::new(false),
             config: config.clone(),
         })
     }

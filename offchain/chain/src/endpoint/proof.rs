@@ -1,4 +1,6 @@
 //! Logs and receipts, held against what the header of their block commits to.
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use alloy::{
     consensus::{Eip658Value, Receipt, ReceiptWithBloom, proofs::ordered_trie_root_with_encoder},
     primitives::{B256, Bloom, BloomInput, U8, U64},
@@ -8,6 +10,9 @@ use alloy::{
 use serde::Deserialize;
 
 use super::header::Commitment;
+
+/// The last type of transaction that Ethereum has.
+const LAST_ETHEREUM_TYPE: u8 = 4;
 
 /// A receipt of any type of transaction.
 #[derive(Debug, Deserialize)]
@@ -52,9 +57,25 @@ impl AnyReceipt {
     }
 }
 
-/// Whether these are all receipts of the block.
-pub(crate) fn are_of_block(receipts: &[AnyReceipt], block: &Commitment) -> bool {
-    ordered_trie_root_with_encoder(receipts, |receipt: &AnyReceipt, out| receipt.encode(out)) == block.receipts_root
+/// Whether receipts are those of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    True,
+    False,
+    /// Some are of a type that only this chain has, and none such has ever given a root: it may be hashed in another way.
+    Unknown,
+}
+
+/// Holds all receipts of a block against its root. `learned` tells, and remembers, that receipts of the chain's own types are
+/// hashed as we do it.
+pub(crate) fn judge(receipts: &[AnyReceipt], block: &Commitment, learned: &AtomicBool) -> Verdict {
+    let has_own_types = receipts.iter().any(|receipt| receipt.kind.to::<u8>() > LAST_ETHEREUM_TYPE);
+    let root = ordered_trie_root_with_encoder(receipts, |receipt: &AnyReceipt, out| receipt.encode(out));
+    if root == block.receipts_root {
+        learned.fetch_or(has_own_types, Ordering::Relaxed);
+        return Verdict::True;
+    }
+    if has_own_types && !learned.load(Ordering::Relaxed) { Verdict::Unknown } else { Verdict::False }
 }
 
 /// Logs of the block that `filter` asks for. `receipts` are all of its receipts.
@@ -137,14 +158,24 @@ mod tests {
     #[test]
     fn receipts_of_another_block_do_not_give_its_root() {
         let block = block(&receipts());
-        assert!(are_of_block(&receipts(), &block));
-        assert!(!are_of_block(&receipts()[..1], &block), "one is left out");
+        let judged = |receipts: &[AnyReceipt]| judge(receipts, &block, &AtomicBool::new(false));
+        assert_eq!(judged(&receipts()), Verdict::True);
+        assert_eq!(judged(&receipts()[..1]), Verdict::False, "one is left out");
         let mut failed = receipts();
         failed[1].status = Some(U64::ZERO);
-        assert!(!are_of_block(&failed, &block));
+        assert_eq!(judged(&failed), Verdict::False);
         let mut forged = receipts();
         forged[0].logs = vec![log(OURS, 5, b"z")];
-        assert!(!are_of_block(&forged, &block));
+        assert_eq!(judged(&forged), Verdict::False);
+    }
+
+    #[test]
+    fn receipts_of_a_chain_s_own_types_prove_a_lie_once_one_gave_a_root() {
+        let own = |data| vec![receipt(1, 0x6a, Vec::new()), receipt(2, 2, vec![log(OURS, 5, data)])];
+        let (block, learned) = (block(&own(b"a")), AtomicBool::new(false));
+        assert_eq!(judge(&own(b"z"), &block, &learned), Verdict::Unknown);
+        assert_eq!(judge(&own(b"a"), &block, &learned), Verdict::True);
+        assert_eq!(judge(&own(b"z"), &block, &learned), Verdict::False);
     }
 
     #[test]

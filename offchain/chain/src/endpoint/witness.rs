@@ -10,7 +10,7 @@ use super::{
     Endpoints, Fault, Mode, Recheck,
     client::{Failure, payload, request},
     header::Commitment,
-    proof::{self, AnyReceipt},
+    proof::{self, AnyReceipt, Verdict},
     survey::{quantity, unreadable},
 };
 
@@ -97,13 +97,17 @@ impl Endpoints {
         Ok(header.and_then(|header| header.commitment))
     }
 
-    /// All receipts of a block, if the node tells them. Receipts that do not give the block's root are a `lie`.
+    /// All receipts of a block, if the node tells them and they can be judged. Receipts that do not give the block's root are a `lie`.
     async fn receipts(&self, index: usize, block: &Commitment, lie: Fault) -> Result<Option<Vec<AnyReceipt>>, Failure> {
         let packet = request("eth_getBlockReceipts", (block.hash,)).map_err(unreadable)?;
         // An error is that of a node that does not know the method.
         let Ok(answer) = payload(self.post(index, &packet).await?) else { return Ok(None) };
         let Ok(Some(receipts)) = serde_json::from_str::<Option<Vec<AnyReceipt>>>(answer.get()) else { return Ok(None) };
-        if proof::are_of_block(&receipts, block) { Ok(Some(receipts)) } else { Err(self.lied(index, lie)) }
+        match proof::judge(&receipts, block, &self.hashes_own_types) {
+            Verdict::True => Ok(Some(receipts)),
+            Verdict::False => Err(self.lied(index, lie)),
+            Verdict::Unknown => Ok(None),
+        }
     }
 
     /// The receipt of a transaction, held against its block. An endpoint without it leaves the answer to the others.
