@@ -304,7 +304,7 @@ impl Endpoints {
         let outcome = async {
             self.admit(index).await?;
             let answer = self.post(index, packet).await?;
-            self.inspect(index, packet, &answer).map_err(|fault| self.lied(index, fault))?;
+            self.inspect(index, packet, &answer).map_err(|fault| self.caught(index, fault))?;
             Ok(answer)
         };
         let outcome: Result<_, Failure> = outcome.await;
@@ -322,6 +322,7 @@ impl Endpoints {
                 endpoint.health().answered(took);
                 Ok(answer)
             }
+            Err(Failure { fault: fault @ Fault::Limited { .. }, .. }) => Err(self.caught(index, fault)),
             Err(Failure { fault, error }) => Err(Failure { fault, error: self.at(index, error) }),
         }
     }
@@ -334,7 +335,7 @@ impl Endpoints {
         let got = self.served_chain(index).await?;
         let expected = *self.chain_id.get_or_init(|| got);
         if got != expected {
-            return Err(self.lied(index, Fault::WrongChain { got, expected }));
+            return Err(self.caught(index, Fault::WrongChain { got, expected }));
         }
         if let Some(endpoint) = self.list.get(index) {
             endpoint.health().chain_checked = true;
@@ -458,12 +459,12 @@ impl Endpoints {
         let index = if let Mode::Only(index) = mode { index } else { self.leader() };
         let left = self.list.get(index).and_then(|endpoint| endpoint.health().left().cloned());
         match left {
-            Some(left) => self.lied(index, left.fault),
+            Some(left) => self.caught(index, left.fault),
             None => Failure::of(Fault::Silent { reason: "it was not asked".into() }),
         }
     }
 
-    fn lied(&self, index: usize, fault: Fault) -> Failure {
+    fn caught(&self, index: usize, fault: Fault) -> Failure {
         let error = Unusable::Left { host: self.host(index).to_owned(), fault: fault.clone() };
         Failure { fault, error: TransportErrorKind::custom(error) }
     }

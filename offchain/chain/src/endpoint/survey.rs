@@ -56,7 +56,7 @@ impl Endpoints {
         }
         self.admit(index).await?;
         let head = self.probe_header(index, "latest".into()).await?;
-        let head = head.ok_or_else(|| self.lied(index, Fault::Unreadable))?.header.number;
+        let head = head.ok_or_else(|| self.caught(index, Fault::Unreadable))?.header.number;
         let recheck = self.list.get(index).and_then(|endpoint| endpoint.health().left()?.recheck.clone());
         match recheck {
             Some(Recheck::Logs(filter)) => self.probe_logs(index, &filter).await?,
@@ -77,7 +77,7 @@ impl Endpoints {
         let method = if is_hash { "eth_getBlockByHash" } else { "eth_getBlockByNumber" };
         let packet = request(method, (&block, false)).map_err(unreadable)?;
         let answer = payload(self.post(index, &packet).await?).map_err(unreadable)?;
-        self.checked_header(index, answer.get(), Some(&block)).map_err(|fault| self.lied(index, fault))
+        self.checked_header(index, answer.get(), Some(&block)).map_err(|fault| self.caught(index, fault))
     }
 
     /// Leaves those that are far behind. With more than two, one that runs ahead alone does not make the others late.

@@ -57,7 +57,7 @@ impl Endpoints {
 
     async fn judge_logs(&self, index: usize, filter: &Filter, block: B256, logs: &[Log]) -> Result<(), Failure> {
         let Some(commitment) = self.commitment(index, block).await? else { return Ok(()) };
-        let wrong = || self.lied(index, Fault::FalseLogs { block });
+        let wrong = || self.caught(index, Fault::FalseLogs { block });
         if !proof::may_be_of_block(logs, filter, &commitment) {
             return Err(wrong());
         }
@@ -105,7 +105,7 @@ impl Endpoints {
         let Ok(Some(receipts)) = serde_json::from_str::<Option<Vec<AnyReceipt>>>(answer.get()) else { return Ok(None) };
         match proof::judge(&receipts, block, &self.hashes_own_types) {
             Verdict::True => Ok(Some(receipts)),
-            Verdict::False => Err(self.lied(index, lie)),
+            Verdict::False => Err(self.caught(index, lie)),
             Verdict::Unknown => Ok(None),
         }
     }
@@ -139,7 +139,7 @@ impl Endpoints {
         receipt: &TransactionReceipt,
         block_hash: B256,
     ) -> Result<(), Failure> {
-        let wrong = || self.lied(index, Fault::FalseReceipt { transaction: asked });
+        let wrong = || self.caught(index, Fault::FalseReceipt { transaction: asked });
         if receipt.transaction_hash != asked {
             return Err(wrong());
         }
@@ -179,7 +179,7 @@ impl Endpoints {
             .map_err(|err| unreadable(TransportError::deser_err(err, "a receipt")))?;
         match receipt.and_then(|receipt| Some((receipt.block_hash?, receipt))) {
             Some((block_hash, receipt)) => self.judge_receipt(index, transaction, &receipt, block_hash).await,
-            None => Err(self.lied(index, Fault::NoReceipt { transaction, block })),
+            None => Err(self.caught(index, Fault::NoReceipt { transaction, block })),
         }
     }
 

@@ -99,9 +99,9 @@ async fn goes_on(following: &Following) -> Result<()> {
 fn faults() -> Vec<(Chaos, &'static str)> {
     vec![
         (Chaos::Stall, "no answer from the chain RPC"),
-        (Chaos::Limited { retry_after: None }, "no answer from the chain RPC"),
-        (Chaos::Limited { retry_after: Some(1) }, "no answer from the chain RPC"),
-        (Chaos::LimitedInBody, "no answer from the chain RPC"),
+        (Chaos::Limited { retry_after: None }, "it limits the rate of requests"),
+        (Chaos::Limited { retry_after: Some(1) }, "it limits the rate of requests"),
+        (Chaos::LimitedInBody, "it limits the rate of requests"),
         (Chaos::Truncated, "no answer from the chain RPC"),
         (Chaos::FalseHeader, "does not have the hash it should have"),
         (Chaos::ForgedLogs, "are not those of the block"),
