@@ -78,6 +78,11 @@ impl World {
 
     /// Starts a keeper as a process would: with connections, follower and transaction manager of its own.
     pub(crate) async fn start(&self, config: KeeperConfig) -> Running {
+        self.start_through(config, |_| {}).await
+    }
+
+    /// The same, with other settings of the chain.
+    pub(crate) async fn start_through(&self, config: KeeperConfig, change: impl FnOnce(&mut ChainConfig)) -> Running {
         let store = Store::open(&self.path).await.unwrap();
         let stop = CancellationToken::new();
         let mut chain_config = ChainConfig {
@@ -87,6 +92,7 @@ impl World {
             ..ChainConfig::default()
         };
         chain_config.tx.bump_after_blocks = 0;
+        change(&mut chain_config);
         let chain = streamflow_chain::connect(&chain_config).await.unwrap();
         let (follower, feed) = BlockFollower::new(&chain, &chain_config);
         let (rounds, view) = RoundFollower::new(&chain, &chain_config, &feed);

@@ -5,6 +5,8 @@ use alloy::primitives::Address;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::ChainProfile;
+
 /// `[chain]`: which node and deployment, and how patient to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +17,22 @@ pub struct ChainConfig {
     pub controller: Option<Address>,
     /// Expected chain id; `None` accepts any.
     pub chain_id: Option<u64>,
+    /// Further endpoints of the same chain, after `rpc_url`.
+    pub rpc_urls: Vec<Url>,
+    /// Which habits of the chain to count on.
+    pub profile: ChainProfile,
+    /// Endpoints that must agree before something is taken as settled for ever; 0 asks for more than half of them.
+    pub quorum: usize,
+    /// Blocks by which an endpoint may be behind the others before it is left; 0 leaves it to the profile.
+    pub max_lag_blocks: u64,
+    /// Age of the newest block from which an endpoint counts as stale; 0 leaves it to the chain.
+    #[serde(with = "humantime_serde")]
+    pub max_head_age: Duration,
+    /// Time between two looks at every endpoint.
+    #[serde(with = "humantime_serde")]
+    pub check_interval: Duration,
+    /// Whether blocks, logs and receipts are checked against the hashes that commit to them.
+    pub verify: bool,
     /// Longest time to open a connection.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
@@ -43,6 +61,13 @@ impl Default for ChainConfig {
             rpc_url: default_rpc_url(),
             controller: None,
             chain_id: None,
+            rpc_urls: Vec::new(),
+            profile: ChainProfile::Auto,
+            quorum: 0,
+            max_lag_blocks: 0,
+            max_head_age: Duration::ZERO,
+            check_interval: Duration::from_secs(10),
+            verify: true,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(10),
             rate_limit_retries: 3,
@@ -80,6 +105,9 @@ pub struct TxConfig {
     pub bump_after_blocks: u64,
     /// Percentage by which both caps are raised; nodes demand at least 10.
     pub bump_percent: u32,
+    /// Without a mempool: how long a transaction may wait before its gas is estimated anew and it is replaced.
+    #[serde(with = "humantime_serde")]
+    pub replace_after: Duration,
     /// Percentage added to an estimate of gas.
     pub gas_headroom_percent: u32,
     /// Transactions of one key that may wait for inclusion together.
@@ -95,6 +123,7 @@ impl Default for TxConfig {
             base_fee_percent: 200,
             bump_after_blocks: 3,
             bump_percent: 12,
+            replace_after: Duration::from_secs(120),
             gas_headroom_percent: 20,
             max_in_flight: 16,
         }
@@ -106,9 +135,22 @@ impl Default for TxConfig {
 pub enum ConfigError {
     #[error("chain.{setting} must be at least {least}")]
     TooSmall { setting: &'static str, least: u64 },
+    #[error("chain.quorum is {quorum}, but there are only {endpoints} endpoints")]
+    Quorum { quorum: usize, endpoints: usize },
 }
 
 impl ChainConfig {
+    /// Every endpoint once, `rpc_url` first.
+    pub(crate) fn endpoints(&self) -> Vec<Url> {
+        let mut urls = vec![self.rpc_url.clone()];
+        for url in &self.rpc_urls {
+            if !urls.contains(url) {
+                urls.push(url.clone());
+            }
+        }
+        urls
+    }
+
     /// # Errors
     ///
     /// The first setting that cannot work.
@@ -118,6 +160,13 @@ impl ChainConfig {
         };
         least("history", self.history as u64, 2)?;
         least("max_senders", self.max_senders as u64, 1)?;
+        let endpoints = self.endpoints().len();
+        if self.quorum > endpoints {
+            return Err(ConfigError::Quorum { quorum: self.quorum, endpoints });
+        }
+        if self.check_interval.is_zero() {
+            return Err(ConfigError::TooSmall { setting: "check_interval", least: 1 });
+        }
         if self.poll_interval.is_zero() || self.request_timeout.is_zero() || self.connect_timeout.is_zero() {
             return Err(ConfigError::TooSmall {
                 setting: "poll_interval, request_timeout and connect_timeout",
@@ -151,5 +200,17 @@ mod tests {
         let mut config = ChainConfig::default();
         config.tx.bump_percent = 9;
         assert_eq!(config.validate(), Err(ConfigError::TooSmall { setting: "tx.bump_percent", least: 10 }));
+    }
+
+    #[test]
+    fn more_endpoints_must_agree_than_there_are_is_refused() {
+        let url = |host: &str| Url::parse(&format!("http://{host}")).unwrap();
+        let mut config =
+            ChainConfig { rpc_urls: vec![url("b"), url("b"), default_rpc_url()], ..ChainConfig::default() };
+        assert_eq!(config.endpoints(), [default_rpc_url(), url("b")], "each once, the single setting first");
+        config.quorum = 2;
+        assert_eq!(config.validate(), Ok(()));
+        config.quorum = 3;
+        assert_eq!(config.validate(), Err(ConfigError::Quorum { quorum: 3, endpoints: 2 }));
     }
 }

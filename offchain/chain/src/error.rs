@@ -7,13 +7,18 @@ use alloy::{
 };
 use streamflow_bindings::ContractName;
 
-use crate::Revert;
+use crate::{
+    Fault, Revert,
+    endpoint::{EndpointError, Unusable},
+};
 
 /// Why a fact of the chain could not be had. Every message names the setting to look at.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
     /// The setting is no URL that can be dialled.
-    #[error("chain.rpc_url must be an http or https URL with a host, got scheme {scheme:?}")]
+    #[error(
+        "chain.rpc_url must be an http or https URL with a host, as must each of chain.rpc_urls, got scheme {scheme:?}"
+    )]
     InvalidUrl { scheme: String },
     /// The HTTP client could not be set up.
     #[error("cannot set up the HTTP client for the chain RPC")]
@@ -21,6 +26,12 @@ pub enum ChainError {
     /// No usable answer: connection refused, time-out, HTTP error.
     #[error("no answer from the chain RPC at {host} to {call}: check that it runs and that chain.rpc_url is right")]
     Unreachable { host: String, call: &'static str, source: TransportError },
+    /// The node was caught, and is not asked until it is in order again.
+    #[error("the chain RPC at {host} is not used: {fault} (chain.rpc_url, chain.rpc_urls)")]
+    Left { host: String, fault: Fault },
+    /// Too few nodes say the same; each may be wrong.
+    #[error("only {agreed} of {needed} chain RPCs agree on {call} (chain.rpc_urls, chain.quorum)")]
+    Disagree { call: &'static str, agreed: usize, needed: usize },
     /// The node answered with an error.
     #[error("the chain RPC at {host} refused {call}: {source} (chain.rpc_url)")]
     Refused { host: String, call: &'static str, source: TransportError },
@@ -63,18 +74,25 @@ pub enum ChainError {
 }
 
 impl ChainError {
-    /// Whether the node could not be reached, as opposed to having answered.
+    /// Whether no node could be reached that may be believed: waiting may help.
     pub fn is_unreachable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Left { .. } | Self::Disagree { .. } => true,
             Self::Shared(err) => err.is_unreachable(),
             _ => false,
         }
     }
 
     pub(crate) fn from_transport(host: &str, call: &'static str, source: TransportError) -> Self {
+        let source = match source {
+            TransportError::Transport(TransportErrorKind::Custom(cause)) => match told(cause, call) {
+                Told::Known(err) => return err,
+                Told::At(host, source) => return Self::from_transport(&host, call, source),
+                Told::Nothing(cause) => TransportError::Transport(TransportErrorKind::Custom(cause)),
+            },
+            source => source,
+        };
         let host = host.to_owned();
-        let source = without_url(source);
         match &source {
             TransportError::ErrorResp(payload) => match payload.as_revert_data() {
                 Some(data) => Self::Reverted { call, reason: Revert::new(data) },
@@ -91,13 +109,23 @@ impl ChainError {
     }
 }
 
-/// URLs of RPC providers often carry a key: it must not reach a log.
-fn without_url(err: TransportError) -> TransportError {
-    match err {
-        TransportError::Transport(TransportErrorKind::Custom(cause)) => match cause.downcast::<reqwest::Error>() {
-            Ok(cause) => TransportErrorKind::custom(cause.without_url()),
-            Err(cause) => TransportError::Transport(TransportErrorKind::Custom(cause)),
-        },
-        err => err,
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the endpoints told along with an error.
+enum Told {
+    Known(ChainError),
+    At(String, TransportError),
+    Nothing(Cause),
+}
+
+fn told(cause: Cause, call: &'static str) -> Told {
+    let cause = match cause.downcast::<EndpointError>() {
+        Ok(err) => return Told::At(err.host, err.source),
+        Err(cause) => cause,
+    };
+    match cause.downcast::<Unusable>().map(|unusable| *unusable) {
+        Ok(Unusable::Left { host, fault }) => Told::Known(ChainError::Left { host, fault }),
+        Ok(Unusable::Disagree { agreed, needed }) => Told::Known(ChainError::Disagree { call, agreed, needed }),
+        Err(cause) => Told::Nothing(cause),
     }
 }

@@ -103,6 +103,7 @@ pub struct BlockFollower {
     followed: Vec<Address>,
     poll_interval: Duration,
     max_backoff: Duration,
+    check_interval: Duration,
     history: History,
     /// A lower head seen once: a node behind a balancer that lags looks like a chain that went backward.
     lower_head: Option<B256>,
@@ -129,6 +130,7 @@ impl BlockFollower {
             followed: addresses,
             poll_interval: config.poll_interval,
             max_backoff: config.max_backoff,
+            check_interval: config.check_interval,
             history: History::new(config.history),
             lower_head: None,
             events,
@@ -138,8 +140,23 @@ impl BlockFollower {
         (follower, feed)
     }
 
-    /// Polls until `stop`. A node that does not answer is asked again with growing pauses, for ever.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Polls until `stop`, and looks at every endpoint from time to time. A node that does not answer is asked again with
+    /// growing pauses, for ever.
+    pub async fn run(self, stop: CancellationToken) {
+        let (rpc, interval) = (self.rpc.clone(), self.check_interval);
+        let survey = async {
+            loop {
+                tokio::time::sleep(interval).await;
+                rpc.survey().await;
+            }
+        };
+        tokio::select! { biased;
+            () = self.follow(stop) => {}
+            () = survey => {}
+        }
+    }
+
+    async fn follow(mut self, stop: CancellationToken) {
         let mut backoff = Backoff::new(self.poll_interval, self.max_backoff);
         loop {
             let outcome = tokio::select! { biased;

@@ -13,6 +13,14 @@ pub(crate) fn rpc_failed() {
     counter!("streamflow_chain_rpc_failures_total").increment(1);
 }
 
+pub(crate) fn endpoint_left(fault: &'static str) {
+    counter!("streamflow_chain_endpoints_left_total", "fault" => fault).increment(1);
+}
+
+pub(crate) fn endpoints_usable(endpoints: usize) {
+    gauge!("streamflow_chain_endpoints_usable").set(endpoints as f64);
+}
+
 pub(crate) fn tx_open(transactions: usize) {
     gauge!("streamflow_chain_open_transactions").set(transactions as f64);
 }
@@ -23,6 +31,10 @@ pub(crate) fn tx_sent() {
 
 pub(crate) fn tx_raised() {
     counter!("streamflow_chain_transactions_raised_total").increment(1);
+}
+
+pub(crate) fn tx_replaced() {
+    counter!("streamflow_chain_transactions_replaced_total").increment(1);
 }
 
 pub(crate) fn tx_closed(outcome: &'static str) {

@@ -12,7 +12,10 @@ use streamflow_types::{ChainView, Round};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{BlockEvent, BlockFeed, BlockHeader, BlockStream, Chain, ChainConfig, ChainError, Rpc, number::to_u64};
+use crate::{
+    BlockEvent, BlockFeed, BlockHeader, BlockStream, Chain, ChainConfig, ChainError, Rpc, clock::since_1970,
+    number::to_u64, profile::Profile,
+};
 
 /// Facts that only events change.
 #[derive(Clone, Copy, Debug)]
@@ -22,20 +25,23 @@ struct RoundFacts {
     pool_size: u64,
 }
 
-/// Keeps a [`ChainView`]. Every part of one view is read at the same block.
+/// Keeps a [`ChainView`]. Every part of one view is read at the same block. While the newest block is too old
+/// (`chain.max_head_age`) there is none: a node that stands still must not pass for the chain.
 #[derive(Debug)]
 pub struct RoundFollower {
     rpc: Rpc,
     contracts: AddressBook,
     events: BlockStream,
     retry_pause: Duration,
+    /// Age from which the newest block, and with it the view, is of no use.
+    max_age: Option<Duration>,
     head: Option<BlockHeader>,
     facts: Option<RoundFacts>,
     view: watch::Sender<Option<ChainView>>,
 }
 
 impl RoundFollower {
-    /// The receiver holds `None` until the first view was read.
+    /// The receiver holds `None` until the first view was read, and while the newest block is too old.
     pub fn new(chain: &Chain, config: &ChainConfig, feed: &BlockFeed) -> (Self, watch::Receiver<Option<ChainView>>) {
         let (view, receiver) = watch::channel(None);
         let follower = Self {
@@ -43,6 +49,7 @@ impl RoundFollower {
             contracts: chain.contracts,
             events: feed.subscribe(),
             retry_pause: config.poll_interval,
+            max_age: Profile::new(config.profile, chain.chain_id).max_head_age(config),
             head: None,
             facts: None,
             view,
@@ -54,6 +61,7 @@ impl RoundFollower {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut due = false;
         loop {
+            let fresh_for = self.fresh_for();
             tokio::select! { biased;
                 () = stop.cancelled() => return,
                 event = self.events.next() => match event {
@@ -65,8 +73,29 @@ impl RoundFollower {
                     None => return,
                 },
                 () = tokio::time::sleep(self.retry_pause), if due => due = !self.refresh(&stop).await,
+                () = tokio::time::sleep(fresh_for.unwrap_or_default()), if fresh_for.is_some() => self.withdraw(),
             }
         }
+    }
+
+    /// Time for which the view that is published may stay; `None` if there is none, or if its age does not matter.
+    fn fresh_for(&self) -> Option<Duration> {
+        self.view.borrow().as_ref()?;
+        self.left(&self.head?)
+    }
+
+    /// Time until the block is too old; `None` if its age does not matter.
+    fn left(&self, head: &BlockHeader) -> Option<Duration> {
+        let until = Duration::from_secs(head.timestamp).saturating_add(self.max_age?);
+        Some(until.saturating_sub(since_1970()))
+    }
+
+    fn withdraw(&self) {
+        tracing::warn!(
+            block = self.head.map(|head| head.number),
+            "the newest block is too old, nothing is taken from it"
+        );
+        self.view.send_replace(None);
     }
 
     fn apply(&mut self, event: &BlockEvent) {
@@ -84,7 +113,7 @@ impl RoundFollower {
 
     /// Publishes the view at the head; false if it could not be read.
     async fn refresh(&mut self, stop: &CancellationToken) -> bool {
-        let Some(head) = self.head else { return true };
+        let Some(head) = self.head.filter(|head| self.left(head) != Some(Duration::ZERO)) else { return true };
         let read = tokio::select! { biased;
             () = stop.cancelled() => return true,
             read = self.read(&head) => read,

@@ -1,54 +1,65 @@
-//! The connection to a node: bounded in time, and errors that say which setting to look at.
-use std::future::Future;
+//! The connection to the nodes: bounded in time, and errors that say which setting to look at.
+use std::{future::Future, sync::Arc};
 
 use alloy::{
     eips::BlockId,
-    primitives::{Address, B256, Bytes, U64, U128, U256},
+    primitives::{Address, B256, Bytes, U64, U256},
     providers::{DynProvider, Provider, ProviderBuilder},
     rpc::{
-        client::ClientBuilder,
+        client::RpcClient,
         types::{Filter, Log, TransactionReceipt, TransactionRequest},
     },
     sol_types::SolCall,
-    transports::{TransportError, http::Http, layers::RetryBackoffLayer},
+    transports::TransportError,
 };
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use crate::{BlockHeader, ChainConfig, ChainError, retry::Backoff};
+use crate::{
+    BlockHeader, ChainConfig, ChainError,
+    endpoint::{Endpoints, Mode, NonceUse, Route},
+    retry::Backoff,
+};
 
-/// A node. Cheap to clone; makes no connection until it is asked something.
+/// The nodes of a chain, as one. Cheap to clone; makes no connection until it is asked something.
 #[derive(Clone, Debug)]
 pub struct Rpc {
+    endpoints: Arc<Endpoints>,
+    mode: Mode,
     provider: DynProvider,
-    host: std::sync::Arc<str>,
 }
 
 impl Rpc {
-    /// Sets up the client; the node need not run yet.
+    /// Sets up the clients; the nodes need not run yet.
     ///
     /// # Errors
     ///
-    /// `chain.rpc_url` cannot be dialled.
+    /// `chain.rpc_url` or one of `chain.rpc_urls` cannot be dialled.
     pub fn new(config: &ChainConfig) -> Result<Self, ChainError> {
-        let url = &config.rpc_url;
-        let host = match (url.scheme(), url.host_str()) {
-            ("http" | "https", Some(host)) => match url.port() {
-                Some(port) => format!("{host}:{port}"),
-                None => host.to_owned(),
-            },
-            (scheme, _) => return Err(ChainError::InvalidUrl { scheme: scheme.to_owned() }),
-        };
-        let client = reqwest::Client::builder()
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.request_timeout)
-            .build()
-            .map_err(ChainError::Client)?;
-        // The layer repeats rate-limited requests only; a connection that fails is for the caller to judge.
-        let retry = RetryBackoffLayer::new(config.rate_limit_retries, RATE_LIMIT_PAUSE_MS, COMPUTE_UNITS_PER_SECOND);
-        let client = ClientBuilder::default().layer(retry).transport(Http::with_client(client, url.clone()), false);
+        Ok(Self::with_mode(Arc::new(Endpoints::new(config)?), Mode::Any))
+    }
+
+    fn with_mode(endpoints: Arc<Endpoints>, mode: Mode) -> Self {
+        let client = RpcClient::new(Route { endpoints: endpoints.clone(), mode }, false);
         let provider = ProviderBuilder::new().disable_recommended_fillers().connect_client(client).erased();
-        Ok(Self { provider, host: host.into() })
+        Self { endpoints, mode, provider }
+    }
+
+    /// The same nodes, for what cannot be taken back: an answer counts only if most endpoints give it (`chain.quorum`).
+    /// Ask for a state by hash or number: the newest block differs from node to node. With one endpoint this is that one.
+    #[must_use]
+    pub fn agreed(&self) -> Self {
+        Self::with_mode(self.endpoints.clone(), Mode::Agreed)
+    }
+
+    /// The endpoint that leads now, and no other: for readings that belong together.
+    #[must_use]
+    pub fn pinned(&self) -> Self {
+        match self.mode {
+            Mode::Any => Self::with_mode(self.endpoints.clone(), Mode::Only(self.endpoints.leader())),
+            Mode::Only(_) | Mode::Agreed => self.clone(),
+        }
     }
 
     /// For calls that this crate does not wrap.
@@ -56,65 +67,74 @@ impl Rpc {
         &self.provider
     }
 
-    /// Host and port of the node, without credentials or path.
+    /// Host and port of the node that is asked first, without credentials or path.
     pub fn host(&self) -> &str {
-        &self.host
+        self.endpoints.host(self.index())
     }
 
-    /// Id of the chain the node serves.
+    fn index(&self) -> usize {
+        if let Mode::Only(index) = self.mode { index } else { self.endpoints.leader() }
+    }
+
+    /// Id of the chain the nodes serve.
     ///
     /// # Errors
     ///
-    /// The node cannot be asked, or serves another chain than `expected`.
+    /// No node can be asked, or they serve another chain than `expected`.
     pub async fn chain_id(&self, expected: Option<u64>) -> Result<u64, ChainError> {
-        let got = self.ask("eth_chainId", self.provider.get_chain_id()).await?;
-        match expected {
-            Some(expected) if expected != got => {
-                Err(ChainError::WrongChain { host: self.host.to_string(), got, expected })
-            }
-            _ => Ok(got),
-        }
+        self.endpoints.chain_id(expected).await
+    }
+
+    /// Looks at every endpoint: leaves those that fell behind, and uses those again that have recovered.
+    pub(crate) async fn survey(&self) {
+        self.endpoints.survey().await;
     }
 
     /// Header of the newest block.
     ///
     /// # Errors
     ///
-    /// The node cannot be asked.
+    /// No node can be asked, or its newest block is too old (`chain.max_head_age`).
     pub async fn head(&self) -> Result<BlockHeader, ChainError> {
         let call = "eth_getBlockByNumber";
-        let header: RpcHeader = self.ask(call, self.provider.raw_request(call.into(), ("latest", false))).await?;
-        Ok(header.into())
+        match self.block(call, ("latest", false)).await? {
+            Some(header) => Ok(header),
+            None => Err(self.error(call, TransportError::NullResp)),
+        }
     }
 
     /// Header of the block `hash`.
     ///
     /// # Errors
     ///
-    /// The node cannot be asked or does not know the block.
+    /// No node can be asked, or none knows the block.
     pub async fn header(&self, hash: B256) -> Result<BlockHeader, ChainError> {
-        let call = "eth_getBlockByHash";
-        let request = self.provider.raw_request::<_, Option<RpcHeader>>(call.into(), (hash, false));
-        match self.ask(call, request).await? {
-            Some(header) => Ok(header.into()),
-            None => Err(ChainError::UnknownBlock { host: self.host.to_string(), hash }),
-        }
+        let header = self.block("eth_getBlockByHash", (hash, false)).await?;
+        header.ok_or_else(|| ChainError::UnknownBlock { host: self.host().to_owned(), hash })
     }
 
     /// Hash of the block at this height; `None` beyond the head.
     pub(crate) async fn block_hash(&self, number: u64) -> Result<Option<B256>, ChainError> {
-        let call = "eth_getBlockByNumber";
-        let request = self.provider.raw_request::<_, Option<RpcHeader>>(call.into(), (U64::from(number), false));
-        Ok(self.ask(call, request).await?.map(|header| header.hash))
+        let header = self.block("eth_getBlockByNumber", (U64::from(number), false)).await?;
+        Ok(header.map(|header| header.hash))
     }
 
-    /// Logs that match `filter`, in order (block, log index).
+    async fn block(
+        &self,
+        call: &'static str,
+        params: impl serde::Serialize + Clone,
+    ) -> Result<Option<BlockHeader>, ChainError> {
+        let block: Box<RawValue> = self.request(call, params).await?;
+        self.endpoints.header(block.get()).map_err(|err| self.error(call, err))
+    }
+
+    /// Logs that match `filter`, in order (block, log index). Those of one block (by its hash) are checked against it.
     ///
     /// # Errors
     ///
-    /// The node cannot be asked, or refuses the range.
+    /// No node can be asked, the range is refused, or every node tells logs that the block does not have.
     pub async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, ChainError> {
-        let mut logs = self.ask("eth_getLogs", self.provider.get_logs(filter)).await?;
+        let mut logs = self.ask("eth_getLogs", self.endpoints.logs(self.mode, filter)).await?;
         logs.sort_by_key(|log| (log.block_number, log.log_index));
         Ok(logs)
     }
@@ -147,8 +167,26 @@ impl Rpc {
         self.ask("eth_getTransactionCount", self.provider.get_transaction_count(account).block_id(block)).await
     }
 
+    /// The transaction that used a nonce of `account`, as the node that leads has it in its blocks up to `head`.
+    pub(crate) async fn nonce_use(
+        &self,
+        account: Address,
+        nonce: u64,
+        head: u64,
+    ) -> Result<(usize, Option<NonceUse>), ChainError> {
+        let index = self.index();
+        let used = self.ask("eth_getTransactionCount", self.endpoints.nonce_use(index, account, nonce, head)).await?;
+        Ok((index, used))
+    }
+
+    /// Leaves an endpoint that has no receipt of a transaction in its own block.
+    pub(crate) fn withholds_receipt(&self, endpoint: usize, used: &NonceUse) {
+        self.endpoints.withholds_receipt(endpoint, used);
+    }
+
+    /// The receipt, checked against its block. Where several nodes are configured, `None` means that none has it.
     pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, ChainError> {
-        self.ask("eth_getTransactionReceipt", self.provider.get_transaction_receipt(hash)).await
+        self.ask("eth_getTransactionReceipt", self.endpoints.receipt(self.mode, hash)).await
     }
 
     pub(crate) async fn call(&self, request: TransactionRequest, block: BlockId) -> Result<Bytes, ChainError> {
@@ -159,9 +197,18 @@ impl Rpc {
         self.ask("eth_estimateGas", self.provider.estimate_gas(request)).await
     }
 
-    /// Hands a signed transaction to the node. The node's refusal is the caller's to classify.
-    pub(crate) async fn broadcast(&self, raw: &Bytes) -> Result<B256, TransportError> {
-        self.provider.raw_request("eth_sendRawTransaction".into(), (raw,)).await
+    /// Hands a signed transaction to every usable node. Their refusals are the caller's to classify.
+    pub(crate) async fn broadcast(&self, raw: &Bytes) -> Vec<Result<B256, TransportError>> {
+        self.endpoints.broadcast(raw).await
+    }
+
+    async fn request<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        params: impl serde::Serialize + Clone,
+    ) -> Result<T, ChainError> {
+        let asked = self.endpoints.ask(self.mode, call, params).await;
+        asked.map(|(_, value)| value).map_err(|err| self.error(call, err))
     }
 
     pub(crate) async fn ask<T>(
@@ -169,13 +216,13 @@ impl Rpc {
         call: &'static str,
         request: impl IntoFuture<Output = Result<T, TransportError>>,
     ) -> Result<T, ChainError> {
-        request.await.map_err(|source| ChainError::from_transport(&self.host, call, source))
+        request.await.map_err(|source| self.error(call, source))
+    }
+
+    fn error(&self, call: &'static str, source: TransportError) -> ChainError {
+        ChainError::from_transport(self.host(), call, source)
     }
 }
-
-const RATE_LIMIT_PAUSE_MS: u64 = 250;
-/// A budget so large that the layer never delays a request by itself.
-const COMPUTE_UNITS_PER_SECOND: u64 = 1_000_000;
 
 /// Refusals in a row after which a node is taken at its word. One whose head is just moving back refuses what it answers a moment
 /// later.
@@ -216,34 +263,6 @@ where
         tokio::select! { biased;
             () = stop.cancelled() => return Err(ChainError::Stopped),
             () = tokio::time::sleep(backoff.next_pause()) => {}
-        }
-    }
-}
-
-/// The fields we read. Own type because L2 nodes add fields that we need and transactions that alloy does not know.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RpcHeader {
-    number: U64,
-    hash: B256,
-    parent_hash: B256,
-    timestamp: U64,
-    #[serde(default)]
-    base_fee_per_gas: Option<U128>,
-    #[serde(default)]
-    l1_block_number: Option<U64>,
-}
-
-impl From<RpcHeader> for BlockHeader {
-    fn from(header: RpcHeader) -> Self {
-        let number = header.number.to();
-        Self {
-            number,
-            hash: header.hash,
-            parent_hash: header.parent_hash,
-            timestamp: header.timestamp.to(),
-            base_fee: header.base_fee_per_gas.map_or(0, |fee| fee.to()),
-            contract_number: header.l1_block_number.map_or(number, |number| number.to()),
         }
     }
 }

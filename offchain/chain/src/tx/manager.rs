@@ -1,48 +1,52 @@
 //! The owner of a key's transactions.
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use alloy::{
     consensus::{SignableTransaction, TxEip1559, TxEnvelope},
     eips::{BlockId, eip2718::Encodable2718},
     network::TxSigner,
-    primitives::{Address, Signature, TxKind},
-    rpc::types::{TransactionReceipt, TransactionRequest},
+    primitives::{Address, Bytes, Signature, TxKind, U256},
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DryRun, GasPolicy, IntentId, JournalError, Reply, Request, TxAttempt, TxError, TxHandle, TxIntent, TxJournal,
+    DryRun, GasPolicy, JournalError, Order, Reply, Request, TxAttempt, TxError, TxHandle, TxIntent, TxJournal,
     TxOutcome, TxRecord, TxState,
-    fees::{Fees, ceiling, first_offer, percent_of, raised},
+    fees::{Fees, ceiling, first_offer, percent_of},
     open::{OpenTx, Verdict},
 };
-use crate::{BlockFeed, BlockHeader, Chain, ChainConfig, ChainError, Revert, Rpc, TxConfig, metrics};
+use crate::{BlockFeed, BlockHeader, Chain, ChainConfig, ChainError, Rpc, TxConfig, metrics, profile::Profile};
 
 /// Requests that may wait; more of them wait with their senders.
 const QUEUE: usize = 64;
+/// Pause between two looks while nothing happens.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// Nonces tried when a node says that one is used.
 const LEASES: usize = 3;
-/// Blocks after which a node is given a transaction again that it has not mined.
-const RESEND_BLOCKS: u64 = 5;
-/// Looks in a row that must miss every hash before a used nonce counts as another's.
-const ABSENCES: u32 = 3;
 
 /// Owner of one key's transactions. Run it in a task of its own; there must be only one per key and chain.
 pub struct TxManager<J> {
-    rpc: Rpc,
-    chain_id: u64,
+    pub(super) rpc: Rpc,
+    pub(super) chain_id: u64,
     signer: Arc<dyn TxSigner<Signature> + Send + Sync>,
-    from: Address,
-    config: TxConfig,
+    pub(super) from: Address,
+    pub(super) config: TxConfig,
+    /// Where there is no mempool: how long a transaction may wait before it is replaced.
+    pub(super) replace_after: Option<Duration>,
     retry_pause: Duration,
-    journal: J,
+    pub(super) journal: J,
     inbox: mpsc::Receiver<Request>,
-    head: watch::Receiver<Option<BlockHeader>>,
+    orders: mpsc::Receiver<Order>,
+    pub(super) head: watch::Receiver<Option<BlockHeader>>,
     /// By nonce.
-    open: BTreeMap<u64, OpenTx>,
+    pub(super) open: BTreeMap<u64, OpenTx>,
     /// A gap in the nonces at the last look; a node behind a balancer that lags can show one that is none.
-    gap: Option<u64>,
+    pub(super) gap: Option<u64>,
 }
 
 impl<J> std::fmt::Debug for TxManager<J> {
@@ -51,8 +55,23 @@ impl<J> std::fmt::Debug for TxManager<J> {
     }
 }
 
+/// What is signed, besides nonce and fees.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Body<'a> {
+    pub(super) to: Address,
+    pub(super) value: U256,
+    pub(super) data: &'a Bytes,
+    pub(super) gas_limit: u64,
+}
+
+impl<'a> Body<'a> {
+    pub(super) const fn of(record: &'a TxRecord) -> Self {
+        Self { to: record.to, value: record.value, data: &record.data, gas_limit: record.gas_limit }
+    }
+}
+
 /// What became of an intent at once.
-enum Start {
+pub(super) enum Start {
     /// Under way at this nonce.
     Open(u64),
     /// It was settled before.
@@ -69,21 +88,25 @@ impl<J: TxJournal> TxManager<J> {
         feed: &BlockFeed,
     ) -> (Self, TxHandle) {
         let (sender, inbox) = mpsc::channel(QUEUE);
+        let (order, orders) = mpsc::channel(QUEUE);
         let from = signer.address();
+        let profile = Profile::new(config.profile, chain.chain_id);
         let manager = Self {
             rpc: chain.rpc.clone(),
             chain_id: chain.chain_id,
             signer: Arc::new(signer),
             from,
-            config: config.tx.clone(),
+            config: profile.tx(&config.tx),
+            replace_after: profile.replace_after(&config.tx),
             retry_pause: config.poll_interval,
             journal,
             inbox,
+            orders,
             head: feed.head(),
             open: BTreeMap::new(),
             gap: None,
         };
-        (manager, TxHandle { inbox: sender, address: from })
+        (manager, TxHandle { inbox: sender, orders: order, address: from })
     }
 
     /// Works until `stop`, or until every handle is gone and every transaction is settled. May be ended at any point: the
@@ -119,12 +142,17 @@ impl<J: TxJournal> TxManager<J> {
                     // Without a follower nothing would ever be confirmed.
                     Err(_) => return Ok(()),
                 },
+                Some(order) = self.orders.recv() => self.obey(order).await,
                 request = self.inbox.recv(), if room && !handles_gone => match request {
                     Some(Request::Send(intent, reply)) => self.accept(intent, reply).await,
                     Some(Request::DryRun(intent, reply)) => drop(reply.send(self.simulate(&intent).await)),
                     None => handles_gone = true,
                 },
                 () = tokio::time::sleep(self.retry_pause), if unsent => self.look().await,
+                // Where blocks may stand still, time alone makes a transaction due.
+                () = tokio::time::sleep(self.retry_pause.max(IDLE_LOOK)), if self.replace_after.is_some() && !self.open.is_empty() => {
+                    self.look().await;
+                }
             }
         }
     }
@@ -150,7 +178,7 @@ impl<J: TxJournal> TxManager<J> {
     }
 
     /// Looks the intent up, or signs, records and sends it.
-    async fn start(&mut self, intent: &TxIntent) -> Result<Start, TxError> {
+    pub(super) async fn start(&mut self, intent: &TxIntent) -> Result<Start, TxError> {
         let label = intent.label;
         let journal_failed = |source| TxError::Journal { label, source };
         let mut known = self.journal.find(self.chain_id, self.from, &intent.id).await.map_err(journal_failed)?;
@@ -193,7 +221,7 @@ impl<J: TxJournal> TxManager<J> {
                 attempts: Vec::new(),
                 state: TxState::Open,
             };
-            let signed = self.sign(&record, fees, head.number).await;
+            let signed = self.sign(nonce, Body::of(&record), fees, head.number).await;
             record.attempts.push(signed.map_err(|err| TxError::Signer { label, source: Arc::new(err) })?);
             self.journal.put(&record).await.map_err(journal_failed)?;
             self.open.insert(nonce, OpenTx::new(record));
@@ -241,7 +269,7 @@ impl<J: TxJournal> TxManager<J> {
     }
 
     /// The lowest nonce that is neither used, nor pending at the node, nor ours already.
-    async fn lease(&self) -> Result<u64, ChainError> {
+    pub(super) async fn lease(&self) -> Result<u64, ChainError> {
         let (latest, pending) = tokio::try_join!(
             self.rpc.nonce(self.from, BlockId::latest()),
             self.rpc.nonce(self.from, BlockId::pending()),
@@ -264,9 +292,13 @@ impl<J: TxJournal> TxManager<J> {
             GasPolicy::Limit(limit) => return Ok(limit),
             GasPolicy::Estimate => self.rpc.estimate_gas(intent.request(self.from)).await,
         };
-        let gas = gas.map_err(|err| self.not_sent(intent, err))?;
+        Ok(self.with_headroom(gas.map_err(|err| self.not_sent(intent, err))?))
+    }
+
+    /// Rounded up.
+    pub(super) fn with_headroom(&self, gas: u64) -> u64 {
         let with_headroom = percent_of(gas.into(), self.config.gas_headroom_percent.saturating_add(100));
-        Ok(u64::try_from(with_headroom).unwrap_or(u64::MAX))
+        u64::try_from(with_headroom).unwrap_or(u64::MAX)
     }
 
     async fn simulate(&self, intent: &TxIntent) -> Result<DryRun, TxError> {
@@ -290,17 +322,23 @@ impl<J: TxJournal> TxManager<J> {
         }
     }
 
-    async fn sign(&self, record: &TxRecord, fees: Fees, signed_at: u64) -> Result<TxAttempt, alloy::signers::Error> {
+    pub(super) async fn sign(
+        &self,
+        nonce: u64,
+        body: Body<'_>,
+        fees: Fees,
+        signed_at: u64,
+    ) -> Result<TxAttempt, alloy::signers::Error> {
         let mut tx = TxEip1559 {
-            chain_id: record.chain_id,
-            nonce: record.nonce,
-            gas_limit: record.gas_limit,
+            chain_id: self.chain_id,
+            nonce,
+            gas_limit: body.gas_limit,
             max_fee_per_gas: fees.max_fee,
             max_priority_fee_per_gas: fees.tip,
-            to: TxKind::Call(record.to),
-            value: record.value,
+            to: TxKind::Call(body.to),
+            value: body.value,
             access_list: Default::default(),
-            input: record.data.clone(),
+            input: body.data.clone(),
         };
         let signature = self.signer.sign_transaction(&mut tx).await?;
         let envelope = TxEnvelope::from(tx.into_signed(signature));
@@ -313,12 +351,13 @@ impl<J: TxJournal> TxManager<J> {
         })
     }
 
-    /// Gives the node the newest attempt. `None` if there is no such transaction.
-    async fn send(&mut self, nonce: u64, head: u64) -> Option<Verdict> {
+    /// Gives every node the newest attempt. `None` if there is no such transaction.
+    pub(super) async fn send(&mut self, nonce: u64, head: u64) -> Option<Verdict> {
         let raw = self.open.get(&nonce)?.newest()?.raw.clone();
-        let verdict = Verdict::of(self.rpc.broadcast(&raw).await);
+        let verdict = Verdict::of_all(self.rpc.broadcast(&raw).await);
         metrics::tx_sent();
         let open = self.open.get_mut(&nonce)?;
+        open.given = Some(Instant::now());
         match &verdict {
             Verdict::Taken => open.taken_at = Some(head),
             Verdict::Unknown(err) => {
@@ -344,181 +383,8 @@ impl<J: TxJournal> TxManager<J> {
         Some(verdict)
     }
 
-    /// Looks at every open transaction once. A failure is told by the follower's health, and cured by the next look.
-    async fn look(&mut self) {
-        if self.open.is_empty() {
-            return;
-        }
-        if let Err(err) = self.try_look().await {
-            tracing::debug!(%err, "cannot look at open transactions, trying again");
-        }
-    }
-
-    async fn try_look(&mut self) -> Result<(), ChainError> {
-        let head = self.rpc.head().await?;
-        let used = self.rpc.nonce(self.from, BlockId::latest()).await?;
-        let nonces: Vec<u64> = self.open.keys().copied().collect();
-        for nonce in nonces {
-            match self.receipt(nonce, used).await? {
-                Some(receipt) => self.mined(nonce, &head, receipt).await,
-                None if nonce < used => self.missing(nonce, &head).await?,
-                None => self.waiting(nonce, &head, nonce == used).await,
-            }
-        }
-        self.fill_gap().await
-    }
-
-    /// The receipt of whichever of its hashes was mined.
-    async fn receipt(&self, nonce: u64, used: u64) -> Result<Option<TransactionReceipt>, ChainError> {
-        let Some(open) = self.open.get(&nonce).filter(|_| nonce < used) else { return Ok(None) };
-        for attempt in open.record.attempts.iter().rev() {
-            if let Some(receipt) = self.rpc.receipt(attempt.hash).await?
-                && receipt.block_number.is_some()
-            {
-                return Ok(Some(receipt));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn mined(&mut self, nonce: u64, head: &BlockHeader, receipt: TransactionReceipt) {
-        let Some(open) = self.open.get_mut(&nonce) else { return };
-        open.mined = true;
-        open.absent = 0;
-        let block = receipt.block_number.unwrap_or_default();
-        if (head.number + 1).saturating_sub(block) < self.config.confirmations {
-            return;
-        }
-        let outcome = TxOutcome {
-            hash: receipt.transaction_hash,
-            block,
-            block_hash: receipt.block_hash.unwrap_or_default(),
-            gas_used: receipt.gas_used,
-            gas_price: receipt.effective_gas_price,
-            logs: receipt.logs().to_vec(),
-            status: receipt.status(),
-        };
-        let state = if outcome.status {
-            TxState::Confirmed(outcome)
-        } else {
-            let reason = self.revert_reason(nonce, block).await;
-            TxState::Reverted(outcome, reason)
-        };
-        self.close(nonce, state).await;
-    }
-
-    /// The receipt does not tell: ask for the call once more, in the state before its block.
-    async fn revert_reason(&self, nonce: u64, block: u64) -> Revert {
-        let Some(OpenTx { record, .. }) = self.open.get(&nonce) else { return Revert::default() };
-        let request = TransactionRequest::default()
-            .from(record.from)
-            .to(record.to)
-            .value(record.value)
-            .gas_limit(record.gas_limit)
-            .input(record.data.clone().into());
-        match self.rpc.call(request, BlockId::number(block.saturating_sub(1))).await {
-            Err(ChainError::Reverted { reason, .. }) => reason,
-            _ => Revert::default(),
-        }
-    }
-
-    /// Its nonce is used, but none of its hashes is known: the node lags, or another transaction took the nonce.
-    async fn missing(&mut self, nonce: u64, head: &BlockHeader) -> Result<(), ChainError> {
-        let deep = head.number.saturating_sub(self.config.confirmations);
-        let used_for_good = self.rpc.nonce(self.from, BlockId::number(deep)).await? > nonce;
-        let Some(open) = self.open.get_mut(&nonce) else { return Ok(()) };
-        open.absent = if used_for_good { open.absent + 1 } else { 0 };
-        if open.absent >= ABSENCES {
-            self.close(nonce, TxState::Superseded).await;
-        }
-        Ok(())
-    }
-
-    /// Not mined yet, or not any more.
-    async fn waiting(&mut self, nonce: u64, head: &BlockHeader, first: bool) {
-        let Some(open) = self.open.get_mut(&nonce) else { return };
-        open.absent = 0;
-        if std::mem::take(&mut open.mined) {
-            tracing::warn!(nonce, label = open.record.label, "transaction left the chain, sending again");
-            open.taken_at = None;
-            open.first_since = None;
-        }
-        let patience = self.config.bump_after_blocks;
-        let waited = open.waited(head.number);
-        // No block can take a cap below the base fee, so it is raised even where raising is off.
-        let overdue = if patience > 0 {
-            waited >= patience
-        } else {
-            open.fees().is_some_and(|fees| fees.max_fee < head.base_fee)
-        };
-        let raise = first && overdue;
-        let due = open.taken_at.is_none_or(|taken| head.number.saturating_sub(taken) >= RESEND_BLOCKS);
-        if (raise && self.raise(nonce, head).await) || due {
-            self.send(nonce, head.number).await;
-        }
-    }
-
-    /// Signs and records a form with higher fees; false if there is none.
-    async fn raise(&mut self, nonce: u64, head: &BlockHeader) -> bool {
-        let Some((open, fees)) = self.open.get(&nonce).and_then(|open| Some((open, open.fees()?))) else {
-            return false;
-        };
-        let ceiling = ceiling(&self.config, open.record.max_fee);
-        let Some(fees) = raised(&self.config, ceiling, fees, head.base_fee) else {
-            if !open.ceiling_told {
-                tracing::warn!(
-                    nonce,
-                    label = open.record.label,
-                    base_fee = head.base_fee,
-                    max_fee = fees.max_fee,
-                    ceiling,
-                    "transaction waits: its fee may not be raised above its ceiling"
-                );
-            }
-            self.open.entry(nonce).and_modify(|open| open.ceiling_told = true);
-            return false;
-        };
-        let mut record = open.record.clone();
-        match self.sign(&record, fees, head.number).await {
-            Ok(attempt) => record.attempts.push(attempt),
-            Err(err) => {
-                tracing::error!(%err, nonce, "cannot sign a transaction with raised fees");
-                return false;
-            }
-        }
-        if let Err(err) = self.journal.put(&record).await {
-            tracing::error!(%err, nonce, "cannot record a transaction with raised fees");
-            return false;
-        }
-        tracing::info!(nonce, label = record.label, max_fee = fees.max_fee, "raised the fees of a transaction");
-        metrics::tx_raised();
-        self.open.entry(nonce).and_modify(|open| open.record = record);
-        true
-    }
-
-    /// A nonce that nobody will use holds up every later one: use it for an empty transfer to ourselves.
-    async fn fill_gap(&mut self) -> Result<(), ChainError> {
-        let Some(last) = self.open.keys().next_back().copied() else { return Ok(()) };
-        let gap = Some(self.lease().await?).filter(|free| *free < last);
-        let Some(free) = gap.filter(|_| std::mem::replace(&mut self.gap, gap) == gap) else { return Ok(()) };
-        tracing::warn!(nonce = free, "filling a gap in the nonces");
-        let intent = TxIntent {
-            id: IntentId::unique("nonce-filler"),
-            to: self.from,
-            data: Default::default(),
-            value: Default::default(),
-            gas: GasPolicy::Estimate,
-            max_fee: None,
-            label: "nonce filler",
-        };
-        if let Err(err) = Box::pin(self.start(&intent)).await {
-            tracing::warn!(%err, nonce = free, "cannot fill a gap in the nonces, trying again");
-        }
-        Ok(())
-    }
-
     /// Records how it ended, then tells those who wait. If that cannot be recorded, it stays open for the next look.
-    async fn close(&mut self, nonce: u64, state: TxState) {
+    pub(super) async fn close(&mut self, nonce: u64, state: TxState) {
         let Some(open) = self.open.get(&nonce) else { return };
         let record = TxRecord { state, ..open.record.clone() };
         if let Err(err) = self.journal.put(&record).await {

@@ -8,6 +8,8 @@ mod journal;
 mod manager;
 mod once;
 mod open;
+mod pricing;
+mod watching;
 
 use std::{fmt, sync::Arc};
 
@@ -79,7 +81,8 @@ pub struct TxIntent {
     pub value: U256,
     /// Gas limit.
     pub gas: GasPolicy,
-    /// Highest fee cap worth paying, wei per gas, under `chain.tx.max_fee_per_gas`. Kept as it was when first sent.
+    /// Highest fee cap worth paying, wei per gas, under `chain.tx.max_fee_per_gas`. Kept as it was when first sent, unless
+    /// [`TxHandle::raise`] raises it.
     pub max_fee: Option<u128>,
     /// What it is, for logs.
     pub label: &'static str,
@@ -203,6 +206,17 @@ pub struct DryRun {
     pub output: Bytes,
 }
 
+/// A transaction under way whose ceiling was to be raised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raised {
+    /// Ceiling of its fee cap now, wei per gas: never below what it was.
+    pub ceiling: u128,
+    /// Fee cap of its newest form, wei per gas.
+    pub max_fee_per_gas: u128,
+    /// The transaction that must be mined before it, and is not yet. Raise or cancel that first.
+    pub behind: Option<IntentId>,
+}
+
 type Reply<T> = oneshot::Sender<Result<T, TxError>>;
 
 #[derive(Debug)]
@@ -211,10 +225,18 @@ enum Request {
     DryRun(TxIntent, Reply<DryRun>),
 }
 
+/// What is done to a transaction under way. Heard even while no further one may be sent.
+#[derive(Debug)]
+enum Order {
+    Raise(IntentId, u128, Reply<Option<Raised>>),
+    Cancel(IntentId, Reply<bool>),
+}
+
 /// Sends transactions of one key. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TxHandle {
     inbox: mpsc::Sender<Request>,
+    orders: mpsc::Sender<Order>,
     address: Address,
 }
 
@@ -241,6 +263,33 @@ impl TxHandle {
     /// It would revert, the fee is above the ceiling, or the chain cannot be read.
     pub async fn dry_run(&self, intent: TxIntent) -> Result<DryRun, TxError> {
         self.request(|reply| Request::DryRun(intent, reply)).await
+    }
+
+    /// Raises the highest fee cap that a transaction under way may have to `max_fee` wei per gas, under
+    /// `chain.tx.max_fee_per_gas`, and its fees at once if they hold it up. `None` if nothing under this id is under way.
+    ///
+    /// # Errors
+    ///
+    /// [`TxError::Journal`]: nothing was changed; [`TxError::Stopped`].
+    pub async fn raise(&self, intent: &IntentId, max_fee: u128) -> Result<Option<Raised>, TxError> {
+        let (reply, answer) = oneshot::channel();
+        let order = Order::Raise(intent.clone(), max_fee, reply);
+        self.orders.send(order).await.map_err(|_| TxError::Stopped)?;
+        answer.await.map_err(|_| TxError::Stopped)?
+    }
+
+    /// Gives up a transaction under way, so that it does not hold up those behind it: an empty transfer to ourselves takes its
+    /// nonce, with fees up to `chain.tx.max_fee_per_gas`. Whichever of the two is mined counts: who waits for the intent gets
+    /// its outcome, or [`TxError::Superseded`]. False if nothing under this id is under way, or it is in a block already.
+    ///
+    /// # Errors
+    ///
+    /// [`TxError::FeeTooHigh`] if replacing it would take more than the ceiling; [`TxError::Chain`], [`TxError::Journal`] and
+    /// [`TxError::Signer`] as for [`TxHandle::send`]. The transaction stays as it was.
+    pub async fn cancel(&self, intent: &IntentId) -> Result<bool, TxError> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(Order::Cancel(intent.clone(), reply)).await.map_err(|_| TxError::Stopped)?;
+        answer.await.map_err(|_| TxError::Stopped)?
     }
 
     async fn request<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, TxError> {

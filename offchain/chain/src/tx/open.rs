@@ -1,5 +1,12 @@
 //! A transaction under way, and what a node's answer to it means.
-use alloy::transports::TransportError;
+use std::time::{Duration, Instant};
+
+use alloy::{
+    consensus::{Transaction, TxEnvelope},
+    eips::eip2718::Decodable2718,
+    primitives::B256,
+    transports::TransportError,
+};
 
 use super::{Reply, TxAttempt, TxOutcome, TxRecord, fees::Fees};
 
@@ -19,10 +26,14 @@ pub(super) struct OpenTx {
     pub(super) absent: u32,
     /// That the fee ceiling holds it up was told.
     pub(super) ceiling_told: bool,
+    /// When its newest form was made, as far as this process knows.
+    pub(super) made: Instant,
+    /// When a node was last given it.
+    pub(super) given: Option<Instant>,
 }
 
 impl OpenTx {
-    pub(super) const fn new(record: TxRecord) -> Self {
+    pub(super) fn new(record: TxRecord) -> Self {
         Self {
             record,
             waiting: Vec::new(),
@@ -31,7 +42,24 @@ impl OpenTx {
             mined: false,
             absent: 0,
             ceiling_told: false,
+            made: Instant::now(),
+            given: None,
         }
+    }
+
+    /// Whether its newest form is the empty transfer that gives it up.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.newest().is_some_and(|attempt| gives_up(&self.record, attempt))
+    }
+
+    /// Whether the hash is that of a form that gives it up.
+    pub(super) fn is_given_up_by(&self, hash: B256) -> bool {
+        self.record.attempts.iter().any(|attempt| attempt.hash == hash && gives_up(&self.record, attempt))
+    }
+
+    /// Whether no node was given it for this long.
+    pub(super) fn not_given_for(&self, pause: Duration) -> bool {
+        self.given.is_none_or(|given| given.elapsed() >= pause)
     }
 
     pub(super) fn newest(&self) -> Option<&TxAttempt> {
@@ -48,6 +76,14 @@ impl OpenTx {
         let signed_at = self.newest().map_or(0, |attempt| attempt.signed_at);
         head.saturating_sub(since.max(signed_at))
     }
+}
+
+/// Whether the form is an empty transfer to ourselves in place of what the record wants.
+fn gives_up(record: &TxRecord, attempt: &TxAttempt) -> bool {
+    let wants_nothing = record.to == record.from && record.data.is_empty() && record.value.is_zero();
+    let sent = TxEnvelope::decode_2718(&mut attempt.raw.as_ref());
+    !wants_nothing
+        && sent.is_ok_and(|sent| sent.to() == Some(record.from) && sent.input().is_empty() && sent.value().is_zero())
 }
 
 /// Texts by which a node says that it has not taken a transaction and will not take it in this form. A text that is not
@@ -94,6 +130,21 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
+    /// What several nodes said together: that one has it, then that one may have it, then why none has.
+    pub(super) fn of_all(answers: Vec<Result<B256, TransportError>>) -> Self {
+        let rank = |verdict: &Self| match verdict {
+            Self::Taken => 0,
+            Self::Unknown(_) => 1,
+            Self::Unclear(_) => 2,
+            Self::NotNow(_) => 3,
+            Self::NonceUsed => 4,
+            Self::Funds(_) => 5,
+            Self::Refused(_) => 6,
+        };
+        let verdict = answers.into_iter().map(Self::of).min_by_key(rank);
+        verdict.unwrap_or_else(|| Self::Unclear("no node was asked".to_owned()))
+    }
+
     /// Nodes differ in wording; the texts are those of geth, nitro and anvil.
     pub(super) fn of(answer: Result<alloy::primitives::B256, TransportError>) -> Self {
         let message = match answer {
@@ -140,6 +191,22 @@ mod tests {
         assert!(matches!(verdict("intrinsic gas too low"), Verdict::Refused(_)));
         assert!(matches!(verdict("exceeds block gas limit"), Verdict::Refused(_)));
         assert!(matches!(verdict("Failed to decode transaction"), Verdict::Refused(_)));
+    }
+
+    #[test]
+    fn one_node_that_may_have_it_outweighs_all_that_refuse() {
+        let error = |message: &str| {
+            let payload = serde_json::json!({ "code": -32000, "message": message });
+            Err(TransportError::ErrorResp(serde_json::from_value(payload).unwrap()))
+        };
+        let all = |answers: Vec<Result<B256, TransportError>>| Verdict::of_all(answers);
+        assert!(matches!(all(vec![error("invalid sender"), Ok(B256::ZERO)]), Verdict::Taken));
+        assert!(matches!(all(vec![error("nonce too low"), Err(TransportError::NullResp)]), Verdict::Unknown(_)));
+        assert!(matches!(all(vec![error("insufficient funds"), error("odd words")]), Verdict::Unclear(_)));
+        assert!(matches!(all(vec![error("insufficient funds"), error("txpool is full")]), Verdict::NotNow(_)));
+        assert!(matches!(all(vec![error("invalid sender"), error("nonce too low")]), Verdict::NonceUsed));
+        assert!(matches!(all(vec![error("invalid sender"), error("invalid sender")]), Verdict::Refused(_)));
+        assert!(matches!(all(Vec::new()), Verdict::Unclear(_)));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Chain access against a real node: anvil with the contracts deployed by the Solidity script.
 
 mod delegator;
+mod endpoints;
 mod fixture;
 mod follower;
 mod money;
+mod orders;
+mod profiles;
 mod state;
 mod transactions;

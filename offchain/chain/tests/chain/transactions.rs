@@ -25,23 +25,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Following, Garbler, chain, eventually, follow, within};
 
-const STRANGER: Address = Address::repeat_byte(0x77);
-const GWEI: u128 = 1_000_000_000;
+pub(crate) const STRANGER: Address = Address::repeat_byte(0x77);
+pub(crate) const GWEI: u128 = 1_000_000_000;
 
-struct Bench {
-    deployment: Deployment,
-    chain: Chain,
-    config: ChainConfig,
-    following: Following,
-    signer: PrivateKeySigner,
+pub(crate) struct Bench {
+    pub(crate) deployment: Deployment,
+    pub(crate) chain: Chain,
+    pub(crate) config: ChainConfig,
+    pub(crate) following: Following,
+    pub(crate) signer: PrivateKeySigner,
 }
 
 impl Bench {
-    async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         Self::start_with(|_| {}).await
     }
 
-    async fn start_with(change: impl FnOnce(&mut ChainConfig)) -> Result<Self> {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut ChainConfig)) -> Result<Self> {
         let deployment = Deployment::start().await?;
         deployment.initialize_round().await?;
         let (chain, mut config) = chain(&deployment).await?;
@@ -50,17 +50,17 @@ impl Bench {
         Ok(Self { deployment, chain, config, following, signer: key(3)? })
     }
 
-    fn manager<J: TxJournal>(&self, journal: J) -> (TxHandle, JoinHandle<Result<(), JournalError>>) {
+    pub(crate) fn manager<J: TxJournal>(&self, journal: J) -> (TxHandle, JoinHandle<Result<(), JournalError>>) {
         let (manager, handle) =
             TxManager::new(&self.chain, &self.config, self.signer.clone(), journal, &self.following.feed);
         (handle, tokio::spawn(manager.run(self.following.stop.clone())))
     }
 
-    async fn nonce(&self) -> Result<u64> {
+    pub(crate) async fn nonce(&self) -> Result<u64> {
         Ok(self.deployment.anvil.provider().get_transaction_count(self.signer.address()).await?)
     }
 
-    async fn received(&self) -> Result<U256> {
+    pub(crate) async fn received(&self) -> Result<U256> {
         Ok(self.deployment.anvil.provider().get_balance(STRANGER).await?)
     }
 
@@ -111,7 +111,7 @@ impl Bench {
 }
 
 /// Pays `wei` to an account that has nothing, so that what it has tells how often it was paid.
-fn pay(id: &str, wei: u64) -> TxIntent {
+pub(crate) fn pay(id: &str, wei: u64) -> TxIntent {
     TxIntent {
         id: IntentId::new(id),
         to: STRANGER,
@@ -123,11 +123,11 @@ fn pay(id: &str, wei: u64) -> TxIntent {
     }
 }
 
-async fn sent(handle: &TxHandle, intent: TxIntent) -> Result<Result<TxOutcome, TxError>> {
+pub(crate) async fn sent(handle: &TxHandle, intent: TxIntent) -> Result<Result<TxOutcome, TxError>> {
     within("the outcome", handle.send(intent)).await
 }
 
-async fn open(journal: &MemoryJournal, bench: &Bench) -> Result<Vec<TxRecord>> {
+pub(crate) async fn open(journal: &MemoryJournal, bench: &Bench) -> Result<Vec<TxRecord>> {
     Ok(journal.open(bench.chain.chain_id, bench.signer.address()).await?)
 }
 
@@ -412,7 +412,7 @@ async fn settled_intent_that_a_reorganisation_took_back_is_sent_again_when_asked
 }
 
 /// Mines until the caller has its answer.
-async fn mine_until_answered<T: Send + 'static>(bench: &Bench, caller: JoinHandle<T>) -> Result<T> {
+pub(crate) async fn mine_until_answered<T: Send + 'static>(bench: &Bench, caller: JoinHandle<T>) -> Result<T> {
     let mined = async {
         while !caller.is_finished() {
             bench.deployment.anvil.mine(1).await?;
@@ -424,7 +424,7 @@ async fn mine_until_answered<T: Send + 'static>(bench: &Bench, caller: JoinHandl
     Ok(caller.await?)
 }
 
-fn ask(handle: &TxHandle, intent: TxIntent) -> JoinHandle<Result<TxOutcome, TxError>> {
+pub(crate) fn ask(handle: &TxHandle, intent: TxIntent) -> JoinHandle<Result<TxOutcome, TxError>> {
     let handle = handle.clone();
     tokio::spawn(async move { handle.send(intent).await })
 }

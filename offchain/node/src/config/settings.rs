@@ -19,13 +19,23 @@ const fn optional(key: &'static str, doc: &'static str, example: &'static str) -
 
 /// In the order of the file.
 pub(super) const SETTINGS: &[Setting] = &[
-    set("chain.rpc_url", "JSON-RPC endpoint of an Ethereum node."),
+    set("chain.rpc_url", "JSON-RPC endpoint of a node. More of them: rpc_urls."),
     optional(
         "chain.controller",
         "Address of Controller; the other contracts are found through it.",
         "\"0x0000000000000000000000000000000000000001\"",
     ),
     optional("chain.chain_id", "Refuse to work with a node of another chain.", "31337"),
+    set("chain.rpc_urls", "Further endpoints of the same chain. One that stalls, lies, lags or limits is left for another."),
+    set("chain.profile", "auto (by the chain id), l1, or arbitrum (no mempool, block numbers of L1)."),
+    set("chain.quorum", "Endpoints that must agree on what cannot be taken back; 0: more than half of them."),
+    set("chain.max_lag_blocks", "Blocks an endpoint may be behind the others; 0: 3, on Arbitrum 40."),
+    set(
+        "chain.max_head_age",
+        "Age of the newest block from which an endpoint counts as stale; 0s: 30s on Ethereum, 15s on Arbitrum,\nelsewhere any age is right.",
+    ),
+    set("chain.check_interval", "Time between two looks at every endpoint."),
+    set("chain.verify", "Check blocks, logs and receipts against the hashes that commit to them."),
     set("chain.connect_timeout", "Longest time to open a connection."),
     set("chain.request_timeout", "Longest time for one request."),
     set("chain.rate_limit_retries", "How often a request is repeated when the node limits the rate."),
@@ -39,6 +49,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("chain.tx.base_fee_percent", "Fee cap as a percentage of the base fee."),
     set("chain.tx.bump_after_blocks", "Blocks without inclusion after which fees are raised; 0: only above the cap."),
     set("chain.tx.bump_percent", "Percentage by which both fees are raised; nodes demand at least 10."),
+    set(
+        "chain.tx.replace_after",
+        "Arbitrum: how long a transaction waits before its gas is estimated anew and it is replaced.",
+    ),
     set("chain.tx.gas_headroom_percent", "Percentage added to an estimate of gas."),
     set("chain.tx.max_in_flight", "Transactions of one key that may wait for inclusion together."),
     optional(
