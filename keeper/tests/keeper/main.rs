@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod duties;
+mod leadership;
 mod ordered;
 mod redemption;
 mod world;
