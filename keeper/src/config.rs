@@ -18,6 +18,9 @@ pub struct KeeperConfig {
     /// How long a stop waits for transactions on their way. What is not known then is picked up at the next start.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+    /// How long a keeper leads without being heard of, so that another may take over. It is renewed at a third of this.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
     /// Most tickets in one transaction.
     pub max_batch: u32,
     /// Tickets that are worth a transaction without waiting for more.
@@ -56,6 +59,7 @@ impl Default for KeeperConfig {
             sweep_interval: Duration::from_secs(30),
             retry_interval: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),
+            lease: Duration::from_secs(30),
             max_batch: 50,
             min_batch: 10,
             gather_blocks: 10,
@@ -84,6 +88,14 @@ pub enum ConfigError {
         /// Smallest value that works.
         least: u64,
     },
+    /// A time below what can work.
+    #[error("keeper.{setting} must be at least {least:?}")]
+    TooShort {
+        /// Name of the setting.
+        setting: &'static str,
+        /// Shortest time that works.
+        least: Duration,
+    },
     /// Above what can work.
     #[error("keeper.{setting} must be at most {most}")]
     TooLarge {
@@ -97,6 +109,9 @@ pub enum ConfigError {
 /// Deployed contracts take about 84,000 gas per ticket (contracts.md §11): more would not fit a block of 30,000,000. An ordered
 /// batch takes 9,000 to 23,000, and a gas limit of 25,000 per ticket on top.
 const MOST_PER_BATCH: u32 = 300;
+
+/// A third of it must be enough for the database to answer.
+const LEAST_LEASE: Duration = Duration::from_secs(1);
 
 impl KeeperConfig {
     /// # Errors
@@ -112,6 +127,9 @@ impl KeeperConfig {
             if value.is_zero() {
                 return Err(ConfigError::TooSmall { setting, least: 1 });
             }
+        }
+        if self.lease < LEAST_LEASE {
+            return Err(ConfigError::TooShort { setting: "lease", least: LEAST_LEASE });
         }
         least("max_batch", self.max_batch.into(), 1)?;
         most("max_batch", self.max_batch.into(), MOST_PER_BATCH.into())?;
@@ -158,5 +176,7 @@ mod tests {
             with(|c| c.sweep_interval = Duration::ZERO),
             Err(ConfigError::TooSmall { setting: "sweep_interval", least: 1 })
         );
+        let least = LEAST_LEASE;
+        assert_eq!(with(|c| c.lease = LEAST_LEASE / 2), Err(ConfigError::TooShort { setting: "lease", least }));
     }
 }

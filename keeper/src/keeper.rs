@@ -2,15 +2,19 @@
 
 use std::{collections::HashMap, fmt, time::Duration};
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use streamflow_chain::{Chain, TxError, TxHandle};
+use futures::{
+    FutureExt, StreamExt, TryFutureExt,
+    future::{BoxFuture, try_join, try_join_all},
+    stream::FuturesUnordered,
+};
+use streamflow_chain::{Chain, TxError, TxHandle, TxManager};
 use streamflow_store::Store;
 use streamflow_types::{ChainView, Round};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    KeeperConfig, KeeperError, Rewarder,
+    Journal, KeeperConfig, KeeperError, Rewarder,
     duty::{Duty, Progress},
     metrics,
     redeem::Redeemer,
@@ -33,7 +37,8 @@ pub struct KeeperChain {
     pub priority_fee: u128,
 }
 
-/// Redeems tickets, calls `reward` and initialises rounds. One keeper per store.
+/// Redeems tickets, calls `reward` and initialises rounds. Where several may run for one account, each is the work of a
+/// [`crate::Candidate`], and its store is the one that leads.
 #[derive(Debug)]
 pub struct Keeper {
     config: KeeperConfig,
@@ -77,6 +82,21 @@ impl Keeper {
                 () = tokio::time::sleep_until(wake) => desk.look_again(),
             }
         }
+    }
+
+    /// As [`Keeper::run`], together with the managers that it sends through. They go on until it has ended.
+    ///
+    /// # Errors
+    /// As [`Keeper::run`], and when the journal cannot tell what is under way.
+    pub async fn run_with(
+        self,
+        managers: impl IntoIterator<Item = TxManager<Journal>>,
+        stop: CancellationToken,
+    ) -> Result<(), KeeperError> {
+        let end = CancellationToken::new();
+        let sending = try_join_all(managers.into_iter().map(|manager| manager.run(end.clone())));
+        let working = self.run(stop).inspect(|_| end.cancel());
+        try_join(working, sending.map_err(KeeperError::from)).await.map(drop)
     }
 
     /// Starts what is due at this view: the round first, then rewards, and redemptions only once rewards are called.

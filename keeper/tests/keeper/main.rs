@@ -4,6 +4,7 @@
 
 mod chaos;
 mod duties;
+mod leadership;
 mod ordered;
 mod redemption;
 mod reorganised;

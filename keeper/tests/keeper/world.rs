@@ -1,6 +1,6 @@
 //! A chain with the contracts, an active orchestrator, a funded sender, and a keeper that can be started and stopped.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use alloy::{
     primitives::{Address, B256, U256, keccak256},
@@ -9,14 +9,14 @@ use alloy::{
 };
 use streamflow_bindings::{RoundsManager, TicketBroker};
 use streamflow_chain::{BlockFollower, ChainConfig, RoundFollower, TxManager};
-use streamflow_keeper::{Journal, Keeper, KeeperChain, KeeperConfig, Rewarder};
+use streamflow_keeper::{Candidate, Journal, Keeper, KeeperChain, KeeperConfig, Rewarder, Standing};
 use streamflow_pm::{KeySigner, commitment, ordered, sign_ticket, ticket_hash};
 use streamflow_store::{Store, TicketRecord};
-use streamflow_testkit::{DeployOptions, Deployment, key};
+use streamflow_testkit::{Database, DeployOptions, Deployment, key};
 use streamflow_types::{Round, Ticket, WinProb, WinningTicket};
-use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 pub(crate) const ROUND_LENGTH: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -36,8 +36,30 @@ pub(crate) struct World {
     pub(crate) sender: PrivateKeySigner,
     pub(crate) keeper_key: PrivateKeySigner,
     pub(crate) store: Store,
-    path: PathBuf,
-    dir: TempDir,
+    database: Database,
+}
+
+/// What a keeper is told, here or in a process of its own.
+#[derive(Clone)]
+pub(crate) struct Order {
+    pub(crate) rpc_url: Url,
+    pub(crate) controller: Address,
+    pub(crate) database: String,
+    /// Its name as a holder of leases.
+    pub(crate) name: String,
+}
+
+impl Order {
+    pub(crate) fn chain_config(&self) -> ChainConfig {
+        let mut config = ChainConfig {
+            rpc_url: self.rpc_url.clone(),
+            controller: Some(self.controller),
+            poll_interval: Duration::from_millis(50),
+            ..ChainConfig::default()
+        };
+        config.tx.bump_after_blocks = 0;
+        config
+    }
 }
 
 /// A keeper that runs, with the tasks it depends on.
@@ -45,11 +67,17 @@ pub(crate) struct Running {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     store: Store,
+    pub(crate) standing: watch::Receiver<Standing>,
 }
 
 impl World {
     /// Round initialised, orchestrator active in it, sender funded with one ether of deposit and one of reserve.
     pub(crate) async fn new() -> Self {
+        Self::on(Database::sqlite().unwrap()).await
+    }
+
+    /// The same, with its winners in this database.
+    pub(crate) async fn on(database: Database) -> Self {
         let options = DeployOptions { round_length: ROUND_LENGTH, ..DeployOptions::default() };
         let deployment = Deployment::start_with(options).await.unwrap();
         let (orchestrator, sender, keeper_key) = (key(1).unwrap(), key(2).unwrap(), key(3).unwrap());
@@ -57,10 +85,8 @@ impl World {
         deployment.register(&orchestrator, ether(1_000), "https://127.0.0.1:8935").await.unwrap();
         deployment.fund_sender(&sender, ether(1), ether(1)).await.unwrap();
         deployment.next_round().await.unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("node.sqlite");
-        let store = Store::open(&path).await.unwrap();
-        Self { deployment, orchestrator, sender, keeper_key, store, path, dir }
+        let store = Store::open_url(database.url()).await.unwrap();
+        Self { deployment, orchestrator, sender, keeper_key, store, database }
     }
 
     pub(crate) fn config() -> KeeperConfig {
@@ -70,6 +96,7 @@ impl World {
             gather_blocks: 0,
             expiry_margin_blocks: 1,
             retry_blocks: 1,
+            lease: Duration::from_secs(1),
             initialize_slot_blocks: 0,
             reward: false,
             ..KeeperConfig::default()
@@ -83,35 +110,20 @@ impl World {
 
     /// The same, with other settings of the chain.
     pub(crate) async fn start_through(&self, config: KeeperConfig, change: impl FnOnce(&mut ChainConfig)) -> Running {
-        let store = Store::open(&self.path).await.unwrap();
-        let stop = CancellationToken::new();
-        let mut chain_config = ChainConfig {
-            rpc_url: self.deployment.anvil.url(),
-            controller: Some(self.deployment.contracts.controller),
-            poll_interval: Duration::from_millis(50),
-            ..ChainConfig::default()
-        };
-        chain_config.tx.bump_after_blocks = 0;
+        let order = self.order("keeper");
+        let mut chain_config = order.chain_config();
         change(&mut chain_config);
-        let chain = streamflow_chain::connect(&chain_config).await.unwrap();
-        let (follower, feed) = BlockFollower::new(&chain, &chain_config);
-        let (rounds, view) = RoundFollower::new(&chain, &chain_config, &feed);
-        let journal = Journal::new(store.clone());
-        let (own, tx) = TxManager::new(&chain, &chain_config, self.keeper_key.clone(), journal.clone(), &feed);
-        let (orchestrators, reward_tx) =
-            TxManager::new(&chain, &chain_config, self.orchestrator.clone(), journal, &feed);
-        let chain = KeeperChain { chain, view, tx, rewarders: vec![Rewarder::own(reward_tx)], priority_fee: 0 };
-        let keeper = Keeper::new(config, store.clone(), chain);
-        let token = || stop.clone();
-        let (s1, s2, s3, s4, s5) = (token(), token(), token(), token(), token());
-        let tasks = vec![
-            tokio::spawn(async move { follower.run(s1).await }),
-            tokio::spawn(async move { rounds.run(s2).await }),
-            tokio::spawn(async move { own.run(s3).await.unwrap() }),
-            tokio::spawn(async move { orchestrators.run(s4).await.unwrap() }),
-            tokio::spawn(async move { keeper.run(s5).await.unwrap() }),
-        ];
-        Running { stop, tasks, store }
+        Running::start_on(order, config, chain_config).await
+    }
+
+    /// What a keeper of this name is told.
+    pub(crate) fn order(&self, name: &str) -> Order {
+        Order {
+            rpc_url: self.deployment.anvil.url(),
+            controller: self.deployment.contracts.controller,
+            database: self.database.url().to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     pub(crate) async fn block(&self) -> u64 {
@@ -205,11 +217,44 @@ impl World {
     /// Ends the fixture; the directory lives until here.
     pub(crate) async fn close(self) {
         self.store.close().await;
-        drop(self.dir);
+        drop(self.database);
     }
 }
 
 impl Running {
+    pub(crate) async fn start(order: Order, config: KeeperConfig) -> Self {
+        let chain_config = order.chain_config();
+        Self::start_on(order, config, chain_config).await
+    }
+
+    async fn start_on(order: Order, config: KeeperConfig, chain_config: ChainConfig) -> Self {
+        let store = Store::open_url(&order.database).await.unwrap();
+        let stop = CancellationToken::new();
+        let chain = streamflow_chain::connect(&chain_config).await.unwrap();
+        let (follower, feed) = BlockFollower::new(&chain, &chain_config);
+        let (rounds, view) = RoundFollower::new(&chain, &chain_config, &feed);
+        let account = key(3).unwrap().address();
+        let candidate = Candidate::new(store.clone(), chain.chain_id, account, order.name, config.lease);
+        let standing = candidate.standing();
+        let token = || stop.clone();
+        let (s1, s2, s3, end) = (token(), token(), token(), token());
+        let work = move |store: Store| {
+            let journal = Journal::new(store.clone());
+            let manager = |account| TxManager::new(&chain, &chain_config, account, journal.clone(), &feed);
+            let (own, tx) = manager(key(3).unwrap());
+            let (orchestrators, reward_tx) = manager(key(1).unwrap());
+            let rewarders = vec![Rewarder::own(reward_tx)];
+            let chain = KeeperChain { chain: chain.clone(), view: view.clone(), tx, rewarders, priority_fee: 0 };
+            Keeper::new(config.clone(), store, chain).run_with([own, orchestrators], end.clone())
+        };
+        let tasks = vec![
+            tokio::spawn(async move { follower.run(s1).await }),
+            tokio::spawn(async move { rounds.run(s2).await }),
+            tokio::spawn(async move { candidate.run(s3, work).await.unwrap() }),
+        ];
+        Self { stop, tasks, store, standing }
+    }
+
     /// Stops the tasks in order and lets go of the database.
     pub(crate) async fn stop(self) {
         self.stop.cancel();

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use streamflow_types::Secret;
 
 /// `[data]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,11 +16,15 @@ use serde::{Deserialize, Serialize};
 pub struct DataConfig {
     /// Directory; created when missing. A leading `~` is the home directory.
     pub dir: PathBuf,
+    /// Database to use instead of a file in `dir`. Holds a password at times, so it may come from a file instead.
+    pub database_url: Secret,
+    /// File that holds the URL instead, mode 0600.
+    pub database_url_file: Option<PathBuf>,
 }
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self { dir: PathBuf::from("~/.streamflow") }
+        Self { dir: PathBuf::from("~/.streamflow"), database_url: Secret::default(), database_url_file: None }
     }
 }
 
@@ -77,7 +82,7 @@ impl DataDir {
         &self.path
     }
 
-    /// The database: tickets, nonces, transactions. Shared by the roles of one operator.
+    /// The database if none is named: tickets, nonces, transactions. Shared by the roles of one operator.
     pub fn database(&self) -> PathBuf {
         self.path.join("streamflow.sqlite3")
     }
@@ -132,7 +137,7 @@ mod tests {
     use super::*;
 
     fn data_dir(root: &tempfile::TempDir) -> DataDir {
-        DataDir::open(&DataConfig { dir: root.path().join("a/b") }).unwrap()
+        DataDir::open(&DataConfig { dir: root.path().join("a/b"), ..DataConfig::default() }).unwrap()
     }
 
     #[test]
@@ -164,7 +169,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("file");
         fs::write(&file, b"").unwrap();
-        let error = DataDir::open(&DataConfig { dir: file.clone() }).unwrap_err();
+        let error = DataDir::open(&DataConfig { dir: file.clone(), ..DataConfig::default() }).unwrap_err();
         assert!(error.to_string().contains(&file.display().to_string()), "{error}");
     }
 
@@ -172,6 +177,6 @@ mod tests {
     fn tilde_is_home() {
         let home = PathBuf::from(env::var_os("HOME").unwrap());
         assert_eq!(DataConfig::default().path(), home.join(".streamflow"));
-        assert_eq!(DataConfig { dir: "/x/~".into() }.path(), PathBuf::from("/x/~"));
+        assert_eq!(DataConfig { dir: "/x/~".into(), ..DataConfig::default() }.path(), PathBuf::from("/x/~"));
     }
 }

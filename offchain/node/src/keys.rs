@@ -123,7 +123,7 @@ fn variable(setting: &'static str, name: &str) -> Result<String, KeyError> {
 }
 
 /// Reads a secret that only its owner may read.
-fn read_private(setting: &'static str, path: &Path) -> Result<String, KeyError> {
+pub(crate) fn read_private(setting: &'static str, path: &Path) -> Result<String, KeyError> {
     let reading = |source| KeyError::Read { setting, path: path.to_owned(), source };
     let mode = fs::metadata(path).map_err(reading)?.mode() & 0o777;
     if mode & 0o077 != 0 {

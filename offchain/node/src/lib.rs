@@ -10,6 +10,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod data_dir;
+pub mod database;
 pub mod devnet;
 pub mod exit;
 pub mod keys;

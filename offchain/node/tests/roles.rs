@@ -12,7 +12,7 @@ use std::{
 
 use alloy::{hex, primitives::U256};
 use serde_json::Value;
-use streamflow_testkit::{Deployment, key};
+use streamflow_testkit::{Database, Deployment, key};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -172,6 +172,34 @@ async fn a_keeper_waits_for_its_node_and_says_so() {
 
     keeper.signal("-TERM");
     assert_eq!(keeper.ends().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_keepers_on_one_postgres_one_waits_and_says_so() {
+    let net = Deployment::start().await.unwrap();
+    net.initialize_round().await.unwrap();
+    let database = Database::postgres().unwrap();
+    let settings = [
+        ("CHAIN__RPC_URL", net.anvil.url().to_string()),
+        ("CHAIN__CONTROLLER", net.contracts.controller.to_string()),
+        ("DATA__DATABASE_URL", database.url().to_owned()),
+    ];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut first = Role::start("keeper", &settings);
+    first.ready(200, |_| true).await;
+    let mut second = Role::start("keeper", &settings);
+    let leader = format!("process {} leads", first.child.id());
+    second.ready(503, |body| body.contains(&leader)).await;
+    let status: Value = serde_json::from_str(&second.get("/status").await.1).unwrap();
+    assert_eq!(status["leads"], false, "{status:#}");
+
+    let stopped = Instant::now();
+    first.signal("-TERM");
+    assert_eq!(first.ends().await.code(), Some(0));
+    second.ready(200, |_| true).await;
+    assert!(stopped.elapsed() < Duration::from_secs(25), "a leader that stops hands over before its lease ends");
+    second.signal("-TERM");
+    assert_eq!(second.ends().await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

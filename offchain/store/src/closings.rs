@@ -3,20 +3,20 @@
 use std::{collections::HashSet, time::Duration};
 
 use alloy_primitives::{Address, B256, U256};
-use sqlx::{AssertSqlSafe, Sqlite, Transaction};
+use sqlx::AssertSqlSafe;
 use streamflow_pm::{QuoteDomain, ordered, ticket_hash};
 use streamflow_types::{Round, WinningTicket};
 
 use crate::{
-    Store, StoreError, TicketRecord,
-    column::{self, ReadColumn},
+    Store, StoreError, TicketRecord, column, leases,
+    sql::{Transaction, query},
     tickets,
 };
 
 /// A desk that told nothing for this time is taken for dead: what it had not stored is gone with it.
 pub const DESK_TIMEOUT: Duration = Duration::from_secs(60);
-/// Rows of dead desks are kept for this time, seconds.
-const FORGET_AFTER: i64 = 86_400;
+/// Rows of dead desks are kept for this time, milliseconds.
+const FORGET_AFTER: i64 = 86_400_000;
 
 /// Name of a process that takes tickets, drawn at its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,45 +72,49 @@ impl Store {
         block: u64,
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
-            "INSERT INTO desks (chain_id, broker, recipient, desk, closed_block, seen_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, unixepoch()) ON CONFLICT (chain_id, broker, recipient, desk) \
-             DO UPDATE SET closed_block = max(closed_block, excluded.closed_block), seen_at = excluded.seen_at",
+        let now = leases::now(&mut tx).await?;
+        let said = query(
+            "SELECT closed_block FROM desks WHERE chain_id = $1 AND broker = $2 AND recipient = $3 AND desk = $4",
         )
         .bind(column::int("chain_id", domain.chain_id)?)
         .bind(domain.broker.as_slice())
         .bind(recipient.as_slice())
         .bind(desk.0.as_slice())
-        .bind(column::int("closed_block", block)?)
-        .execute(&mut *tx)
+        .fetch_optional(&mut tx)
         .await?;
-        sqlx::query("DELETE FROM desks WHERE seen_at < unixepoch() - ?1").bind(FORGET_AFTER).execute(&mut *tx).await?;
-        Ok(tx.commit().await?)
+        let said = said.map_or(Ok(0), |row| row.number("closed_block"))?;
+        query(
+            "INSERT INTO desks (chain_id, broker, recipient, desk, closed_block, seen_at) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (chain_id, broker, recipient, desk) DO UPDATE SET closed_block = $5, seen_at = $6",
+        )
+        .bind(column::int("chain_id", domain.chain_id)?)
+        .bind(domain.broker.as_slice())
+        .bind(recipient.as_slice())
+        .bind(desk.0.as_slice())
+        .bind(column::int("closed_block", block.max(said))?)
+        .bind(now)
+        .execute(&mut tx)
+        .await?;
+        query("DELETE FROM desks WHERE seen_at < $1").bind(now - FORGET_AFTER).execute(&mut tx).await?;
+        tx.commit().await
     }
 
     /// A desk ends: it has stored all that it took.
     pub async fn leave_desk(&self, domain: &QuoteDomain, recipient: Address, desk: DeskId) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("DELETE FROM desks WHERE chain_id = ?1 AND broker = ?2 AND recipient = ?3 AND desk = ?4")
+        query("DELETE FROM desks WHERE chain_id = $1 AND broker = $2 AND recipient = $3 AND desk = $4")
             .bind(column::int("chain_id", domain.chain_id)?)
             .bind(domain.broker.as_slice())
             .bind(recipient.as_slice())
             .bind(desk.0.as_slice())
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// The block by which every living desk of the recipient has closed its params; `None` if there is no such desk.
     pub async fn closed_through(&self, domain: &QuoteDomain, recipient: Address) -> Result<Option<u64>, StoreError> {
-        let row = sqlx::query(CLOSED_THROUGH)
-            .bind(column::int("chain_id", domain.chain_id)?)
-            .bind(domain.broker.as_slice())
-            .bind(recipient.as_slice())
-            .bind(DESK_TIMEOUT.as_secs() as i64)
-            .fetch_one(self.reader())
-            .await?;
-        row.number_opt("closed_block")
+        closed_through(&mut self.read().await?, domain, recipient).await
     }
 
     /// Stores winners, but for those whose keys an ordered batch has passed. When this returns they are on the disk.
@@ -141,50 +145,54 @@ impl Store {
         let mut tx = self.write().await?;
         let tickets = || batch.groups.iter().flat_map(|group| group.tickets);
         let waiting = tickets().filter(|record| Some(record.ticket.signed.ticket.creation_round) > batch.urgent);
-        if let Some(expiration_block) = waiting.map(|record| record.ticket.params_expiration_block).max() {
-            let row = sqlx::query(CLOSED_THROUGH)
-                .bind(column::int("chain_id", batch.domain.chain_id)?)
-                .bind(batch.domain.broker.as_slice())
-                .bind(batch.recipient.as_slice())
-                .bind(DESK_TIMEOUT.as_secs() as i64)
-                .fetch_one(&mut *tx)
-                .await?;
-            if let Some(closed_block) = row.number_opt("closed_block")?
-                && expiration_block > closed_block
-            {
-                return Err(StoreError::ParamsOpen { expiration_block, closed_block });
-            }
+        if let Some(expiration_block) = waiting.map(|record| record.ticket.params_expiration_block).max()
+            && let Some(closed_block) = closed_through(&mut tx, batch.domain, batch.recipient).await?
+            && expiration_block > closed_block
+        {
+            return Err(StoreError::ParamsOpen { expiration_block, closed_block });
         }
         for group in batch.groups {
             pass(&mut tx, batch, group).await?;
         }
         let hashes: Vec<B256> = tickets().map(|record| record.hash).collect();
         tickets::bind(&mut tx, batch.intent, &hashes, batch.block).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 }
 
-const CLOSED_THROUGH: &str = "SELECT min(closed_block) AS closed_block FROM desks \
-                              WHERE chain_id = ?1 AND broker = ?2 AND recipient = ?3 AND seen_at >= unixepoch() - ?4";
+async fn closed_through(
+    tx: &mut Transaction,
+    domain: &QuoteDomain,
+    recipient: Address,
+) -> Result<Option<u64>, StoreError> {
+    let since = leases::now(tx).await? - DESK_TIMEOUT.as_millis() as i64;
+    let row = query(
+        "SELECT min(closed_block) AS closed_block FROM desks \
+         WHERE chain_id = $1 AND broker = $2 AND recipient = $3 AND seen_at >= $4",
+    )
+    .bind(column::int("chain_id", domain.chain_id)?)
+    .bind(domain.broker.as_slice())
+    .bind(recipient.as_slice())
+    .bind(since)
+    .fetch_one(tx)
+    .await?;
+    row.number_opt("closed_block")
+}
 
 /// Closes the keys of one sender up to the last of the group.
-async fn pass(
-    tx: &mut Transaction<'static, Sqlite>,
-    batch: &OrderedBatch<'_>,
-    group: &Passing<'_>,
-) -> Result<(), StoreError> {
+async fn pass(tx: &mut Transaction, batch: &OrderedBatch<'_>, group: &Passing<'_>) -> Result<(), StoreError> {
     let keys: HashSet<U256> = group.tickets.iter().map(|record| key(&record.ticket)).collect();
     let Some(last) = keys.iter().max() else { return Ok(()) };
     let sql = AssertSqlSafe(format!(
-        "SELECT {} FROM winning_tickets WHERE sender = ?1 AND recipient = ?2 AND state = 'pending' \
-         AND creation_round >= ?3",
+        "SELECT {} FROM winning_tickets WHERE sender = $1 AND recipient = $2 AND state = 'pending' \
+         AND creation_round >= $3",
         tickets::COLUMNS
     ));
-    let rows = sqlx::query(sql)
+    let rows = query(sql)
         .bind(group.sender.as_slice())
         .bind(batch.recipient.as_slice())
         .bind(column::int("creation_round", batch.oldest.0)?)
-        .fetch_all(&mut **tx)
+        .fetch_all(&mut *tx)
         .await?;
     for row in rows {
         let record = tickets::record(&row)?;
@@ -193,43 +201,47 @@ async fn pass(
             return Err(StoreError::PassesWinner { hash: record.hash });
         }
     }
-    sqlx::query(
-        "INSERT INTO closed_keys (chain_id, broker, recipient, sender, key) VALUES (?1, ?2, ?3, ?4, ?5) \
-         ON CONFLICT (chain_id, broker, recipient, sender) DO UPDATE SET key = max(key, excluded.key)",
+    let passed = passed(tx, batch.domain, batch.recipient, group.sender).await?.unwrap_or_default();
+    query(
+        "INSERT INTO closed_keys (chain_id, broker, recipient, sender, key) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (chain_id, broker, recipient, sender) DO UPDATE SET key = $5",
     )
     .bind(column::int("chain_id", batch.domain.chain_id)?)
     .bind(batch.domain.broker.as_slice())
     .bind(batch.recipient.as_slice())
     .bind(group.sender.as_slice())
-    .bind(column::u256(*last))
-    .execute(&mut **tx)
+    .bind(column::u256(passed.max(*last)))
+    .execute(tx)
     .await?;
     Ok(())
 }
 
 /// Whether an ordered batch has passed the place of this winner.
-async fn is_passed(
-    tx: &mut Transaction<'static, Sqlite>,
-    domain: &QuoteDomain,
-    winner: &WinningTicket,
-) -> Result<bool, StoreError> {
+async fn is_passed(tx: &mut Transaction, domain: &QuoteDomain, winner: &WinningTicket) -> Result<bool, StoreError> {
     if !is_marked(winner) {
         return Ok(false);
     }
     let ticket = &winner.signed.ticket;
-    let row = sqlx::query(
-        "SELECT key FROM closed_keys WHERE chain_id = ?1 AND broker = ?2 AND recipient = ?3 AND sender = ?4",
-    )
-    .bind(column::int("chain_id", domain.chain_id)?)
-    .bind(domain.broker.as_slice())
-    .bind(ticket.recipient.as_slice())
-    .bind(ticket.sender.as_slice())
-    .fetch_optional(&mut **tx)
-    .await?;
-    Ok(match row {
-        Some(row) => key(winner) <= row.uint("key")?,
-        None => false,
-    })
+    let passed = passed(tx, domain, ticket.recipient, ticket.sender).await?;
+    Ok(passed.is_some_and(|passed| key(winner) <= passed))
+}
+
+/// The highest key of the two accounts that a batch has passed.
+async fn passed(
+    tx: &mut Transaction,
+    domain: &QuoteDomain,
+    recipient: Address,
+    sender: Address,
+) -> Result<Option<U256>, StoreError> {
+    let row =
+        query("SELECT key FROM closed_keys WHERE chain_id = $1 AND broker = $2 AND recipient = $3 AND sender = $4")
+            .bind(column::int("chain_id", domain.chain_id)?)
+            .bind(domain.broker.as_slice())
+            .bind(recipient.as_slice())
+            .bind(sender.as_slice())
+            .fetch_optional(tx)
+            .await?;
+    row.map(|row| row.uint("key")).transpose()
 }
 
 fn is_marked(winner: &WinningTicket) -> bool {

@@ -1,53 +1,74 @@
-//! Opening the file, its settings, migrations, and the one way to write.
+//! Opening a database, and the one way to write to it.
 
-use std::{path::Path, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
-use sqlx::{
-    Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
-    migrate::Migrator,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+use sqlx::{PgPool, SqlitePool};
+
+use crate::{
+    KeeperLease, StoreError, leases, postgres,
+    sql::{Link, Transaction},
+    sqlite,
 };
 
-use crate::StoreError;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
-
 /// How long a statement waits for another process's write lock before [`StoreError::Locked`].
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call waits for the connection that writes.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
-const READERS: u32 = 4;
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const READERS: u32 = 4;
 
-/// The database of one node: winning tickets, nonces, transactions, earnings, settings.
+/// The database of one operator: winning tickets, nonces, transactions, earnings, settings.
 ///
-/// A commit is on the disk when the call returns (WAL with `synchronous = FULL`), so it survives `kill -9` and loss of
-/// power. Several processes may open the same file. Clones share the connections.
-#[derive(Debug, Clone)]
+/// A commit is on the disk when the call returns (SQLite: WAL with `synchronous = FULL`; Postgres: `synchronous_commit`), so
+/// it survives `kill -9` and loss of power. Several processes may open the same database; one of them writes at a time.
+/// Clones share the connections.
+#[derive(Clone)]
 pub struct Store {
-    /// One connection: SQLite has one writer, so waiting here is cheaper and fairer than on the file lock.
-    writer: SqlitePool,
-    reader: SqlitePool,
+    engine: Engine,
+    /// Under which every write is made, if this store is a leading keeper's.
+    lease: Option<KeeperLease>,
+}
+
+/// One connection writes: there is one writer at a time, so waiting here is cheaper and fairer than on the lock.
+#[derive(Clone)]
+enum Engine {
+    Sqlite { writer: SqlitePool, reader: SqlitePool },
+    Postgres { writer: PgPool, reader: PgPool },
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let engine = match &self.engine {
+            Engine::Sqlite { .. } => "SQLite",
+            Engine::Postgres { .. } => "Postgres",
+        };
+        f.debug_struct("Store").field("engine", &engine).field("lease", &self.lease).finish_non_exhaustive()
+    }
 }
 
 impl Store {
-    /// Opens or creates the database file and brings its schema up to date.
+    /// Opens or creates the SQLite file and brings its schema up to date.
     ///
     /// # Errors
     /// [`StoreError::NewerSchema`] when a newer program wrote the file; [`StoreError::Open`] when the path cannot be used.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let path = path.as_ref();
-        let opening = |source| StoreError::Open { path: path.to_owned(), source };
-        let options = base_options().filename(path).create_if_missing(true);
-        migrate_with_retry(&options).await.map_err(|e| match e {
-            StoreError::NotWritable(source) => opening(source),
-            other => other,
-        })?;
-        let writer = pool(1).connect_with(options.clone()).await.map_err(opening)?;
-        let reader = pool(READERS)
-            .connect_with(options.create_if_missing(false).pragma("query_only", "ON"))
-            .await
-            .map_err(opening)?;
-        Ok(Self { writer, reader })
+        let (writer, reader) = sqlite::open(path.as_ref()).await?;
+        Ok(Self { engine: Engine::Sqlite { writer, reader }, lease: None })
+    }
+
+    /// Opens what the URL names, `postgres://USER@HOST/DATABASE` or `sqlite:/PATH`, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::DatabaseUrl`], [`StoreError::Unreachable`], [`StoreError::Login`], [`StoreError::NoDatabase`], and
+    /// those of [`Store::open`]. None repeats the URL, which may hold a password.
+    pub async fn open_url(url: &str) -> Result<Self, StoreError> {
+        match url.split_once(':') {
+            Some(("sqlite", path)) => Self::open(path).await,
+            Some(("postgres" | "postgresql", _)) => {
+                let (writer, reader) = postgres::open(url).await?;
+                Ok(Self { engine: Engine::Postgres { writer, reader }, lease: None })
+            }
+            _ => Err(StoreError::DatabaseUrl { reason: "is of no known kind" }),
+        }
     }
 
     /// A private database that lives as long as this value and its clones. For tests.
@@ -55,78 +76,55 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub async fn in_memory() -> Result<Self, StoreError> {
-        // a memory database belongs to its connection: exactly one, never recycled
-        let writer = pool(1).connect_with(base_options().in_memory(true)).await?;
-        let mut connection = writer.acquire().await?;
-        migrate(&mut connection).await?;
-        drop(connection);
-        Ok(Self { reader: writer.clone(), writer })
+        let writer = sqlite::in_memory().await?;
+        Ok(Self { engine: Engine::Sqlite { reader: writer.clone(), writer }, lease: None })
     }
 
-    /// Waits for running statements, folds the write-ahead log into the file, and closes it.
+    /// The same database for a keeper that leads: each write is refused, in its own transaction, once another leads.
+    pub fn fenced(&self, lease: KeeperLease) -> Self {
+        Self { engine: self.engine.clone(), lease: Some(lease) }
+    }
+
+    /// Waits for running statements and closes the connections. SQLite folds its log into the file.
     pub async fn close(&self) {
-        self.reader.close().await;
-        self.writer.close().await;
-    }
-
-    /// Connections for reading.
-    pub(crate) fn reader(&self) -> &SqlitePool {
-        &self.reader
-    }
-
-    /// Starts a write. Takes the write lock at once: a lock taken later can fail half-way with "busy".
-    pub(crate) async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
-    }
-}
-
-fn base_options() -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT)
-        .foreign_keys(true)
-}
-
-fn pool(connections: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        // SQLite ends a transaction by itself when the disk is full or fails. The driver does not notice and would
-        // refuse every later write on that connection, so such a connection is replaced.
-        .before_acquire(|connection, _| {
-            let idle = !connection.is_in_transaction();
-            Box::pin(async move { Ok(idle) })
-        })
-}
-
-/// Switching a new file to WAL does not wait for the busy timeout, so two processes that start together need a few tries.
-async fn migrate_with_retry(options: &SqliteConnectOptions) -> Result<(), StoreError> {
-    const TRIES: u32 = 50;
-    const PAUSE: Duration = Duration::from_millis(100);
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match connect_and_migrate(options).await {
-            Err(StoreError::Locked(_)) if tries < TRIES => tokio::time::sleep(PAUSE).await,
-            done => return done,
+        match &self.engine {
+            Engine::Sqlite { writer, reader } => {
+                reader.close().await;
+                writer.close().await;
+            }
+            Engine::Postgres { writer, reader } => {
+                reader.close().await;
+                writer.close().await;
+            }
         }
     }
-}
 
-async fn connect_and_migrate(options: &SqliteConnectOptions) -> Result<(), StoreError> {
-    let mut connection = SqliteConnection::connect_with(options).await?;
-    migrate(&mut connection).await?;
-    connection.close().await?;
-    Ok(())
-}
+    /// For single statements that read.
+    pub(crate) fn reader(&self) -> Link<'_> {
+        match &self.engine {
+            Engine::Sqlite { reader, .. } => Link::SqlitePool(reader),
+            Engine::Postgres { reader, .. } => Link::PostgresPool(reader),
+        }
+    }
 
-/// Runs all pending migrations in one transaction: two processes cannot both run one, and a failure leaves the old schema.
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    MIGRATIONS.run(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(())
+    /// For statements that read the same state.
+    pub(crate) async fn read(&self) -> Result<Transaction, StoreError> {
+        Ok(match &self.engine {
+            Engine::Sqlite { reader, .. } => Transaction::Sqlite(reader.begin().await?),
+            Engine::Postgres { reader, .. } => Transaction::Postgres(postgres::begin_read(reader).await?),
+        })
+    }
+
+    /// Starts a write. Takes the write lock at once: a lock taken later can fail half-way with "busy", and what was read
+    /// before it may be stale. From here to the commit nobody else writes.
+    pub(crate) async fn write(&self) -> Result<Transaction, StoreError> {
+        let mut tx = match &self.engine {
+            Engine::Sqlite { writer, .. } => Transaction::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Engine::Postgres { writer, .. } => Transaction::Postgres(postgres::begin_write(writer).await?),
+        };
+        if let Some(lease) = &self.lease {
+            leases::require_current(&mut tx, lease).await?;
+        }
+        Ok(tx)
+    }
 }

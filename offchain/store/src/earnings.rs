@@ -1,12 +1,11 @@
 //! What redemption cost and what the protocol paid: the books of a keeper.
 
 use alloy_primitives::{Address, B256, U256};
-use sqlx::SqliteConnection;
 use streamflow_types::Round;
 
 use crate::{
-    Store, StoreError,
-    column::{self, ReadColumn},
+    Store, StoreError, column,
+    sql::{Row, Transaction, query},
     tickets::TicketStatus,
 };
 
@@ -65,9 +64,8 @@ impl Store {
         let redeemed = self.ticket_total(TicketStatus::Redeemed).await?;
         let start =
             RedemptionSummary { redeemed: redeemed.count, payout: redeemed.payout, ..RedemptionSummary::default() };
-        let rows = sqlx::query("SELECT gas_used, effective_gas_price FROM redemption_transactions")
-            .fetch_all(self.reader())
-            .await?;
+        let rows =
+            query("SELECT gas_used, effective_gas_price FROM redemption_transactions").fetch_all(self.reader()).await?;
         rows.iter().try_fold(start, |sum, row| {
             let gas = row.number("gas_used")?;
             let cost = U256::from(gas).saturating_mul(U256::from(row.wei("effective_gas_price")?));
@@ -83,8 +81,8 @@ impl Store {
     /// Records a reward. The same orchestrator and round again is a no-op.
     pub async fn record_reward(&self, reward: &RewardRecord) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
-            "INSERT INTO rewards (orchestrator, round, amount, tx_hash, block_number) VALUES (?, ?, ?, ?, ?) \
+        query(
+            "INSERT INTO rewards (orchestrator, round, amount, tx_hash, block_number) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT DO NOTHING",
         )
         .bind(reward.orchestrator.to_vec())
@@ -92,21 +90,21 @@ impl Store {
         .bind(column::u256(reward.amount))
         .bind(reward.tx_hash.to_vec())
         .bind(column::int("block_number", reward.block)?)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// Rewards of one orchestrator, newest first, at most `limit`.
     pub async fn rewards(&self, orchestrator: Address, limit: u32) -> Result<Vec<RewardRecord>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT round, amount, tx_hash, block_number FROM rewards WHERE orchestrator = ? ORDER BY round DESC LIMIT ?",
+        let rows = query(
+            "SELECT round, amount, tx_hash, block_number FROM rewards WHERE orchestrator = $1 ORDER BY round DESC LIMIT $2",
         )
         .bind(orchestrator.to_vec())
         .bind(limit)
         .fetch_all(self.reader())
         .await?;
-        let read = |row: &sqlx::sqlite::SqliteRow| {
+        let read = |row: &Row| {
             Ok(RewardRecord {
                 orchestrator,
                 round: Round(row.number("round")?),
@@ -120,13 +118,10 @@ impl Store {
 }
 
 /// The same transaction again is a no-op: a receipt may be processed twice after a crash.
-pub(crate) async fn insert_receipt(
-    connection: &mut SqliteConnection,
-    receipt: &RedemptionReceipt,
-) -> Result<(), StoreError> {
-    sqlx::query(
+pub(crate) async fn insert_receipt(tx: &mut Transaction, receipt: &RedemptionReceipt) -> Result<(), StoreError> {
+    query(
         "INSERT INTO redemption_transactions (tx_hash, intent, block_number, success, tickets, gas_used, \
-         effective_gas_price) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tx_hash) DO NOTHING",
+         effective_gas_price) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tx_hash) DO NOTHING",
     )
     .bind(receipt.tx_hash.to_vec())
     .bind(&receipt.intent)
@@ -135,7 +130,7 @@ pub(crate) async fn insert_receipt(
     .bind(receipt.tickets)
     .bind(column::int("gas_used", receipt.gas_used)?)
     .bind(column::u128(receipt.effective_gas_price))
-    .execute(connection)
+    .execute(tx)
     .await?;
     Ok(())
 }

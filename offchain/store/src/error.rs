@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use alloy_primitives::{Address, B256};
-use sqlx::migrate::MigrateError;
+use sqlx::{migrate::MigrateError, postgres::PgDatabaseError};
 
 use crate::tickets::TicketStatus;
 
@@ -23,9 +23,7 @@ mod code {
 #[non_exhaustive]
 pub enum StoreError {
     /// The disk, a quota or the page limit is exhausted. What was stored before is intact.
-    #[error(
-        "no space left for the database: free disk space in the data directory, then retry; nothing stored was lost"
-    )]
+    #[error("no space left for the database: free disk space where it lies, then retry; nothing stored was lost")]
     DiskFull(#[source] sqlx::Error),
     /// Another process held the write lock for longer than the busy timeout.
     #[error("database is locked by another process for too long: retry, or find the process that holds it")]
@@ -42,8 +40,50 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
-    /// The file is no SQLite database, or is damaged.
-    #[error("database file is damaged or not a database: restore it from a copy")]
+    /// The URL cannot be used. It is not repeated: it may hold a password.
+    #[error("data.database_url {reason}: write postgres://USER@HOST/DATABASE, or sqlite:/PATH")]
+    DatabaseUrl {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Nobody answers there, or not as Postgres would.
+    #[error("cannot reach Postgres at {server}: check that it runs and that data.database_url names it")]
+    Unreachable {
+        /// Host, database and user.
+        server: String,
+        /// What the connection said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The server does not let the user in.
+    #[error("Postgres at {server} refuses the login: check user and password in data.database_url, and pg_hba.conf")]
+    Login {
+        /// Host, database and user.
+        server: String,
+        /// What Postgres said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The server has no such database.
+    #[error("Postgres at {server} has no such database: create it, or name another in data.database_url")]
+    NoDatabase {
+        /// Host, database and user.
+        server: String,
+        /// What Postgres said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The user may not do this in the database.
+    #[error("Postgres does not permit this: make the user of data.database_url owner of the database and its tables")]
+    NotPermitted(#[source] sqlx::Error),
+    /// The server only follows another.
+    #[error("Postgres is a read-only standby: name the primary in data.database_url")]
+    Standby(#[source] sqlx::Error),
+    /// The server went away, has no room for a connection, or did not answer in time.
+    #[error("Postgres does not answer: check that it runs and has connections to spare, then retry")]
+    Unavailable(#[source] sqlx::Error),
+    /// The file is no SQLite database, or is damaged; or Postgres found damage.
+    #[error("database is damaged or not a database: restore it from a copy")]
     Damaged(#[source] sqlx::Error),
     /// The file was written by a newer program.
     #[error("database has migration {version}, which this program does not know: run the newer program")]
@@ -103,6 +143,16 @@ pub enum StoreError {
         /// The winner.
         hash: B256,
     },
+    /// The lease under which this was written is over: another keeper leads. Nothing was written.
+    #[error("keeper of {account} leads no more: its lease is number {token}, now number {current} leads")]
+    Fenced {
+        /// Account of the keepers.
+        account: Address,
+        /// Token of the writer.
+        token: u64,
+        /// Token of the one that leads.
+        current: u64,
+    },
     /// Anything else the database reports.
     #[error("database failed")]
     Database(#[source] sqlx::Error),
@@ -111,11 +161,55 @@ pub enum StoreError {
 impl StoreError {
     /// True when the same call may succeed later without anyone changing the request.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::DiskFull(_) | Self::Locked(_))
+        matches!(self, Self::DiskFull(_) | Self::Locked(_) | Self::Unavailable(_))
     }
 }
 
-/// The primary SQLite code of an error that came from the database.
+impl StoreError {
+    /// An error of a session with Postgres, by the classes of its errcodes.
+    pub(crate) fn of_postgres(error: sqlx::Error) -> Self {
+        let code = match &error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
+                return Self::Unavailable(error);
+            }
+            sqlx::Error::Database(said) => said.code().unwrap_or_default().into_owned(),
+            _ => return Self::Database(error),
+        };
+        match code.as_str() {
+            // disk_full
+            "53100" => Self::DiskFull(error),
+            // read_only_sql_transaction
+            "25006" => Self::Standby(error),
+            // insufficient_privilege
+            "42501" => Self::NotPermitted(error),
+            // lock_not_available, serialization_failure, deadlock_detected
+            "55P03" | "40001" | "40P01" => Self::Locked(error),
+            // idle_in_transaction_session_timeout
+            "25P03" => Self::Unavailable(error),
+            // data_corrupted, index_corrupted
+            "XX001" | "XX002" => Self::Damaged(error),
+            // connection exceptions, resources, operator intervention (shutdown, starting up)
+            code if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => Self::Unavailable(error),
+            _ => Self::Database(error),
+        }
+    }
+
+    /// An error before there is a session.
+    pub(crate) fn connecting(server: &str, source: sqlx::Error) -> Self {
+        let server = server.to_owned();
+        let code = source.as_database_error().and_then(|said| said.code()).unwrap_or_default().into_owned();
+        match code.as_str() {
+            // invalid_authorization_specification, invalid_password
+            "28000" | "28P01" => Self::Login { server, source },
+            // invalid_catalog_name
+            "3D000" => Self::NoDatabase { server, source },
+            "" => Self::Unreachable { server, source },
+            _ => Self::of_postgres(source),
+        }
+    }
+}
+
+/// The primary code of an error of SQLite.
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(extended & 0xff)
@@ -123,6 +217,9 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        if error.as_database_error().is_some_and(|said| said.try_downcast_ref::<PgDatabaseError>().is_some()) {
+            return Self::of_postgres(error);
+        }
         if matches!(error, sqlx::Error::PoolTimedOut) {
             return Self::Locked(error);
         }

@@ -1,6 +1,7 @@
-//! Durable state: winning tickets, serials, nonces, transactions, earnings. SQLite through sqlx.
+//! Durable state: winning tickets, serials, nonces, transactions, earnings, and which keeper leads. SQLite or Postgres
+//! through sqlx (docs/designs/015-store-engines.md).
 //!
-//! Orchestrator, broadcaster and keeper of one operator may open the same file at once. Every change is one database
+//! Orchestrators, broadcasters and keepers of one operator may open the same database at once. Every change is one
 //! transaction that is on the disk when the call returns.
 
 mod closings;
@@ -8,10 +9,14 @@ mod column;
 mod database;
 mod earnings;
 mod error;
+mod leases;
 mod nonces;
 mod payouts;
+mod postgres;
 mod serials;
 mod settings;
+mod sql;
+mod sqlite;
 mod ticket_store;
 mod tickets;
 mod transactions;
@@ -20,6 +25,7 @@ pub use closings::{DESK_TIMEOUT, Delivered, DeskId, OrderedBatch, Passing};
 pub use database::Store;
 pub use earnings::{RedemptionReceipt, RedemptionSummary, RewardRecord};
 pub use error::StoreError;
+pub use leases::{Claim, KeeperLease};
 pub use serials::Leased;
 pub use tickets::{Payout, SubmittedBatch, TicketOutcome, TicketRecord, TicketState, TicketStatus, TicketTotal};
 pub use transactions::{AttemptRow, TransactionRow};

@@ -1,13 +1,12 @@
 //! Leases of serials, so that a quote costs no write (docs/designs/007-serials.md).
 
 use alloy_primitives::Address;
-use sqlx::{Sqlite, Transaction};
 use streamflow_pm::{LeaseTerms, QuoteDomain, SerialLease};
 use streamflow_types::Round;
 
 use crate::{
-    Store, StoreError,
-    column::{self, ReadColumn},
+    Store, StoreError, column,
+    sql::{Transaction, query},
 };
 
 /// A lease begins at its expiration block times this, or behind the last one. So a node that lost its database, and its
@@ -59,10 +58,10 @@ impl Store {
         let first = floor.zip(last.serial.checked_add(1)).map(|(floor, next)| floor.max(next));
         let range = first.and_then(|first| Some((first, first.checked_add(count)?.checked_sub(1)?)));
         let (first, last) = range.ok_or(out_of_range)?;
-        sqlx::query(
+        query(
             "INSERT INTO serial_sequences (chain_id, broker, recipient, last_serial, round, expiration_block) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-             ON CONFLICT (chain_id, broker, recipient) DO UPDATE SET last_serial = ?4, round = ?5, expiration_block = ?6",
+             VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (chain_id, broker, recipient) DO UPDATE SET last_serial = $4, round = $5, expiration_block = $6",
         )
         .bind(column::int("chain_id", domain.chain_id)?)
         .bind(domain.broker.as_slice())
@@ -70,26 +69,22 @@ impl Store {
         .bind(column::int("last_serial", last)?)
         .bind(column::int("round", terms.round.0)?)
         .bind(column::int("expiration_block", expiration_block)?)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         tx.commit().await?;
         Ok(Leased::Lease(SerialLease::new(first..=last, terms.round, expiration_block)))
     }
 }
 
-async fn last_lease(
-    tx: &mut Transaction<'static, Sqlite>,
-    domain: &QuoteDomain,
-    recipient: Address,
-) -> Result<Last, StoreError> {
-    let row = sqlx::query(
+async fn last_lease(tx: &mut Transaction, domain: &QuoteDomain, recipient: Address) -> Result<Last, StoreError> {
+    let row = query(
         "SELECT last_serial, round, expiration_block FROM serial_sequences \
-         WHERE chain_id = ? AND broker = ? AND recipient = ?",
+         WHERE chain_id = $1 AND broker = $2 AND recipient = $3",
     )
     .bind(column::int("chain_id", domain.chain_id)?)
     .bind(domain.broker.as_slice())
     .bind(recipient.as_slice())
-    .fetch_optional(&mut **tx)
+    .fetch_optional(tx)
     .await?;
     let Some(row) = row else { return Ok(Last::default()) };
     Ok(Last {

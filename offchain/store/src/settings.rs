@@ -1,35 +1,35 @@
 //! Small named values that outlive a process: the secret behind ticket params, cursors.
 
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, sql::query};
 
 impl Store {
     /// The value stored under a name.
     pub async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = sqlx::query_scalar("SELECT value FROM settings WHERE name = ?");
-        Ok(value.bind(name).fetch_optional(self.reader()).await?)
+        let row = query("SELECT value FROM settings WHERE name = $1").bind(name).fetch_optional(self.reader()).await?;
+        row.map(|row| row.bytes("value")).transpose()
     }
 
     /// Stores a value under a name, replacing what was there.
     pub async fn set_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2")
+        query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2")
             .bind(name)
             .bind(value)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// The value stored under a name, or `value` stored now. Processes that start together agree on one value.
     pub async fn setting_or(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING")
+        query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
             .bind(name)
             .bind(value)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         let stored =
-            sqlx::query_scalar("SELECT value FROM settings WHERE name = ?").bind(name).fetch_one(&mut *tx).await?;
+            query("SELECT value FROM settings WHERE name = $1").bind(name).fetch_one(&mut tx).await?.bytes("value")?;
         tx.commit().await?;
         Ok(stored)
     }

@@ -15,13 +15,13 @@
 use std::fmt;
 
 use alloy_primitives::{Address, B256, U256};
-use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection, Transaction, sqlite::SqliteRow};
+use sqlx::AssertSqlSafe;
 use streamflow_types::{Round, Signature65, SignedTicket, Ticket, WinProb, WinningTicket};
 
 use crate::{
-    Store, StoreError,
-    column::{self, ReadColumn},
+    Store, StoreError, column,
     earnings::{self, RedemptionReceipt},
+    sql::{Row, Transaction, query},
 };
 
 /// Where a winning ticket stands, without details.
@@ -191,18 +191,18 @@ impl Store {
 
     /// One ticket.
     pub async fn ticket(&self, hash: B256) -> Result<Option<TicketRecord>, StoreError> {
-        let sql = AssertSqlSafe(format!("SELECT {COLUMNS} FROM winning_tickets WHERE hash = ?"));
-        let row = sqlx::query(sql).bind(hash.to_vec()).fetch_optional(self.reader()).await?;
+        let sql = AssertSqlSafe(format!("SELECT {COLUMNS} FROM winning_tickets WHERE hash = $1"));
+        let row = query(sql).bind(hash.to_vec()).fetch_optional(self.reader()).await?;
         row.as_ref().map(record).transpose()
     }
 
     /// Tickets by creation round, newest first, at most `limit`; all states if `status` is `None`.
     pub async fn tickets(&self, status: Option<TicketStatus>, limit: u32) -> Result<Vec<TicketRecord>, StoreError> {
         let sql = AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM winning_tickets WHERE ?1 IS NULL OR state = ?1 \
-             ORDER BY creation_round DESC, params_expiration_block DESC, hash LIMIT ?2"
+            "SELECT {COLUMNS} FROM winning_tickets WHERE $1 IS NULL OR state = $1 \
+             ORDER BY creation_round DESC, params_expiration_block DESC, hash LIMIT $2"
         ));
-        let rows = sqlx::query(sql).bind(status.map(TicketStatus::as_str)).bind(limit).fetch_all(self.reader()).await?;
+        let rows = query(sql).bind(status.map(TicketStatus::as_str)).bind(limit).fetch_all(self.reader()).await?;
         rows.iter().map(record).collect()
     }
 
@@ -210,28 +210,28 @@ impl Store {
     /// Earliest round first, then highest face value; at most `limit`.
     pub async fn redeemable(&self, block: u64, oldest: Round, limit: u32) -> Result<Vec<TicketRecord>, StoreError> {
         let sql = AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM winning_tickets WHERE state = 'pending' AND creation_round >= ?1 \
-             AND params_expiration_block <= ?2 AND not_before <= ?2 \
-             ORDER BY creation_round, face_value DESC, hash LIMIT ?3"
+            "SELECT {COLUMNS} FROM winning_tickets WHERE state = 'pending' AND creation_round >= $1 \
+             AND params_expiration_block <= $2 AND not_before <= $2 \
+             ORDER BY creation_round, face_value DESC, hash LIMIT $3"
         ));
-        let query = sqlx::query(sql)
+        let rows = query(sql)
             .bind(column::int("creation_round", oldest.0)?)
             .bind(column::int("params_expiration_block", block)?)
             .bind(limit);
-        query.fetch_all(self.reader()).await?.iter().map(record).collect()
+        rows.fetch_all(self.reader()).await?.iter().map(record).collect()
     }
 
     /// Marks pending tickets that were created before `oldest` as dead. Returns their hashes.
     pub async fn expire_before(&self, oldest: Round, block: u64) -> Result<Vec<B256>, StoreError> {
         let mut tx = self.write().await?;
-        let rows = sqlx::query(
+        let rows = query(
             "UPDATE winning_tickets SET state = 'dead', reason = 'ticket is expired' || \
-             CASE WHEN reason IS NULL THEN '' ELSE '; before: ' || reason END, changed_block = ?2 \
-             WHERE state = 'pending' AND creation_round < ?1 RETURNING hash",
+             CASE WHEN reason IS NULL THEN '' ELSE '; before: ' || reason END, changed_block = $2 \
+             WHERE state = 'pending' AND creation_round < $1 RETURNING hash",
         )
         .bind(column::int("creation_round", oldest.0)?)
         .bind(column::int("changed_block", block)?)
-        .fetch_all(&mut *tx)
+        .fetch_all(&mut tx)
         .await?;
         tx.commit().await?;
         rows.iter().map(|row| row.hash("hash")).collect()
@@ -244,7 +244,7 @@ impl Store {
     pub async fn submit(&self, intent: &str, hashes: &[B256], block: u64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         bind(&mut tx, intent, hashes, block).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// Every redemption whose outcome is not recorded yet, with its tickets.
@@ -253,7 +253,7 @@ impl Store {
             "SELECT {COLUMNS} FROM winning_tickets WHERE state = 'submitted' ORDER BY intent, hash"
         ));
         let mut batches: Vec<SubmittedBatch> = Vec::new();
-        for row in sqlx::query(sql).fetch_all(self.reader()).await? {
+        for row in query(sql).fetch_all(self.reader()).await? {
             let intent = row.text("intent")?;
             let ticket = record(&row)?;
             match batches.last_mut() {
@@ -281,12 +281,12 @@ impl Store {
         for (hash, outcome) in outcomes {
             settle_one(&mut tx, *hash, outcome, block).await?;
         }
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// Totals of one state.
     pub async fn ticket_total(&self, status: TicketStatus) -> Result<TicketTotal, StoreError> {
-        let rows = sqlx::query("SELECT face_value, payout FROM winning_tickets WHERE state = ?")
+        let rows = query("SELECT face_value, payout FROM winning_tickets WHERE state = $1")
             .bind(status.as_str())
             .fetch_all(self.reader())
             .await?;
@@ -301,51 +301,45 @@ impl Store {
 
     /// Σ face value of the sender's winners that are not paid yet, wei: what that sender still owes. Stops at 2^256 − 1.
     pub async fn outstanding(&self, sender: Address) -> Result<U256, StoreError> {
-        let rows = sqlx::query(
-            "SELECT face_value FROM winning_tickets WHERE sender = ? AND state IN ('pending', 'submitted')",
-        )
-        .bind(sender.to_vec())
-        .fetch_all(self.reader())
-        .await?;
+        let rows =
+            query("SELECT face_value FROM winning_tickets WHERE sender = $1 AND state IN ('pending', 'submitted')")
+                .bind(sender.to_vec())
+                .fetch_all(self.reader())
+                .await?;
         rows.iter().try_fold(U256::ZERO, |sum, row| Ok(sum.saturating_add(row.uint("face_value")?)))
     }
 }
 
-pub(crate) async fn bind(
-    tx: &mut Transaction<'static, Sqlite>,
-    intent: &str,
-    hashes: &[B256],
-    block: u64,
-) -> Result<(), StoreError> {
+pub(crate) async fn bind(tx: &mut Transaction, intent: &str, hashes: &[B256], block: u64) -> Result<(), StoreError> {
     for &hash in hashes {
         let from = status(tx, hash).await?;
         if from != TicketStatus::Pending {
             return Err(StoreError::IllegalTransition { hash, from, to: TicketStatus::Submitted });
         }
-        sqlx::query(
-            "UPDATE winning_tickets SET state = 'submitted', intent = ?2, attempts = attempts + 1, \
-             changed_block = ?3 WHERE hash = ?1",
+        query(
+            "UPDATE winning_tickets SET state = 'submitted', intent = $2, attempts = attempts + 1, \
+             changed_block = $3 WHERE hash = $1",
         )
         .bind(hash.to_vec())
         .bind(intent)
         .bind(column::int("changed_block", block)?)
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     }
     Ok(())
 }
 
-pub(crate) async fn is_known(tx: &mut Transaction<'static, Sqlite>, hash: B256) -> Result<bool, StoreError> {
-    let row = sqlx::query("SELECT 1 FROM winning_tickets WHERE hash = ?1").bind(hash.to_vec());
-    Ok(row.fetch_optional(&mut **tx).await?.is_some())
+pub(crate) async fn is_known(tx: &mut Transaction, hash: B256) -> Result<bool, StoreError> {
+    let row = query("SELECT hash FROM winning_tickets WHERE hash = $1").bind(hash.to_vec());
+    Ok(row.fetch_optional(tx).await?.is_some())
 }
 
-pub(crate) async fn insert(tx: &mut Transaction<'static, Sqlite>, winner: &WinningTicket) -> Result<u64, StoreError> {
+pub(crate) async fn insert(tx: &mut Transaction, winner: &WinningTicket) -> Result<u64, StoreError> {
     let ticket = &winner.signed.ticket;
-    let inserted = sqlx::query(
+    query(
         "INSERT INTO winning_tickets (hash, recipient, sender, face_value, win_prob, sender_nonce, recipient_rand_hash, \
          creation_round, creation_round_block_hash, deployment, sig, recipient_rand, params_expiration_block) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (hash) DO NOTHING",
     )
     .bind(streamflow_pm::ticket_hash(ticket).to_vec())
     .bind(ticket.recipient.to_vec())
@@ -360,28 +354,22 @@ pub(crate) async fn insert(tx: &mut Transaction<'static, Sqlite>, winner: &Winni
     .bind(winner.signed.sig.as_bytes().to_vec())
     .bind(column::u256(winner.recipient_rand))
     .bind(column::int("params_expiration_block", winner.params_expiration_block)?)
-    .execute(&mut **tx)
-    .await?;
-    Ok(inserted.rows_affected())
+    .execute(tx)
+    .await
 }
 
-pub(crate) async fn status(connection: &mut SqliteConnection, hash: B256) -> Result<TicketStatus, StoreError> {
-    let row = sqlx::query("SELECT state FROM winning_tickets WHERE hash = ?")
+pub(crate) async fn status(tx: &mut Transaction, hash: B256) -> Result<TicketStatus, StoreError> {
+    let row = query("SELECT state FROM winning_tickets WHERE hash = $1")
         .bind(hash.to_vec())
-        .fetch_optional(connection)
+        .fetch_optional(tx)
         .await?
         .ok_or(StoreError::UnknownTicket(hash))?;
     read_status(&row)
 }
 
-async fn settle_one(
-    connection: &mut SqliteConnection,
-    hash: B256,
-    outcome: &TicketOutcome,
-    block: u64,
-) -> Result<(), StoreError> {
-    let sql = AssertSqlSafe(format!("SELECT {COLUMNS} FROM winning_tickets WHERE hash = ?"));
-    let row = sqlx::query(sql).bind(hash.to_vec()).fetch_optional(&mut *connection).await?;
+async fn settle_one(tx: &mut Transaction, hash: B256, outcome: &TicketOutcome, block: u64) -> Result<(), StoreError> {
+    let sql = AssertSqlSafe(format!("SELECT {COLUMNS} FROM winning_tickets WHERE hash = $1"));
+    let row = query(sql).bind(hash.to_vec()).fetch_optional(&mut *tx).await?;
     let before = record(&row.ok_or(StoreError::UnknownTicket(hash))?)?.state;
     match (&before, outcome) {
         (TicketState::Pending { .. } | TicketState::Submitted { .. }, _) => {}
@@ -393,9 +381,9 @@ async fn settle_one(
         TicketOutcome::Waiting { reason, not_before } => (None, Some(reason), *not_before),
         TicketOutcome::Dead { reason } => (None, Some(reason), 0),
     };
-    sqlx::query(
-        "UPDATE winning_tickets SET state = ?2, intent = NULL, payout = ?3, tx_hash = ?4, reason = ?5, not_before = ?6, \
-         changed_block = ?7 WHERE hash = ?1",
+    query(
+        "UPDATE winning_tickets SET state = $2, intent = NULL, payout = $3, tx_hash = $4, reason = $5, not_before = $6, \
+         changed_block = $7 WHERE hash = $1",
     )
     .bind(hash.to_vec())
     .bind(outcome.status().as_str())
@@ -404,22 +392,22 @@ async fn settle_one(
     .bind(reason)
     .bind(column::int("not_before", not_before)?)
     .bind(column::int("changed_block", payout.map_or(block, |p| p.block))?)
-    .execute(connection)
+    .execute(tx)
     .await?;
     Ok(())
 }
 
-fn read_status(row: &SqliteRow) -> Result<TicketStatus, StoreError> {
+fn read_status(row: &Row) -> Result<TicketStatus, StoreError> {
     TicketStatus::parse(&row.text("state")?).ok_or(StoreError::BadColumn { column: "state" })
 }
 
-pub(crate) fn record(row: &SqliteRow) -> Result<TicketRecord, StoreError> {
+pub(crate) fn record(row: &Row) -> Result<TicketRecord, StoreError> {
     let ticket = Ticket {
         recipient: row.address("recipient")?,
         sender: row.address("sender")?,
         face_value: row.uint("face_value")?,
         win_prob: WinProb(row.uint("win_prob")?),
-        sender_nonce: row.try_get("sender_nonce")?,
+        sender_nonce: row.small("sender_nonce")?,
         recipient_rand_hash: row.hash("recipient_rand_hash")?,
         creation_round: Round(row.number("creation_round")?),
         creation_round_block_hash: row.hash("creation_round_block_hash")?,
@@ -445,6 +433,6 @@ pub(crate) fn record(row: &SqliteRow) -> Result<TicketRecord, StoreError> {
             params_expiration_block: row.number("params_expiration_block")?,
         },
         state,
-        attempts: row.try_get("attempts")?,
+        attempts: row.small("attempts")?,
     })
 }

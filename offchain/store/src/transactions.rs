@@ -1,11 +1,11 @@
 //! The journal of signed transactions. `chain` says what a record means; here it is only kept.
 
 use alloy_primitives::{Address, B256, Bytes, U256};
-use sqlx::{SqliteConnection, error::ErrorKind, sqlite::SqliteRow};
+use sqlx::AssertSqlSafe;
 
 use crate::{
-    Store, StoreError,
-    column::{self, ReadColumn},
+    Store, StoreError, column,
+    sql::{Row, Transaction, query},
 };
 
 /// One signed form of a transaction.
@@ -54,6 +54,9 @@ pub struct TransactionRow {
     pub attempts: Vec<AttemptRow>,
 }
 
+const SELECT: &str = "SELECT chain_id, sender, intent, label, nonce, recipient, data, value, gas_limit, max_fee, open, state \
+                      FROM transactions";
+
 impl Store {
     /// Inserts the transaction, or replaces the one with the same chain, account and intent. On the disk when this returns.
     ///
@@ -62,16 +65,16 @@ impl Store {
     pub async fn put_transaction(&self, row: &TransactionRow) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         upsert(&mut tx, row).await?;
-        sqlx::query("DELETE FROM transaction_attempts WHERE chain_id = ? AND sender = ? AND intent = ?")
+        query("DELETE FROM transaction_attempts WHERE chain_id = $1 AND sender = $2 AND intent = $3")
             .bind(column::int("chain_id", row.chain_id)?)
             .bind(row.sender.to_vec())
             .bind(&row.intent)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         for (position, attempt) in (0_i64..).zip(&row.attempts) {
-            sqlx::query(
+            query(
                 "INSERT INTO transaction_attempts (chain_id, sender, intent, position, hash, raw, max_fee, tip, signed_at) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             )
             .bind(column::int("chain_id", row.chain_id)?)
             .bind(row.sender.to_vec())
@@ -82,20 +85,20 @@ impl Store {
             .bind(column::u128(attempt.max_fee))
             .bind(column::u128(attempt.tip))
             .bind(column::int("signed_at", attempt.signed_at)?)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         }
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// Open transactions of an account, by nonce.
     pub async fn open_transactions(&self, chain_id: u64, sender: Address) -> Result<Vec<TransactionRow>, StoreError> {
-        let mut tx = self.reader().begin().await?;
+        let mut tx = self.read().await?;
         let rows =
-            sqlx::query("SELECT * FROM transactions WHERE chain_id = ? AND sender = ? AND open = 1 ORDER BY nonce")
+            query(AssertSqlSafe(format!("{SELECT} WHERE chain_id = $1 AND sender = $2 AND open = 1 ORDER BY nonce")))
                 .bind(column::int("chain_id", chain_id)?)
                 .bind(sender.to_vec())
-                .fetch_all(&mut *tx)
+                .fetch_all(&mut tx)
                 .await?;
         let mut open = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -111,12 +114,12 @@ impl Store {
         sender: Address,
         intent: &str,
     ) -> Result<Option<TransactionRow>, StoreError> {
-        let mut tx = self.reader().begin().await?;
-        let row = sqlx::query("SELECT * FROM transactions WHERE chain_id = ? AND sender = ? AND intent = ?")
+        let mut tx = self.read().await?;
+        let row = query(AssertSqlSafe(format!("{SELECT} WHERE chain_id = $1 AND sender = $2 AND intent = $3")))
             .bind(column::int("chain_id", chain_id)?)
             .bind(sender.to_vec())
             .bind(intent)
-            .fetch_optional(&mut *tx)
+            .fetch_optional(&mut tx)
             .await?;
         match row {
             Some(row) => Ok(Some(transaction(&mut tx, &row).await?)),
@@ -128,27 +131,27 @@ impl Store {
     /// outcome. Returns how many were forgotten.
     pub async fn prune_transactions(&self, block: u64) -> Result<u64, StoreError> {
         let mut tx = self.write().await?;
-        let pruned = sqlx::query(
+        let pruned = query(
             "DELETE FROM transactions AS t WHERE t.open = 0 \
              AND t.intent NOT IN (SELECT intent FROM winning_tickets WHERE intent IS NOT NULL) \
              AND NOT EXISTS (SELECT 1 FROM transaction_attempts AS a WHERE a.chain_id = t.chain_id \
-             AND a.sender = t.sender AND a.intent = t.intent AND a.signed_at >= ?)",
+             AND a.sender = t.sender AND a.intent = t.intent AND a.signed_at >= $1)",
         )
         .bind(column::int("signed_at", block)?)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         tx.commit().await?;
-        Ok(pruned.rows_affected())
+        Ok(pruned)
     }
 }
 
 /// Writes the row without its signed forms.
-async fn upsert(connection: &mut SqliteConnection, row: &TransactionRow) -> Result<(), StoreError> {
-    let upserted = sqlx::query(
+async fn upsert(tx: &mut Transaction, row: &TransactionRow) -> Result<(), StoreError> {
+    let upserted = query(
         "INSERT INTO transactions (chain_id, sender, intent, label, nonce, recipient, data, value, gas_limit, open, state, \
-         max_fee) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
-         ON CONFLICT (chain_id, sender, intent) DO UPDATE SET label = ?4, nonce = ?5, recipient = ?6, data = ?7, value = ?8, \
-         gas_limit = ?9, open = ?10, state = ?11, max_fee = ?12",
+         max_fee) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+         ON CONFLICT (chain_id, sender, intent) DO UPDATE SET label = $4, nonce = $5, recipient = $6, data = $7, value = $8, \
+         gas_limit = $9, open = $10, state = $11, max_fee = $12",
     )
     .bind(column::int("chain_id", row.chain_id)?)
     .bind(row.sender.to_vec())
@@ -162,28 +165,29 @@ async fn upsert(connection: &mut SqliteConnection, row: &TransactionRow) -> Resu
     .bind(row.open)
     .bind(&row.state)
     .bind(row.max_fee.map(column::u128))
-    .execute(connection)
+    .execute(tx)
     .await;
     match upserted {
         Ok(_) => Ok(()),
-        Err(e) if e.as_database_error().is_some_and(|d| d.kind() == ErrorKind::UniqueViolation) => {
+        Err(StoreError::Database(e)) if e.as_database_error().is_some_and(|d| d.is_unique_violation()) => {
             Err(StoreError::NonceTaken { sender: row.sender, nonce: row.nonce })
         }
-        Err(e) => Err(e.into()),
+        Err(e) => Err(e),
     }
 }
 
-async fn transaction(connection: &mut SqliteConnection, row: &SqliteRow) -> Result<TransactionRow, StoreError> {
+async fn transaction(tx: &mut Transaction, row: &Row) -> Result<TransactionRow, StoreError> {
     let chain_id = row.number("chain_id")?;
     let sender = row.address("sender")?;
     let intent = row.text("intent")?;
-    let attempts = sqlx::query(
-        "SELECT * FROM transaction_attempts WHERE chain_id = ? AND sender = ? AND intent = ? ORDER BY position",
+    let attempts = query(
+        "SELECT hash, raw, max_fee, tip, signed_at FROM transaction_attempts \
+         WHERE chain_id = $1 AND sender = $2 AND intent = $3 ORDER BY position",
     )
     .bind(column::int("chain_id", chain_id)?)
     .bind(sender.to_vec())
     .bind(&intent)
-    .fetch_all(connection)
+    .fetch_all(tx)
     .await?;
     let attempts = attempts.iter().map(|attempt| {
         Ok(AttemptRow {

@@ -1,10 +1,9 @@
-//! What survives a crash, and what several processes may do to one file.
+//! What survives a crash, and what several processes may do to one database.
 
 #![allow(clippy::unwrap_used)]
 
 use std::{
     io::{BufRead, BufReader, Write},
-    path::Path,
     process::{Child, Command, Stdio},
     str::FromStr,
 };
@@ -12,9 +11,10 @@ use std::{
 use alloy_primitives::{Address, B256, U256, keccak256};
 use streamflow_pm::{LeaseTerms, QuoteDomain};
 use streamflow_store::{Leased, Store, TicketState, TicketStatus};
+use streamflow_testkit::{Database, on_both_engines};
 use streamflow_types::{Round, Signature65, SignedTicket, Ticket, WinProb, WinningTicket};
 
-/// Path of the database for a test that runs as another process.
+/// URL of the database for a test that runs as another process.
 const CHILD_DATABASE: &str = "STREAMFLOW_STORE_TEST_DATABASE";
 /// First nonce such a process uses.
 const CHILD_START: &str = "STREAMFLOW_STORE_TEST_START";
@@ -39,6 +39,10 @@ fn winner(n: u32) -> WinningTicket {
     }
 }
 
+async fn open(database: &Database) -> Store {
+    Store::open_url(database.url()).await.unwrap()
+}
+
 fn hash(n: u32) -> B256 {
     streamflow_pm::ticket_hash(&winner(n).signed.ticket)
 }
@@ -46,9 +50,9 @@ fn hash(n: u32) -> B256 {
 /// Not a test by itself: the body of the process that others start, kill or race with.
 #[tokio::test]
 async fn child_inserts_winners_and_says_so() {
-    let Some(path) = std::env::var_os(CHILD_DATABASE) else { return };
+    let Ok(url) = std::env::var(CHILD_DATABASE) else { return };
     let start: u32 = std::env::var(CHILD_START).unwrap().parse().unwrap();
-    let store = Store::open(path).await.unwrap();
+    let store = Store::open_url(&url).await.unwrap();
     for n in start.. {
         store.insert_winners(&[winner(n)]).await.unwrap();
         let mut out = std::io::stdout().lock();
@@ -61,8 +65,8 @@ async fn child_inserts_winners_and_says_so() {
 /// As above.
 #[tokio::test]
 async fn child_leases_serials_and_says_so() {
-    let Some(path) = std::env::var_os(CHILD_DATABASE) else { return };
-    let store = Store::open(path).await.unwrap();
+    let Ok(url) = std::env::var(CHILD_DATABASE) else { return };
+    let store = Store::open_url(&url).await.unwrap();
     loop {
         let first = lease(&store).await;
         let mut out = std::io::stdout().lock();
@@ -82,14 +86,14 @@ async fn lease(store: &Store) -> u64 {
     }
 }
 
-fn spawn_child(database: &Path, start: u32) -> Child {
+fn spawn_child(database: &Database, start: u32) -> Child {
     spawn("child_inserts_winners_and_says_so", database, start)
 }
 
-fn spawn(test: &str, database: &Path, start: u32) -> Child {
+fn spawn(test: &str, database: &Database, start: u32) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(CHILD_DATABASE, database)
+        .env(CHILD_DATABASE, database.url())
         .env(CHILD_START, start.to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -108,17 +112,14 @@ fn kill_after<N: FromStr>(mut child: Child, count: usize) -> Vec<N> {
     reported
 }
 
-#[tokio::test]
-async fn what_was_stored_before_sigkill_is_there_afterwards() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("node.sqlite");
+async fn what_was_stored_before_sigkill_is_there_afterwards(database: Database) {
     let mut reported = Vec::new();
     for run in 0..3 {
-        let child = spawn_child(&path, run * 100_000);
+        let child = spawn_child(&database, run * 100_000);
         reported.extend(tokio::task::spawn_blocking(move || kill_after::<u32>(child, 20)).await.unwrap());
     }
     assert!(reported.len() >= 60);
-    let store = Store::open(&path).await.unwrap();
+    let store = open(&database).await;
     for n in &reported {
         let record = store.ticket(hash(*n)).await.unwrap().unwrap_or_else(|| panic!("ticket {n} was lost"));
         assert_eq!(record.ticket, winner(*n));
@@ -128,12 +129,9 @@ async fn what_was_stored_before_sigkill_is_there_afterwards() {
     assert!((reported.len()..=reported.len() + 3).contains(&stored), "{stored} stored, {} reported", reported.len());
 }
 
-#[tokio::test]
-async fn several_processes_write_to_one_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("node.sqlite");
-    let children: Vec<_> = (0..3).map(|n| spawn_child(&path, n * 100_000)).collect();
-    let store = Store::open(&path).await.unwrap();
+async fn several_processes_write_to_one_database(database: Database) {
+    let children: Vec<_> = (0..3).map(|n| spawn_child(&database, n * 100_000)).collect();
+    let store = open(&database).await;
     let ours = async {
         for n in 900_000..900_020 {
             store.insert_winners(&[winner(n)]).await.unwrap();
@@ -147,17 +145,14 @@ async fn several_processes_write_to_one_file() {
     }
 }
 
-#[tokio::test]
-async fn no_serial_is_leased_twice_by_processes_that_race_and_are_killed() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("node.sqlite");
+async fn no_serial_is_leased_twice_by_processes_that_race_and_are_killed(database: Database) {
     let mut leased = Vec::new();
     for _ in 0..2 {
-        let children: Vec<_> = (0..2).map(|_| spawn("child_leases_serials_and_says_so", &path, 0)).collect();
+        let children: Vec<_> = (0..2).map(|_| spawn("child_leases_serials_and_says_so", &database, 0)).collect();
         let kills = children.into_iter().map(|c| tokio::task::spawn_blocking(move || kill_after::<u64>(c, 10)));
         leased.extend(futures_join(kills).await.into_iter().flatten());
     }
-    leased.push(lease(&Store::open(&path).await.unwrap()).await);
+    leased.push(lease(&open(&database).await).await);
     assert!(leased.len() > 40);
     assert_eq!(leased.iter().max(), leased.last());
     leased.sort_unstable();
@@ -172,18 +167,15 @@ async fn futures_join<T>(tasks: impl Iterator<Item = tokio::task::JoinHandle<T>>
     done
 }
 
-#[tokio::test]
-async fn a_file_keeps_its_state_over_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("node.sqlite");
-    let store = Store::open(&path).await.unwrap();
+async fn a_database_keeps_its_state_over_a_restart(database: Database) {
+    let store = open(&database).await;
     store.insert_winners(&[winner(1), winner(2)]).await.unwrap();
     store.submit("batch", &[hash(1)], 110).await.unwrap();
     store.record_nonce(B256::repeat_byte(5), 140, 7).await.unwrap();
     store.set_setting("secret", &[3; 32]).await.unwrap();
     store.close().await;
 
-    let store = Store::open(&path).await.unwrap();
+    let store = open(&database).await;
     let record = store.ticket(hash(1)).await.unwrap().unwrap();
     assert_eq!(record.state, TicketState::Submitted { intent: "batch".to_owned() });
     assert_eq!(store.tickets(Some(TicketStatus::Pending), 9).await.unwrap().len(), 1);
@@ -191,11 +183,8 @@ async fn a_file_keeps_its_state_over_a_restart() {
     assert_eq!(store.setting("secret").await.unwrap(), Some(vec![3; 32]));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tasks_of_one_process_insert_the_same_winners_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("node.sqlite");
-    let (one, two) = (Store::open(&path).await.unwrap(), Store::open(&path).await.unwrap());
+async fn tasks_of_one_process_insert_the_same_winners_once(database: Database) {
+    let (one, two) = (open(&database).await, open(&database).await);
     let tasks: Vec<_> = [&one, &two, &one, &two]
         .into_iter()
         .map(|store| {
@@ -212,4 +201,12 @@ async fn tasks_of_one_process_insert_the_same_winners_once() {
     let new: u64 = futures_join(tasks.into_iter()).await.into_iter().sum();
     assert_eq!(new, 25);
     assert_eq!(two.tickets(None, 100).await.unwrap().len(), 25);
+}
+
+on_both_engines! {
+    what_was_stored_before_sigkill_is_there_afterwards,
+    several_processes_write_to_one_database,
+    no_serial_is_leased_twice_by_processes_that_race_and_are_killed,
+    a_database_keeps_its_state_over_a_restart,
+    tasks_of_one_process_insert_the_same_winners_once,
 }

@@ -7,7 +7,6 @@ use serde::Serialize;
 use streamflow_bindings::{Controller, RoundsManager, TicketBroker};
 use streamflow_chain::{Chain, ChainError, Rpc};
 use streamflow_media::{Encoder, TranscodeSettings, WorkerPool};
-use streamflow_store::Store;
 
 use super::{
     Context,
@@ -17,6 +16,7 @@ use crate::{
     clock,
     config::{Config, Role},
     data_dir::DataDir,
+    database,
     exit::Reported,
     output::{Report, Table},
     roles,
@@ -94,7 +94,7 @@ impl Diagnosis {
             Err(e) => return self.add("data directory", State::Fail, format!("{:#}", anyhow::Error::new(e))),
         };
         self.add("data directory", State::Ok, data.path().display());
-        match Store::open(data.database()).await {
+        match database::open(&config.data, &data).await {
             Ok(store) => {
                 store.close().await;
                 self.add("database", State::Ok, "opens, schema is current");

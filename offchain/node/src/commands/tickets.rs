@@ -3,13 +3,14 @@ use alloy::primitives::{Address, B256};
 use anyhow::Context as _;
 use serde::Serialize;
 use streamflow_pm::ordered;
-use streamflow_store::{Store, TicketRecord, TicketState, TicketStatus};
+use streamflow_store::{TicketRecord, TicketState, TicketStatus};
 
 use super::Context;
 use crate::{
     amount::Eth,
     cli::TicketsCommand,
     data_dir::DataDir,
+    database,
     exit::Usage,
     output::{Report, Table},
 };
@@ -53,7 +54,7 @@ pub async fn run(context: &Context, command: &TicketsCommand) -> anyhow::Result<
     let TicketsCommand::List { state, limit } = command;
     let status = state.as_deref().map(parse_state).transpose()?;
     let data = DataDir::open(&context.config.data)?;
-    let store = Store::open(data.database()).await?;
+    let store = database::open(&context.config.data, &data).await?;
     let records = store.tickets(status, *limit).await.context("cannot read the tickets")?;
     let tickets = records.into_iter().map(Row::from).collect();
     store.close().await;

@@ -169,6 +169,9 @@ impl Config {
     pub fn validate(&self) -> Result<(), Usage> {
         self.chain.validate().map_err(|e| bad("", &e))?;
         self.keys.source().map_err(|e| bad("", &e))?;
+        if !self.data.database_url.is_empty() && self.data.database_url_file.is_some() {
+            return Err(Usage("configuration: set only one of data.database_url and data.database_url_file".into()));
+        }
         if self.transcoding.workers == 0 {
             return Err(Usage("configuration: transcoding.workers must be at least 1".into()));
         }

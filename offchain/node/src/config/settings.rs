@@ -65,6 +65,15 @@ pub(super) const SETTINGS: &[Setting] = &[
     optional("keys.key_file", "File with the private key in hex, mode 0600.", "\"/etc/streamflow/key\""),
     optional("keys.private_key_env", "Environment variable that holds the private key in hex.", "\"STREAMFLOW_KEY\""),
     set("data.dir", "Database, secrets and streams; created when missing."),
+    set(
+        "data.database_url",
+        "Database to use instead of a file in data.dir: postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full",
+    ),
+    optional(
+        "data.database_url_file",
+        "File that holds the URL instead, mode 0600.",
+        "\"/etc/streamflow/database-url\"",
+    ),
     set("log.level", "error, warn, info, debug, trace, or per module: info,streamflow_chain=debug"),
     set("log.format", "text or json; always on stderr."),
     optional(
@@ -177,6 +186,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("keeper.sweep_interval", "Longest time between two looks at the tickets while no block arrives."),
     set("keeper.retry_interval", "Pause after a failure of the node or the database."),
     set("keeper.drain_timeout", "How long a stop waits for transactions on their way; the rest is kept."),
+    set("keeper.lease", "How long a keeper leads without being heard of, so that another may take over."),
     set("keeper.max_batch", "Most tickets in one transaction."),
     set("keeper.min_batch", "Tickets that are worth a transaction without waiting for more."),
     set("keeper.gather_blocks", "Blocks that a ticket waits for others before it goes alone."),

@@ -79,6 +79,9 @@ fn a_setting_that_cannot_work_is_refused_at_load() {
     assert!(Config::load(Some(&path)).unwrap_err().to_string().contains("history"));
     let (_dir, path) = file("[keys]\nkey_file = \"a\"\nprivate_key_env = \"B\"\n");
     assert!(Config::load(Some(&path)).unwrap_err().to_string().contains("only one"));
+    let (_dir, path) = file("[data]\ndatabase_url = \"postgres://u:swordfish@h/d\"\ndatabase_url_file = \"f\"\n");
+    let error = Config::load(Some(&path)).unwrap_err().to_string();
+    assert!(error.contains("only one of data.database_url") && !error.contains("swordfish"), "{error}");
 }
 
 #[test]
@@ -105,7 +108,9 @@ fn port_offset_moves_every_port_but_zero() {
 
 #[test]
 fn a_secret_is_not_printed() {
-    let config: Config = toml::from_str("[orchestrator]\ntranscoder_secret = \"swordfish\"\n").unwrap();
+    let text =
+        "[orchestrator]\ntranscoder_secret = \"swordfish\"\n[data]\ndatabase_url = \"postgres://u:swordfish@h/d\"\n";
+    let config: Config = toml::from_str(text).unwrap();
     assert!(!serde_json::to_string(&config).unwrap().contains("swordfish"));
     assert!(!format!("{config:?}").contains("swordfish"));
 }

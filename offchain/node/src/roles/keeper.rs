@@ -1,47 +1,99 @@
 //! `streamflow keeper`
-use alloy::{eips::BlockId, primitives::Address};
+use alloy::{eips::BlockId, primitives::Address, signers::local::PrivateKeySigner};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use streamflow_bindings::BondingManager;
 use streamflow_chain::{Chain, ChainError, TxManager, registered_transcoders, wait_for_node};
-use streamflow_keeper::{Journal, Keeper, KeeperChain, Rewarder};
+use streamflow_keeper::{Candidate, Journal, Keeper, KeeperChain, KeeperError, Rewarder, Standing};
 use streamflow_store::{Store, StoreError, TicketStatus};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{Node, chain_link::ChainLink};
-use crate::{admin::Status, amount::Eth};
+use crate::{
+    admin::{Readiness, Status},
+    amount::Eth,
+    config::Config,
+};
 
 /// Longest list of orchestrators searched for those that named this account their reward caller.
 const MOST_ORCHESTRATORS: usize = 10_000;
 const PARALLEL: usize = 16;
+
+/// Name of the lead among the needs of the role.
+const NEED: &str = "lead";
 
 pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     let key = node.config.keys.load()?;
     let account = key.address();
     let store = node.open_store().await?;
     let Some(link) = ChainLink::open(node).await? else { return Ok(()) };
+    let lease = node.config.keeper.lease;
+    let candidate = Candidate::new(store.clone(), link.chain.chain_id, account, holder(), lease);
+    let standing = candidate.standing();
+    node.spawn_quiet("leadership", watch_standing(standing.clone(), node.readiness.clone(), node.end.clone()));
+    node.status.set(status(store, &link, account, standing));
+    let (link, config, stop) = (&link, &node.config, &node.stop);
+    let work = |store| keep(store, link, config, key.clone(), stop.clone());
+    candidate.run(stop.clone(), work).await?;
+    Ok(())
+}
 
-    let journal = Journal::new(store.clone());
-    let (manager, tx) = TxManager::new(&link.chain, &node.config.chain, key, journal, &link.feed);
-    node.spawn("transactions", manager.run(node.end.clone()));
-    let named = wait_for_node(&node.config.chain, &node.stop, || naming(&link.chain, account)).await;
-    let rewarders = match named {
-        Ok(named) => named.into_iter().map(|orchestrator| Rewarder { orchestrator, tx: tx.clone() }),
+/// What a keeper does while it leads.
+async fn keep(
+    store: Store,
+    link: &ChainLink,
+    config: &Config,
+    key: PrivateKeySigner,
+    stop: CancellationToken,
+) -> Result<(), KeeperError> {
+    let account = key.address();
+    let (manager, tx) = TxManager::new(&link.chain, &config.chain, key, Journal::new(store.clone()), &link.feed);
+    let named = match wait_for_node(&config.chain, &stop, || naming(&link.chain, account)).await {
+        Ok(named) => named,
         Err(ChainError::Stopped) => return Ok(()),
         Err(e) => return Err(e.into()),
     };
-    let rewarders: Vec<_> = std::iter::once(Rewarder::own(tx.clone())).chain(rewarders).collect();
+    let named = named.into_iter().map(|orchestrator| Rewarder { orchestrator, tx: tx.clone() });
+    let rewarders: Vec<_> = std::iter::once(Rewarder::own(tx.clone())).chain(named).collect();
     tracing::info!(%account, orchestrators = rewarders.len(), "keeper starts");
-    node.status.set(status(store.clone(), &link, account));
-
     let chain = KeeperChain {
         chain: link.chain.clone(),
         view: link.view.clone(),
         tx,
         rewarders,
-        priority_fee: node.config.chain.tx.priority_fee_per_gas.into(),
+        priority_fee: config.chain.tx.priority_fee_per_gas.into(),
     };
-    Keeper::new(node.config.keeper.clone(), store, chain).run(node.stop.clone()).await?;
-    Ok(())
+    Keeper::new(config.keeper.clone(), store, chain).run_with([manager], stop).await
+}
+
+/// How other keepers call this one: its machine and process.
+fn holder() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} process {}", host.trim(), std::process::id()).trim_start().to_owned()
+}
+
+/// A keeper that only waits is not ready.
+async fn watch_standing(mut standing: watch::Receiver<Standing>, readiness: Readiness, end: CancellationToken) {
+    loop {
+        match &*standing.borrow_and_update() {
+            Standing::Leads { .. } => readiness.met(NEED),
+            Standing::Follows { leader } => {
+                readiness
+                    .missing(NEED, format_args!("the keeper on {leader} leads; this one takes over when it is gone"));
+            }
+            Standing::Unknown => readiness.missing(NEED, "the database has not said yet which keeper leads"),
+        }
+        tokio::select! { biased;
+            () = end.cancelled() => return,
+            changed = standing.changed() => {
+                // The role has ended, and with it the node.
+                if changed.is_err() {
+                    return end.cancelled().await;
+                }
+            }
+        }
+    }
 }
 
 /// Orchestrators that named `account` as their reward caller.
@@ -59,14 +111,20 @@ async fn naming(chain: &Chain, account: Address) -> Result<Vec<Address>, ChainEr
         .await
 }
 
-fn status(store: Store, link: &ChainLink, account: Address) -> Status {
+fn status(store: Store, link: &ChainLink, account: Address, standing: watch::Receiver<Standing>) -> Status {
     let view = link.view.clone();
     std::sync::Arc::new(move || {
-        let (store, view) = (store.clone(), *view.borrow());
+        let (store, view, standing) = (store.clone(), *view.borrow(), standing.borrow().clone());
         Box::pin(async move {
             let books = books(&store).await.unwrap_or_else(|e| json!({ "error": e.to_string() }));
             json!({
                 "account": account,
+                "leads": matches!(standing, Standing::Leads { .. }),
+                "leader": match standing {
+                    Standing::Follows { leader } => Some(leader),
+                    Standing::Leads { .. } => Some(holder()),
+                    Standing::Unknown => None,
+                },
                 "block": view.map(|view| view.block),
                 "round": view.map(|view| view.round.0),
                 "books": books,

@@ -27,6 +27,7 @@ use crate::{
     admin::{Admin, Readiness, Status, listen_error},
     config::{Config, Role},
     data_dir::DataDir,
+    database,
 };
 
 /// Time that background tasks get to end after the role has drained.
@@ -149,7 +150,7 @@ impl Node {
 
     /// Opens the database.
     async fn open_store(&mut self) -> anyhow::Result<Store> {
-        let store = Store::open(self.data.database()).await?;
+        let store = database::open(&self.config.data, &self.data).await?;
         self.readiness.met("store");
         self.store = Some(store.clone());
         Ok(store)

@@ -2,10 +2,13 @@
 
 use alloy_primitives::{Address, U256};
 use streamflow_pm::{QuoteDomain, ordered};
+use streamflow_testkit::{Database, on_both_engines};
 use streamflow_types::{Round, WinningTicket};
 
-use super::{hash, winner, winner_of_round};
-use crate::{Delivered, DeskId, OrderedBatch, Passing, Store, StoreError, TicketRecord, TicketStatus};
+use super::{hash, open, winner, winner_of_round};
+use crate::{
+    Delivered, DeskId, OrderedBatch, Passing, Store, StoreError, TicketRecord, TicketStatus, leases, sql::query,
+};
 
 const DOMAIN: QuoteDomain = QuoteDomain { chain_id: 31337, broker: Address::repeat_byte(0xdd) };
 const RECIPIENT: Address = Address::repeat_byte(0xaa);
@@ -49,9 +52,8 @@ async fn submitted(store: &Store) -> u64 {
     store.ticket_total(TicketStatus::Submitted).await.unwrap().count
 }
 
-#[tokio::test]
-async fn the_slowest_desk_decides_and_nothing_is_taken_back() {
-    let store = Store::in_memory().await.unwrap();
+async fn the_slowest_desk_decides_and_nothing_is_taken_back(database: Database) {
+    let store = open(&database).await;
     assert_eq!(closed(&store).await, None);
     store.close_params(&DOMAIN, RECIPIENT, ONE, 105).await.unwrap();
     store.close_params(&DOMAIN, RECIPIENT, TWO, 103).await.unwrap();
@@ -64,13 +66,13 @@ async fn the_slowest_desk_decides_and_nothing_is_taken_back() {
     assert_eq!(closed(&store).await, Some(105));
 }
 
-#[tokio::test]
-async fn a_desk_that_is_silent_for_long_is_dead() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_desk_that_is_silent_for_long_is_dead(database: Database) {
+    let store = open(&database).await;
     store.close_params(&DOMAIN, RECIPIENT, ONE, 105).await.unwrap();
     let age = async |seconds: i64| {
         let mut tx = store.write().await.unwrap();
-        sqlx::query("UPDATE desks SET seen_at = unixepoch() - ?1").bind(seconds).execute(&mut *tx).await.unwrap();
+        let seen_at = leases::now(&mut tx).await.unwrap() - 1_000 * seconds;
+        query("UPDATE desks SET seen_at = $1").bind(seen_at).execute(&mut tx).await.unwrap();
         tx.commit().await.unwrap();
     };
     age(55).await;
@@ -79,9 +81,8 @@ async fn a_desk_that_is_silent_for_long_is_dead() {
     assert_eq!(closed(&store).await, None);
 }
 
-#[tokio::test]
-async fn nothing_is_passed_while_a_desk_may_take_tickets_below_it() {
-    let store = Store::in_memory().await.unwrap();
+async fn nothing_is_passed_while_a_desk_may_take_tickets_below_it(database: Database) {
+    let store = open(&database).await;
     deliver(&store, &[marked(3), marked(5)]).await;
     store.close_params(&DOMAIN, RECIPIENT, ONE, 104).await.unwrap();
     let refused = pass(&store, &[3, 5], None).await.unwrap_err();
@@ -91,9 +92,8 @@ async fn nothing_is_passed_while_a_desk_may_take_tickets_below_it() {
     assert_eq!(submitted(&store).await, 2, "what would expire does not wait");
 }
 
-#[tokio::test]
-async fn a_winner_that_the_plan_does_not_know_stops_the_batch() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_winner_that_the_plan_does_not_know_stops_the_batch(database: Database) {
+    let store = open(&database).await;
     deliver(&store, &[marked(3), marked(5)]).await;
     deliver(&store, &[marked(4)]).await;
     let refused = pass(&store, &[3, 5], None).await.unwrap_err();
@@ -102,9 +102,8 @@ async fn a_winner_that_the_plan_does_not_know_stops_the_batch() {
     pass(&store, &[3, 4], None).await.unwrap();
 }
 
-#[tokio::test]
-async fn what_can_never_be_paid_stops_no_batch() {
-    let store = Store::in_memory().await.unwrap();
+async fn what_can_never_be_paid_stops_no_batch(database: Database) {
+    let store = open(&database).await;
     let old = WinningTicket { recipient_rand: ordered::numbered(2, U256::ONE), ..winner_of_round(2, Round(6)) };
     let unmarked = winner(1);
     let same_key = {
@@ -116,9 +115,8 @@ async fn what_can_never_be_paid_stops_no_batch() {
     pass(&store, &[3], None).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_winner_for_a_passed_key_is_refused_and_a_known_one_is_no_news() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_winner_for_a_passed_key_is_refused_and_a_known_one_is_no_news(database: Database) {
+    let store = open(&database).await;
     deliver(&store, &[marked(3), marked(5)]).await;
     pass(&store, &[3, 5], None).await.unwrap();
     let delivered = deliver(&store, &[marked(4), marked(5), marked(6), winner(2)]).await;
@@ -128,13 +126,22 @@ async fn a_winner_for_a_passed_key_is_refused_and_a_known_one_is_no_news() {
     assert_eq!(store.deliver(&elsewhere, &[marked(4)]).await.unwrap().new, 1);
 }
 
-#[tokio::test]
-async fn closed_keys_never_open_again() {
-    let store = Store::in_memory().await.unwrap();
+async fn closed_keys_never_open_again(database: Database) {
+    let store = open(&database).await;
     deliver(&store, &[marked(3), marked(9)]).await;
     pass(&store, &[3, 9], None).await.unwrap();
     let outcomes = [3, 9].map(|serial| (hash(&marked(serial)), super::waiting(0)));
     store.settle(&outcomes, None, 201).await.unwrap();
     pass(&store, &[3], None).await.unwrap();
     assert_eq!(deliver(&store, &[marked(8)]).await.late.len(), 1);
+}
+
+on_both_engines! {
+    the_slowest_desk_decides_and_nothing_is_taken_back,
+    a_desk_that_is_silent_for_long_is_dead,
+    nothing_is_passed_while_a_desk_may_take_tickets_below_it,
+    a_winner_that_the_plan_does_not_know_stops_the_batch,
+    what_can_never_be_paid_stops_no_batch,
+    a_winner_for_a_passed_key_is_refused_and_a_known_one_is_no_news,
+    closed_keys_never_open_again,
 }

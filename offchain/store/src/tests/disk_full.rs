@@ -1,12 +1,12 @@
 use super::winner;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, sql::query};
 
 /// Lets the file grow no further, as a full disk would.
 async fn fill_disk(store: &Store, more_pages: i64) {
     let mut tx = store.write().await.unwrap();
-    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut *tx).await.unwrap();
+    let pages = query("PRAGMA page_count").fetch_one(&mut tx).await.unwrap().signed("page_count").unwrap();
     let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages + more_pages));
-    sqlx::query(limit).execute(&mut *tx).await.unwrap();
+    query(limit).execute(&mut tx).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -49,8 +49,8 @@ async fn a_file_of_a_newer_program_is_refused() {
     let path = dir.path().join("node.sqlite");
     let store = Store::open(&path).await.unwrap();
     let mut tx = store.write().await.unwrap();
-    sqlx::query("INSERT INTO _sqlx_migrations VALUES (9999, 'later', CURRENT_TIMESTAMP, TRUE, x'00', 0)")
-        .execute(&mut *tx)
+    query("INSERT INTO _sqlx_migrations VALUES (9999, 'later', CURRENT_TIMESTAMP, TRUE, x'00', 0)")
+        .execute(&mut tx)
         .await
         .unwrap();
     tx.commit().await.unwrap();
@@ -73,7 +73,7 @@ async fn commits_are_flushed_to_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path().join("node.sqlite")).await.unwrap();
     let mut tx = store.write().await.unwrap();
-    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *tx).await.unwrap();
-    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *tx).await.unwrap();
+    let mode = query("PRAGMA journal_mode").fetch_one(&mut tx).await.unwrap().text("journal_mode").unwrap();
+    let synchronous = query("PRAGMA synchronous").fetch_one(&mut tx).await.unwrap().signed("synchronous").unwrap();
     assert_eq!((mode.as_str(), synchronous), ("wal", 2)); // 2 = FULL: the log is synced at every commit
 }

@@ -2,15 +2,22 @@
 
 mod closings;
 mod disk_full;
+mod leases;
 mod model;
 mod serials;
+mod server;
 mod transactions;
 mod transitions;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
+use streamflow_testkit::Database;
 use streamflow_types::{Round, Signature65, SignedTicket, Ticket, WinProb, WinningTicket};
 
-use crate::{Payout, TicketOutcome};
+use crate::{Payout, Store, TicketOutcome};
+
+pub(super) async fn open(database: &Database) -> Store {
+    Store::open_url(database.url()).await.unwrap()
+}
 
 pub(super) fn winner(n: u32) -> WinningTicket {
     winner_of_round(n, Round(7))

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use streamflow_testkit::Database;
 use streamflow_types::Round;
 
-use super::{dead, hash, paid, waiting, winner_of_round};
+use super::{dead, hash, open, paid, waiting, winner_of_round};
 use crate::{Store, StoreError, TicketOutcome, TicketStatus};
 
 const TICKETS: u32 = 5;
@@ -160,27 +161,50 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Runs the operations on an empty store and on the model.
+fn follows_the_state_machine<F>(ops: &[Op], store: F) -> Result<(), TestCaseError>
+where
+    F: Future<Output = Store>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = store.await;
+        let mut model = Model::new();
+        for op in ops {
+            let next = apply(&model, op);
+            let result = run(&store, op).await;
+            match (&next, &result) {
+                (Some(_), Ok(())) => {}
+                (None, Err(StoreError::IllegalTransition { .. } | StoreError::UnknownTicket(_))) => {}
+                _ => prop_assert!(false, "{op:?} on {model:?} gave {result:?}"),
+            }
+            model = next.unwrap_or(model);
+            agrees(&store, &model).await?;
+        }
+        store.close().await;
+        Ok(())
+    })
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(60))]
 
     #[test]
     fn any_sequence_of_operations_follows_the_state_machine(ops in prop::collection::vec(op(), 1..25)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let store = Store::in_memory().await.unwrap();
-            let mut model = Model::new();
-            for op in &ops {
-                let next = apply(&model, op);
-                let result = run(&store, op).await;
-                match (&next, &result) {
-                    (Some(_), Ok(())) => {}
-                    (None, Err(StoreError::IllegalTransition { .. } | StoreError::UnknownTicket(_))) => {}
-                    _ => prop_assert!(false, "{op:?} on {model:?} gave {result:?}"),
-                }
-                model = next.unwrap_or(model);
-                agrees(&store, &model).await?;
-            }
-            Ok(())
-        })?;
+        follows_the_state_machine(&ops, async { Store::in_memory().await.unwrap() })?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(20))]
+
+    #[test]
+    fn any_sequence_of_operations_follows_the_state_machine_on_postgres(ops in prop::collection::vec(op(), 1..25)) {
+        let database = Database::postgres().unwrap();
+        follows_the_state_machine(&ops, open(&database))?;
     }
 }

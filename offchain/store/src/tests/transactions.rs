@@ -1,7 +1,8 @@
 use alloy_primitives::{Address, B256, Bytes, U256};
+use streamflow_testkit::{Database, on_both_engines};
 
-use super::{hash, waiting, winner};
-use crate::{AttemptRow, Store, StoreError, TransactionRow};
+use super::{hash, open, waiting, winner};
+use crate::{AttemptRow, Store, StoreError, TransactionRow, sql::query};
 
 const SENDER: Address = Address::repeat_byte(0x5e);
 
@@ -33,9 +34,8 @@ fn row(intent: &str, nonce: u64) -> TransactionRow {
     }
 }
 
-#[tokio::test]
-async fn a_transaction_comes_back_as_it_was_put() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_transaction_comes_back_as_it_was_put(database: Database) {
+    let store = open(&database).await;
     let mut put = row("a", 7);
     store.put_transaction(&put).await.unwrap();
     put.attempts.push(attempt(2));
@@ -54,7 +54,7 @@ async fn a_transaction_of_a_database_from_before_fee_caps_is_read_without_one() 
     store.put_transaction(&row("a", 7)).await.unwrap();
     let mut tx = store.write().await.unwrap();
     for undo in ["ALTER TABLE transactions DROP COLUMN max_fee", "DELETE FROM _sqlx_migrations WHERE version = 4"] {
-        sqlx::query(undo).execute(&mut *tx).await.unwrap();
+        query(undo).execute(&mut tx).await.unwrap();
     }
     tx.commit().await.unwrap();
     store.close().await;
@@ -65,21 +65,19 @@ async fn a_transaction_of_a_database_from_before_fee_caps_is_read_without_one() 
     assert_eq!(store.transaction(31_337, SENDER, "a").await.unwrap(), Some(capped));
 }
 
-#[tokio::test]
-async fn open_transactions_come_in_order_of_nonce() {
-    let store = Store::in_memory().await.unwrap();
+async fn open_transactions_come_in_order_of_nonce(database: Database) {
+    let store = open(&database).await;
     for (intent, nonce) in [("c", 9), ("a", 7), ("b", 8)] {
         store.put_transaction(&row(intent, nonce)).await.unwrap();
     }
     store.put_transaction(&TransactionRow { open: false, ..row("b", 8) }).await.unwrap();
-    let open = store.open_transactions(31_337, SENDER).await.unwrap();
-    assert_eq!(open.iter().map(|t| t.nonce).collect::<Vec<_>>(), [7, 9]);
+    let found = store.open_transactions(31_337, SENDER).await.unwrap();
+    assert_eq!(found.iter().map(|t| t.nonce).collect::<Vec<_>>(), [7, 9]);
     assert_eq!(store.open_transactions(31_337, Address::ZERO).await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn two_open_transactions_never_share_a_nonce() {
-    let store = Store::in_memory().await.unwrap();
+async fn two_open_transactions_never_share_a_nonce(database: Database) {
+    let store = open(&database).await;
     store.put_transaction(&row("a", 7)).await.unwrap();
     let refused = store.put_transaction(&row("b", 7)).await.unwrap_err();
     assert!(matches!(refused, StoreError::NonceTaken { sender: SENDER, nonce: 7 }));
@@ -88,9 +86,8 @@ async fn two_open_transactions_never_share_a_nonce() {
     store.put_transaction(&row("b", 7)).await.unwrap();
 }
 
-#[tokio::test]
-async fn closed_transactions_are_forgotten_unless_a_ticket_waits_for_them() {
-    let store = Store::in_memory().await.unwrap();
+async fn closed_transactions_are_forgotten_unless_a_ticket_waits_for_them(database: Database) {
+    let store = open(&database).await;
     for (intent, nonce) in [("done", 1), ("waited for", 2)] {
         store.put_transaction(&TransactionRow { open: false, ..row(intent, nonce) }).await.unwrap(); // signed at 101
     }
@@ -102,4 +99,11 @@ async fn closed_transactions_are_forgotten_unless_a_ticket_waits_for_them() {
     store.settle(&[(hash(&winner(1)), waiting(0))], None, 120).await.unwrap();
     assert_eq!(store.prune_transactions(102).await.unwrap(), 1);
     assert_eq!(store.open_transactions(31_337, SENDER).await.unwrap().len(), 1);
+}
+
+on_both_engines! {
+    a_transaction_comes_back_as_it_was_put,
+    open_transactions_come_in_order_of_nonce,
+    two_open_transactions_never_share_a_nonce,
+    closed_transactions_are_forgotten_unless_a_ticket_waits_for_them,
 }

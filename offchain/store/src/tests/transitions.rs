@@ -1,14 +1,15 @@
 use alloy_primitives::{Address, B256, U256};
 use streamflow_pm::{Inserted, TicketStore};
+use streamflow_testkit::{Database, on_both_engines};
 use streamflow_types::Round;
 
-use super::{dead, hash, paid, waiting, winner, winner_of_round};
+use super::{dead, hash, open, paid, waiting, winner, winner_of_round};
 use crate::{
     RedemptionReceipt, RewardRecord, Store, StoreError, TicketOutcome, TicketState, TicketStatus, TicketTotal,
 };
 
-async fn store_with(count: u32) -> Store {
-    let store = Store::in_memory().await.unwrap();
+async fn store_with(database: &Database, count: u32) -> Store {
+    let store = open(database).await;
     let winners: Vec<_> = (0..count).map(winner).collect();
     assert_eq!(store.insert_winners(&winners).await.unwrap(), u64::from(count));
     store
@@ -26,18 +27,16 @@ fn receipt(n: u8, tickets: u32) -> RedemptionReceipt {
     }
 }
 
-#[tokio::test]
-async fn a_stored_winner_comes_back_whole() {
-    let store = store_with(3).await;
+async fn a_stored_winner_comes_back_whole(database: Database) {
+    let store = store_with(&database, 3).await;
     let record = store.ticket(hash(&winner(2))).await.unwrap().unwrap();
     assert_eq!(record.ticket, winner(2));
     assert_eq!(record.state, TicketState::Pending { not_before: 0, reason: None });
     assert_eq!(store.ticket(B256::ZERO).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_bound_winner_comes_back_bound() {
-    let store = store_with(1).await;
+async fn a_bound_winner_comes_back_bound(database: Database) {
+    let store = store_with(&database, 1).await;
     let mut bound = winner(0);
     bound.signed.ticket.deployment = Some(B256::repeat_byte(0xd0));
     assert_eq!(store.insert_winners(&[bound]).await.unwrap(), 1);
@@ -46,26 +45,23 @@ async fn a_bound_winner_comes_back_bound() {
     }
 }
 
-#[tokio::test]
-async fn the_same_winner_again_changes_nothing() {
-    let store = store_with(1).await;
+async fn the_same_winner_again_changes_nothing(database: Database) {
+    let store = store_with(&database, 1).await;
     store.submit("batch", &[hash(&winner(0))], 110).await.unwrap();
     assert_eq!(store.insert_winners(&[winner(0), winner(1)]).await.unwrap(), 1);
     let record = store.ticket(hash(&winner(0))).await.unwrap().unwrap();
     assert_eq!(record.state, TicketState::Submitted { intent: "batch".to_owned() });
 }
 
-#[tokio::test]
-async fn tickets_are_offered_only_after_their_params_expired() {
-    let store = store_with(3).await; // params expire at 100, 101, 102
+async fn tickets_are_offered_only_after_their_params_expired(database: Database) {
+    let store = store_with(&database, 3).await; // params expire at 100, 101, 102
     let at = async |block| store.redeemable(block, Round(7), 10).await.unwrap().len();
     assert_eq!((at(99).await, at(100).await, at(101).await, at(102).await), (0, 1, 2, 3));
     assert_eq!(store.redeemable(102, Round(8), 10).await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn the_oldest_round_and_then_the_highest_value_comes_first() {
-    let store = Store::in_memory().await.unwrap();
+async fn the_oldest_round_and_then_the_highest_value_comes_first(database: Database) {
+    let store = open(&database).await;
     let winners = [winner_of_round(1, Round(8)), winner_of_round(2, Round(8)), winner_of_round(0, Round(7))];
     store.insert_winners(&winners).await.unwrap();
     let order: Vec<u32> =
@@ -73,9 +69,8 @@ async fn the_oldest_round_and_then_the_highest_value_comes_first() {
     assert_eq!(order, [0, 2]);
 }
 
-#[tokio::test]
-async fn a_waiting_ticket_is_not_offered_before_its_block() {
-    let store = store_with(1).await;
+async fn a_waiting_ticket_is_not_offered_before_its_block(database: Database) {
+    let store = store_with(&database, 1).await;
     let h = hash(&winner(0));
     store.submit("batch", &[h], 110).await.unwrap();
     store.settle(&[(h, waiting(130))], None, 111).await.unwrap();
@@ -84,9 +79,8 @@ async fn a_waiting_ticket_is_not_offered_before_its_block() {
     assert_eq!((offered[0].hash, offered[0].attempts), (h, 1));
 }
 
-#[tokio::test]
-async fn a_batch_is_submitted_whole_or_not_at_all() {
-    let store = store_with(2).await;
+async fn a_batch_is_submitted_whole_or_not_at_all(database: Database) {
+    let store = store_with(&database, 2).await;
     let (a, b) = (hash(&winner(0)), hash(&winner(1)));
     store.submit("first", &[b], 110).await.unwrap();
     let refused = store.submit("second", &[a, b], 111).await.unwrap_err();
@@ -95,9 +89,8 @@ async fn a_batch_is_submitted_whole_or_not_at_all() {
     assert!(matches!(store.submit("third", &[B256::ZERO], 1).await, Err(StoreError::UnknownTicket(_))));
 }
 
-#[tokio::test]
-async fn outcome_and_receipt_are_recorded_together_or_not_at_all() {
-    let store = store_with(2).await;
+async fn outcome_and_receipt_are_recorded_together_or_not_at_all(database: Database) {
+    let store = store_with(&database, 2).await;
     let (a, b) = (hash(&winner(0)), hash(&winner(1)));
     store.settle(&[(b, dead())], None, 110).await.unwrap();
     let refused = store.settle(&[(a, paid(5)), (b, paid(5))], Some(&receipt(5, 2)), 120).await.unwrap_err();
@@ -106,9 +99,8 @@ async fn outcome_and_receipt_are_recorded_together_or_not_at_all() {
     assert_eq!(store.redemption_summary().await.unwrap().transactions, 0);
 }
 
-#[tokio::test]
-async fn a_receipt_processed_twice_counts_once() {
-    let store = store_with(1).await;
+async fn a_receipt_processed_twice_counts_once(database: Database) {
+    let store = store_with(&database, 1).await;
     let h = hash(&winner(0));
     store.submit("redeem-5", &[h], 110).await.unwrap();
     for _ in 0..2 {
@@ -119,9 +111,8 @@ async fn a_receipt_processed_twice_counts_once() {
     assert_eq!((sum.gas_cost, sum.payout), (U256::from(1_000_000), U256::from(5)));
 }
 
-#[tokio::test]
-async fn a_redeemed_ticket_stays_redeemed() {
-    let store = store_with(1).await;
+async fn a_redeemed_ticket_stays_redeemed(database: Database) {
+    let store = store_with(&database, 1).await;
     let h = hash(&winner(0));
     store.settle(&[(h, paid(5))], None, 120).await.unwrap();
     for outcome in [paid(6), waiting(1), dead()] {
@@ -131,9 +122,8 @@ async fn a_redeemed_ticket_stays_redeemed() {
     assert!(store.submit("again", &[h], 121).await.is_err());
 }
 
-#[tokio::test]
-async fn a_payout_that_left_the_chain_can_be_won_again_and_a_final_one_is_left_alone() {
-    let store = store_with(3).await;
+async fn a_payout_that_left_the_chain_can_be_won_again_and_a_final_one_is_left_alone(database: Database) {
+    let store = store_with(&database, 3).await;
     let [a, b, c] = [0, 1, 2].map(|n| hash(&winner(n)));
     store.submit("batch", &[a, b], 110).await.unwrap();
     store.settle(&[(a, paid(5)), (b, paid(5))], Some(&receipt(5, 2)), 120).await.unwrap();
@@ -158,9 +148,8 @@ async fn a_payout_that_left_the_chain_can_be_won_again_and_a_final_one_is_left_a
     store.submit("again", &[b], 130).await.unwrap();
 }
 
-#[tokio::test]
-async fn expired_tickets_die_unless_they_are_on_their_way() {
-    let store = store_with(2).await;
+async fn expired_tickets_die_unless_they_are_on_their_way(database: Database) {
+    let store = store_with(&database, 2).await;
     let (a, b) = (hash(&winner(0)), hash(&winner(1)));
     store.submit("batch", &[b], 110).await.unwrap();
     assert_eq!(store.expire_before(Round(7), 120).await.unwrap(), [] as [B256; 0]);
@@ -170,9 +159,8 @@ async fn expired_tickets_die_unless_they_are_on_their_way() {
     assert_eq!(store.ticket(b).await.unwrap().unwrap().state.status(), TicketStatus::Submitted);
 }
 
-#[tokio::test]
-async fn submitted_batches_are_found_again_with_their_tickets() {
-    let store = store_with(3).await;
+async fn submitted_batches_are_found_again_with_their_tickets(database: Database) {
+    let store = store_with(&database, 3).await;
     let hashes: Vec<_> = (0..3).map(|n| hash(&winner(n))).collect();
     store.submit("one", &hashes[..2], 110).await.unwrap();
     store.submit("two", &hashes[2..], 110).await.unwrap();
@@ -183,9 +171,8 @@ async fn submitted_batches_are_found_again_with_their_tickets() {
     );
 }
 
-#[tokio::test]
-async fn totals_and_outstanding_follow_the_states() {
-    let store = store_with(2).await;
+async fn totals_and_outstanding_follow_the_states(database: Database) {
+    let store = store_with(&database, 2).await;
     let sender = Address::repeat_byte(0xbb);
     let face = |n| winner(n).signed.ticket.face_value;
     assert_eq!(store.outstanding(sender).await.unwrap(), face(0) + face(1));
@@ -197,9 +184,8 @@ async fn totals_and_outstanding_follow_the_states() {
     assert_eq!(store.tickets(None, 10).await.unwrap().len(), 2);
 }
 
-#[tokio::test]
-async fn a_reason_survives_until_the_next_outcome() {
-    let store = store_with(1).await;
+async fn a_reason_survives_until_the_next_outcome(database: Database) {
+    let store = store_with(&database, 1).await;
     let h = hash(&winner(0));
     store.settle(&[(h, waiting(105))], None, 101).await.unwrap();
     let TicketState::Pending { not_before, reason } = store.ticket(h).await.unwrap().unwrap().state else { panic!() };
@@ -208,9 +194,8 @@ async fn a_reason_survives_until_the_next_outcome() {
     assert_eq!(store.ticket(h).await.unwrap().unwrap().state, TicketState::Dead { reason: "bad".to_owned() });
 }
 
-#[tokio::test]
-async fn nonces_never_go_backwards_and_expired_ones_are_forgotten() {
-    let store = Store::in_memory().await.unwrap();
+async fn nonces_never_go_backwards_and_expired_ones_are_forgotten(database: Database) {
+    let store = open(&database).await;
     let rand_hash = B256::repeat_byte(1);
     assert_eq!(store.last_nonce(rand_hash).await.unwrap(), None);
     for last in [3, 7, 5] {
@@ -222,9 +207,8 @@ async fn nonces_never_go_backwards_and_expired_ones_are_forgotten() {
     assert_eq!(store.last_nonce(rand_hash).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn pm_sees_new_winners_duplicates_and_what_is_pending() {
-    let store = Store::in_memory().await.unwrap();
+async fn pm_sees_new_winners_duplicates_and_what_is_pending(database: Database) {
+    let store = open(&database).await;
     assert_eq!(store.insert_winning(&winner(1)).await.unwrap(), Inserted::New);
     assert_eq!(store.insert_winning(&winner(1)).await.unwrap(), Inserted::Duplicate);
     let ticket = winner(1).signed.ticket;
@@ -232,9 +216,8 @@ async fn pm_sees_new_winners_duplicates_and_what_is_pending() {
     assert_eq!(store.pending_face_value(Address::ZERO).await.unwrap(), U256::ZERO);
 }
 
-#[tokio::test]
-async fn the_first_value_of_a_setting_wins() {
-    let store = Store::in_memory().await.unwrap();
+async fn the_first_value_of_a_setting_wins(database: Database) {
+    let store = open(&database).await;
     assert_eq!(store.setting("secret").await.unwrap(), None);
     assert_eq!(store.setting_or("secret", b"one").await.unwrap(), b"one");
     assert_eq!(store.setting_or("secret", b"two").await.unwrap(), b"one");
@@ -242,9 +225,8 @@ async fn the_first_value_of_a_setting_wins() {
     assert_eq!(store.setting("secret").await.unwrap().as_deref(), Some(b"three".as_slice()));
 }
 
-#[tokio::test]
-async fn a_reward_is_recorded_once_per_round() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_reward_is_recorded_once_per_round(database: Database) {
+    let store = open(&database).await;
     let reward = RewardRecord {
         orchestrator: Address::repeat_byte(3),
         round: Round(9),
@@ -257,11 +239,33 @@ async fn a_reward_is_recorded_once_per_round() {
     assert_eq!(store.rewards(reward.orchestrator, 10).await.unwrap(), [reward]);
 }
 
-#[tokio::test]
-async fn a_block_number_beyond_the_column_is_refused() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_block_number_beyond_the_column_is_refused(database: Database) {
+    let store = open(&database).await;
     let mut late = winner(1);
     late.params_expiration_block = u64::MAX;
     assert!(matches!(store.insert_winners(&[winner(0), late]).await, Err(StoreError::OutOfRange { .. })));
     assert_eq!(store.tickets(None, 10).await.unwrap(), []);
+}
+
+on_both_engines! {
+    a_stored_winner_comes_back_whole,
+    a_bound_winner_comes_back_bound,
+    the_same_winner_again_changes_nothing,
+    tickets_are_offered_only_after_their_params_expired,
+    the_oldest_round_and_then_the_highest_value_comes_first,
+    a_waiting_ticket_is_not_offered_before_its_block,
+    a_batch_is_submitted_whole_or_not_at_all,
+    outcome_and_receipt_are_recorded_together_or_not_at_all,
+    a_receipt_processed_twice_counts_once,
+    a_redeemed_ticket_stays_redeemed,
+    a_payout_that_left_the_chain_can_be_won_again_and_a_final_one_is_left_alone,
+    expired_tickets_die_unless_they_are_on_their_way,
+    submitted_batches_are_found_again_with_their_tickets,
+    totals_and_outstanding_follow_the_states,
+    a_reason_survives_until_the_next_outcome,
+    nonces_never_go_backwards_and_expired_ones_are_forgotten,
+    pm_sees_new_winners_duplicates_and_what_is_pending,
+    the_first_value_of_a_setting_wins,
+    a_reward_is_recorded_once_per_round,
+    a_block_number_beyond_the_column_is_refused,
 }

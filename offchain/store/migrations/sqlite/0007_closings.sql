@@ -6,7 +6,7 @@ CREATE TABLE desks (
     recipient    BLOB    NOT NULL CHECK (length(recipient) = 20),
     desk         BLOB    NOT NULL CHECK (length(desk) = 16),
     closed_block INTEGER NOT NULL,
-    -- Unix time by the database's clock, seconds
+    -- milliseconds since 1970 by the clock of the database
     seen_at      INTEGER NOT NULL,
     PRIMARY KEY (chain_id, broker, recipient, desk)
 ) STRICT, WITHOUT ROWID;
