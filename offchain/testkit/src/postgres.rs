@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const OWNER: &str = "streamflow";
 
 /// Waits until the test program is gone, however it ends, and takes the server along.
-const KEEP: &str = r#"exec 3<&0; "$0" "$@" </dev/null & server=$!; cat <&3 >/dev/null; kill -INT $server; wait $server; rm -rf "$SERVER_DIRECTORY""#;
+const KEEP: &str = r#"exec 3<&0; "$0" "$@" </dev/null & server=$!; cat <&3 >/dev/null; kill -QUIT $server; wait $server; rm -rf "$SERVER_DIRECTORY""#;
 
 /// A running server without TCP port. It flushes nothing to the disk: it outlives its clients and not the machine.
 #[derive(Debug)]
@@ -61,8 +61,8 @@ impl Postgres {
     pub fn start() -> Result<Self> {
         let programs = programs()?;
         let account = Account::if_root()?;
-        // What is left of it is removed by whoever waits for our end.
-        let directory = TempDir::with_prefix("streamflow-pg-")?.keep();
+        let scratch = TempDir::with_prefix("streamflow-pg-")?;
+        let directory = scratch.path().to_owned();
         if let Some(Account { user, group }) = account {
             chown(&directory, Some(user), Some(group))?;
         }
@@ -86,6 +86,8 @@ impl Postgres {
         // Ctrl-C is for the tests: the server ends after them.
         keeper.process_group(0).stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
         let keeper = Mutex::new(keeper.spawn().context("cannot start a Postgres server")?);
+        // From here on whoever waits for our end removes it.
+        let _ = scratch.keep();
         let server = Self { programs, directory, account, keeper };
         server.wait()?;
         Ok(server)
