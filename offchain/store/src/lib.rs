@@ -8,6 +8,7 @@ mod database;
 mod earnings;
 mod error;
 mod nonces;
+mod outbox;
 mod payouts;
 mod serials;
 mod settings;
