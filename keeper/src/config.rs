@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use streamflow_redeemer::RedeemerConfig;
 
 /// `[keeper]`: when to redeem, how much at once, and which duties to take on. Block counts are blocks as the contracts
 /// see them (L1 blocks on Arbitrum).
@@ -48,6 +49,8 @@ pub struct KeeperConfig {
     /// How long redemptions wait for a reward call that is under way.
     #[serde(with = "humantime_serde")]
     pub reward_head_start: Duration,
+    /// Redeeming for orchestrators that run elsewhere.
+    pub redeemer: RedeemerConfig,
 }
 
 impl Default for KeeperConfig {
@@ -69,6 +72,7 @@ impl Default for KeeperConfig {
             initialize_slot_blocks: 2,
             reward: true,
             reward_head_start: Duration::from_secs(60),
+            redeemer: RedeemerConfig::default(),
         }
     }
 }
@@ -92,6 +96,9 @@ pub enum ConfigError {
         /// Largest value that works.
         most: u64,
     },
+    /// Of the service for orchestrators that run elsewhere.
+    #[error(transparent)]
+    Redeemer(#[from] streamflow_redeemer::ConfigError),
 }
 
 /// Deployed contracts take about 84,000 gas per ticket (contracts.md §11): more would not fit a block of 30,000,000. An ordered
@@ -120,7 +127,8 @@ impl KeeperConfig {
         least("expiry_margin_blocks", self.expiry_margin_blocks, 1)?;
         least("retry_blocks", self.retry_blocks, 1)?;
         most("escalation_percent", self.escalation_percent.into(), 100)?;
-        least("log_lookback_blocks", self.log_lookback_blocks, 1)
+        least("log_lookback_blocks", self.log_lookback_blocks, 1)?;
+        Ok(self.redeemer.validate()?)
     }
 }
 

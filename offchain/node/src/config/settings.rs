@@ -93,6 +93,21 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Whether a broadcaster may send the URL of a segment; it is fetched from this machine.",
     ),
     set("orchestrator.max_chain_age", "Chain state older than this is too old to take payments on."),
+    optional(
+        "orchestrator.redeemer",
+        "Another node that redeems the winners. Without it: a keeper on the same database.",
+        "\"https://keeper.example:8935\"",
+    ),
+    optional(
+        "orchestrator.redeemer_token_file",
+        "File with the token that it wants to see.",
+        "\"/etc/streamflow/redeemer-token\"",
+    ),
+    optional(
+        "orchestrator.redeemer_certificate_file",
+        "File with its certificate (redeemer.cert.pem of its data.dir). Without it: any is taken.",
+        "\"/etc/streamflow/redeemer.cert.pem\"",
+    ),
     set("orchestrator.tickets.ev", "Expected value of one ticket, wei."),
     set("orchestrator.tickets.redeem_gas", "Gas that redeeming one ticket takes."),
     set("orchestrator.tickets.tx_cost_multiplier", "Face value over the cost of redemption."),
@@ -173,4 +188,25 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("keeper.initialize_slot_blocks", "Blocks between the turns of two orchestrators that could do it."),
     set("keeper.reward", "Whether to call reward."),
     set("keeper.reward_head_start", "How long redemptions wait for a reward call that is under way."),
+    optional(
+        "keeper.redeemer.listen",
+        "TLS port for orchestrators elsewhere whose winners are redeemed here; none without it.",
+        "\"127.0.0.1:8936\"",
+    ),
+    optional(
+        "keeper.redeemer.recipient",
+        "Whose tickets are taken. Without it: those of this keeper's account.",
+        "\"0x0000000000000000000000000000000000000001\"",
+    ),
+    optional(
+        "keeper.redeemer.token_file",
+        "File with the token that callers must present. Only a port on loopback may do without.",
+        "\"/etc/streamflow/redeemer-token\"",
+    ),
+    set("keeper.redeemer.max_connections", "Open connections."),
+    set("keeper.redeemer.max_tickets", "Tickets that are checked and stored at a time."),
+    set("keeper.redeemer.max_subscribers", "Streams of floats open at a time."),
+    set("keeper.redeemer.subscriber_idle", "A stream whose reader takes nothing for this time is closed."),
+    set("keeper.redeemer.heartbeat", "Longest silence on a stream."),
+    set("keeper.redeemer.refresh", "Time between two looks at what is pending, besides those after each block."),
 ];

@@ -7,7 +7,7 @@ use streamflow_chain::{Chain, ChainError, TxManager, registered_transcoders, wai
 use streamflow_keeper::{Journal, Keeper, KeeperChain, Rewarder};
 use streamflow_store::{Store, StoreError, TicketStatus};
 
-use super::{Node, chain_link::ChainLink};
+use super::{Node, chain_link::ChainLink, redeemer};
 use crate::{admin::Status, amount::Eth};
 
 /// Longest list of orchestrators searched for those that named this account their reward caller.
@@ -32,6 +32,11 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     let rewarders: Vec<_> = std::iter::once(Rewarder::own(tx.clone())).chain(rewarders).collect();
     tracing::info!(%account, orchestrators = rewarders.len(), "keeper starts");
     node.status.set(status(store.clone(), &link, account));
+    if let Some(listen) = node.config.keeper.redeemer.listen
+        && !redeemer::serve(node, &link, &store, listen, account).await?
+    {
+        return Ok(());
+    }
 
     let chain = KeeperChain {
         chain: link.chain.clone(),
