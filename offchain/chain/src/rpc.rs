@@ -177,6 +177,10 @@ const RATE_LIMIT_PAUSE_MS: u64 = 250;
 /// A budget so large that the layer never delays a request by itself.
 const COMPUTE_UNITS_PER_SECOND: u64 = 1_000_000;
 
+/// Refusals in a row after which a node is taken at its word. One whose head is just moving back refuses what it answers a moment
+/// later.
+const REFUSALS: u32 = 3;
+
 /// Repeats `attempt` with growing pauses while the node cannot be reached, and tells once that it waits.
 ///
 /// # Errors
@@ -191,12 +195,17 @@ where
     F: Future<Output = Result<T, ChainError>>,
 {
     let mut backoff = Backoff::new(config.poll_interval, config.max_backoff);
+    let mut refusals = 0;
     loop {
         let outcome = tokio::select! { biased;
             () = stop.cancelled() => return Err(ChainError::Stopped),
             outcome = attempt() => outcome,
         };
         match outcome {
+            Err(err @ ChainError::Refused { .. }) if refusals + 1 < REFUSALS => {
+                refusals += 1;
+                tracing::warn!(%err, "the chain RPC refuses, asking again");
+            }
             Err(err) if err.is_unreachable() => {
                 if backoff.is_fresh() {
                     tracing::warn!(%err, "waiting for the chain RPC");
@@ -236,5 +245,41 @@ impl From<RpcHeader> for BlockHeader {
             base_fee: header.base_fee_per_gas.map_or(0, |fee| fee.to()),
             contract_number: header.l1_block_number.map_or(number, |number| number.to()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, time::Duration};
+
+    use alloy::transports::TransportErrorKind;
+
+    use super::*;
+
+    fn refused() -> ChainError {
+        let source = TransportErrorKind::custom_str("block height is 510 but requested was 511");
+        ChainError::Refused { host: "node".to_owned(), call: "getContract(bytes32)", source }
+    }
+
+    async fn answer_after(count: u32) -> (Result<u32, ChainError>, u32) {
+        let config = ChainConfig { poll_interval: Duration::from_millis(1), ..ChainConfig::default() };
+        let asked = Cell::new(0);
+        let attempt = || {
+            asked.set(asked.get() + 1);
+            std::future::ready(if asked.get() <= count { Err(refused()) } else { Ok(7) })
+        };
+        let answer = wait_for_node(&config, &CancellationToken::new(), attempt).await;
+        (answer, asked.get())
+    }
+
+    /// Seed 2 of the fault tests: the keeper ended because it started while blocks were taken back.
+    #[tokio::test]
+    async fn a_node_that_refuses_for_a_moment_is_asked_again() {
+        assert!(matches!(answer_after(2).await, (Ok(7), 3)));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_goes_on_refusing_is_believed() {
+        assert!(matches!(answer_after(9).await, (Err(ChainError::Refused { .. }), 3)));
     }
 }
