@@ -155,6 +155,12 @@ mod tests {
             change(&mut config);
             config.validate()
         };
+        let open = "0.0.0.0:8936".parse().unwrap();
+        let redeemer = RedeemerConfig { listen: Some(open), ..RedeemerConfig::default() };
+        let mut public = KeeperConfig { redeemer, ..KeeperConfig::default() };
+        assert_eq!(public.validate(), Err(ConfigError::Redeemer(streamflow_redeemer::ConfigError::Open(open))));
+        public.redeemer.token_file = Some("token".into());
+        assert_eq!(public.validate(), Ok(()));
         assert_eq!(with(|c| c.max_batch = 0), Err(ConfigError::TooSmall { setting: "max_batch", least: 1 }));
         assert_eq!(with(|c| c.max_batch = 301), Err(ConfigError::TooLarge { setting: "max_batch", most: 300 }));
         assert_eq!(with(|c| c.min_batch = 51), Err(ConfigError::TooLarge { setting: "min_batch", most: 50 }));

@@ -22,6 +22,8 @@ const LIFE: Duration = Duration::from_secs(300);
 /// Longest silence of a stream. Redeemers of our own repeat themselves more often.
 const SILENCE: Duration = Duration::from_secs(90);
 const MAX_SENDERS: usize = 1_024;
+/// Streams at a time; of further senders the redeemer is asked each time.
+const MAX_STREAMS: usize = 256;
 
 /// The redeemer did not tell, and what it told before is too old.
 #[derive(Debug, thiserror::Error)]
@@ -125,9 +127,10 @@ impl Floats {
             oldest.map(|oldest| known.remove(&oldest));
         }
         let followed = known.get(&sender).is_some_and(|known| known.followed);
-        known.insert(sender, Known { float, told: now, asked: now, followed: true });
+        let follow = !followed && self.0.tasks.len() < MAX_STREAMS;
+        known.insert(sender, Known { float, told: now, asked: now, followed: followed || follow });
         drop(known);
-        if !followed {
+        if follow {
             self.0.tasks.spawn(self.clone().follow(sender));
         }
     }

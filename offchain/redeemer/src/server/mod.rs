@@ -26,7 +26,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for one answer, the wait for a place included. Peers wait 8 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-const MAX_STREAMS: u32 = 256;
+/// Calls that one connection may have open beside its subscriptions: those must not keep tickets waiting.
+const CALLS_PER_CONNECTION: u32 = 64;
 /// Bytes that a caller may send before they are read.
 const WINDOW: u32 = 64 * 1024;
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
@@ -135,6 +136,7 @@ impl Redeemer {
     pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
         let guard = Guard { token: self.deps.token.clone() };
         let max_connections = self.config.max_connections;
+        let max_streams = u32::try_from(self.config.max_subscribers).unwrap_or(u32::MAX);
         let service = Service::new(self.config, self.deps, stop.clone());
         let server = TicketRedeemerServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let tls = ServerTlsConfig::new().identity(self.identity).timeout(HANDSHAKE_TIMEOUT);
@@ -143,7 +145,7 @@ impl Redeemer {
             .timeout(ANSWER_TIMEOUT)
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
-            .max_concurrent_streams(MAX_STREAMS)
+            .max_concurrent_streams(max_streams.saturating_add(CALLS_PER_CONNECTION))
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .http2_max_header_list_size(MAX_HEADER_BYTES)

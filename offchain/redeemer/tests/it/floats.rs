@@ -82,6 +82,24 @@ async fn streams_are_bounded_and_their_places_are_used_again() {
     .await;
 }
 
+/// More than a connection usually takes.
+#[tokio::test]
+async fn streams_keep_no_ticket_waiting() {
+    const STREAMS: usize = 300;
+    let world = World::new().await;
+    let slow = Duration::from_secs(3_600);
+    let service = world.start_with(RedeemerConfig { max_subscribers: STREAMS, refresh: slow, ..config() }).await;
+    let mut caller = service.caller().await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..STREAMS {
+        open.push(caller.monitor_max_float(with_token(request())).await.unwrap());
+    }
+    let more = caller.monitor_max_float(with_token(request())).await;
+    assert_eq!(more.unwrap_err().code(), Code::ResourceExhausted);
+    let ticket = with_token(streamflow_wire::winner_to_proto(&winner(1)));
+    timeout(PATIENCE, caller.queue_ticket(ticket)).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn a_stop_ends_streams_in_the_words_of_peers() {
     let world = World::new().await;
