@@ -114,6 +114,10 @@ impl Redeemer {
                 }
                 Err(err) => return Err(err.into()),
             };
+            if self.take_back(recipient, &marks, &head).await? {
+                done.more = true;
+                continue;
+            }
             let is_passed = |record: &TicketRecord| {
                 marks.get(&record.ticket.signed.ticket.sender).is_some_and(|mark| key(record) <= *mark)
             };
@@ -126,6 +130,35 @@ impl Redeemer {
             }
         }
         Ok(done)
+    }
+
+    /// Looks for tickets that count as paid in order though the mark does not reach them: a reorganisation took their batch back.
+    /// Whatever is planned above would pass them unpaid, so they wait anew first. Returns whether there were any. While the node
+    /// is behind the blocks that paid them, nothing is known yet.
+    async fn take_back(
+        &self,
+        recipient: Address,
+        marks: &HashMap<Address, U256>,
+        head: &BlockHeader,
+    ) -> Result<bool, KeeperError> {
+        let payouts = self.store.unconfirmed_payouts(i64::MAX.unsigned_abs(), u32::MAX).await?;
+        let undone: Vec<TicketRecord> = payouts
+            .into_iter()
+            .filter(|record| {
+                let ticket = &record.ticket.signed.ticket;
+                plan::is_marked(record)
+                    && ticket.recipient == recipient
+                    && marks.get(&ticket.sender).is_some_and(|mark| key(record) > *mark)
+            })
+            .collect();
+        if undone.is_empty() {
+            return Ok(false);
+        }
+        tracing::warn!(%recipient, tickets = undone.len(), block = head.number, "ordered payouts left the chain");
+        metrics::revoked(undone.len() as u64);
+        let hashes: Vec<B256> = undone.iter().map(|record| record.hash).collect();
+        self.store.revoke_payouts(&hashes).await?;
+        Ok(true)
     }
 
     /// The mark of each of these tickets' senders, all read at one block.

@@ -5,4 +5,5 @@
 mod duties;
 mod ordered;
 mod redemption;
+mod reorganised;
 mod world;
