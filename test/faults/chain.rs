@@ -8,7 +8,7 @@ use std::{
 };
 
 use alloy::{
-    primitives::{Address, U256},
+    primitives::{Address, B256, U256},
     providers::{Provider, ext::AnvilApi},
     rpc::types::{Filter, TransactionRequest},
     signers::local::PrivateKeySigner,
@@ -16,6 +16,7 @@ use alloy::{
 };
 use streamflow_bindings::{Controller, RoundsManager, TicketBroker};
 use streamflow_testkit::{DeployOptions, Deployment, key};
+use streamflow_types::{ChainView, Round};
 use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 
 /// Time between two blocks.
@@ -101,14 +102,23 @@ impl Chain {
         self.deployment.anvil.block_number().await.unwrap()
     }
 
-    pub(crate) async fn round(&self) -> u64 {
+    /// What a broadcaster sees; nothing while blocks are being taken back.
+    pub(crate) async fn view(&self) -> Option<ChainView> {
         let rounds = self.deployment.contracts.rounds_manager;
-        self.deployment.view(rounds, RoundsManager::lastInitializedRoundCall {}).await.unwrap().to()
+        let round: u64 = self.deployment.view(rounds, RoundsManager::lastInitializedRoundCall {}).await.ok()?.to();
+        Some(ChainView {
+            block: self.deployment.anvil.block_number().await.ok()?,
+            round: Round(round),
+            round_block_hash: B256::ZERO,
+            round_initialized: true,
+            pool_size: 1,
+            base_fee: 0,
+        })
     }
 
     /// Transactions of the keeper in the chain.
     pub(crate) async fn mined(&self, account: Address) -> u64 {
-        self.deployment.anvil.provider().get_transaction_count(account).await.unwrap()
+        self.deployment.anvil.provider().get_transaction_count(account).await.unwrap_or_default()
     }
 
     /// Takes the newest blocks back, with what was in them.

@@ -11,8 +11,8 @@ use alloy::{
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
-use streamflow_pm::{KeySigner, Payment, Sender, SenderLimits, TicketSigner as _, ticket_from_params, ticket_hash};
-use streamflow_types::{ChainView, Profile, Round, SenderFunds, VideoCodec};
+use streamflow_pm::{KeySigner, Payment, Sender, SenderLimits, ticket_from_params, ticket_hash};
+use streamflow_types::{Profile, SenderFunds, VideoCodec};
 use streamflow_wire::{
     AnyCertificate, Offer, SegmentRequest, capability, header, payment_to_proto,
     proto::orchestrator_client::OrchestratorClient, sign_request, sign_segment,
@@ -133,15 +133,7 @@ impl Payer {
 
     async fn sign(&self, offer: &Offer, tickets: usize) -> Option<Payment> {
         let rich = SenderFunds { deposit: ether(1_000), reserve: ether(1_000), pool_size: 1, ..SenderFunds::default() };
-        let view = ChainView {
-            block: self.chain.block().await,
-            round: Round(self.chain.round().await),
-            round_block_hash: B256::ZERO,
-            round_initialized: true,
-            pool_size: 1,
-            base_fee: 0,
-        };
-        debug_assert_eq!(self.sender.address(), self.key.address());
+        let view = self.chain.view().await?;
         let session = self.sender.start_session(offer.params?, Instant::now()).ok()?;
         self.sender.pay(session, tickets, offer.price?, &rich, &view, Instant::now()).ok()
     }

@@ -20,7 +20,7 @@ use streamflow_chain::{
     BlockHeader, Calls, ChainError, FaceValueTooLarge, GasPolicy, OrderedGroup, Simulated, TxError, TxIntent,
     ordered_ticket, redeem_ordered_call,
 };
-use streamflow_store::{Payout, SubmittedBatch, TicketOutcome, TicketRecord, TicketStatus};
+use streamflow_store::{Payout, SubmittedBatch, TicketOutcome, TicketRecord, TicketState, TicketStatus};
 use streamflow_types::Round;
 
 use crate::{
@@ -55,6 +55,16 @@ pub(crate) struct InOrder {
     pub(crate) passed: Vec<TicketRecord>,
     /// Whether something was sent or settled, so that there may be more to do.
     pub(crate) more: bool,
+}
+
+/// What a reorganisation did to payouts in order.
+#[derive(Clone, Copy, Debug)]
+enum Undone {
+    Nothing,
+    /// The node is behind the blocks that paid: it shows an old mark, or another branch that is still shorter.
+    Unknown,
+    /// Some left the chain; their tickets are pending again.
+    WaitsAnew,
 }
 
 /// Groups to send, and those of their tickets that will be set aside.
@@ -114,9 +124,13 @@ impl Redeemer {
                 }
                 Err(err) => return Err(err.into()),
             };
-            if self.take_back(recipient, &marks, &head).await? {
-                done.more = true;
-                continue;
+            match self.take_back(recipient, &marks, &head).await? {
+                Undone::Nothing => {}
+                Undone::Unknown => continue,
+                Undone::WaitsAnew => {
+                    done.more = true;
+                    continue;
+                }
             }
             let is_passed = |record: &TicketRecord| {
                 marks.get(&record.ticket.signed.ticket.sender).is_some_and(|mark| key(record) <= *mark)
@@ -133,14 +147,13 @@ impl Redeemer {
     }
 
     /// Looks for tickets that count as paid in order though the mark does not reach them: a reorganisation took their batch back.
-    /// Whatever is planned above would pass them unpaid, so they wait anew first. Returns whether there were any. While the node
-    /// is behind the blocks that paid them, nothing is known yet.
+    /// Whatever is planned above would pass them unpaid, so they wait anew first.
     async fn take_back(
         &self,
         recipient: Address,
         marks: &HashMap<Address, U256>,
         head: &BlockHeader,
-    ) -> Result<bool, KeeperError> {
+    ) -> Result<Undone, KeeperError> {
         let payouts = self.store.unconfirmed_payouts(i64::MAX.unsigned_abs(), u32::MAX).await?;
         let undone: Vec<TicketRecord> = payouts
             .into_iter()
@@ -152,13 +165,19 @@ impl Redeemer {
             })
             .collect();
         if undone.is_empty() {
-            return Ok(false);
+            return Ok(Undone::Nothing);
+        }
+        let is_ahead =
+            |record: &TicketRecord| matches!(&record.state, TicketState::Redeemed(p) if p.block > head.number);
+        if undone.iter().any(is_ahead) {
+            tracing::info!(%recipient, block = head.number, "the node is behind blocks that paid tickets");
+            return Ok(Undone::Unknown);
         }
         tracing::warn!(%recipient, tickets = undone.len(), block = head.number, "ordered payouts left the chain");
         metrics::revoked(undone.len() as u64);
         let hashes: Vec<B256> = undone.iter().map(|record| record.hash).collect();
         self.store.revoke_payouts(&hashes).await?;
-        Ok(true)
+        Ok(Undone::WaitsAnew)
     }
 
     /// The mark of each of these tickets' senders, all read at one block.
