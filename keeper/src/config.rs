@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use streamflow_redeemer::RedeemerConfig;
 
 /// `[keeper]`: when to redeem, how much at once, and which duties to take on. Block counts are blocks as the contracts
 /// see them (L1 blocks on Arbitrum).
@@ -51,6 +52,8 @@ pub struct KeeperConfig {
     /// How long redemptions wait for a reward call that is under way.
     #[serde(with = "humantime_serde")]
     pub reward_head_start: Duration,
+    /// Redeeming for orchestrators that run elsewhere.
+    pub redeemer: RedeemerConfig,
 }
 
 impl Default for KeeperConfig {
@@ -73,6 +76,7 @@ impl Default for KeeperConfig {
             initialize_slot_blocks: 2,
             reward: true,
             reward_head_start: Duration::from_secs(60),
+            redeemer: RedeemerConfig::default(),
         }
     }
 }
@@ -104,6 +108,9 @@ pub enum ConfigError {
         /// Largest value that works.
         most: u64,
     },
+    /// Of the service for orchestrators that run elsewhere.
+    #[error(transparent)]
+    Redeemer(#[from] streamflow_redeemer::ConfigError),
 }
 
 /// Deployed contracts take about 84,000 gas per ticket (contracts.md §11): more would not fit a block of 30,000,000. An ordered
@@ -138,7 +145,8 @@ impl KeeperConfig {
         least("expiry_margin_blocks", self.expiry_margin_blocks, 1)?;
         least("retry_blocks", self.retry_blocks, 1)?;
         most("escalation_percent", self.escalation_percent.into(), 100)?;
-        least("log_lookback_blocks", self.log_lookback_blocks, 1)
+        least("log_lookback_blocks", self.log_lookback_blocks, 1)?;
+        Ok(self.redeemer.validate()?)
     }
 }
 
@@ -165,6 +173,12 @@ mod tests {
             change(&mut config);
             config.validate()
         };
+        let open = "0.0.0.0:8936".parse().unwrap();
+        let redeemer = RedeemerConfig { listen: Some(open), ..RedeemerConfig::default() };
+        let mut public = KeeperConfig { redeemer, ..KeeperConfig::default() };
+        assert_eq!(public.validate(), Err(ConfigError::Redeemer(streamflow_redeemer::ConfigError::Open(open))));
+        public.redeemer.token_file = Some("token".into());
+        assert_eq!(public.validate(), Ok(()));
         assert_eq!(with(|c| c.max_batch = 0), Err(ConfigError::TooSmall { setting: "max_batch", least: 1 }));
         assert_eq!(with(|c| c.max_batch = 301), Err(ConfigError::TooLarge { setting: "max_batch", most: 300 }));
         assert_eq!(with(|c| c.min_batch = 51), Err(ConfigError::TooLarge { setting: "min_batch", most: 50 }));

@@ -39,6 +39,12 @@ pub struct OrchestratorConfig {
     /// Chain state that has not changed for this time is too old to take payments on.
     #[serde(with = "humantime_serde")]
     pub max_chain_age: Duration,
+    /// Another node that redeems the winners, `https://host:port`. Unset: a keeper that shares this node's database does.
+    pub redeemer: Option<Url>,
+    /// File with the token that it wants to see; surrounding white space is ignored.
+    pub redeemer_token_file: Option<PathBuf>,
+    /// File with its certificate, PEM. Unset: any is taken, as peers do.
+    pub redeemer_certificate_file: Option<PathBuf>,
     /// Renditions kept for download.
     pub storage: StorageConfig,
     /// Bounds on connections and bodies.
@@ -122,6 +128,9 @@ impl Default for OrchestratorConfig {
             max_transcoders: 256,
             fetch_segments_by_url: false,
             max_chain_age: Duration::from_secs(120),
+            redeemer: None,
+            redeemer_token_file: None,
+            redeemer_certificate_file: None,
             storage: StorageConfig::default(),
             limits: LimitsConfig::default(),
         }
@@ -170,6 +179,9 @@ pub enum ConfigError {
     /// Only these can be dialled.
     #[error("service_uri {0} is not an https URL with a host and no path, query or user")]
     ServiceUri(Url),
+    /// Only these can be dialled.
+    #[error("redeemer {0} is not an https URL with a host and no path, query or user")]
+    Redeemer(Url),
     /// Two sources of one secret.
     #[error("set either transcoder_secret or transcoder_secret_file, not both")]
     TwoSecrets,
@@ -199,6 +211,9 @@ impl OrchestratorConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         if let Some(uri) = &self.service_uri {
             validate_service_uri(uri)?;
+        }
+        if let Some(redeemer) = self.redeemer.as_ref().filter(|url| !is_https_origin(url)) {
+            return Err(ConfigError::Redeemer(redeemer.clone()));
         }
         if !self.transcoder_secret.is_empty() && self.transcoder_secret_file.is_some() {
             return Err(ConfigError::TwoSecrets);
@@ -266,12 +281,12 @@ impl TicketConfig {
 }
 
 fn validate_service_uri(uri: &Url) -> Result<(), ConfigError> {
-    let plain = uri.query().is_none() && uri.fragment().is_none() && uri.username().is_empty();
-    if uri.scheme() == "https" && uri.has_host() && plain && matches!(uri.path(), "" | "/") {
-        Ok(())
-    } else {
-        Err(ConfigError::ServiceUri(uri.clone()))
-    }
+    if is_https_origin(uri) { Ok(()) } else { Err(ConfigError::ServiceUri(uri.clone())) }
+}
+
+fn is_https_origin(url: &Url) -> bool {
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    url.scheme() == "https" && url.has_host() && plain && matches!(url.path(), "" | "/")
 }
 
 #[cfg(test)]
@@ -296,6 +311,8 @@ mod tests {
             let uri: Url = text.parse().unwrap();
             assert_eq!(refusal(|c| c.service_uri = Some(uri.clone())), ConfigError::ServiceUri(uri));
         }
+        let plain: Url = "http://r.example:8935".parse().unwrap();
+        assert_eq!(refusal(|c| c.redeemer = Some(plain.clone())), ConfigError::Redeemer(plain));
         let good = OrchestratorConfig { service_uri: "https://127.0.0.1:8935".parse().ok(), ..Default::default() };
         assert_eq!(good.validate(), Ok(()));
     }

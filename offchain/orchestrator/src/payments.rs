@@ -97,6 +97,9 @@ struct Inner {
     store: Store,
     domain: QuoteDomain,
     price: RwLock<Price>,
+    /// Whether quotes get serials. A redeemer elsewhere hears of winners late, and may pass a key before it has them all: for
+    /// it there is no order.
+    ordered: bool,
     /// Winners that the store did not take.
     unsaved: Mutex<Vec<WinningTicket>>,
     /// Held while those are being stored: nobody else takes any out.
@@ -123,6 +126,7 @@ impl Payments {
             store: deps.store.clone(),
             domain: deps.domain,
             price: RwLock::new(config.price),
+            ordered: config.redeemer.is_none(),
             unsaved: Mutex::default(),
             catching_up: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
@@ -164,7 +168,7 @@ impl Payments {
         let request = QuoteRequest { sender, price, funds: &funds, pending, gas_price: chain.base_fee, chain: &chain };
         // Free tickets never win, so they need no place in the order. A store that gives no serials would not take winners
         // either: then nothing is sold.
-        let slot = match price.is_free() {
+        let slot = match price.is_free() || !self.0.ordered {
             true => None,
             false => self.0.serials.draw(self.0.recipient.policy(), &chain).await?,
         };

@@ -11,6 +11,7 @@ mod earnings;
 mod error;
 mod leases;
 mod nonces;
+mod outbox;
 mod payouts;
 mod postgres;
 mod serials;

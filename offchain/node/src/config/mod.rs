@@ -222,7 +222,11 @@ impl Config {
             Role::Orchestrator => shift("orchestrator.listen", &mut self.orchestrator.listen, offset),
             Role::Broadcaster => shift("broadcaster.listen", &mut self.broadcaster.listen, offset),
             Role::Signer => shift("signer.listen", &mut self.signer.listen, offset),
-            Role::Transcoder | Role::Keeper => Ok(()),
+            Role::Keeper => match &mut self.keeper.redeemer.listen {
+                Some(listen) => shift("keeper.redeemer.listen", listen, offset),
+                None => Ok(()),
+            },
+            Role::Transcoder => Ok(()),
         }
     }
 }

@@ -9,7 +9,7 @@ use streamflow_store::{Store, StoreError, TicketStatus};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Node, chain_link::ChainLink};
+use super::{Node, chain_link::ChainLink, redeemer};
 use crate::{
     admin::{Readiness, Status},
     amount::Eth,
@@ -32,7 +32,12 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     let candidate = Candidate::new(store.clone(), link.chain.chain_id, account, holder(), lease);
     let standing = candidate.standing();
     node.spawn_quiet("leadership", watch_standing(standing.clone(), node.readiness.clone(), node.end.clone()));
-    node.status.set(status(store, &link, account, standing));
+    node.status.set(status(store.clone(), &link, account, standing));
+    if let Some(listen) = node.config.keeper.redeemer.listen
+        && !redeemer::serve(node, &link, &store, listen, account).await?
+    {
+        return Ok(());
+    }
     let (link, config, stop) = (&link, &node.config, &node.stop);
     let work = |store| keep(store, link, config, key.clone(), stop.clone());
     candidate.run(stop.clone(), work).await?;

@@ -11,6 +11,7 @@ use streamflow_orchestrator::{
     Transcode,
 };
 use streamflow_pm::{KeySigner, QuoteDomain};
+use streamflow_redeemer::{Floats, covered_by};
 use streamflow_store::{Store, TicketStatus};
 use streamflow_transcoder::LocalTranscoder;
 
@@ -18,6 +19,7 @@ use super::{
     Node,
     chain_link::ChainLink,
     media::{self, LocalWorkers},
+    redeemer,
 };
 use crate::{
     admin::{Status, listen_error},
@@ -101,10 +103,16 @@ async fn chain_deps(node: &mut Node) -> anyhow::Result<Option<ChainDeps>> {
         Err(e) => return Err(e.into()),
     };
     let active = link.activity_of(account, node);
+    let own = Funds { senders: link.senders.clone(), account };
+    let funds: Arc<dyn SenderFundsSource> = match redeemer::outbox(node, &link, &store).await? {
+        redeemer::Handed::ToKeeper => Arc::new(own),
+        redeemer::Handed::ToRedeemer(floats) => Arc::new(RemoteFunds { own, floats }),
+        redeemer::Handed::Stopped => return Ok(None),
+    };
     Ok(Some(ChainDeps {
         view: link.view.clone(),
         active,
-        funds: Arc::new(Funds { senders: link.senders.clone(), account }),
+        funds,
         signer: Arc::new(ticket_signer(&key)?),
         domain: QuoteDomain { chain_id: link.chain.chain_id, broker: link.chain.contracts.ticket_broker },
         deployment,
@@ -137,6 +145,24 @@ struct Funds {
 impl SenderFundsSource for Funds {
     fn funds(&self, sender: Address) -> FundsFuture<'_> {
         self.senders.funds(sender, self.account).map(|funds| funds.map_err(|e| FundsUnavailable(Box::new(e)))).boxed()
+    }
+}
+
+/// Senders' funds when another node redeems: it alone knows what still waits there.
+#[derive(Debug)]
+struct RemoteFunds {
+    own: Funds,
+    floats: Floats,
+}
+
+impl SenderFundsSource for RemoteFunds {
+    fn funds(&self, sender: Address) -> FundsFuture<'_> {
+        let told = async move {
+            let funds = self.own.funds(sender).await?;
+            let float = self.floats.of(sender).await.map_err(|e| FundsUnavailable(Box::new(e)))?;
+            Ok(covered_by(&funds, float))
+        };
+        told.boxed()
     }
 }
 
