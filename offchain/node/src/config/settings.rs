@@ -26,7 +26,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         "\"0x0000000000000000000000000000000000000001\"",
     ),
     optional("chain.chain_id", "Refuse to work with a node of another chain.", "31337"),
-    set("chain.rpc_urls", "Further endpoints of the same chain. One that stalls, lies, lags or limits is left for another."),
+    set(
+        "chain.rpc_urls",
+        "Further endpoints of the same chain. One that stalls, lies, lags or limits is left for another.",
+    ),
     set("chain.profile", "auto (by the chain id), l1, or arbitrum (no mempool, block numbers of L1)."),
     set("chain.quorum", "Endpoints that must agree on what cannot be taken back; 0: more than half of them."),
     set("chain.max_lag_blocks", "Blocks an endpoint may be behind the others; 0: 3, on Arbitrum 40."),
