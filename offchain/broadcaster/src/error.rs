@@ -215,15 +215,25 @@ impl AttemptError {
             _ => false,
         }
     }
+
+    /// Whether the orchestrator refused params that are too old and sent new ones along: another try needs no new quote.
+    pub(crate) fn brought_new_params(&self) -> bool {
+        match self {
+            Self::Call(CallError::Status { text, info, .. }) => asks_for_new_params(text) && info.is_some(),
+            _ => false,
+        }
+    }
 }
 
 /// Refusals that a new session cures.
-const FORGOTTEN: [&str; 5] = [
+const FORGOTTEN: [&str; 6] = [
     "invalid auth token",
     "expired auth token",
     "invalid recipientRand",
     "invalid ticket senderNonce",
     "Insufficient balance",
+    // A smaller face value may still be covered.
+    "LowPMBalance",
 ];
 
 impl PaymentError {

@@ -6,7 +6,7 @@ use streamflow_pm::Outcome;
 use streamflow_types::{VideoCodec, with_causes};
 use streamflow_wire::{
     SegmentRequest, TranscodeError, capability, header,
-    proto::{OrchestratorRequest, TranscodeData, TranscodeResult, transcode_result},
+    proto::{OrchestratorInfo, OrchestratorRequest, TranscodeData, TranscodeResult, transcode_result},
     sign_segment,
 };
 use tokio::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::{
     error::{AttemptError, PaymentError, QuoteError, Refusal, SegmentError},
     metrics,
     orchestrators::{Candidate, Turn},
-    payment::Prepared,
+    payment::{Payer, Prepared},
     segment::Segment,
     session::{Quote, Session, complete},
     stream::LiveStream,
@@ -107,6 +107,7 @@ impl Core {
         let session = stream.session(self, &turn.candidate).await?;
         let first = self.attempt_on(stream, segment, &session, deadlines).await;
         match first {
+            Err(error) if error.brought_new_params() => self.attempt_on(stream, segment, &session, deadlines).await,
             Err(error) if error.wants_new_quote() => {
                 tracing::debug!(url = %turn.candidate.url, error = with_causes(&error), "asking for a new quote");
                 stream.forget(&session).await;
@@ -126,7 +127,8 @@ impl Core {
     ) -> Result<Vec<Rendition>, AttemptError> {
         let done = self.submit_and_verify(stream, segment, session, deadlines).await;
         // An orchestrator that says that it failed keeps its session; one that does not keep to the rules does not.
-        if done.as_ref().is_err_and(|error| !matches!(error, AttemptError::Orchestrator(_))) {
+        let keeps = |error: &AttemptError| matches!(error, AttemptError::Orchestrator(_)) || error.brought_new_params();
+        if done.as_ref().is_err_and(|error| !keeps(error)) {
             stream.forget(session).await;
         }
         done
@@ -192,6 +194,9 @@ impl Core {
             Err(error) => {
                 let outcome = if error.payment_arrived() { Outcome::Lost } else { Outcome::NotSent };
                 complete(payer, prepared, outcome);
+                if let (Some(payer), CallError::Status { info: Some(info), .. }) = (payer, &error) {
+                    self.renew(session, payer, info.as_ref().clone()).await;
+                }
                 return Err(error.into());
             }
         };
@@ -200,10 +205,8 @@ impl Core {
             _ => 0,
         };
         complete(payer, prepared, Outcome::Served { pixels });
-        if let (Some(payer), Some(info)) = (payer, result.info)
-            && let Err(error) = session.renew(payer, info).await
-        {
-            tracing::debug!(url = %session.url, error = with_causes(&error), "params that came with a result are of no use");
+        if let (Some(payer), Some(info)) = (payer, result.info) {
+            self.renew(session, payer, info).await;
         }
         match result.result {
             Some(transcode_result::Result::Data(data)) => Ok(data),
@@ -211,6 +214,12 @@ impl Core {
                 Err(AttemptError::Orchestrator(TranscodeError::from_text(&text).to_string()))
             }
             None => Err(AttemptError::Orchestrator("no result".to_owned())),
+        }
+    }
+
+    async fn renew(&self, session: &Session, payer: &Payer, info: OrchestratorInfo) {
+        if let Err(error) = session.renew(payer, info).await {
+            tracing::debug!(url = %session.url, error = with_causes(&error), "params that came with an answer are of no use");
         }
     }
 

@@ -14,6 +14,7 @@ pub mod devnet;
 pub mod exit;
 pub mod keys;
 pub mod output;
+pub mod quote_secret;
 pub mod roles;
 pub mod stop;
 pub mod telemetry;

@@ -291,11 +291,18 @@ async fn winners_not_yet_paid_lower_what_a_sender_may_promise() {
     world.funds.set(|funds| *funds = scarce);
     let next = broadcaster.offer(&orchestrator).await;
     assert_eq!(next.params.unwrap().face_value, face_value);
-    assert_eq!(broadcaster.segment(&orchestrator, &next, 30, 0, &BODY).await.status, 200);
-    assert!(world.winners().await > 0);
+    let reply = broadcaster.segment(&orchestrator, &next, 30, 0, &BODY).await;
+    assert_eq!(reply.status, 400);
+    let reason = "LowPMBalance: insufficient sender reserve: a winning ticket of this sender is covered up to 0 wei, \
+                  350000000000000 wei are needed, and ";
+    let won = reply.text().strip_prefix(reason).unwrap();
+    let exposure: u64 = won.split_once(" wei won from it").unwrap().0.parse().unwrap();
+    assert!((1..=world.winners().await * 350_000_000_000_000).contains(&exposure), "{exposure}");
+    assert!(won.contains(&format!("wei more deposit, or {exposure} wei more reserve")), "{won}");
+    assert!(world.winners().await > 1, "winners are kept whether or not they are covered");
     let request = sign_request(broadcaster.key.as_ref(), None).unwrap();
     let refused = orchestrator.grpc().await.get_orchestrator(request).await.unwrap_err();
-    assert_eq!(refused.message(), "insufficient sender reserve");
+    assert!(refused.message().starts_with("LowPMBalance: insufficient sender reserve: "), "{}", refused.message());
 }
 
 #[tokio::test]
