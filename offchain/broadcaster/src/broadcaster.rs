@@ -112,7 +112,7 @@ impl Broadcaster {
         tokio::fs::create_dir_all(&config.data_dir).await.map_err(unusable)?;
         let payer = match payments {
             Payments::OffChain => None,
-            Payments::OnChain(funding) => Some(Payer::new(funding, &config.payment)),
+            Payments::OnChain(funding) => Some(Payer::new(funding, &config.payment, &config.budget)),
         };
         let request = match &payer {
             Some(payer) => sign_request(payer.signer(), None)?,
@@ -169,6 +169,7 @@ impl Broadcaster {
         let background = CancellationToken::new();
         let follower = tokio::spawn(follow(core.clone(), candidates, background.clone()));
         let keeper = tokio::spawn(keep_house(core.clone(), background.clone()));
+        let top_up = tokio::spawn(top_up(core.clone(), background.clone()));
         if let Some(input) = core.config.input.clone() {
             core.tracker.spawn(play_input(core.clone(), input));
         }
@@ -179,7 +180,7 @@ impl Broadcaster {
         };
         core.stop().await;
         background.cancel();
-        let _ = tokio::join!(follower, keeper);
+        let _ = tokio::join!(follower, keeper, top_up);
         closing.cancel();
         let ended = match served {
             Some(ended) => ended,
@@ -326,6 +327,7 @@ impl Core {
             input_error: self.input_error().clone(),
             sender: payer.map(|payer| payer.signer().address()),
             funds,
+            budget: payer.map(|payer| payer.budget_status(&self.config.budget, Instant::now().into_std())),
             block: chain.map(|chain| chain.block),
             round: chain.map(|chain| chain.round.0),
             segments: *self.totals.lock().unwrap_or_else(PoisonError::into_inner),
@@ -413,6 +415,12 @@ async fn keep_house(core: Arc<Core>, stop: CancellationToken) {
                 core.ask_around().await;
             }
         }
+    }
+}
+
+async fn top_up(core: Arc<Core>, stop: CancellationToken) {
+    if let Some((top_up, clock)) = core.payer.as_ref().and_then(|payer| payer.top_up(&core.config)) {
+        top_up.run(clock, stop).await;
     }
 }
 

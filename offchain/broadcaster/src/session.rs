@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::{
+    budget::StreamBudget,
     error::{AttemptError, PaymentError, QuoteError},
     orchestrators::Candidate,
     payment::{Charge, Payer, Prepared},
@@ -120,6 +121,7 @@ impl Session {
     pub(crate) async fn pay(
         &self,
         payer: Option<&Payer>,
+        budget: &StreamBudget,
         profiles: &[Profile],
         millis: u64,
     ) -> Result<(String, Option<Prepared>), PaymentError> {
@@ -131,7 +133,7 @@ impl Session {
         }
         let (recipient, commitment) = terms.tickets.unwrap_or_default();
         let charge = Charge { recipient, session: &self.token.session_id, price, commitment };
-        let prepared = payer.prepare(charge, profiles, millis, Instant::now().into_std()).await?;
+        let prepared = payer.prepare(charge, budget, profiles, millis, Instant::now().into_std()).await?;
         Ok((header::encode_payment(&payment_to_proto(&prepared.payment)), Some(prepared)))
     }
 
@@ -154,8 +156,8 @@ impl Session {
 }
 
 /// Closes a payment.
-pub(crate) fn complete(payer: Option<&Payer>, prepared: Option<Prepared>, outcome: Outcome) {
+pub(crate) async fn complete(payer: Option<&Payer>, prepared: Option<Prepared>, outcome: Outcome) {
     if let (Some(payer), Some(prepared)) = (payer, prepared) {
-        payer.complete(prepared.stage, outcome, Instant::now().into_std());
+        payer.complete(prepared, outcome, Instant::now().into_std()).await;
     }
 }

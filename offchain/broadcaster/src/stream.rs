@@ -22,6 +22,7 @@ use url::Url;
 
 use crate::{
     broadcaster::Core,
+    budget::StreamBudget,
     config::{BroadcasterConfig, SOURCE},
     error::{AttemptError, Refusal, SegmentError},
     orchestrators::Candidate,
@@ -45,6 +46,7 @@ pub(crate) struct LiveStream {
     directory: PathBuf,
     progress: Mutex<Progress>,
     files: tokio::sync::Mutex<Files>,
+    budget: StreamBudget,
     /// One for each segment being worked on or waiting.
     places: Arc<Semaphore>,
     capacity: usize,
@@ -189,6 +191,7 @@ impl LiveStream {
                 life: Life::Open,
             }),
             files: tokio::sync::Mutex::new(Files { source, renditions, master_written: false }),
+            budget: StreamBudget::new(&config.budget),
             places: Arc::new(Semaphore::new(capacity)),
             capacity,
             turns: Semaphore::new(config.max_segments_in_flight),
@@ -200,6 +203,10 @@ impl LiveStream {
 
     pub(crate) fn name(&self) -> &ManifestId {
         &self.name
+    }
+
+    pub(crate) fn budget(&self) -> &StreamBudget {
+        &self.budget
     }
 
     pub(crate) fn profiles(&self) -> &[Profile] {
@@ -490,6 +497,7 @@ impl LiveStream {
             live: progress.life != Life::Ended,
             playlist: format!("/stream/{}.m3u8", self.name),
             segments: progress.counts,
+            spent: self.budget.spent().to_string(),
             renditions: renditions.collect(),
             master: absolute(&self.directory.join("master.m3u8")),
         }

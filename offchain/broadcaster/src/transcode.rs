@@ -143,7 +143,8 @@ impl Core {
     ) -> Result<Vec<Rendition>, AttemptError> {
         let request = self.segment_request(stream, segment, session)?;
         let payer = self.payer.as_ref();
-        let (payment, prepared) = session.pay(payer, stream.profiles(), u64::from(segment.millis())).await?;
+        let (payment, prepared) =
+            session.pay(payer, stream.budget(), stream.profiles(), u64::from(segment.millis())).await?;
         let submission = Submission {
             base: session.service.clone(),
             segment: header::encode_segment(&request.to_proto()),
@@ -193,7 +194,7 @@ impl Core {
             Ok(result) => result,
             Err(error) => {
                 let outcome = if error.payment_arrived() { Outcome::Lost } else { Outcome::NotSent };
-                complete(payer, prepared, outcome);
+                complete(payer, prepared, outcome).await;
                 if let (Some(payer), CallError::Status { info: Some(info), .. }) = (payer, &error) {
                     self.renew(session, payer, info.as_ref().clone()).await;
                 }
@@ -204,7 +205,7 @@ impl Core {
             Some(transcode_result::Result::Data(data)) => billed_pixels(data),
             _ => 0,
         };
-        complete(payer, prepared, Outcome::Served { pixels });
+        complete(payer, prepared, Outcome::Served { pixels }).await;
         if let (Some(payer), Some(info)) = (payer, result.info) {
             self.renew(session, payer, info).await;
         }
@@ -270,6 +271,7 @@ fn hopeless(error: &AttemptError) -> Option<Refusal> {
     let AttemptError::Payment(payment) = error else { return None };
     match payment {
         PaymentError::Refused(refusal) => Some(refusal.clone()),
+        PaymentError::Budget(budget) => Some(Refusal::Budget(*budget)),
         _ => payment.funds().map(Refusal::Funds),
     }
 }

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod amount;
 pub mod bench;
+pub mod bench_tickets;
 pub mod cli;
 pub mod clock;
 pub mod commands;
@@ -57,6 +58,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Stake(command) => stake::run(&context(&global)?, &command).await,
         Command::Delegator(DelegatorCommand::FeeRatio(args)) => fee_ratio::run(&context(&global)?, &args).await,
         Command::Tickets(command) => tickets::run(&context(&global)?, &command).await,
+        Command::Bench(BenchCommand::Tickets(args)) => bench_tickets::run(&context(&global)?, args).await,
         Command::Bench(BenchCommand::Transcode(args)) => bench::transcode(&context(&global)?, &args).await,
         Command::Doctor => doctor::run(&context(&global)?, global.port_offset).await,
         Command::Config(command) => config_file::run(&command, global.config, Output::new(global.json)),

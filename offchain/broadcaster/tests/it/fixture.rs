@@ -79,6 +79,8 @@ impl Setup {
                 funds: funds_view,
                 store,
                 deployment: Some(DEPLOYMENT),
+                clock: Arc::new(|| 0),
+                top_up: None,
             }),
             false => Payments::OffChain,
         };

@@ -12,7 +12,7 @@ pub use contracts::{
     ChainCommand, DelegatorCommand, DeployArgs, FeeRatioArgs, FundArgs, RedeemerArgs, RegisterArgs, ReleaseArgs, Spend,
     StakeCommand, TicketsCommand, WithdrawArgs,
 };
-pub use devnet::{BenchCommand, BenchTranscodeArgs, DevnetArgs};
+pub use devnet::{BenchCommand, BenchTicketsArgs, BenchTranscodeArgs, DevnetArgs};
 
 /// Live-video transcoding, paid with probabilistic micropayments settled on Ethereum.
 #[derive(Debug, Parser)]

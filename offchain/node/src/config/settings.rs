@@ -150,6 +150,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("broadcaster.stream_idle", "A stream without a segment for this long has ended."),
     set("broadcaster.drain_timeout", "Time that segments in flight get when the broadcaster stops."),
     optional(
+        "broadcaster.top_up",
+        "Top the deposit up when it falls below a mark; off without it. Amounts in wei, the cap is for a day (UTC).",
+        "{ below = \"100000000000000000\", amount = \"50000000000000000\", max_per_day = \"100000000000000000\" }",
+    ),
+    optional(
         "broadcaster.input",
         "A file to play as a live stream at the start.",
         "{ stream = \"clip\", path = \"clip.mp4\", duration = \"20s\" }",
@@ -163,6 +168,16 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("broadcaster.payment.max_ticket_ev", "Largest expected value of one ticket, wei."),
     set("broadcaster.payment.max_total_ev", "Largest expected value of the tickets of one payment, wei."),
     set("broadcaster.payment.deposit_multiplier", "A face value may be at most the deposit divided by this."),
+    optional(
+        "broadcaster.budget.per_stream",
+        "Most that one stream may spend on tickets, wei.",
+        "\"1000000000000000\"",
+    ),
+    optional(
+        "broadcaster.budget.per_day",
+        "Most that all streams may spend on tickets in a day (UTC), wei; kept over restarts.",
+        "\"10000000000000000\"",
+    ),
     set("keeper.sweep_interval", "Longest time between two looks at the tickets while no block arrives."),
     set("keeper.retry_interval", "Pause after a failure of the node or the database."),
     set("keeper.drain_timeout", "How long a stop waits for transactions on their way; the rest is kept."),
