@@ -34,6 +34,14 @@ impl Situation {
         self.block.checked_sub(config.expiry_margin_blocks)
     }
 
+    /// Whether the ticket's secret may be shown to the chain, when every desk has closed the params that expired by `closed`.
+    /// What would expire otherwise does not wait for the desks.
+    pub fn may_be_shown(&self, record: &TicketRecord, closed: u64, config: &KeeperConfig) -> bool {
+        let expiration = record.ticket.params_expiration_block;
+        let waits = expiration > closed && !self.is_urgent(record.ticket.signed.ticket.creation_round, config);
+        !waits && self.revealable(config).is_some_and(|revealable| expiration <= revealable)
+    }
+
     /// Whether a ticket is in the last part of its last valid round.
     pub fn is_urgent(&self, creation_round: Round, config: &KeeperConfig) -> bool {
         let last_round = creation_round.0.saturating_add(self.validity).saturating_sub(1);

@@ -3,14 +3,17 @@
 //! One batch at a time: bound to its tickets in the store, signed and journalled, sent, awaited, settled from its events.
 //! Every step can be repeated after a crash, and the transaction has one name throughout.
 
+use std::collections::{HashMap, HashSet};
+
 use alloy::{
     eips::BlockId,
-    primitives::{B256, U256},
+    primitives::{Address, B256, U256},
 };
 use streamflow_bindings::{RoundsManager, TicketBroker};
 use streamflow_chain::{
     BlockHeader, Chain, GasPolicy, IntentId, TxError, TxHandle, TxIntent, TxJournal as _, TxOutcome, TxRecord, TxState,
 };
+use streamflow_pm::QuoteDomain;
 use streamflow_store::{RedemptionReceipt, Store, SubmittedBatch, TicketOutcome, TicketRecord};
 use streamflow_types::Round;
 use tokio_util::sync::CancellationToken;
@@ -57,13 +60,18 @@ impl Redeemer {
         let situation = self.situation(&head).await?;
         self.give_up_expired(&situation, &head).await?;
         let Some(revealable) = situation.revealable(&self.config) else { return Ok(Progress::NotYet) };
-        let tickets = self.store.redeemable(revealable, situation.oldest_round(), CANDIDATES).await?;
+        let mut tickets = self.store.redeemable(revealable, situation.oldest_round(), CANDIDATES).await?;
+        let closed = self.closed(&tickets).await?;
+        tickets.retain(|record| {
+            let closed = closed.get(&record.ticket.signed.ticket.recipient).copied().unwrap_or(u64::MAX);
+            situation.may_be_shown(record, closed, &self.config)
+        });
         metrics::ready(tickets.len());
         if tickets.is_empty() {
             return Ok(Progress::NotYet);
         }
         let (marked, mut tickets): (Vec<_>, Vec<_>) = tickets.into_iter().partition(is_marked);
-        let InOrder { aside, passed, mut more } = self.redeem_in_order(marked).await?;
+        let InOrder { aside, passed, mut more } = self.redeem_in_order(marked, &closed).await?;
         tickets.extend(aside);
         if !tickets.is_empty() && !self.stop.is_cancelled() {
             // Anew: the batches in order may have waited for their blocks.
@@ -76,6 +84,23 @@ impl Redeemer {
             self.settle_passed(passed).await?;
         }
         Ok(if more { Progress::More } else { Progress::NotYet })
+    }
+
+    /// The block by which every living desk of each of these recipients has closed its params.
+    async fn closed(&self, tickets: &[TicketRecord]) -> Result<HashMap<Address, u64>, KeeperError> {
+        let recipients: HashSet<Address> = tickets.iter().map(|record| record.ticket.signed.ticket.recipient).collect();
+        let domain = self.domain();
+        let mut closed = HashMap::new();
+        for recipient in recipients {
+            if let Some(block) = self.store.closed_through(&domain, recipient).await? {
+                closed.insert(recipient, block);
+            }
+        }
+        Ok(closed)
+    }
+
+    pub(crate) const fn domain(&self) -> QuoteDomain {
+        QuoteDomain { chain_id: self.chain.chain_id, broker: self.chain.contracts.ticket_broker }
     }
 
     /// Gives up tickets whose last round is over where a reorganisation can hardly reach it.

@@ -20,7 +20,9 @@ use streamflow_chain::{
     BlockHeader, Calls, ChainError, FaceValueTooLarge, GasPolicy, OrderedGroup, Simulated, TxError, TxIntent,
     ordered_ticket, redeem_ordered_call,
 };
-use streamflow_store::{Payout, SubmittedBatch, TicketOutcome, TicketRecord, TicketStatus};
+use streamflow_store::{
+    OrderedBatch, Passing, Payout, StoreError, SubmittedBatch, TicketOutcome, TicketRecord, TicketStatus,
+};
 use streamflow_types::Round;
 
 use crate::{
@@ -96,7 +98,13 @@ impl Batch {
 impl Redeemer {
     /// Sends what can be passed of these tickets, which are marked and whose params have expired, and tells of those that
     /// were passed before.
-    pub(crate) async fn redeem_in_order(&self, ready: Vec<TicketRecord>) -> Result<InOrder, KeeperError> {
+    ///
+    /// `closed` says by which block the desks of a recipient have closed their params; all, if it is not in there.
+    pub(crate) async fn redeem_in_order(
+        &self,
+        ready: Vec<TicketRecord>,
+        closed: &HashMap<Address, u64>,
+    ) -> Result<InOrder, KeeperError> {
         let mut by_recipient: HashMap<Address, Vec<TicketRecord>> = HashMap::new();
         for record in ready {
             by_recipient.entry(record.ticket.signed.ticket.recipient).or_default().push(record);
@@ -122,7 +130,8 @@ impl Redeemer {
             done.aside.extend(aside);
             done.passed.extend(passed);
             if !above.is_empty() && !self.stop.is_cancelled() {
-                done.more |= self.send_in_order(recipient, &above, &marks, &head).await?;
+                let closed = closed.get(&recipient).copied().unwrap_or(u64::MAX);
+                done.more |= self.send_in_order(recipient, &above, &marks, closed, &head).await?;
             }
         }
         Ok(done)
@@ -155,6 +164,7 @@ impl Redeemer {
         recipient: Address,
         ready: &[TicketRecord],
         marks: &HashMap<Address, U256>,
+        closed: u64,
         head: &BlockHeader,
     ) -> Result<bool, KeeperError> {
         if let Some(reason) = self.refusal_of(recipient, head).await? {
@@ -164,7 +174,7 @@ impl Redeemer {
         }
         let situation = self.situation(head).await?;
         let pending = self.pending_in_order(recipient, &situation, head).await?;
-        let groups = passable(pending, marks, &situation, &self.config);
+        let groups = passable(pending, marks, closed, &situation, &self.config);
         let mut batch = Batch { recipient, groups, aside: HashSet::new() };
         if !is_time(batch.tickets(), &situation, &self.config) {
             return Ok(false);
@@ -176,10 +186,27 @@ impl Redeemer {
         if self.stop.is_cancelled() {
             return Ok(false);
         }
-        let tickets: Vec<TicketRecord> = batch.groups.into_iter().flat_map(|group| group.tickets).collect();
-        let hashes: Vec<B256> = tickets.iter().map(|record| record.hash).collect();
         let name = intent.id.to_string();
-        self.store.submit(&name, &hashes, situation.block).await?;
+        let groups: Vec<Passing<'_>> = batch.groups.iter().map(passing).collect();
+        let rounds = batch.tickets().map(|record| record.ticket.signed.ticket.creation_round);
+        let submission = OrderedBatch {
+            intent: &name,
+            domain: &self.domain(),
+            recipient,
+            groups: &groups,
+            oldest: situation.oldest_round(),
+            urgent: rounds.filter(|round| situation.is_urgent(*round, &self.config)).max(),
+            block: situation.block,
+        };
+        match self.store.submit_in_order(&submission).await {
+            Ok(()) => {}
+            Err(err @ (StoreError::ParamsOpen { .. } | StoreError::PassesWinner { .. })) => {
+                tracing::info!(%recipient, %err, "planning anew");
+                return Ok(false);
+            }
+            Err(err) => return Err(err.into()),
+        }
+        let tickets: Vec<TicketRecord> = batch.groups.into_iter().flat_map(|group| group.tickets).collect();
         self.finish(SubmittedBatch { intent: name, tickets }, intent).await?;
         Ok(true)
     }
@@ -488,6 +515,10 @@ impl Redeemer {
 /// Whether the contracts have no ordered call: the mark is a getter, which never reverts where it exists.
 const fn knows_no_order(err: &ChainError) -> bool {
     matches!(err, ChainError::Reverted { .. } | ChainError::BadContract { .. })
+}
+
+fn passing(group: &Group) -> Passing<'_> {
+    Passing { sender: group.sender, mark: group.mark, tickets: &group.tickets }
 }
 
 fn on_chain(group: &Group) -> OrderedGroup<'_> {

@@ -44,15 +44,16 @@ pub fn is_marked(record: &TicketRecord) -> bool {
 
 /// For each sender the tickets that can be passed now: from its lowest key above the mark up to the first ticket that must
 /// not be shown yet, or that waits. `tickets` are all pending marked ones of one recipient; senders without an entry in
-/// `marks` are left out. At most `config.max_batch` tickets, the oldest rounds and then the highest values first; groups in
+/// `marks` are left out. `closed` is the block by which every desk has closed its params; only what would expire otherwise is
+/// shown before. At most `config.max_batch` tickets, the oldest rounds and then the highest values first; groups in
 /// ascending order of their senders.
 pub fn passable(
     tickets: Vec<TicketRecord>,
     marks: &HashMap<Address, U256>,
+    closed: u64,
     situation: &Situation,
     config: &KeeperConfig,
 ) -> Vec<Group> {
-    let Some(revealable) = situation.revealable(config) else { return Vec::new() };
     let mut by_sender: BTreeMap<Address, Vec<TicketRecord>> = BTreeMap::new();
     for record in tickets {
         by_sender.entry(record.ticket.signed.ticket.sender).or_default().push(record);
@@ -60,7 +61,9 @@ pub fn passable(
     let prefix = |(sender, mut tickets): (Address, Vec<TicketRecord>)| {
         let mark = *marks.get(&sender)?;
         tickets.retain(|record| key(record) > mark);
-        let wall = tickets.iter().filter(|record| !may_be_sent(record, situation.block, revealable)).map(key).min();
+        let may_be_sent =
+            |record: &&TicketRecord| is_due(record, situation.block) && situation.may_be_shown(record, closed, config);
+        let wall = tickets.iter().filter(|record| !may_be_sent(record)).map(key).min();
         tickets.retain(|record| wall.is_none_or(|wall| key(record) < wall));
         // Of two with one key only the first can be paid: the dearer one.
         tickets.sort_by(|a, b| key(a).cmp(&key(b)).then(face_value(b).cmp(&face_value(a))).then(a.hash.cmp(&b.hash)));
@@ -79,9 +82,8 @@ pub fn passable(
     groups
 }
 
-fn may_be_sent(record: &TicketRecord, block: u64, revealable: u64) -> bool {
-    let rested = matches!(record.state, TicketState::Pending { not_before, .. } if not_before <= block);
-    rested && record.ticket.params_expiration_block <= revealable
+fn is_due(record: &TicketRecord, block: u64) -> bool {
+    matches!(record.state, TicketState::Pending { not_before, .. } if not_before <= block)
 }
 
 /// How many of the group's first tickets to pass so that most is gained at this gas price: what is paid, less what passing
@@ -169,7 +171,7 @@ mod tests {
 
     fn plan(tickets: &[TicketRecord], max_batch: u32) -> Vec<Group> {
         let none = [1, 2, 3, 4].map(|sender| (sender, U256::ZERO));
-        passable(tickets.to_vec(), &marks(&none), &situation(), &config(max_batch))
+        passable(tickets.to_vec(), &marks(&none), u64::MAX, &situation(), &config(max_batch))
     }
 
     fn nonces(group: &Group) -> Vec<u32> {
@@ -200,7 +202,7 @@ mod tests {
     fn tickets_at_or_below_the_mark_and_of_senders_without_mark_are_left_out() {
         let tickets = [record(1, (9, 5, 2), 1, 1), record(1, (9, 5, 3), 1, 1), record(2, (9, 9, 1), 1, 1)];
         let mark = ordered::key(Round(9), 5, 2);
-        let groups = passable(tickets.to_vec(), &marks(&[(1, mark)]), &situation(), &config(50));
+        let groups = passable(tickets.to_vec(), &marks(&[(1, mark)]), u64::MAX, &situation(), &config(50));
         assert_eq!((groups.len(), groups[0].mark, nonces(&groups[0])), (1, mark, vec![3]));
     }
 
@@ -222,6 +224,18 @@ mod tests {
         let groups = plan(&tickets, 2);
         let senders: Vec<_> = groups.iter().map(|group| (group.sender, nonces(group))).collect();
         assert_eq!(senders, [(Address::repeat_byte(2), vec![1]), (Address::repeat_byte(3), vec![1])]);
+    }
+
+    #[test]
+    fn what_a_desk_has_not_closed_is_passed_only_when_it_would_expire() {
+        let tickets = [record(1, (9, 5, 1), 10, 1), record(1, (9, 6, 1), 10, 2), record(1, (10, 7, 1), 10, 3)];
+        let at = |block| {
+            let situation = Situation { block, ..situation() };
+            let groups = passable(tickets.to_vec(), &marks(&[(1, U256::ZERO)]), 1, &situation, &config(50));
+            groups[0].tickets.len()
+        };
+        assert_eq!(at(BLOCK), 1);
+        assert_eq!(at(1_099), 2, "round 9 ends with round 10, at block 1,100");
     }
 
     fn gain(faces: &[(u64, bool)], gas_price: u128) -> usize {
@@ -257,6 +271,7 @@ mod tests {
             drawn in prop::collection::vec((1..4_u8, 9..11_u64, 0..6_u64, 1..4_u32, 1..99_u64, 0..3_u64, 0..4_u64), 0..40),
             passed in prop::collection::vec((9..11_u64, 0..6_u64, 0..4_u32), 3),
             max_batch in 1..20_u32,
+            closed in BLOCK - 3..BLOCK + 2,
         ) {
             let tickets: Vec<_> = drawn.into_iter().map(|(sender, round, serial, nonce, face, late, rest)| {
                 let mut record = record(sender, (round, serial, nonce), face, BLOCK - 2 + late);
@@ -266,7 +281,7 @@ mod tests {
             let marks: HashMap<_, _> = (1..).zip(&passed).map(|(sender, (round, serial, nonce))| {
                 (Address::repeat_byte(sender), ordered::key(Round(*round), *serial, *nonce))
             }).collect();
-            let groups = passable(tickets.clone(), &marks, &situation(), &config(max_batch));
+            let groups = passable(tickets.clone(), &marks, closed, &situation(), &config(max_batch));
             let taken: usize = groups.iter().map(|group| group.tickets.len()).sum();
             prop_assert!(taken <= max_batch as usize);
             prop_assert!(groups.windows(2).all(|pair| pair[0].sender < pair[1].sender));
@@ -276,7 +291,7 @@ mod tests {
                 prop_assert!(group.tickets.windows(2).all(|pair| key(&pair[0]) < key(&pair[1])));
                 let last = key(group.tickets.last().unwrap());
                 for other in tickets.iter().filter(|other| other.ticket.signed.ticket.sender == group.sender) {
-                    let live = other.ticket.params_expiration_block > BLOCK - 1;
+                    let live = other.ticket.params_expiration_block > closed.min(BLOCK - 1);
                     prop_assert!(!live || key(other) > last || key(other) <= group.mark);
                     let left_out = key(other) > group.mark && key(other) <= last && !group.tickets.contains(other);
                     let double = group.tickets.iter().any(|taken| key(taken) == key(other));

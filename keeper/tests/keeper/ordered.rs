@@ -10,7 +10,8 @@ use alloy::{
 use streamflow_bindings::TicketBroker;
 use streamflow_chain::{OrderedGroup, redeem_call, redeem_ordered_call};
 use streamflow_keeper::{KeeperConfig, ordered::plan::key};
-use streamflow_store::{TicketState, TicketStatus};
+use streamflow_pm::QuoteDomain;
+use streamflow_store::{DeskId, TicketState, TicketStatus};
 use streamflow_testkit::key as account;
 use streamflow_types::{Ticket, WinningTicket};
 
@@ -577,6 +578,35 @@ async fn contracts_that_know_no_order_get_every_ticket_by_the_deployed_calls() {
         matches!(state, TicketState::Pending { reason: Some(reason), .. } if reason.starts_with("TicketMarked"))
     })
     .await;
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_passed_only_when_every_desk_has_closed_it() {
+    let world = World::new().await;
+    world.name_redeemer().await;
+    let expiration = world.block().await + 1;
+    let first = world.marked(&world.sender, (1, 1), face_value(), expiration).await;
+    let low = world.marked(&world.sender, (2, 1), face_value(), expiration + 1).await;
+    let high = world.marked(&world.sender, (2, 2), face_value(), expiration + 1).await;
+    let domain = QuoteDomain {
+        chain_id: world.deployment.anvil.provider().get_chain_id().await.unwrap(),
+        broker: world.deployment.contracts.ticket_broker,
+    };
+    let (recipient, desk) = (world.orchestrator.address(), DeskId([1; 16]));
+    world.store.close_params(&domain, recipient, desk, expiration).await.unwrap();
+    world.store.deliver(&domain, &[first, high]).await.unwrap();
+    world.deployment.anvil.mine(5).await.unwrap();
+    let running = world.start(World::config()).await;
+    eventually("the first is redeemed", async || total(&world, TicketStatus::Redeemed).await == 1).await;
+    paid(&world, &first).await;
+
+    // The desk stores late what it took in time.
+    assert!(world.store.deliver(&domain, &[low]).await.unwrap().late.is_empty());
+    world.store.close_params(&domain, recipient, desk, expiration + 1).await.unwrap();
+    eventually("all are redeemed", async || total(&world, TicketStatus::Redeemed).await == 3).await;
+    assert_eq!(world.deposit(world.sender.address()).await, ether(1) - face_value() * U256::from(3));
     running.stop().await;
     world.close().await;
 }

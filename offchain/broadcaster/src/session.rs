@@ -86,12 +86,14 @@ fn check_account(candidate: &Candidate, offer: &Offer) -> Result<Address, QuoteE
 }
 
 impl Session {
-    /// Opens a session on a quote.
+    /// Opens a session on a quote. `first` is the price of the stream's first session there: a new session is no way to
+    /// raise it.
     pub(crate) async fn open(
         candidate: &Candidate,
         quote: Quote,
         payer: Option<&Payer>,
         max_price: Option<Price>,
+        first: Option<Price>,
     ) -> Result<Self, AttemptError> {
         let Quote { offer, service, account } = quote;
         let token = offer.auth_token.ok_or(QuoteError::NoToken)?;
@@ -99,9 +101,9 @@ impl Session {
         let (mut guard, mut terms) = (None, Terms::default());
         if let Some(payer) = payer {
             let price = offer.price.ok_or(QuoteError::NoPrice)?;
-            let first = PriceGuard::new(price, max_price);
-            first.check(price).map_err(QuoteError::from)?;
-            guard = Some(first);
+            let known = PriceGuard::new(first.unwrap_or(price), max_price);
+            known.check(price).map_err(QuoteError::from)?;
+            guard = Some(known);
             terms.price = Some(price);
             match offer.params {
                 Some(params) => terms.tickets = Some((params.recipient, payer.accept(params, now.into_std()).await?)),
@@ -110,6 +112,11 @@ impl Session {
             }
         }
         Ok(Self { url: candidate.url.clone(), service, account, token, opened: now, guard, terms: Mutex::new(terms) })
+    }
+
+    /// The price that the stream's first session with this orchestrator began at.
+    pub(crate) fn first_price(&self) -> Option<Price> {
+        self.guard.map(|guard| guard.first())
     }
 
     /// Whether the token should not be used any more.

@@ -12,7 +12,7 @@ use streamflow_media::{
     FrameRate, SegmentInfo,
     hls::{HlsConfig, HlsError, HlsWriter, Variant, master_playlist, write_master},
 };
-use streamflow_types::{ManifestId, Profile, with_causes};
+use streamflow_types::{ManifestId, Price, Profile, with_causes};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::{Instant, timeout},
@@ -53,6 +53,8 @@ pub(crate) struct LiveStream {
     /// One for each segment being transcoded.
     turns: Semaphore,
     sessions: Mutex<HashMap<Url, Slot>>,
+    /// What each orchestrator asked first.
+    first_prices: Mutex<HashMap<Url, Price>>,
     /// Not used for new segments any more, but perhaps still by segments under way.
     retired: Mutex<Vec<Arc<Session>>>,
     ended: CancellationToken,
@@ -196,6 +198,7 @@ impl LiveStream {
             capacity,
             turns: Semaphore::new(config.max_segments_in_flight),
             sessions: Mutex::default(),
+            first_prices: Mutex::default(),
             retired: Mutex::default(),
             ended: CancellationToken::new(),
         })
@@ -404,7 +407,11 @@ impl LiveStream {
         if let Some(session) = slot.as_ref().filter(|session| !session.is_stale(Instant::now())) {
             return Ok(session.clone());
         }
-        let opened = Arc::new(core.open_session(candidate).await?);
+        let first = self.first_prices().get(&candidate.url).copied();
+        let opened = Arc::new(core.open_session(candidate, first).await?);
+        if let Some(price) = opened.first_price() {
+            self.first_prices().insert(candidate.url.clone(), price);
+        }
         if let Some(old) = slot.replace(opened.clone()) {
             self.retire(old);
         }
@@ -420,6 +427,10 @@ impl LiveStream {
         {
             self.retire(old);
         }
+    }
+
+    fn first_prices(&self) -> MutexGuard<'_, HashMap<Url, Price>> {
+        self.first_prices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self, url: &Url) -> Slot {

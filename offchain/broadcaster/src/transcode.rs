@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use alloy_primitives::keccak256;
 use streamflow_pm::Outcome;
-use streamflow_types::{VideoCodec, with_causes};
+use streamflow_types::{Price, VideoCodec, with_causes};
 use streamflow_wire::{
     SegmentRequest, TranscodeError, capability, header,
     proto::{OrchestratorInfo, OrchestratorRequest, TranscodeData, TranscodeResult, transcode_result},
@@ -252,8 +252,12 @@ impl Core {
         Ok(quote)
     }
 
-    /// Opens a session for a stream's segments.
-    pub(crate) async fn open_session(&self, candidate: &Candidate) -> Result<Session, AttemptError> {
+    /// Opens a session for a stream's segments; `first` is the price of its first session there.
+    pub(crate) async fn open_session(
+        &self,
+        candidate: &Candidate,
+        first: Option<Price>,
+    ) -> Result<Session, AttemptError> {
         let job = capability::job(VideoCodec::H264, &self.config.profiles, false);
         let request = OrchestratorRequest { capabilities: Some(job.clone()), ..self.request.clone() };
         let quote = self.quote(candidate, request).await?;
@@ -262,7 +266,7 @@ impl Core {
         {
             return Err(QuoteError::Incapable.into());
         }
-        Session::open(candidate, quote, self.payer.as_ref(), self.config.payment.max_price).await
+        Session::open(candidate, quote, self.payer.as_ref(), self.config.payment.max_price, first).await
     }
 }
 

@@ -258,13 +258,26 @@ async fn the_doctor_tells_what_is_missing_and_fails_only_for_what_cannot_work() 
             .unwrap_or_else(|| panic!("no {name} in {diagnosis:#}"))
             .clone()
     };
-    for name in
-        ["key", "data directory", "database", "RPC", "contracts", "round", "gas money", "media workers", "libx264"]
-    {
+    for name in [
+        "key",
+        "data directory",
+        "database",
+        "RPC",
+        "contracts",
+        "round",
+        "simulation",
+        "gas money",
+        "media workers",
+        "libx264",
+    ] {
         assert_eq!(check(name)["state"], "ok", "{diagnosis:#}");
     }
     assert_eq!(check("deposit")["state"], "warn");
     assert!(check("stake")["found"].as_str().unwrap().contains("streamflow register"));
+    let orchestrator = Operator::new(&net, 1);
+    net.register(&orchestrator.key, U256::from(1_000 * UNIT), "https://127.0.0.1:8935").await.unwrap();
+    let found = orchestrator.json("doctor")["checks"].to_string();
+    assert!(found.contains("`streamflow chain set-redeemer`"), "{found}");
 
     let output = patient.command("doctor --json").env("STREAMFLOW_CHAIN__CHAIN_ID", "1").output().unwrap();
     assert_eq!(output.status.code(), Some(1));

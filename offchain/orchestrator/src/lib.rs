@@ -4,6 +4,7 @@
 //! charged, queued in its session, and transcoded by whatever implements [`Transcode`]: the pool of remote transcoders, or
 //! workers of this process. Winning tickets are in the store before anybody gets an answer.
 mod chain;
+mod closing;
 mod config;
 mod grpc;
 mod http;

@@ -6,16 +6,17 @@ use std::{
 
 use alloy_primitives::{Address, B256, U256};
 use streamflow_pm::{
-    AccountLimits, Backing, GasMeter, GasTotals, Payment, QuoteError, QuoteRequest, QuoteSecrets, Receipt, Recipient,
-    RecipientConfig, RecoveryQuota, TicketError, TicketPolicy, TicketSigner,
+    AccountLimits, Backing, GasMeter, GasTotals, Payment, QuoteDomain, QuoteError, QuoteRequest, QuoteSecrets, Receipt,
+    Recipient, RecipientConfig, RecoveryQuota, TicketError, TicketPolicy, TicketSigner,
 };
-use streamflow_store::{Store, StoreError};
+use streamflow_store::{Delivered, Store, StoreError};
 use streamflow_types::{ChainView, Price, Round, SenderFunds, TicketParams, WinningTicket};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     chain::{ChainDeps, ChainUnavailable, ChainWatch},
+    closing::Closing,
     config::{OrchestratorConfig, TicketConfig},
     metrics,
     serials::Serials,
@@ -27,7 +28,7 @@ const STORE_ATTEMPTS: u32 = 5;
 const STORE_PAUSE: Duration = Duration::from_millis(100);
 /// Winners held in memory while the store fails.
 const MAX_UNSAVED: usize = 10_000;
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two looks at what redemption takes: it goes through all redemptions.
 const GAS_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -65,6 +66,12 @@ pub enum PaymentError {
     /// The worth of one ticket has to be there before work that is not free. The wording is matched by peers.
     #[error("Insufficient balance")]
     InsufficientBalance,
+    /// The store has not taken notice of this node, so the keeper may pass over what it would win.
+    #[error("no tickets are taken: the store has not heard of this node for {seconds} s")]
+    Unheard {
+        /// Since when.
+        seconds: u64,
+    },
     /// Winners could not be kept, or counted.
     #[error("tickets cannot be stored")]
     Store(#[from] StoreError),
@@ -88,13 +95,17 @@ struct Inner {
     active: watch::Receiver<bool>,
     recipient: Recipient,
     serials: Serials,
+    closing: Closing,
     signer: Arc<dyn TicketSigner>,
     store: Store,
+    domain: QuoteDomain,
     price: RwLock<Price>,
     secrets: watch::Receiver<QuoteSecrets>,
     turns: Turns,
     /// Winners that the store did not take.
     unsaved: Mutex<Vec<WinningTicket>>,
+    /// Held while those are being stored: nobody else takes any out.
+    catching_up: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
 }
 
@@ -112,13 +123,16 @@ impl Payments {
             chain: ChainWatch::new(deps, config.max_chain_age),
             active: deps.active.clone(),
             serials: Serials::new(deps.store.clone(), deps.domain, recipient.recipient),
+            closing: Closing::new(deps.store.clone(), deps.domain, recipient.recipient),
             recipient: Recipient::new(recipient, deps.secrets.borrow().clone()),
             signer: Arc::clone(&deps.signer),
             store: deps.store.clone(),
+            domain: deps.domain,
             price: RwLock::new(config.price),
             secrets: deps.secrets.clone(),
             turns: Turns::default(),
             unsaved: Mutex::default(),
+            catching_up: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -146,6 +160,10 @@ impl Payments {
     /// Terms for the sender's next tickets.
     pub(crate) async fn quote(&self, sender: Address, price: Price) -> Result<TicketParams, PaymentError> {
         let chain = self.0.chain.current()?;
+        // Not before the store knows this desk: the keeper must wait for it to close what it quotes.
+        if self.0.closing.unheard_for().is_some() {
+            self.close_params(chain.block).await?;
+        }
         let funds = match price.is_free() {
             true => SenderFunds::default(),
             false => self.0.chain.funds(sender).await?,
@@ -179,11 +197,13 @@ impl Payments {
             Ok(funds) => (funds, None),
             Err(unavailable) => (SenderFunds::default(), Some(unavailable)),
         };
-        let in_sight = stale.is_none() && unknown.is_none();
+        let unheard = self.0.closing.unheard_for();
+        let in_sight = stale.is_none() && unknown.is_none() && unheard.is_none();
         let task = self.clone().take(payment, session.to_owned(), funds, chain, in_sight);
         self.0.tasks.spawn(task).await.unwrap_or(Err(PaymentError::Stopping))?;
         let unavailable = stale.or(unknown).map(PaymentError::from);
-        inactive.or(unavailable).map_or(Ok(()), Err)
+        let unheard = unheard.map(|silence| PaymentError::Unheard { seconds: silence.as_secs() });
+        inactive.or(unavailable).or(unheard).map_or(Ok(()), Err)
     }
 
     /// A payment without tickets names a price too.
@@ -203,6 +223,7 @@ impl Payments {
         chain: ChainView,
         in_sight: bool,
     ) -> Result<(), PaymentError> {
+        let _under_way = self.0.closing.begin(chain.block);
         let _turn = self.0.turns.of(payment.sender).await;
         let (pending, unread) = match self.0.store.outstanding(payment.sender).await {
             Ok(pending) => (pending, None),
@@ -211,6 +232,7 @@ impl Payments {
         let backing = Backing { funds, pending };
         let in_sight = in_sight && unread.is_none();
         let desk = self.clone();
+        let (sender, session_id) = (payment.sender, session.clone());
         // Hundreds of tickets take milliseconds of curve arithmetic.
         let check = move || match in_sight {
             true => desk.0.recipient.receive(&payment, &session, backing, &chain, Instant::now()),
@@ -218,8 +240,9 @@ impl Payments {
         };
         let receipt: Receipt = tokio::task::spawn_blocking(check).await.map_err(|_| PaymentError::Stopping)?;
         metrics::tickets(receipt.credited as u64, receipt.winners.len() as u64);
-        if !receipt.winners.is_empty() {
-            self.keep(&receipt.winners).await?;
+        if !receipt.winners.is_empty() && !self.keep(&receipt.winners).await?.late.is_empty() {
+            self.0.recipient.take_back(sender, &session_id, receipt.credit);
+            return Err(TicketError::ParamsExpired.into());
         }
         if let Some(unread) = unread {
             return Err(unread.into());
@@ -229,10 +252,10 @@ impl Payments {
 
     /// A winner that is never stored is lost, because its number counts as seen: what cannot be stored now is tried again
     /// later.
-    async fn keep(&self, winners: &[WinningTicket]) -> Result<(), StoreError> {
+    async fn keep(&self, winners: &[WinningTicket]) -> Result<Delivered, StoreError> {
         let mut attempt = 1;
         loop {
-            match self.0.store.insert_winners(winners).await {
+            match self.0.store.deliver(&self.0.domain, winners).await {
                 Err(error) if error.is_transient() && attempt < STORE_ATTEMPTS => {
                     tracing::warn!(%error, attempt, "winning tickets not stored yet");
                     tokio::time::sleep(STORE_PAUSE * attempt).await;
@@ -242,7 +265,12 @@ impl Payments {
                     self.put_off(winners, &error);
                     return Err(error);
                 }
-                Ok(_) => return Ok(()),
+                Ok(delivered) => {
+                    if !delivered.late.is_empty() {
+                        tracing::error!(tickets = ?delivered.late, "winning tickets came after their keys were passed");
+                    }
+                    return Ok(delivered);
+                }
             }
         }
     }
@@ -257,13 +285,18 @@ impl Payments {
 
     /// Stores what could not be stored before.
     async fn catch_up(&self) {
-        let waiting = std::mem::take(&mut *self.unsaved());
+        let _alone = self.0.catching_up.lock().await;
+        // They count as unsaved until they are on the disk.
+        let waiting = self.unsaved().clone();
         if waiting.is_empty() {
             return;
         }
-        match self.0.store.insert_winners(&waiting).await {
-            Ok(new) => tracing::info!(new, "winning tickets stored late"),
-            Err(error) => self.put_off(&waiting, &error),
+        match self.0.store.deliver(&self.0.domain, &waiting).await {
+            Ok(Delivered { new, late }) => {
+                self.unsaved().drain(..waiting.len());
+                tracing::info!(new, lost = late.len(), "winning tickets stored late");
+            }
+            Err(error) => tracing::error!(%error, waiting = waiting.len(), "winning tickets cannot be stored"),
         }
     }
 
@@ -331,13 +364,23 @@ impl Payments {
             tokio::select! { biased;
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {
-                    let block = self.0.chain.current().map_or(0, |chain| chain.block);
-                    self.0.recipient.prune(Instant::now(), block);
                     self.0.turns.prune();
                     self.catch_up().await;
+                    let block = self.0.chain.current().map_or(0, |chain| chain.block);
+                    if let Err(error) = self.close_params(block).await {
+                        tracing::warn!(%error, block, "cannot tell the keeper which params are closed");
+                    }
                 }
             }
         }
+    }
+
+    /// Forgets params that expired by `block`, and tells the keeper so.
+    async fn close_params(&self, block: u64) -> Result<(), StoreError> {
+        // First: nothing is credited on them from here on.
+        self.0.recipient.prune(Instant::now(), block);
+        let first_unsaved = self.unsaved().iter().map(|winner| winner.params_expiration_block).min();
+        self.0.closing.tell(block, first_unsaved).await
     }
 
     /// Returns when every payment that was begun is stored.
@@ -345,6 +388,11 @@ impl Payments {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.catch_up().await;
+        if self.unsaved().is_empty()
+            && let Err(error) = self.0.closing.leave().await
+        {
+            tracing::warn!(%error, "the keeper waits for this desk until its time is over");
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Refusal {
     #[error("Internal Server Error")]
     Store(#[source] streamflow_store::StoreError),
     #[error(transparent)]
+    Unheard(PaymentError),
+    #[error(transparent)]
     Chain(#[from] ChainUnavailable),
     #[error("Internal Server Error")]
     Body(#[source] BodyError),
@@ -65,6 +67,7 @@ impl From<PaymentError> for Refusal {
             PaymentError::Inactive { orchestrator, round } => WireError::Inactive { orchestrator, round }.into(),
             PaymentError::Ticket(error) => WireError::Ticket(error).into(),
             PaymentError::InsufficientBalance => WireError::InsufficientBalance.into(),
+            PaymentError::Unheard { .. } => Self::Unheard(error),
             PaymentError::Quote(error) => Self::Quote(error),
         }
     }
@@ -88,6 +91,7 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::Quote(QuoteError::FaceValueCapped { .. } | QuoteError::NoRound)
+            | Self::Unheard(_)
             | Self::Chain(_)
             | Self::Overloaded
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
@@ -108,7 +112,7 @@ impl Refusal {
             Self::Wire(WireError::WrongHash) => "hash",
             Self::Wire(_) => "malformed",
             Self::Quote(_) => "quote",
-            Self::Store(_) => "store",
+            Self::Store(_) | Self::Unheard(_) => "store",
             Self::Chain(_) => "chain",
             Self::Body(_) => "body",
             Self::Url(_) => "url",

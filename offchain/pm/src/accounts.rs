@@ -59,8 +59,12 @@ impl Accounts {
         self.accounts.get(&owner)?.get(session)
     }
 
+    pub(crate) fn get_mut(&mut self, owner: Address, session: &str) -> Option<&mut Account> {
+        self.accounts.get_mut(&owner)?.get_mut(session)
+    }
+
     pub(crate) fn touch(&mut self, owner: Address, session: &str, now: Instant) -> Option<&mut Account> {
-        let account = self.accounts.get_mut(&owner)?.get_mut(session)?;
+        let account = self.get_mut(owner, session)?;
         account.touched = now;
         Some(account)
     }

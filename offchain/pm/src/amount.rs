@@ -80,6 +80,11 @@ impl Balance {
         self.numerator = self.numerator.saturating_add(self.ev_numerator(ev));
     }
 
+    /// Takes the expected value of tickets back; may go below zero.
+    pub fn take_back(&mut self, ev: TicketEv) {
+        self.numerator = self.numerator.saturating_sub(self.ev_numerator(ev));
+    }
+
     /// Takes the cost of `pixels` at `price`; may go below zero.
     ///
     /// Exact when `price` has the balance's own denominator or one that divides it; else the cost is rounded up.

@@ -440,6 +440,13 @@ impl Recipient {
         Some(account.balance)
     }
 
+    /// Takes credit back that turned out to be undeserved; may leave a debt.
+    pub fn take_back(&self, sender: Address, session: &str, credit: TicketEv) {
+        if let Some(account) = self.books().accounts.get_mut(sender, session) {
+            account.balance.take_back(credit);
+        }
+    }
+
     /// Forgets a session and what it had left.
     pub fn end_session(&self, sender: Address, session: &str) -> Option<Balance> {
         self.books().accounts.remove(sender, session).map(|account| account.balance)

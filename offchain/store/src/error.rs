@@ -87,6 +87,22 @@ pub enum StoreError {
         /// The nonce.
         nonce: u64,
     },
+    /// A desk may still take tickets on params that a batch would pass.
+    #[error(
+        "params that expire at block {expiration_block} are open: a desk has closed those up to block {closed_block} only"
+    )]
+    ParamsOpen {
+        /// Expiry of the youngest params of the batch.
+        expiration_block: u64,
+        /// What every desk has closed.
+        closed_block: u64,
+    },
+    /// A winner that came after the batch was planned would be passed.
+    #[error("ticket {hash} would be passed by a batch that does not pay it")]
+    PassesWinner {
+        /// The winner.
+        hash: B256,
+    },
     /// Anything else the database reports.
     #[error("database failed")]
     Database(#[source] sqlx::Error),

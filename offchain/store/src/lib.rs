@@ -3,6 +3,7 @@
 //! Orchestrator, broadcaster and keeper of one operator may open the same file at once. Every change is one database
 //! transaction that is on the disk when the call returns.
 
+mod closings;
 mod column;
 mod database;
 mod earnings;
@@ -15,6 +16,7 @@ mod ticket_store;
 mod tickets;
 mod transactions;
 
+pub use closings::{DESK_TIMEOUT, Delivered, DeskId, OrderedBatch, Passing};
 pub use database::Store;
 pub use earnings::{RedemptionReceipt, RedemptionSummary, RewardRecord};
 pub use error::StoreError;

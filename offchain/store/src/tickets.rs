@@ -243,21 +243,7 @@ impl Store {
     /// [`StoreError::UnknownTicket`], [`StoreError::IllegalTransition`] if one is not pending.
     pub async fn submit(&self, intent: &str, hashes: &[B256], block: u64) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        for &hash in hashes {
-            let from = status(&mut tx, hash).await?;
-            if from != TicketStatus::Pending {
-                return Err(StoreError::IllegalTransition { hash, from, to: TicketStatus::Submitted });
-            }
-            sqlx::query(
-                "UPDATE winning_tickets SET state = 'submitted', intent = ?2, attempts = attempts + 1, \
-                 changed_block = ?3 WHERE hash = ?1",
-            )
-            .bind(hash.to_vec())
-            .bind(intent)
-            .bind(column::int("changed_block", block)?)
-            .execute(&mut *tx)
-            .await?;
-        }
+        bind(&mut tx, intent, hashes, block).await?;
         Ok(tx.commit().await?)
     }
 
@@ -325,7 +311,36 @@ impl Store {
     }
 }
 
-async fn insert(tx: &mut Transaction<'static, Sqlite>, winner: &WinningTicket) -> Result<u64, StoreError> {
+pub(crate) async fn bind(
+    tx: &mut Transaction<'static, Sqlite>,
+    intent: &str,
+    hashes: &[B256],
+    block: u64,
+) -> Result<(), StoreError> {
+    for &hash in hashes {
+        let from = status(tx, hash).await?;
+        if from != TicketStatus::Pending {
+            return Err(StoreError::IllegalTransition { hash, from, to: TicketStatus::Submitted });
+        }
+        sqlx::query(
+            "UPDATE winning_tickets SET state = 'submitted', intent = ?2, attempts = attempts + 1, \
+             changed_block = ?3 WHERE hash = ?1",
+        )
+        .bind(hash.to_vec())
+        .bind(intent)
+        .bind(column::int("changed_block", block)?)
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn is_known(tx: &mut Transaction<'static, Sqlite>, hash: B256) -> Result<bool, StoreError> {
+    let row = sqlx::query("SELECT 1 FROM winning_tickets WHERE hash = ?1").bind(hash.to_vec());
+    Ok(row.fetch_optional(&mut **tx).await?.is_some())
+}
+
+pub(crate) async fn insert(tx: &mut Transaction<'static, Sqlite>, winner: &WinningTicket) -> Result<u64, StoreError> {
     let ticket = &winner.signed.ticket;
     let inserted = sqlx::query(
         "INSERT INTO winning_tickets (hash, recipient, sender, face_value, win_prob, sender_nonce, recipient_rand_hash, \

@@ -1,11 +1,11 @@
 //! `doctor`: can this machine and this account do the work; if not, what to do.
 use std::{net::SocketAddr, time::Instant};
 
-use alloy::primitives::Address;
+use alloy::{eips::BlockId, primitives::Address, sol_types::SolCall};
 use anyhow::bail;
 use serde::Serialize;
-use streamflow_bindings::{Controller, RoundsManager};
-use streamflow_chain::{Chain, Rpc};
+use streamflow_bindings::{Controller, RoundsManager, TicketBroker};
+use streamflow_chain::{Chain, ChainError, Rpc};
 use streamflow_media::{Encoder, TranscodeSettings, WorkerPool};
 use streamflow_store::Store;
 
@@ -168,7 +168,7 @@ impl Diagnosis {
     }
 
     async fn protocol(&mut self, chain: &Chain) {
-        let latest = alloy::eips::BlockId::latest();
+        let latest = BlockId::latest();
         match chain.rpc.view(chain.contracts.controller, Controller::pausedCall {}, latest).await {
             Ok(false) => self.add("protocol", State::Ok, "running"),
             Ok(true) => self.add("protocol", State::Warn, "paused by its owner: nothing can be redeemed or staked"),
@@ -181,6 +181,40 @@ impl Diagnosis {
                 self.add("round", State::Warn, "not initialised: a keeper does that; until then, no redemption")
             }
             Err(e) => self.add("round", State::Fail, e),
+        }
+        self.simulation(chain).await;
+    }
+
+    /// A keeper simulates ordered batches as a whole; nodes of before 2024 cannot.
+    async fn simulation(&mut self, chain: &Chain) {
+        let head = match chain.rpc.head().await {
+            Ok(head) => head,
+            Err(e) => return self.add("simulation", State::Fail, e),
+        };
+        let call = RoundsManager::currentRoundCall {}.abi_encode().into();
+        let at = BlockId::from(head.hash);
+        match chain.rpc.simulate(Address::ZERO, chain.contracts.rounds_manager, call, at).await {
+            Ok(_) => self.add("simulation", State::Ok, "the node knows eth_simulateV1"),
+            Err(e) => {
+                let advice = "a keeper needs eth_simulateV1 to redeem in order: use another node";
+                self.add("simulation", State::Warn, format!("{e}; {advice}"));
+            }
+        }
+    }
+
+    /// Tickets that go in order are redeemed by the orchestrator's own key or by the one account that it named.
+    async fn redeemer(&mut self, chain: &Chain, address: Address) {
+        let call = TicketBroker::redeemerOfCall { recipient: address };
+        match chain.rpc.view(chain.contracts.ticket_broker, call, BlockId::latest()).await {
+            Ok(named) if named.is_zero() => {
+                let advice = "a keeper with another key needs `streamflow chain set-redeemer`";
+                self.add("redeemer", State::Ok, format!("this key alone; {advice}"));
+            }
+            Ok(named) => self.add("redeemer", State::Ok, format!("this key and {named}")),
+            Err(ChainError::Reverted { .. } | ChainError::BadContract { .. }) => {
+                self.add("redeemer", State::Ok, "anyone: these contracts have no ordered batch");
+            }
+            Err(e) => self.add("redeemer", State::Fail, e),
         }
     }
 
@@ -196,6 +230,9 @@ impl Diagnosis {
         }
         self.deposit(&account);
         self.registration(config, &account);
+        if account.registered {
+            self.redeemer(chain, address).await;
+        }
     }
 
     fn deposit(&mut self, account: &AccountStatus) {

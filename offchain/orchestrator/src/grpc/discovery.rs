@@ -43,6 +43,7 @@ fn not_offered(error: PaymentError) -> Status {
     match error {
         PaymentError::Quote(error) => refused(&error.into()),
         PaymentError::Chain(error) => Status::unavailable(error.to_string()),
+        error @ PaymentError::Unheard { .. } => Status::unavailable(error.to_string()),
         other => Status::internal(other.to_string()),
     }
 }
