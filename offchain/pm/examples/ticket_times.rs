@@ -2,7 +2,7 @@
 use streamflow_pm::benchmark::{self, BenchmarkError};
 
 fn main() -> Result<(), BenchmarkError> {
-    let figures = benchmark::run(51)?;
+    let figures = benchmark::run(501)?;
     let median = |name: &str, time: fn(&benchmark::TicketTimes) -> std::time::Duration| {
         println!("{name:<16} {:>8.3} µs", figures.median(time).as_secs_f64() * 1e6);
     };

@@ -33,8 +33,8 @@ pub enum BenchCommand {
 
 #[derive(Clone, Copy, Debug, Args)]
 pub struct BenchTicketsArgs {
-    /// Rounds of 600 tickets each; medians count
-    #[arg(long, value_name = "N", default_value_t = 51, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// Rounds of 60 tickets each; medians count
+    #[arg(long, value_name = "N", default_value_t = 501, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub rounds: u16,
 }
 
