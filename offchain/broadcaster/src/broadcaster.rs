@@ -116,7 +116,7 @@ impl Broadcaster {
         tokio::fs::create_dir_all(&config.data_dir).await.map_err(unusable)?;
         let (payer, remote) = match payments {
             Payments::OffChain => (None, None),
-            Payments::OnChain(funding) => (Some(Payer::new(funding, &config.payment)), None),
+            Payments::OnChain(funding) => (Some(Payer::new(funding, &config.payment, &config.budget)), None),
             Payments::Remote(signer) => (None, Some(RemotePayer::new(signer)?)),
         };
         let request = match &payer {
@@ -175,6 +175,7 @@ impl Broadcaster {
         let background = CancellationToken::new();
         let follower = tokio::spawn(follow(core.clone(), candidates, background.clone()));
         let keeper = tokio::spawn(keep_house(core.clone(), background.clone()));
+        let top_up = tokio::spawn(top_up(core.clone(), background.clone()));
         if let Some(input) = core.config.input.clone() {
             core.tracker.spawn(play_input(core.clone(), input));
         }
@@ -185,7 +186,7 @@ impl Broadcaster {
         };
         core.stop().await;
         background.cancel();
-        let _ = tokio::join!(follower, keeper);
+        let _ = tokio::join!(follower, keeper, top_up);
         closing.cancel();
         let ended = match served {
             Some(ended) => ended,
@@ -359,6 +360,7 @@ impl Core {
             input_error: self.input_error().clone(),
             sender: own.or_else(|| self.remote.as_ref().and_then(RemotePayer::sender)),
             funds,
+            budget: payer.map(|payer| payer.budget_status(&self.config.budget, Instant::now().into_std())),
             block: chain.map(|chain| chain.block),
             round: chain.map(|chain| chain.round.0),
             segments: *self.totals.lock().unwrap_or_else(PoisonError::into_inner),
@@ -471,6 +473,12 @@ async fn keep_house(core: Arc<Core>, stop: CancellationToken) {
                 core.ask_around().await;
             }
         }
+    }
+}
+
+async fn top_up(core: Arc<Core>, stop: CancellationToken) {
+    if let Some((top_up, clock)) = core.payer.as_ref().and_then(|payer| payer.top_up(&core.config)) {
+        top_up.run(clock, stop).await;
     }
 }
 

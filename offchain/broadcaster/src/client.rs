@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use streamflow_wire::{
-    AnyCertificate,
+    AnyCertificate, header,
     proto::{
         AuthToken, EndTranscodingSessionRequest, OrchestratorInfo, OrchestratorRequest, TranscodeResult,
         orchestrator_client::OrchestratorClient as GrpcClient,
@@ -69,6 +69,8 @@ pub enum CallError {
         status: u16,
         /// Body, trimmed.
         text: String,
+        /// Terms for another try, if it sent any.
+        info: Option<Box<OrchestratorInfo>>,
     },
     /// The body has no end.
     #[error("answer is larger than {0} bytes")]
@@ -203,13 +205,15 @@ impl OrchestratorClient {
             .map_err(|_| CallError::HeaderTimeout(deadlines.upload))?
             .map_err(CallError::Send)?;
         let status = reply.status();
+        let info = reply.headers().get(header::ORCHESTRATOR_INFO).and_then(|value| value.to_str().ok());
+        let info = info.and_then(header::decode_info).map(Box::new);
         let limit = if status.is_success() { MAX_RESULT_BYTES } else { MAX_REFUSAL_BYTES };
         let body = timeout_at(start + deadlines.whole, collect(reply.bytes_stream(), limit))
             .await
             .map_err(|_| CallError::BodyTimeout(deadlines.whole))?;
         if !status.is_success() {
             let text = body.map(|body| String::from_utf8_lossy(&body).trim().to_owned()).unwrap_or_default();
-            return Err(CallError::Status { status: status.as_u16(), text });
+            return Err(CallError::Status { status: status.as_u16(), text, info });
         }
         prost::Message::decode(body?).map_err(CallError::Decode)
     }
@@ -222,7 +226,7 @@ impl OrchestratorClient {
             if !status.is_success() {
                 let text = collect(reply.bytes_stream(), MAX_REFUSAL_BYTES).await.unwrap_or_default();
                 let text = String::from_utf8_lossy(&text).trim().to_owned();
-                return Err(CallError::Status { status: status.as_u16(), text });
+                return Err(CallError::Status { status: status.as_u16(), text, info: None });
             }
             collect(reply.bytes_stream(), limit).await
         };

@@ -33,6 +33,10 @@ pub struct BroadcasterConfig {
     pub input: Option<FileInput>,
     /// Limits on what is paid.
     pub payment: PaymentConfig,
+    /// What may be spent.
+    pub budget: BudgetConfig,
+    /// Whether the deposit is topped up. None: it is not.
+    pub top_up: Option<TopUpConfig>,
     /// Largest segment accepted, in bytes.
     pub max_segment_bytes: u64,
     /// Bytes of pushed segments held in memory, all streams together; an upload beyond them is refused.
@@ -72,6 +76,28 @@ pub struct PaymentConfig {
     pub deposit_multiplier: u64,
 }
 
+/// What may be spent on tickets, by their expected value. None: anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetConfig {
+    /// By one stream, wei.
+    pub per_stream: Option<U256>,
+    /// By all streams in a day (UTC), wei. One process spends from an account.
+    pub per_day: Option<U256>,
+}
+
+/// When the deposit is topped up, and with how much.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopUpConfig {
+    /// A deposit of fewer wei is topped up.
+    pub below: U256,
+    /// Wei added at a time.
+    pub amount: U256,
+    /// Most wei added in a day (UTC).
+    pub max_per_day: U256,
+}
+
 /// A file played as a live stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +135,19 @@ pub enum BroadcasterConfigError {
     /// Not an address of a signer.
     #[error("broadcaster.signer: {0} is not an http or https URL with a host")]
     SignerUrl(Url),
+    /// A limit on money that somebody else spends.
+    #[error(
+        "broadcaster.{0} cannot be kept where broadcaster.signer pays: remove it here, and set signer.budget there"
+    )]
+    NotOurs(&'static str),
+    /// No top-up would ever be made.
+    #[error("broadcaster.top_up.amount {amount} wei is more than max_per_day {max_per_day} wei")]
+    TopUpCap {
+        /// Wei.
+        amount: U256,
+        /// Wei.
+        max_per_day: U256,
+    },
     /// A count or limit that must not be 0.
     #[error("broadcaster.{0} must not be 0")]
     Zero(&'static str),
@@ -129,6 +168,8 @@ impl Default for BroadcasterConfig {
             streams: Vec::new(),
             input: None,
             payment: PaymentConfig::default(),
+            budget: BudgetConfig::default(),
+            top_up: None,
             max_segment_bytes: 300_000_000,
             max_upload_bytes: 1 << 30,
             max_segments_in_flight: 4,
@@ -179,7 +220,18 @@ impl BroadcasterConfig {
         {
             return Err(BroadcasterConfigError::SignerUrl(url.clone()));
         }
+        if self.signer.is_some() {
+            let ours = [("top_up", self.top_up.is_some()), ("budget", self.budget != BudgetConfig::default())];
+            if let Some((name, _)) = ours.into_iter().find(|(_, set)| *set) {
+                return Err(BroadcasterConfigError::NotOurs(name));
+            }
+        }
+        if let Some(TopUpConfig { amount, max_per_day, .. }) = self.top_up.clone().filter(|t| t.amount > t.max_per_day)
+        {
+            return Err(BroadcasterConfigError::TopUpCap { amount, max_per_day });
+        }
         let positive = [
+            ("top_up.amount", self.top_up.as_ref().is_none_or(|top_up| !top_up.amount.is_zero())),
             ("max_segment_bytes", self.max_segment_bytes > 0),
             ("max_upload_bytes", self.max_upload_bytes > 0),
             ("max_segments_in_flight", self.max_segments_in_flight > 0),
@@ -220,12 +272,20 @@ mod tests {
         assert!(matches!(refused(|c| c.profiles[0].width = 3), BroadcasterConfigError::Profile { .. }));
         assert_eq!(refused(|c| c.profiles[0].name = SOURCE.into()), BroadcasterConfigError::ProfileName(SOURCE.into()));
         assert_eq!(refused(|c| c.max_attempts = 0), BroadcasterConfigError::Zero("max_attempts"));
+        let (below, amount, max_per_day) = (U256::from(1), U256::from(3), U256::from(2));
+        let capped = refused(|c| c.top_up = Some(TopUpConfig { below, amount, max_per_day }));
+        assert_eq!(capped, BroadcasterConfigError::TopUpCap { amount, max_per_day });
         let ftp: Url = "ftp://a/".parse().unwrap();
         assert_eq!(
             refused(|c| c.orchestrators = vec![ftp.clone()]),
             BroadcasterConfigError::OrchestratorUrl(ftp.clone())
         );
         assert_eq!(refused(|c| c.signer = Some(ftp.clone())), BroadcasterConfigError::SignerUrl(ftp));
+        let limited = refused(|c| {
+            c.signer = Some("https://signer/".parse().unwrap());
+            c.budget.per_day = Some(U256::from(1));
+        });
+        assert_eq!(limited, BroadcasterConfigError::NotOurs("budget"));
     }
 
     #[test]

@@ -1,17 +1,17 @@
 //! Why the broadcaster does not start, and why a segment is not transcoded.
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{fmt, io, net::SocketAddr, path::PathBuf};
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use streamflow_media::{MediaError, PoolError, hls::HlsError};
 use streamflow_pm::{
-    FundsError, ParamsError, PriceGuardError, SenderError, SignError, SignatureError, TooManyTicketsNeeded,
+    FundsError, ParamsError, PriceGuardError, Remedy, SenderError, SignError, SignatureError, TooManyTicketsNeeded,
 };
 use streamflow_store::StoreError;
-use streamflow_types::ManifestId;
+use streamflow_types::{ChainView, ManifestId, Round, SenderFunds};
 use streamflow_wire::asks_for_new_params;
 use url::Url;
 
-use crate::{client::CallError, config::BroadcasterConfigError};
+use crate::{budget::BudgetError, client::CallError, config::BroadcasterConfigError};
 
 /// Why the broadcaster does not start or run.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,9 @@ pub enum Refusal {
     /// The remote signer fails for every session.
     #[error("cannot pay: remote signer: {0}")]
     Signer(String),
+    /// What may be spent is spent.
+    #[error("cannot pay: {0}")]
+    Budget(BudgetError),
     /// No list, or an empty one.
     #[error("No sessions available: no orchestrator is known")]
     NoOrchestrators,
@@ -192,9 +195,15 @@ pub enum QuoteError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PaymentError {
-    /// Terms that we do not accept, or a signer that failed.
+    /// Terms that we do not accept, and what would help.
+    #[error(transparent)]
+    Terms(Box<BadTerms>),
+    /// No tickets, for another reason: used up params, or a signer that failed.
     #[error(transparent)]
     Sender(#[from] SenderError),
+    /// What may be spent is spent.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
     /// The price rose too far.
     #[error(transparent)]
     Price(#[from] PriceGuardError),
@@ -273,22 +282,35 @@ impl AttemptError {
             _ => false,
         }
     }
+
+    /// Whether the orchestrator refused params that are too old and sent new ones along: another try needs no new quote.
+    pub(crate) fn brought_new_params(&self) -> bool {
+        match self {
+            Self::Call(CallError::Status { text, info, .. }) => asks_for_new_params(text) && info.is_some(),
+            _ => false,
+        }
+    }
 }
 
 /// Refusals that a new session cures.
-const FORGOTTEN: [&str; 5] = [
+const FORGOTTEN: [&str; 6] = [
     "invalid auth token",
     "expired auth token",
     "invalid recipientRand",
     "invalid ticket senderNonce",
     "Insufficient balance",
+    // A smaller face value may still be covered.
+    "LowPMBalance",
 ];
 
 impl PaymentError {
     /// Our own funds are no good: no other orchestrator helps.
     pub(crate) fn funds(&self) -> Option<FundsError> {
         match self {
-            Self::Sender(SenderError::Params(ParamsError::Funds(funds))) => Some(*funds),
+            Self::Terms(terms) => match terms.error {
+                ParamsError::Funds(funds) => Some(funds),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -296,9 +318,85 @@ impl PaymentError {
     /// The same orchestrator may have better terms when asked again.
     pub(crate) fn wants_new_quote(&self) -> bool {
         match self {
+            Self::Terms(terms) => terms.cure == Cure::Refresh,
             Self::Sender(error) => error.wants_refresh(),
             Self::Signer(error) => matches!(error, SignerError::Refresh),
             _ => false,
+        }
+    }
+}
+
+/// Terms that are not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{error}: {cure}")]
+pub struct BadTerms {
+    /// What is wrong with them.
+    pub error: ParamsError,
+    /// What would help.
+    pub cure: Cure,
+}
+
+/// What would help against terms that are not accepted: new ones, more funds, or somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cure {
+    /// Newer params of the same orchestrator.
+    Refresh,
+    /// A larger deposit.
+    Deposit {
+        /// Wei.
+        has: U256,
+        /// Wei that would do.
+        needs: U256,
+    },
+    /// A reserve.
+    Reserve,
+    /// An unlock that is stopped.
+    StopUnlock {
+        /// Now.
+        round: Round,
+        /// From which the funds may be withdrawn.
+        withdraw_round: Round,
+    },
+    /// Another orchestrator, or a higher limit.
+    Limit(&'static str),
+    /// Another orchestrator.
+    Leave,
+}
+
+impl Cure {
+    /// Against `error`, where a deposit of `needs` wei would cover the face value.
+    pub(crate) fn new(error: &ParamsError, needs: U256, funds: &SenderFunds, chain: &ChainView) -> Self {
+        match (error, error.remedy()) {
+            (ParamsError::Funds(FundsError::UnlockingSoon { withdraw_round }), _) => {
+                Self::StopUnlock { round: chain.round, withdraw_round: *withdraw_round }
+            }
+            (ParamsError::Funds(FundsError::NoReserve), _) => Self::Reserve,
+            (_, Remedy::Fund) => Self::Deposit { has: funds.deposit, needs },
+            (_, Remedy::Refresh) => Self::Refresh,
+            (_, Remedy::Leave) => error.limit().map_or(Self::Leave, Self::Limit),
+        }
+    }
+}
+
+impl fmt::Display for Cure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refresh => write!(f, "new params are needed"),
+            Self::Deposit { has, needs } => write!(
+                f,
+                "the deposit is {has} wei, {needs} wei would do (`streamflow fund`, \
+                 setting broadcaster.payment.deposit_multiplier)"
+            ),
+            Self::Reserve => write!(f, "the reserve is 0 wei: `streamflow fund` adds to it"),
+            Self::StopUnlock { round, withdraw_round } => write!(
+                f,
+                "round {round} is too near to round {withdraw_round}, from which the funds may be withdrawn: \
+                 `streamflow fund` stops the unlock"
+            ),
+            Self::Limit(limit) => {
+                write!(f, "this orchestrator asks too much (setting broadcaster.payment.{limit})")
+            }
+            Self::Leave => write!(f, "this orchestrator's terms are of no use"),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! as `watch` channels ([`Deps`]); it never talks to the chain itself.
 
 mod broadcaster;
+mod budget;
 mod client;
 mod config;
 mod error;
@@ -21,19 +22,23 @@ mod serve;
 mod session;
 mod status;
 mod stream;
+mod top_up;
 mod transcode;
 mod verify;
 
 pub use broadcaster::{Broadcaster, BroadcasterHandle, Deps};
+pub use budget::{BudgetError, Clock};
 pub use client::CallError;
-pub use config::{BroadcasterConfig, BroadcasterConfigError, FileInput, PaymentConfig};
+pub use config::{BroadcasterConfig, BroadcasterConfigError, BudgetConfig, FileInput, PaymentConfig, TopUpConfig};
 pub use error::{
-    AttemptError, BroadcasterError, PaymentError, PlayError, QuoteError, Refusal, SegmentError, SignerError,
-    VerifyError,
+    AttemptError, BadTerms, BroadcasterError, Cure, PaymentError, PlayError, QuoteError, Refusal, SegmentError,
+    SignerError, VerifyError,
 };
 pub use orchestrators::Candidate;
 pub use payment::{Funding, Payments};
 pub use remote::RemoteSigner;
 pub use status::{
-    FundsStatus, PaymentMode, RenditionStatus, SegmentStatus, SessionStatus, Status, StreamStatus, TicketStatus,
+    BudgetStatus, FundsStatus, PaymentMode, RenditionStatus, SegmentStatus, SessionStatus, Status, StreamStatus,
+    TicketStatus,
 };
+pub use top_up::{DepositTopUp, TopUpError, TopUpFuture};

@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use metrics::{counter, histogram};
+use streamflow_pm::Remedy;
 
 use crate::error::AttemptError;
 
@@ -27,6 +28,16 @@ pub(crate) fn attempt_failed(error: &AttemptError) {
         AttemptError::Verify(_) => "verify",
     };
     counter!("streamflow_broadcaster_failed_attempts", "cause" => cause).increment(1);
+}
+
+/// Terms that were not accepted, by what would help.
+pub(crate) fn refused_terms(remedy: Remedy) {
+    let remedy = match remedy {
+        Remedy::Refresh => "refresh",
+        Remedy::Fund => "fund",
+        Remedy::Leave => "leave",
+    };
+    counter!("streamflow_broadcaster_refused_terms", "remedy" => remedy).increment(1);
 }
 
 pub(crate) fn tickets_sent(count: u64) {

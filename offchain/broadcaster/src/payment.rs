@@ -7,16 +7,21 @@ use std::{
 
 use alloy_primitives::{Address, B256, U256};
 use streamflow_pm::{
-    AccountLimits, Outcome, Payment, Sender, SenderLimits, Spending, Stage, TicketEv, TicketSigner, unlocks_soon,
+    AccountLimits, Outcome, Payment, Sender, SenderError, SenderLimits, Spending, Stage, TicketEv, TicketSigner,
+    unlocks_soon,
 };
 use streamflow_store::{Store, StoreError};
 use streamflow_types::{ChainView, Price, Profile, SenderFunds, TicketParams};
 use tokio::sync::watch;
 
 use crate::{
-    config::PaymentConfig,
-    error::{PaymentError, Refusal},
+    budget::{Clock, DayBudget, StreamBudget, Taken},
+    config::{BroadcasterConfig, BudgetConfig, PaymentConfig},
+    error::{BadTerms, Cure, PaymentError, Refusal},
+    metrics,
     remote::RemoteSigner,
+    status::BudgetStatus,
+    top_up::{DepositTopUp, TopUp},
 };
 
 /// Whether orchestrators are paid.
@@ -42,6 +47,10 @@ pub struct Funding {
     pub store: Store,
     /// Tag that tickets are bound to where an orchestrator takes such; none if the contract does not.
     pub deployment: Option<B256>,
+    /// Tells the day that a budget is for.
+    pub clock: Clock,
+    /// Adds to the deposit where the settings ask for it; none if nobody can.
+    pub top_up: Option<Arc<dyn DepositTopUp>>,
 }
 
 impl fmt::Debug for Funding {
@@ -56,6 +65,8 @@ pub(crate) struct Payer {
     funding: Funding,
     sender: Sender,
     spending: Spending,
+    limits: PaymentConfig,
+    budget: DayBudget,
     sent: Mutex<Sent>,
 }
 
@@ -84,10 +95,13 @@ pub(crate) struct Prepared {
     pub(crate) stage: Stage,
     /// Expected value of its tickets, wei, rounded down.
     pub(crate) value: U256,
+    taken: Taken,
 }
 
 impl Payer {
-    pub(crate) fn new(funding: Funding, config: &PaymentConfig) -> Self {
+    pub(crate) fn new(funding: Funding, config: &PaymentConfig, budget: &BudgetConfig) -> Self {
+        let (account, clock) = (funding.signer.address(), funding.clock.clone());
+        let budget = DayBudget::new(budget, account, funding.store.clone(), clock);
         let limits = SenderLimits {
             max_ticket_ev: config.max_ticket_ev,
             max_total_ev: config.max_total_ev,
@@ -95,7 +109,8 @@ impl Payer {
             ..SenderLimits::default()
         };
         let sender = Sender::new(funding.signer.clone(), limits).bound_to(funding.deployment);
-        Self { funding, sender, spending: Spending::new(AccountLimits::default()), sent: Mutex::default() }
+        let spending = Spending::new(AccountLimits::default());
+        Self { funding, sender, spending, limits: config.clone(), budget, sent: Mutex::default() }
     }
 
     pub(crate) fn signer(&self) -> &dyn TicketSigner {
@@ -136,6 +151,7 @@ impl Payer {
     pub(crate) async fn prepare(
         &self,
         charge: Charge<'_>,
+        stream: &StreamBudget,
         profiles: &[Profile],
         millis: u64,
         now: Instant,
@@ -145,18 +161,55 @@ impl Payer {
         let ev = self.sender.ticket_ev(charge.commitment).unwrap_or(TicketEv::ZERO);
         let stage = self.spending.stage(charge.recipient, charge.session, charge.price, pixels, ev)?;
         let count = stage.tickets();
+        let value = ev.times(count);
+        let taken = match self.budget.take(stream, value.ceil_wei()).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.spending.complete(stage, Outcome::NotSent, now);
+                return Err(error);
+            }
+        };
         let signed = async {
-            let payment = self.sender.pay(charge.commitment, count, charge.price, &funds, &chain, now)?;
+            let payment = self.sender.pay(charge.commitment, count, charge.price, &funds, &chain, now);
+            let payment = payment.map_err(|error| self.explain(error, charge.commitment, &funds, &chain))?;
             self.persist(&payment).await?;
             Ok(payment)
         };
         match signed.await {
-            Ok(payment) => Ok(Prepared { payment, stage, value: ev.times(count).floor_wei() }),
+            Ok(payment) => Ok(Prepared { payment, stage, value: value.floor_wei(), taken }),
             Err(error) => {
                 self.spending.complete(stage, Outcome::NotSent, now);
+                self.budget.give_back(taken).await;
                 Err(error)
             }
         }
+    }
+
+    /// Says what would help against terms that are not accepted.
+    fn explain(&self, error: SenderError, session: B256, funds: &SenderFunds, chain: &ChainView) -> PaymentError {
+        match error {
+            SenderError::Params(error) => {
+                let face_value = self.sender.params(session).map(|params| params.face_value).unwrap_or_default();
+                let needs = face_value.saturating_mul(U256::from(self.limits.deposit_multiplier));
+                let cure = Cure::new(&error, needs, funds, chain);
+                metrics::refused_terms(error.remedy());
+                PaymentError::Terms(Box::new(BadTerms { error, cure }))
+            }
+            other => other.into(),
+        }
+    }
+
+    /// Tops the deposit up, if that is wanted and can be done.
+    pub(crate) fn top_up(&self, config: &BroadcasterConfig) -> Option<(TopUp, Clock)> {
+        let (config, hook) = (config.top_up.clone()?, self.funding.top_up.clone()?);
+        let top_up = TopUp::new(hook, config, self.funding.store.clone(), self.signer().address());
+        Some((top_up, self.funding.clock.clone()))
+    }
+
+    /// What is spent, and how long the deposit lasts.
+    pub(crate) fn budget_status(&self, config: &BudgetConfig, now: Instant) -> BudgetStatus {
+        let deposit = (*self.funding.funds.borrow()).map(|funds| funds.deposit);
+        self.budget.status(config, deposit, now)
     }
 
     /// Keeps the highest number used.
@@ -167,6 +220,7 @@ impl Payer {
 
     /// Counts tickets that left, and their expected value in wei.
     pub(crate) fn sent(&self, tickets: u64, value: U256) {
+        self.budget.left(value, Instant::now());
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.tickets += tickets;
         sent.value = sent.value.saturating_add(value);
@@ -176,8 +230,11 @@ impl Payer {
         *self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn complete(&self, stage: Stage, outcome: Outcome, now: Instant) {
-        self.spending.complete(stage, outcome, now);
+    pub(crate) async fn complete(&self, prepared: Prepared, outcome: Outcome, now: Instant) {
+        self.spending.complete(prepared.stage, outcome, now);
+        if outcome == Outcome::NotSent {
+            self.budget.give_back(prepared.taken).await;
+        }
     }
 
     /// Forgets what no orchestrator takes any more.
@@ -234,7 +291,9 @@ mod tests {
         let signer = Arc::new(KeySigner::from_bytes([1; 32]).unwrap());
         let (_, chain) = watch::channel(chain);
         let (_, funds) = watch::channel(funds);
-        Payer::new(Funding { signer, chain, funds, store, deployment: None }, &PaymentConfig::default())
+        let (deployment, clock, top_up) = (None, Arc::new(|| 0_u64) as Clock, None);
+        let funding = Funding { signer, chain, funds, store, deployment, clock, top_up };
+        Payer::new(funding, &PaymentConfig::default(), &BudgetConfig::default())
     }
 
     fn charge(commitment: B256) -> Charge<'static> {
@@ -257,9 +316,9 @@ mod tests {
             let mut charge = charge(commitment);
             // 1,000,000 pixels of 2 s and 2 % cost 10,200 wei: 41 tickets of 250 wei less a rounding.
             charge.price = Price::new(1, 100).unwrap();
-            let paid = payer.prepare(charge, &profiles(), 2000, now).await.unwrap();
+            let paid = payer.prepare(charge, &StreamBudget::default(), &profiles(), 2000, now).await.unwrap();
             seen.extend(paid.payment.tickets.iter().map(|ticket| ticket.sender_nonce));
-            payer.complete(paid.stage, Outcome::Lost, now);
+            payer.complete(paid, Outcome::Lost, now).await;
         }
         assert!(seen.len() > 100, "{}", seen.len());
         assert_eq!(seen, (1..=u32::try_from(seen.len()).unwrap()).collect::<Vec<_>>());
@@ -270,13 +329,13 @@ mod tests {
         let payer = payer(Store::in_memory().await.unwrap(), Some(CHAIN), Some(funds()));
         let now = Instant::now();
         let commitment = payer.accept(params(), now).await.unwrap();
-        let first = payer.prepare(charge(commitment), &profiles(), 2000, now).await.unwrap();
+        let first = payer.prepare(charge(commitment), &StreamBudget::default(), &profiles(), 2000, now).await.unwrap();
         assert_eq!(first.payment.tickets.len(), 1); // 102 wei cost, one ticket is worth 249
-        payer.complete(first.stage, Outcome::Served { pixels: 1_000_000 }, now);
-        let second = payer.prepare(charge(commitment), &profiles(), 2000, now).await.unwrap();
+        payer.complete(first, Outcome::Served { pixels: 1_000_000 }, now).await;
+        let second = payer.prepare(charge(commitment), &StreamBudget::default(), &profiles(), 2000, now).await.unwrap();
         assert_eq!(second.payment.tickets.len(), 1); // the orchestrator wants one ticket's worth
-        payer.complete(second.stage, Outcome::Served { pixels: 1_000 }, now);
-        let third = payer.prepare(charge(commitment), &profiles(), 2000, now).await.unwrap();
+        payer.complete(second, Outcome::Served { pixels: 1_000 }, now).await;
+        let third = payer.prepare(charge(commitment), &StreamBudget::default(), &profiles(), 2000, now).await.unwrap();
         assert_eq!(third.payment.tickets.len(), 0);
         assert_eq!(third.value, U256::ZERO);
     }
@@ -286,7 +345,8 @@ mod tests {
         let payer = payer(Store::in_memory().await.unwrap(), Some(ChainView { block: 139, ..CHAIN }), Some(funds()));
         let now = Instant::now();
         let commitment = payer.accept(params(), now).await.unwrap();
-        let refused = payer.prepare(charge(commitment), &profiles(), 2000, now).await.unwrap_err();
+        let refused =
+            payer.prepare(charge(commitment), &StreamBudget::default(), &profiles(), 2000, now).await.unwrap_err();
         assert!(refused.wants_new_quote(), "{refused}");
         assert_eq!(payer.funding.store.last_nonce(params().recipient_rand_hash).await.unwrap(), None);
     }

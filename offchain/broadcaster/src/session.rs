@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::{
+    budget::StreamBudget,
     error::{AttemptError, PaymentError, QuoteError},
     orchestrators::Candidate,
     payment::{Charge, Payer, Prepared},
@@ -118,12 +119,14 @@ fn check_account(candidate: &Candidate, offer: &Offer) -> Result<Address, QuoteE
 }
 
 impl Session {
-    /// Opens a session on a quote.
+    /// Opens a session on a quote. `first` is the price of the stream's first session there: a new session is no way to
+    /// raise it.
     pub(crate) async fn open(
         candidate: &Candidate,
         quote: Quote,
         purse: Purse<'_>,
         max_price: Option<Price>,
+        first: Option<Price>,
     ) -> Result<Self, AttemptError> {
         let Quote { offer, service, account } = quote;
         let remote = matches!(purse, Purse::Remote(_)).then(|| RemoteSession::new(offer.to_proto()));
@@ -132,9 +135,9 @@ impl Session {
         let (mut guard, mut terms) = (None, Terms::default());
         if !matches!(purse, Purse::Empty) {
             let price = offer.price.ok_or(QuoteError::NoPrice)?;
-            let first = PriceGuard::new(price, max_price);
-            first.check(price).map_err(QuoteError::from)?;
-            guard = Some(first);
+            let known = PriceGuard::new(first.unwrap_or(price), max_price);
+            known.check(price).map_err(QuoteError::from)?;
+            guard = Some(known);
             terms.price = Some(price);
             match (offer.params, purse) {
                 (Some(params), Purse::Own(payer)) => {
@@ -149,6 +152,11 @@ impl Session {
         Ok(Self { url, service, account, token, opened: now, guard, terms, remote })
     }
 
+    /// The price that the stream's first session with this orchestrator began at.
+    pub(crate) fn first_price(&self) -> Option<Price> {
+        self.guard.map(|guard| guard.first())
+    }
+
     /// Whether the token should not be used any more.
     pub(crate) fn is_stale(&self, now: Instant) -> bool {
         now.duration_since(self.opened) > TOKEN_USE
@@ -159,6 +167,7 @@ impl Session {
     pub(crate) async fn pay(
         &self,
         purse: Purse<'_>,
+        budget: &StreamBudget,
         segment: &mut SegmentRequest,
     ) -> Result<(String, Paid), PaymentError> {
         let terms = *self.terms();
@@ -171,7 +180,8 @@ impl Session {
             (Purse::Own(payer), _) => {
                 let (recipient, commitment) = terms.tickets.unwrap_or_default();
                 let charge = Charge { recipient, session: &self.token.session_id, price, commitment };
-                let prepared = payer.prepare(charge, &segment.profiles, millis, Instant::now().into_std()).await?;
+                let now = Instant::now().into_std();
+                let prepared = payer.prepare(charge, budget, &segment.profiles, millis, now).await?;
                 Ok((header::encode_payment(&payment_to_proto(&prepared.payment)), Paid::Own(Box::new(prepared))))
             }
             (Purse::Remote(signer), Some(remote)) => {
@@ -209,10 +219,10 @@ impl Session {
 }
 
 /// Closes a payment.
-pub(crate) fn complete(purse: Purse<'_>, session: &Session, paid: Paid, outcome: Outcome) {
+pub(crate) async fn complete(purse: Purse<'_>, session: &Session, paid: Paid, outcome: Outcome) {
     match (purse, paid, &session.remote) {
         (Purse::Own(payer), Paid::Own(prepared), _) => {
-            payer.complete(prepared.stage, outcome, Instant::now().into_std());
+            payer.complete(*prepared, outcome, Instant::now().into_std()).await;
         }
         (_, Paid::Remote(paid), Some(remote)) => remote.complete(paid, outcome),
         _ => {}

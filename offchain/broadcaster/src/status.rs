@@ -21,6 +21,8 @@ pub struct Status {
     pub sender: Option<Address>,
     /// What it has in TicketBroker.
     pub funds: Option<FundsStatus>,
+    /// What is spent and how long the deposit lasts.
+    pub budget: Option<BudgetStatus>,
     /// Newest block.
     pub block: Option<u64>,
     /// Last initialised round.
@@ -56,6 +58,21 @@ pub struct FundsStatus {
     pub withdraw_round: u64,
 }
 
+/// What is spent, by the expected value of tickets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BudgetStatus {
+    /// Wei that one stream may spend.
+    pub per_stream: Option<String>,
+    /// Wei that all streams may spend in a day.
+    pub per_day: Option<String>,
+    /// Wei spent since the day began (UTC); with a limit for the day also by earlier runs.
+    pub spent_today: String,
+    /// Wei in an hour, going by the last half.
+    pub wei_per_hour: String,
+    /// Hours for which the deposit lasts at this rate, rounded down; none while nothing is spent.
+    pub runway_hours: Option<u64>,
+}
+
 /// What became of segments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SegmentStatus {
@@ -89,6 +106,8 @@ pub struct StreamStatus {
     pub playlist: String,
     /// What became of its segments.
     pub segments: SegmentStatus,
+    /// Expected value of its tickets, wei.
+    pub spent: String,
     /// The transcoded renditions.
     pub renditions: Vec<RenditionStatus>,
     /// File of the master playlist; not served.

@@ -12,7 +12,7 @@ use streamflow_media::{
     FrameRate, SegmentInfo,
     hls::{HlsConfig, HlsError, HlsWriter, Variant, master_playlist, write_master},
 };
-use streamflow_types::{ManifestId, Profile, with_causes};
+use streamflow_types::{ManifestId, Price, Profile, with_causes};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::{Instant, timeout},
@@ -22,6 +22,7 @@ use url::Url;
 
 use crate::{
     broadcaster::Core,
+    budget::StreamBudget,
     config::{BroadcasterConfig, SOURCE},
     error::{AttemptError, Refusal, SegmentError},
     orchestrators::Candidate,
@@ -45,12 +46,15 @@ pub(crate) struct LiveStream {
     directory: PathBuf,
     progress: Mutex<Progress>,
     files: tokio::sync::Mutex<Files>,
+    budget: StreamBudget,
     /// One for each segment being worked on or waiting.
     places: Arc<Semaphore>,
     capacity: usize,
     /// One for each segment being transcoded.
     turns: Semaphore,
     sessions: Mutex<HashMap<Url, Slot>>,
+    /// What each orchestrator asked first.
+    first_prices: Mutex<HashMap<Url, Price>>,
     /// Not used for new segments any more, but perhaps still by segments under way.
     retired: Mutex<Vec<Arc<Session>>>,
     ended: CancellationToken,
@@ -189,10 +193,12 @@ impl LiveStream {
                 life: Life::Open,
             }),
             files: tokio::sync::Mutex::new(Files { source, renditions, master_written: false }),
+            budget: StreamBudget::new(&config.budget),
             places: Arc::new(Semaphore::new(capacity)),
             capacity,
             turns: Semaphore::new(config.max_segments_in_flight),
             sessions: Mutex::default(),
+            first_prices: Mutex::default(),
             retired: Mutex::default(),
             ended: CancellationToken::new(),
         })
@@ -200,6 +206,10 @@ impl LiveStream {
 
     pub(crate) fn name(&self) -> &ManifestId {
         &self.name
+    }
+
+    pub(crate) fn budget(&self) -> &StreamBudget {
+        &self.budget
     }
 
     pub(crate) fn profiles(&self) -> &[Profile] {
@@ -397,7 +407,11 @@ impl LiveStream {
         if let Some(session) = slot.as_ref().filter(|session| !session.is_stale(Instant::now())) {
             return Ok(session.clone());
         }
-        let opened = Arc::new(core.open_session(candidate).await?);
+        let first = self.first_prices().get(&candidate.url).copied();
+        let opened = Arc::new(core.open_session(candidate, first).await?);
+        if let Some(price) = opened.first_price() {
+            self.first_prices().insert(candidate.url.clone(), price);
+        }
         if let Some(old) = slot.replace(opened.clone()) {
             self.retire(old);
         }
@@ -413,6 +427,10 @@ impl LiveStream {
         {
             self.retire(old);
         }
+    }
+
+    fn first_prices(&self) -> MutexGuard<'_, HashMap<Url, Price>> {
+        self.first_prices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self, url: &Url) -> Slot {
@@ -490,6 +508,7 @@ impl LiveStream {
             live: progress.life != Life::Ended,
             playlist: format!("/stream/{}.m3u8", self.name),
             segments: progress.counts,
+            spent: self.budget.spent().to_string(),
             renditions: renditions.collect(),
             master: absolute(&self.directory.join("master.m3u8")),
         }

@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use alloy_primitives::keccak256;
 use streamflow_pm::Outcome;
-use streamflow_types::{VideoCodec, with_causes};
+use streamflow_types::{Price, VideoCodec, with_causes};
 use streamflow_wire::{
     SegmentRequest, TranscodeError, capability, header,
-    proto::{OrchestratorRequest, TranscodeData, TranscodeResult, transcode_result},
+    proto::{OrchestratorInfo, OrchestratorRequest, TranscodeData, TranscodeResult, transcode_result},
     sign_segment,
 };
 use tokio::time::{Duration, Instant};
@@ -106,6 +106,7 @@ impl Core {
         let session = stream.session(self, &turn.candidate).await?;
         let first = self.attempt_on(stream, segment, &session, deadlines).await;
         match first {
+            Err(error) if error.brought_new_params() => self.attempt_on(stream, segment, &session, deadlines).await,
             Err(error) if error.wants_new_quote() => {
                 tracing::debug!(url = %turn.candidate.url, error = with_causes(&error), "asking for a new quote");
                 stream.forget(&session).await;
@@ -125,7 +126,8 @@ impl Core {
     ) -> Result<Vec<Rendition>, AttemptError> {
         let done = self.submit_and_verify(stream, segment, session, deadlines).await;
         // An orchestrator that says that it failed keeps its session; one that does not keep to the rules does not.
-        if done.as_ref().is_err_and(|error| !matches!(error, AttemptError::Orchestrator(_))) {
+        let keeps = |error: &AttemptError| matches!(error, AttemptError::Orchestrator(_)) || error.brought_new_params();
+        if done.as_ref().is_err_and(|error| !keeps(error)) {
             stream.forget(session).await;
         }
         done
@@ -139,7 +141,7 @@ impl Core {
         deadlines: Deadlines,
     ) -> Result<Vec<Rendition>, AttemptError> {
         let mut request = self.segment_request(stream, segment, session)?;
-        let (payment, paid) = session.pay(self.purse(), &mut request).await?;
+        let (payment, paid) = session.pay(self.purse(), stream.budget(), &mut request).await?;
         let submission = Submission {
             base: session.service.clone(),
             segment: header::encode_segment(&request.to_proto()),
@@ -189,7 +191,10 @@ impl Core {
             Ok(result) => result,
             Err(error) => {
                 let outcome = if error.payment_arrived() { Outcome::Lost } else { Outcome::NotSent };
-                complete(purse, session, paid, outcome);
+                complete(purse, session, paid, outcome).await;
+                if let CallError::Status { info: Some(info), .. } = &error {
+                    self.renew(session, info.as_ref().clone()).await;
+                }
                 return Err(error.into());
             }
         };
@@ -197,11 +202,9 @@ impl Core {
             Some(transcode_result::Result::Data(data)) => billed_pixels(data),
             _ => 0,
         };
-        complete(purse, session, paid, Outcome::Served { pixels });
-        if let Some(info) = result.info.filter(|_| !matches!(purse, Purse::Empty))
-            && let Err(error) = session.renew(purse, info).await
-        {
-            tracing::debug!(url = %session.url, error = with_causes(&error), "params that came with a result are of no use");
+        complete(purse, session, paid, Outcome::Served { pixels }).await;
+        if let Some(info) = result.info {
+            self.renew(session, info).await;
         }
         match result.result {
             Some(transcode_result::Result::Data(data)) => Ok(data),
@@ -209,6 +212,16 @@ impl Core {
                 Err(AttemptError::Orchestrator(TranscodeError::from_text(&text).to_string()))
             }
             None => Err(AttemptError::Orchestrator("no result".to_owned())),
+        }
+    }
+
+    async fn renew(&self, session: &Session, info: OrchestratorInfo) {
+        let purse = self.purse();
+        if matches!(purse, Purse::Empty) {
+            return;
+        }
+        if let Err(error) = session.renew(purse, info).await {
+            tracing::debug!(url = %session.url, error = with_causes(&error), "params that came with an answer are of no use");
         }
     }
 
@@ -238,8 +251,12 @@ impl Core {
         Ok(quote)
     }
 
-    /// Opens a session for a stream's segments.
-    pub(crate) async fn open_session(&self, candidate: &Candidate) -> Result<Session, AttemptError> {
+    /// Opens a session for a stream's segments; `first` is the price of its first session there.
+    pub(crate) async fn open_session(
+        &self,
+        candidate: &Candidate,
+        first: Option<Price>,
+    ) -> Result<Session, AttemptError> {
         let job = capability::job(VideoCodec::H264, &self.config.profiles, false);
         let request = OrchestratorRequest { capabilities: Some(job.clone()), ..self.quote_request().await? };
         let quote = self.quote(candidate, request).await?;
@@ -248,7 +265,7 @@ impl Core {
         {
             return Err(QuoteError::Incapable.into());
         }
-        Session::open(candidate, quote, self.purse(), self.config.payment.max_price).await
+        Session::open(candidate, quote, self.purse(), self.config.payment.max_price, first).await
     }
 }
 
@@ -258,6 +275,7 @@ fn hopeless(error: &AttemptError) -> Option<Refusal> {
     match payment {
         PaymentError::Refused(refusal) => Some(refusal.clone()),
         PaymentError::Signer(error) if error.is_for_everybody() => Some(Refusal::Signer(with_causes(error))),
+        PaymentError::Budget(budget) => Some(Refusal::Budget(*budget)),
         _ => payment.funds().map(Refusal::Funds),
     }
 }

@@ -92,13 +92,23 @@ impl DataDir {
     /// # Errors
     /// When the file cannot be written or read, or is not a secret.
     pub fn secret(&self, name: &str) -> Result<[u8; SECRET_LEN], DataDirError> {
-        let path = self.path.join(name);
-        match self.read_secret(&path) {
-            Err(DataDirError::Secret { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            found => return found,
+        if let Some(known) = self.known_secret(name)? {
+            return Ok(known);
         }
+        let path = self.path.join(name);
         self.create_secret(&path).map_err(|source| DataDirError::Write { path: path.clone(), source })?;
         self.read_secret(&path)
+    }
+
+    /// The same if it is there already.
+    ///
+    /// # Errors
+    /// When the file is not a secret.
+    pub fn known_secret(&self, name: &str) -> Result<Option<[u8; SECRET_LEN]>, DataDirError> {
+        match self.read_secret(&self.path.join(name)) {
+            Err(DataDirError::Secret { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     fn read_secret(&self, path: &Path) -> Result<[u8; SECRET_LEN], DataDirError> {

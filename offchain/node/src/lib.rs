@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod amount;
 pub mod bench;
+pub mod bench_tickets;
 pub mod cli;
 pub mod clock;
 pub mod commands;
@@ -15,6 +16,7 @@ pub mod devnet;
 pub mod exit;
 pub mod keys;
 pub mod output;
+pub mod quote_secret;
 pub mod roles;
 pub mod stop;
 pub mod telemetry;
@@ -65,6 +67,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Stake(command) => stake::run(&context(&global)?, &command).await,
         Command::Delegator(command) => delegator::run(&context(&global)?, &command).await,
         Command::Tickets(command) => tickets::run(&context(&global)?, &command).await,
+        Command::Bench(BenchCommand::Tickets(args)) => bench_tickets::run(&context(&global)?, args).await,
         Command::Bench(BenchCommand::Transcode(args)) => bench::transcode(&context(&global)?, &args).await,
         Command::Simulate(args) => simulate::run(&context(&global)?, args).await,
         Command::Doctor => doctor::run(&context(&global)?, global.port_offset).await,

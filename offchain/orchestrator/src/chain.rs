@@ -2,7 +2,7 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, B256};
-use streamflow_pm::{QuoteDomain, TicketSigner};
+use streamflow_pm::{QuoteDomain, QuoteSecrets, TicketSigner};
 use streamflow_store::Store;
 use streamflow_types::{ChainView, SenderFunds};
 use tokio::{
@@ -24,6 +24,8 @@ pub struct ChainDeps {
     pub signer: Arc<dyn TicketSigner>,
     /// Chain and contract that tickets are for.
     pub domain: QuoteDomain,
+    /// What quotes are bound to. All processes of a recipient quote under the same.
+    pub secrets: watch::Receiver<QuoteSecrets>,
     /// Tag that tickets may be bound to; none if that contract takes no bound tickets.
     pub deployment: Option<B256>,
     /// Blocks after the expiry of params before the keeper shows their secrets to the chain (`keeper.expiry_margin_blocks`).

@@ -3,8 +3,12 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use alloy_primitives::U256;
 use serde::{Deserialize, Serialize};
+use streamflow_pm::MAX_TICKETS;
 use streamflow_types::{Price, Secret};
 use url::Url;
+
+/// A quote is long dead a day after the secret that made it was replaced.
+const LEAST_SECRET_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// Settings of the orchestrator. The defaults run on a laptop.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,7 +62,7 @@ pub struct TicketConfig {
     /// Expected value of one ticket, wei.
     #[serde(with = "crate::wei")]
     pub ev: U256,
-    /// Gas that redeeming one ticket takes.
+    /// Gas that redeeming one ticket takes, until our own redemptions tell; what they tell is bounded by it.
     pub redeem_gas: u64,
     /// Face value over the cost of redemption.
     pub tx_cost_multiplier: u64,
@@ -69,6 +73,13 @@ pub struct TicketConfig {
     pub max_face_value: U256,
     /// Blocks for which quoted terms stay valid.
     pub params_life_blocks: u64,
+    /// Tickets of one sender checked in a second, in the long run.
+    pub max_per_second: u32,
+    /// Tickets of one sender checked at once, after a pause.
+    pub max_burst: u32,
+    /// The secret behind quotes is replaced when it is this old; the one before it is kept meanwhile.
+    #[serde(with = "humantime_serde")]
+    pub secret_life: Duration,
 }
 
 /// Renditions kept in memory for download.
@@ -146,6 +157,9 @@ impl Default for TicketConfig {
             min_gas_price: 0,
             max_face_value: U256::ZERO,
             params_life_blocks: 40,
+            max_per_second: 2_000,
+            max_burst: 12_000,
+            secret_life: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }
@@ -195,6 +209,18 @@ pub enum ConfigError {
         smaller: &'static str,
         /// Setting that is too small.
         larger: &'static str,
+    },
+    /// Large payments would be refused for ever.
+    #[error("tickets.max_burst {max_burst} is less than the {MAX_TICKETS} tickets of one payment")]
+    Burst {
+        /// Tickets.
+        max_burst: u32,
+    },
+    /// Quotes would outlive the secrets they are known by.
+    #[error("tickets.secret_life {secret_life:?} is less than {LEAST_SECRET_LIFE:?}")]
+    SecretLife {
+        /// As set.
+        secret_life: Duration,
     },
     /// Every ticket would be refused.
     #[error("tickets.max_face_value {max_face_value} wei is not more than tickets.ev {ev} wei")]
@@ -272,6 +298,15 @@ impl TicketConfig {
         if self.params_life_blocks == 0 {
             return Err(ConfigError::Zero("tickets.params_life_blocks"));
         }
+        if self.max_per_second == 0 {
+            return Err(ConfigError::Zero("tickets.max_per_second"));
+        }
+        if (self.max_burst as usize) < MAX_TICKETS {
+            return Err(ConfigError::Burst { max_burst: self.max_burst });
+        }
+        if self.secret_life < LEAST_SECRET_LIFE {
+            return Err(ConfigError::SecretLife { secret_life: self.secret_life });
+        }
         // A sender refuses a ticket whose expected value is its face value (payments.md §1.6).
         if !self.max_face_value.is_zero() && self.max_face_value <= self.ev {
             return Err(ConfigError::FaceValueBelowEv { max_face_value: self.max_face_value, ev: self.ev });
@@ -328,6 +363,9 @@ mod tests {
         assert_eq!(refusal(|c| c.session_idle = Duration::ZERO), ConfigError::Zero("session_idle"));
         assert_eq!(refusal(|c| c.tickets.ev = U256::ZERO), ConfigError::Zero("tickets.ev"));
         assert!(matches!(refusal(|c| c.limits.max_buffered_bytes = 1), ConfigError::Order { .. }));
+        assert_eq!(refusal(|c| c.tickets.max_burst = 599), ConfigError::Burst { max_burst: 599 });
+        let hour = Duration::from_secs(3600);
+        assert_eq!(refusal(|c| c.tickets.secret_life = hour), ConfigError::SecretLife { secret_life: hour });
         let small = |c: &mut OrchestratorConfig| c.tickets.max_face_value = c.tickets.ev;
         assert!(matches!(refusal(small), ConfigError::FaceValueBelowEv { .. }));
     }

@@ -21,6 +21,7 @@ mod sessions;
 mod storage;
 mod tls;
 mod transcode;
+mod turns;
 mod wei;
 
 pub use chain::{ChainDeps, ChainUnavailable, FundsFuture, FundsUnavailable, SenderFundsSource};

@@ -57,6 +57,11 @@ pub(crate) fn quoted(ordered: bool) {
     counter!("streamflow_orchestrator_quotes_total", "order" => order).increment(1);
 }
 
+/// Gas that a redemption is reckoned with in quotes.
+pub(crate) fn redeem_gas(gas: u64) {
+    gauge!("streamflow_orchestrator_redeem_gas").set(gas as f64);
+}
+
 /// Pixels that were encoded and charged for.
 pub(crate) fn encoded_pixels(pixels: u64) {
     counter!("streamflow_orchestrator_encoded_pixels_total").increment(pixels);

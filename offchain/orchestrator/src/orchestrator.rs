@@ -38,7 +38,7 @@ pub struct Deps {
     pub chain: Option<ChainDeps>,
     /// Transcodes in this process. None leaves it to remote transcoders.
     pub local: Option<Arc<dyn Transcode>>,
-    /// 32 random bytes that quotes and session tokens are bound to. Keep them across restarts, or both lose validity.
+    /// 32 random bytes that session tokens are bound to. Keep them across restarts, or tokens lose validity.
     pub secret: [u8; 32],
     /// Where the certificate is kept.
     pub data_dir: PathBuf,
@@ -234,7 +234,7 @@ fn service(
         .build()?;
     Ok(Service::new(Parts {
         service_uri: service_uri.as_str().trim_end_matches('/').to_owned(),
-        payments: deps.chain.as_ref().map(|chain| Payments::new(chain, &config, deps.secret)),
+        payments: deps.chain.as_ref().map(|chain| Payments::new(chain, &config)),
         tokens: AuthTokens::new(token_key(&deps.secret)),
         clock: deps.clock,
         sessions: Sessions::new(transcode, limits),

@@ -4,10 +4,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use streamflow_pm::{
-    AccountLimits, Payment, QuoteDomain, QuoteError, QuoteRequest, QuoteSecret, Receipt, Recipient, RecipientConfig,
-    TicketError, TicketPolicy, TicketSigner,
+    AccountLimits, Backing, GasMeter, GasTotals, Payment, QuoteDomain, QuoteError, QuoteRequest, QuoteSecrets, Receipt,
+    Recipient, RecipientConfig, RecoveryQuota, TicketError, TicketPolicy, TicketSigner,
 };
 use streamflow_store::{Delivered, Store, StoreError};
 use streamflow_types::{ChainView, Price, Round, SenderFunds, TicketParams, WinningTicket};
@@ -20,6 +20,7 @@ use crate::{
     config::{OrchestratorConfig, TicketConfig},
     metrics,
     serials::Serials,
+    turns::Turns,
 };
 
 /// Attempts to store winners, and the pause between them.
@@ -28,6 +29,8 @@ const STORE_PAUSE: Duration = Duration::from_millis(100);
 /// Winners held in memory while the store fails.
 const MAX_UNSAVED: usize = 10_000;
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(2);
+/// Time between two looks at what redemption takes: it goes through all redemptions.
+const GAS_INTERVAL: Duration = Duration::from_secs(600);
 
 /// In place of a chain that nothing is known of since the start. Every quote was made by an earlier run then, so nothing
 /// earns credit.
@@ -100,6 +103,8 @@ struct Inner {
     /// Whether quotes get serials. A redeemer elsewhere hears of winners late, and may pass a key before it has them all: for
     /// it there is no order.
     ordered: bool,
+    secrets: watch::Receiver<QuoteSecrets>,
+    turns: Turns,
     /// Winners that the store did not take.
     unsaved: Mutex<Vec<WinningTicket>>,
     /// Held while those are being stored: nobody else takes any out.
@@ -108,10 +113,11 @@ struct Inner {
 }
 
 impl Payments {
-    pub(crate) fn new(deps: &ChainDeps, config: &OrchestratorConfig, secret: [u8; 32]) -> Self {
+    pub(crate) fn new(deps: &ChainDeps, config: &OrchestratorConfig) -> Self {
         let accounts = AccountLimits { idle: config.balance_idle, ..AccountLimits::default() };
         let recipient = RecipientConfig {
             accounts,
+            recoveries: recovery_quota(&config.tickets),
             late_blocks: deps.late_blocks,
             deployment: deps.deployment,
             ..RecipientConfig::new(deps.signer.address(), deps.domain, policy(&config.tickets))
@@ -121,12 +127,14 @@ impl Payments {
             active: deps.active.clone(),
             serials: Serials::new(deps.store.clone(), deps.domain, recipient.recipient),
             closing: Closing::new(deps.store.clone(), deps.domain, recipient.recipient),
-            recipient: Recipient::new(recipient, QuoteSecret::new(secret)),
+            recipient: Recipient::new(recipient, deps.secrets.borrow().clone()),
             signer: Arc::clone(&deps.signer),
             store: deps.store.clone(),
             domain: deps.domain,
             price: RwLock::new(config.price),
             ordered: config.redeemer.is_none(),
+            secrets: deps.secrets.clone(),
+            turns: Turns::default(),
             unsaved: Mutex::default(),
             catching_up: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
@@ -194,7 +202,7 @@ impl Payments {
             Err(unavailable) => (SenderFunds::default(), Some(unavailable)),
         };
         let unheard = self.0.closing.unheard_for();
-        let in_sight = stale.is_none() && unheard.is_none();
+        let in_sight = stale.is_none() && unknown.is_none() && unheard.is_none();
         let task = self.clone().take(payment, session.to_owned(), funds, chain, in_sight);
         self.0.tasks.spawn(task).await.unwrap_or(Err(PaymentError::Stopping))?;
         let unavailable = stale.or(unknown).map(PaymentError::from);
@@ -219,19 +227,29 @@ impl Payments {
         chain: ChainView,
         in_sight: bool,
     ) -> Result<(), PaymentError> {
-        let desk = self.clone();
         let _under_way = self.0.closing.begin(chain.block);
+        let _turn = self.0.turns.of(payment.sender).await;
+        let (pending, unread) = match self.0.store.outstanding(payment.sender).await {
+            Ok(pending) => (pending, None),
+            Err(error) => (U256::MAX, Some(error)),
+        };
+        let backing = Backing { funds, pending };
+        let in_sight = in_sight && unread.is_none();
+        let desk = self.clone();
         let (sender, session_id) = (payment.sender, session.clone());
         // Hundreds of tickets take milliseconds of curve arithmetic.
         let check = move || match in_sight {
-            true => desk.0.recipient.receive(&payment, &session, &funds, &chain, Instant::now()),
-            false => desk.0.recipient.salvage(&payment, &session, &funds, &chain),
+            true => desk.0.recipient.receive(&payment, &session, backing, &chain, Instant::now()),
+            false => desk.0.recipient.salvage(&payment, &session, backing, &chain, Instant::now()),
         };
         let receipt: Receipt = tokio::task::spawn_blocking(check).await.map_err(|_| PaymentError::Stopping)?;
         metrics::tickets(receipt.credited as u64, receipt.winners.len() as u64);
         if !receipt.winners.is_empty() && !self.keep(&receipt.winners).await?.late.is_empty() {
             self.0.recipient.take_back(sender, &session_id, receipt.credit);
             return Err(TicketError::ParamsExpired.into());
+        }
+        if let Some(unread) = unread {
+            return Err(unread.into());
         }
         receipt.error.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -303,7 +321,45 @@ impl Payments {
 
     /// Follows the chain and forgets what is old, until `stop`.
     pub(crate) async fn run(&self, stop: CancellationToken) {
-        tokio::join!(self.0.chain.follow(stop.clone()), self.upkeep(stop));
+        let tasks =
+            (self.0.chain.follow(stop.clone()), self.follow_secrets(stop.clone()), self.learn_gas(stop.clone()));
+        tokio::join!(tasks.0, tasks.1, tasks.2, self.upkeep(stop));
+    }
+
+    /// Quotes under the newest secret.
+    async fn follow_secrets(&self, stop: CancellationToken) {
+        let mut secrets = self.0.secrets.clone();
+        loop {
+            let newest = secrets.borrow_and_update().clone();
+            self.0.recipient.set_secrets(newest);
+            tokio::select! { biased;
+                () = stop.cancelled() => return,
+                changed = secrets.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Quotes by what our own redemptions took.
+    async fn learn_gas(&self, stop: CancellationToken) {
+        let configured = self.0.recipient.policy().redeem_gas;
+        let mut meter = GasMeter::default();
+        let mut tick = tokio::time::interval(GAS_INTERVAL);
+        loop {
+            tokio::select! { biased;
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            match self.0.store.redemption_summary().await {
+                Ok(sum) => {
+                    meter.observe(GasTotals { tickets: sum.redeemed, gas: sum.gas_used });
+                    let gas = meter.per_ticket(configured);
+                    self.0.recipient.set_redeem_gas(gas);
+                    metrics::redeem_gas(gas);
+                    tracing::debug!(gas, tickets = sum.redeemed, "gas of a redemption");
+                }
+                Err(error) => tracing::warn!(%error, "cannot read what redemptions took"),
+            }
+        }
     }
 
     async fn upkeep(&self, stop: CancellationToken) {
@@ -312,6 +368,7 @@ impl Payments {
             tokio::select! { biased;
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {
+                    self.0.turns.prune();
                     self.catch_up().await;
                     let block = self.0.chain.current().map_or(0, |chain| chain.block);
                     if let Err(error) = self.close_params(block).await {
@@ -373,6 +430,10 @@ impl Drop for Hold {
             self.give_back(0);
         }
     }
+}
+
+fn recovery_quota(config: &TicketConfig) -> RecoveryQuota {
+    RecoveryQuota { per_second: config.max_per_second, burst: config.max_burst }
 }
 
 fn policy(config: &TicketConfig) -> TicketPolicy {

@@ -1,11 +1,11 @@
 //! Why a request is refused: statuses and texts that peers know (node.md §2.4, payments.md §1.8).
 use axum::{
     body::BodyDataStream,
-    http::StatusCode,
+    http::{HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
-use streamflow_pm::TicketError;
-use streamflow_wire::WireError;
+use streamflow_pm::{QuoteError, TicketError};
+use streamflow_wire::{Offer, WireError, header};
 
 use crate::{
     chain::ChainUnavailable,
@@ -21,9 +21,9 @@ pub(crate) enum Refusal {
     /// What peers match on.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// No fresh terms could be made.
-    #[error("Internal Server Error")]
-    Quote(#[source] PaymentError),
+    /// No fresh terms can be offered to this sender, or to anybody.
+    #[error(transparent)]
+    Quote(QuoteError),
     /// Winners could not be stored.
     #[error("Internal Server Error")]
     Store(#[source] streamflow_store::StoreError),
@@ -68,7 +68,7 @@ impl From<PaymentError> for Refusal {
             PaymentError::Ticket(error) => WireError::Ticket(error).into(),
             PaymentError::InsufficientBalance => WireError::InsufficientBalance.into(),
             PaymentError::Unheard { .. } => Self::Unheard(error),
-            PaymentError::Quote(_) => Self::Quote(error),
+            PaymentError::Quote(error) => Self::Quote(error),
         }
     }
 }
@@ -86,9 +86,15 @@ impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Wire(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            Self::Quote(_) | Self::Store(_) | Self::Body(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Url(_) => StatusCode::BAD_REQUEST,
-            Self::Unheard(_) | Self::Chain(_) | Self::Overloaded | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::Body(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Url(_) | Self::Quote(QuoteError::LowPmBalance(_) | QuoteError::UnlockingSoon { .. }) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Quote(QuoteError::FaceValueCapped { .. } | QuoteError::NoRound)
+            | Self::Unheard(_)
+            | Self::Chain(_)
+            | Self::Overloaded
+            | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -97,6 +103,10 @@ impl Refusal {
         match self {
             Self::Wire(WireError::InsufficientBalance) => "insufficient_balance",
             Self::Wire(WireError::Ticket(TicketError::ParamsExpired)) => "params_expired",
+            Self::Wire(WireError::Ticket(TicketError::LowPmBalance(_))) | Self::Quote(QuoteError::LowPmBalance(_)) => {
+                "low_pm_balance"
+            }
+            Self::Wire(WireError::Ticket(TicketError::TooFast { .. })) => "too_fast",
             Self::Wire(WireError::Ticket(_)) => "ticket",
             Self::Wire(WireError::Capped) => "capped",
             Self::Wire(WireError::WrongHash) => "hash",
@@ -111,10 +121,12 @@ impl Refusal {
         }
     }
 
-    /// Answers now, and throws away some of the body that was not read.
-    pub(crate) fn answer(self, rest: BodyDataStream, limits: LimitsConfig) -> Response {
-        self.note();
-        (self.status(), answer_and_drain(self.to_string(), rest, limits)).into_response()
+    /// The sender's operator will ask why.
+    fn is_about_funds(&self) -> bool {
+        matches!(
+            self,
+            Self::Quote(QuoteError::LowPmBalance(_)) | Self::Wire(WireError::Ticket(TicketError::LowPmBalance(_)))
+        )
     }
 
     /// Logs and counts it; the one place where that is done.
@@ -123,8 +135,47 @@ impl Refusal {
         let cause = std::error::Error::source(self).map(ToString::to_string);
         if self.status().is_server_error() {
             tracing::warn!(error = %self, cause, "request refused");
+        } else if self.is_about_funds() {
+            tracing::info!(error = %self, "request refused");
         } else {
             tracing::debug!(error = %self, cause, "request refused");
         }
     }
 }
+
+/// A refusal with the terms for another try.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    refusal: Refusal,
+    /// None where the request did not come as far, or no terms can be offered.
+    offer: Option<Box<Offer>>,
+}
+
+impl<E: Into<Refusal>> From<E> for Refused {
+    fn from(refusal: E) -> Self {
+        Self { refusal: refusal.into(), offer: None }
+    }
+}
+
+impl Refused {
+    /// Tells these terms too.
+    pub(crate) fn with(refusal: impl Into<Refusal>, offer: Option<&Offer>) -> Self {
+        Self { refusal: refusal.into(), offer: offer.cloned().map(Box::new) }
+    }
+
+    /// Answers now, and throws away some of the body that was not read.
+    pub(crate) fn answer(self, rest: BodyDataStream, limits: LimitsConfig) -> Response {
+        let Self { refusal, offer } = self;
+        refusal.note();
+        let info = offer.and_then(|offer| HeaderValue::from_str(&header::encode_info(&offer.to_proto())).ok());
+        let status = refusal.status();
+        let mut response = (status, answer_and_drain(refusal.to_string(), rest, limits)).into_response();
+        if let Some(info) = info {
+            response.headers_mut().insert(HeaderName::from_static(INFO), info);
+        }
+        response
+    }
+}
+
+/// [`header::ORCHESTRATOR_INFO`] as the HTTP library wants it.
+const INFO: &str = "streamflow-orchestrator-info";

@@ -140,23 +140,29 @@ impl Service {
 
     /// Terms for the sender's session: price, ticket params, and the token again.
     pub(crate) async fn offer(&self, sender: Address, token: &proto::AuthToken) -> Result<Offer, PaymentError> {
-        let (price, params, address) = match self.payments() {
-            None => (Price::FREE, None, Address::ZERO),
-            Some(payments) => {
-                let price = payments.price(sender, &token.session_id);
-                (price, Some(payments.quote(sender, price).await?), payments.address())
-            }
+        let mut offer = self.offer_without_params(sender, token);
+        if let (Some(payments), Some(price)) = (self.payments(), offer.price) {
+            offer.params = Some(payments.quote(sender, price).await?);
+        }
+        Ok(offer)
+    }
+
+    /// The same for a session that goes on without new tickets.
+    pub(crate) fn offer_without_params(&self, sender: Address, token: &proto::AuthToken) -> Offer {
+        let (price, address) = match self.payments() {
+            None => (Price::FREE, Address::ZERO),
+            Some(payments) => (payments.price(sender, &token.session_id), payments.address()),
         };
-        Ok(Offer {
+        Offer {
             service_uri: self.service_uri().to_owned(),
-            params,
+            params: None,
             price: Some(price),
             address,
             capabilities: Some(self.0.capabilities.clone()),
             auth_token: Some(token.clone()),
             storage: Vec::new(),
             nodes: Vec::new(),
-        })
+        }
     }
 
     /// Checks who asks for a segment and whether it can be done: signature, capabilities, token, room (node.md §2.4,

@@ -45,6 +45,13 @@ impl TicketEv {
     }
 }
 
+impl TicketEv {
+    /// Whole wei, rounded up; more than 256 bits stays at the greatest.
+    pub fn ceil_wei(self) -> U256 {
+        self.0.div_ceil(U512::from(CERTAIN)).saturating_to()
+    }
+}
+
 impl fmt::Display for TicketEv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} wei", self.floor_wei())
@@ -196,6 +203,8 @@ mod tests {
         assert_eq!(TicketEv::new(face, WinProb(U256::MAX >> 1)).floor_wei(), U256::from(499));
         assert_eq!(TicketEv::new(face, WinProb::ZERO), TicketEv::ZERO);
         assert_eq!(TicketEv::new(face, WinProb::MAX), wei(1000));
+        assert_eq!(TicketEv::new(face, WinProb(U256::MAX >> 1)).ceil_wei(), U256::from(500));
+        assert_eq!(wei(7).ceil_wei(), U256::from(7));
         // 500 when rounded to the nearest: twice the exact value is above 999 and at most 1000.
         let twice = TicketEv::new(face, WinProb(U256::MAX >> 1)).times(2);
         assert!(wei(999) < twice && twice <= wei(1000));

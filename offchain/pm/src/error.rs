@@ -2,6 +2,8 @@
 use alloy_primitives::{Address, U256};
 use streamflow_types::Round;
 
+use crate::Shortfall;
+
 /// Why a received payment earns no credit, or no more of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
@@ -63,6 +65,17 @@ pub enum TicketError {
     /// Every slot for sessions is taken by one that is in use.
     #[error("too many payment sessions")]
     TooManySessions,
+    /// Winners of this sender that are not redeemed yet have used up what its funds cover.
+    #[error("LowPMBalance: insufficient sender reserve: {0}")]
+    LowPmBalance(Box<Shortfall>),
+    /// More signatures than are checked for one sender in this time.
+    #[error("too many tickets of this sender: {got} signatures to check, {left} are left to it for the moment")]
+    TooFast {
+        /// Signatures to check.
+        got: usize,
+        /// Signatures that would be checked now.
+        left: u64,
+    },
 }
 
 impl TicketError {
@@ -77,6 +90,7 @@ impl TicketError {
                 | Self::TooManyNonces { .. }
                 | Self::ParamsExpired
                 | Self::TooManySessions
+                | Self::LowPmBalance(_)
         )
     }
 }
@@ -84,9 +98,19 @@ impl TicketError {
 /// Why an orchestrator offers no params to a sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuoteError {
-    /// Its guaranteed share does not cover a face value that is worth redeeming.
-    #[error("insufficient sender reserve")]
-    InsufficientReserve,
+    /// Its funds do not cover a face value that is worth redeeming, beside what it owes already.
+    #[error("LowPMBalance: insufficient sender reserve: {0}")]
+    LowPmBalance(Box<Shortfall>),
+    /// Gas costs more than this orchestrator's largest face value would pay. Nothing that the sender can help.
+    #[error(
+        "no terms at this gas price: a ticket worth its redemption has a face value of {needed} wei, more than the maximum {max}"
+    )]
+    FaceValueCapped {
+        /// Wei.
+        needed: U256,
+        /// Wei.
+        max: U256,
+    },
     /// The sender may withdraw in the coming round.
     #[error("deposit and reserve for sender {sender} is set to unlock soon")]
     UnlockingSoon {
@@ -159,10 +183,47 @@ pub enum ParamsError {
     },
 }
 
+/// What helps when terms are not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// New params of the same orchestrator.
+    Refresh,
+    /// More deposit or reserve, or an unlock that is stopped.
+    Fund,
+    /// Another orchestrator: this one asks too much, or what nobody should sign. Or a higher limit of our own.
+    Leave,
+}
+
 impl ParamsError {
+    /// What would help.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Expired => Remedy::Refresh,
+            Self::Funds(_) | Self::FaceValueTooHigh { .. } => Remedy::Fund,
+            Self::Missing
+            | Self::NoExpirationBlock
+            | Self::TooLongLived { .. }
+            | Self::FaceValueTooLow { .. }
+            | Self::OtherDeployment
+            | Self::TicketEv { .. }
+            | Self::Changed
+            | Self::TotalEv { .. } => Remedy::Leave,
+        }
+    }
+
+    /// Field of [`crate::SenderLimits`] that decided it; none if no limit did.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::TicketEv { .. } => Some("max_ticket_ev"),
+            Self::TotalEv { .. } => Some("max_total_ev"),
+            Self::FaceValueTooHigh { .. } => Some("deposit_multiplier"),
+            _ => None,
+        }
+    }
+
     /// Whether the same orchestrator may have better terms when asked again.
     pub fn wants_refresh(&self) -> bool {
-        matches!(self, Self::Expired)
+        self.remedy() == Remedy::Refresh
     }
 }
 

@@ -1,4 +1,6 @@
 //! What a sender's funds are worth to one recipient (payments.md §1.10).
+use std::fmt;
+
 use alloy_primitives::{I256, Sign, U256};
 use streamflow_types::{Round, SenderFunds};
 
@@ -25,6 +27,82 @@ pub fn max_float(funds: &SenderFunds, pending: U256) -> I256 {
 /// Wei that redemptions can still draw, deposit included; may be negative.
 pub fn available_funds(funds: &SenderFunds, pending: U256) -> I256 {
     reserve_alloc(funds).saturating_add(signed(funds.deposit)).saturating_sub(signed(pending))
+}
+
+/// What stands behind a sender's tickets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backing {
+    /// Deposit and reserve, of one block.
+    pub funds: SenderFunds,
+    /// Exposure: face value of the winners that are not redeemed yet, queued and in flight, in wei.
+    pub pending: U256,
+}
+
+impl From<&SenderFunds> for Backing {
+    /// Nothing was won yet.
+    fn from(funds: &SenderFunds) -> Self {
+        Self { funds: *funds, pending: U256::ZERO }
+    }
+}
+
+impl Backing {
+    /// See [`max_float`].
+    pub fn max_float(&self) -> I256 {
+        max_float(&self.funds, self.pending)
+    }
+
+    /// What is missing to a float of `needed` wei; none if it is there.
+    pub fn shortfall(&self, needed: U256) -> Option<Shortfall> {
+        let float = self.max_float();
+        if float >= signed(needed) {
+            return None;
+        }
+        let missing = signed(needed).saturating_sub(float).unsigned_abs();
+        let pool = Some(U256::from(self.funds.pool_size)).filter(|pool| !pool.is_zero());
+        // A deposit helps only where it takes over what is pending.
+        let relieved = reserve_alloc(&self.funds) >= signed(needed);
+        let deposit = self.pending.saturating_mul(U256::from(MIN_DEPOSIT_PENDING_RATIO));
+        Some(Shortfall {
+            float: U256::try_from(float).unwrap_or(U256::ZERO),
+            needed,
+            exposure: self.pending,
+            more_deposit: relieved.then(|| deposit.saturating_sub(self.funds.deposit)),
+            more_reserve: pool.map(|pool| missing.saturating_mul(pool)),
+            more_committed: missing,
+        })
+    }
+}
+
+/// A sender whose funds do not cover one more winning ticket, and what would help. All amounts in wei.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shortfall {
+    /// What a winning ticket is sure to be paid; a negative float counts as 0.
+    pub float: U256,
+    /// What it must be sure to be paid.
+    pub needed: U256,
+    /// Winners that are not paid yet.
+    pub exposure: U256,
+    /// So much more deposit would do; none if no deposit does.
+    pub more_deposit: Option<U256>,
+    /// So much more common reserve would do, rounded up to whole shares; none if nobody shares it.
+    pub more_reserve: Option<U256>,
+    /// So much more reserve committed to this recipient alone would do.
+    pub more_committed: U256,
+}
+
+impl fmt::Display for Shortfall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { float, needed, exposure, more_deposit, more_reserve, more_committed } = self;
+        write!(f, "a winning ticket of this sender is covered up to {float} wei, {needed} wei are needed, ")?;
+        write!(f, "and {exposure} wei won from it are not redeemed yet: what would do is ")?;
+        if let Some(deposit) = more_deposit {
+            write!(f, "{deposit} wei more deposit, or ")?;
+        }
+        if let Some(reserve) = more_reserve {
+            write!(f, "{reserve} wei more reserve, or ")?;
+        }
+        write!(f, "{more_committed} wei committed to this recipient")
+    }
 }
 
 /// Whether the sender may withdraw in the round after `last_round`, or already could: its tickets may then be
@@ -133,6 +211,44 @@ mod tests {
     fn available_funds_vectors() {
         assert_eq!(available_funds(&funds(500, 1000, 0, 1), U256::ZERO), wei(1500));
         assert_eq!(available_funds(&funds(500, 1000, 0, 1), U256::from(100)), wei(1400));
+    }
+
+    #[test]
+    fn what_would_help_helps_and_no_less() {
+        let lacking =
+            [(500, 500, 100, 50, 0), (0, 500, 0, 1, 100), (200, 500, 0, 1, 100), (0, 7, 0, 3, 0), (9, 0, 4, 7, 5)];
+        for (deposit, reserve, claimed, pool, pending) in lacking {
+            let backing = Backing { funds: funds(deposit, reserve, claimed, pool), pending: U256::from(pending) };
+            let needed = U256::from(450);
+            let Some(missing) = backing.shortfall(needed) else {
+                assert!(backing.max_float() >= wei(450));
+                continue;
+            };
+            let with = |change: &dyn Fn(&mut SenderFunds)| {
+                let mut helped = backing;
+                change(&mut helped.funds);
+                helped.shortfall(needed).is_none()
+            };
+            assert!(with(&|funds| funds.committed += missing.more_committed));
+            assert!(!with(&|funds| funds.committed += missing.more_committed - U256::ONE));
+            let reserve = missing.more_reserve.unwrap();
+            assert!(with(&|funds| funds.reserve += reserve));
+            assert!(!with(&|funds| funds.reserve += reserve - U256::from(pool)), "rounded to a whole share");
+            if let Some(deposit) = missing.more_deposit {
+                assert!(with(&|funds| funds.deposit += deposit));
+                assert!(!with(&|funds| funds.deposit += deposit - U256::ONE));
+            }
+        }
+    }
+
+    #[test]
+    fn a_negative_float_is_told_as_nothing() {
+        let backing = Backing { funds: funds(500, 500, 100, 50), pending: U256::ZERO };
+        let missing = backing.shortfall(U256::from(10)).unwrap();
+        assert_eq!((missing.float, missing.more_committed), (U256::ZERO, U256::from(100)));
+        assert_eq!((missing.more_deposit, missing.more_reserve), (None, Some(U256::from(5000))));
+        let alone = Backing { funds: funds(500, 500, 0, 0), pending: U256::ZERO };
+        assert_eq!(alone.shortfall(U256::from(10)).unwrap().more_reserve, None);
     }
 
     #[test]

@@ -6,14 +6,18 @@
 #![warn(missing_docs)]
 
 mod accounts;
+mod allowance;
 mod amount;
+pub mod benchmark;
 mod error;
 mod funds;
+mod gas;
 mod nonces;
 pub mod ordered;
 mod payment;
 mod policy;
 mod pricing;
+mod quota;
 mod ratio;
 mod recipient;
 mod secret;
@@ -26,19 +30,22 @@ mod store;
 mod ticket;
 
 pub use accounts::AccountLimits;
+pub use allowance::{Allowance, OverBudget, SpendRate};
 pub use amount::{Balance, TicketEv};
-pub use error::{FundsError, ParamsError, QuoteError, TicketError};
-pub use funds::{Pending, PendingError, available_funds, max_float, reserve_alloc, unlocks_soon};
+pub use error::{FundsError, ParamsError, QuoteError, Remedy, TicketError};
+pub use funds::{Backing, Pending, PendingError, Shortfall, available_funds, max_float, reserve_alloc, unlocks_soon};
+pub use gas::{GasMeter, GasTotals};
 pub use nonces::MAX_NONCES;
 pub use payment::{MAX_TICKETS, Payment, TicketSig, signed_from_params, ticket_from_params};
-pub use policy::{Terms, TicketPolicy};
+pub use policy::{NoTerms, Terms, TicketPolicy};
 pub use pricing::{
     PriceGuard, PriceGuardError, base_token_to_fixed, estimated_pixels, is_credible_bill, price_to_fixed,
     with_estimate_margin, with_redemption_overhead,
 };
+pub use quota::RecoveryQuota;
 pub use ratio::RatioError;
 pub use recipient::{QuoteRequest, Receipt, Recipient, RecipientConfig};
-pub use secret::{QuoteDomain, QuoteSecret};
+pub use secret::{QuoteDomain, QuoteSecret, QuoteSecrets};
 pub use sender::{Sender, SenderError, SenderLimits};
 pub use serials::{LeaseTerms, SerialLease, Slot};
 pub use signature::{KeyError, KeySigner, SignError, SignatureError, TicketSigner, recover_signer};

@@ -2,8 +2,6 @@
 use alloy_primitives::{I256, U256};
 use streamflow_types::WinProb;
 
-use crate::QuoteError;
-
 /// Face value when the gas price says nothing: this many times the expected value.
 const FALLBACK_FACE_PER_EV: u64 = 100;
 /// A face value below the present cost of redemption is still taken when it covers the cost at this price, wei per gas.
@@ -53,14 +51,43 @@ impl Terms {
     pub const FREE: Self = Self { face_value: U256::ZERO, win_prob: WinProb::ZERO };
 }
 
+/// Why no face value fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTerms {
+    /// The sender's float is smaller than any ticket worth redeeming.
+    #[error("a float of {needed} wei is needed")]
+    Float {
+        /// Wei.
+        needed: U256,
+    },
+    /// Our own cap is, at this gas price.
+    #[error("redemption takes a face value of {needed} wei, more than the maximum {max}")]
+    Capped {
+        /// Wei.
+        needed: U256,
+        /// Wei.
+        max: U256,
+    },
+}
+
 impl TicketPolicy {
     /// Wei that one redemption costs at `gas_price` wei per gas, or at the lowest price to reckon with.
     pub fn tx_cost(&self, gas_price: u128) -> U256 {
         U256::from(self.redeem_gas) * U256::from(gas_price.max(self.min_gas_price))
     }
 
+    /// The smallest face value that is quoted, wei: it covers the expected value, and the cost of redemption at the present
+    /// gas price or at the usual one.
+    pub fn least_face_value(&self, gas_price: u128) -> U256 {
+        let usual_cost = U256::from(self.redeem_gas) * U256::from(USUAL_GAS_PRICE);
+        self.ev.max(self.tx_cost(gas_price).min(usual_cost))
+    }
+
     /// Terms for a sender whose winning tickets are sure to be paid up to `max_float` wei.
-    pub fn terms(&self, gas_price: u128, max_float: I256) -> Result<Terms, QuoteError> {
+    ///
+    /// The face value is `tx_cost_multiplier` · `redeem_gas` · the gas price, so that redemption costs one part in
+    /// `tx_cost_multiplier` of it; less if that is more than the float or the cap.
+    pub fn terms(&self, gas_price: u128, max_float: I256) -> Result<Terms, NoTerms> {
         let tx_cost = self.tx_cost(gas_price);
         let mut face_value = tx_cost.saturating_mul(U256::from(self.tx_cost_multiplier));
         if face_value < self.ev {
@@ -70,11 +97,12 @@ impl TicketPolicy {
         if let Some(max) = self.max_face_value {
             face_value = face_value.min(max);
         }
-        let usual_cost = U256::from(self.redeem_gas) * U256::from(USUAL_GAS_PRICE);
-        if face_value < self.ev || (face_value < tx_cost && face_value < usual_cost) {
-            return Err(QuoteError::InsufficientReserve);
+        let needed = self.least_face_value(gas_price);
+        match self.max_face_value {
+            Some(max) if max < needed => Err(NoTerms::Capped { needed, max }),
+            _ if face_value < needed => Err(NoTerms::Float { needed }),
+            _ => Ok(Terms { face_value, win_prob: win_prob(face_value, self.ev) }),
         }
-        Ok(Terms { face_value, win_prob: win_prob(face_value, self.ev) })
     }
 }
 
@@ -100,7 +128,7 @@ mod tests {
         TicketPolicy { ev: U256::from(5), redeem_gas: 10_000, ..TicketPolicy::default() }
     }
 
-    fn terms(face_value: u64, win_prob: &str) -> Result<Terms, QuoteError> {
+    fn terms(face_value: u64, win_prob: &str) -> Result<Terms, NoTerms> {
         Ok(Terms { face_value: U256::from(face_value), win_prob: WinProb(win_prob.parse().unwrap()) })
     }
 
@@ -138,8 +166,7 @@ mod tests {
     #[test]
     fn a_float_below_the_expected_value_is_refused() {
         for max_float in [4, 0, -90] {
-            let error = policy().terms(0, float(max_float)).unwrap_err();
-            assert_eq!(error.to_string(), "insufficient sender reserve");
+            assert_eq!(policy().terms(0, float(max_float)), Err(NoTerms::Float { needed: U256::from(5) }));
         }
     }
 
@@ -147,18 +174,20 @@ mod tests {
     fn a_face_value_below_both_costs_is_refused() {
         let usual = 10_000 * 3_000_000_000_i64;
         let dear = 3_000_000_001;
-        assert_eq!(policy().terms(dear, float(usual - 1)), Err(QuoteError::InsufficientReserve));
+        assert_eq!(policy().terms(dear, float(usual - 1)), Err(NoTerms::Float { needed: U256::from(usual) }));
         // Below the present cost, but not below the usual one.
         assert!(policy().terms(dear, float(usual)).is_ok());
         // Below the usual cost, but not below the present one.
         assert!(policy().terms(1, float(10_000)).is_ok());
-        assert_eq!(policy().terms(1, float(9_999)), Err(QuoteError::InsufficientReserve));
+        assert_eq!(policy().terms(1, float(9_999)), Err(NoTerms::Float { needed: U256::from(10_000) }));
     }
 
     #[test]
     fn the_cap_holds() {
         let capped = TicketPolicy { max_face_value: Some(U256::from(20_000_000)), ..policy() };
         assert_eq!(capped.terms(100, I256::MAX).unwrap().face_value, U256::from(20_000_000));
+        let refused = capped.terms(2001, I256::MAX);
+        assert_eq!(refused, Err(NoTerms::Capped { needed: U256::from(20_010_000), max: U256::from(20_000_000) }));
     }
 
     #[test]

@@ -92,6 +92,11 @@ impl PriceGuard {
         Self { first, max }
     }
 
+    /// The price that the session began at.
+    pub fn first(&self) -> Price {
+        self.first
+    }
+
     /// Whether to pay `current`.
     pub fn check(&self, current: Price) -> Result<(), PriceGuardError> {
         match self.max {

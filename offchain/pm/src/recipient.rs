@@ -1,6 +1,9 @@
 //! The orchestrator's side: quotes params, checks tickets, keeps balances (payments.md §1.4, §1.7, §1.8).
 use std::{
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -9,12 +12,13 @@ use rand::CryptoRng;
 use streamflow_types::{ChainView, Expiration, Price, Round, SenderFunds, TicketParams, WinningTicket};
 
 use crate::{
-    AccountLimits, Balance, MAX_TICKETS, Payment, QuoteDomain, QuoteError, QuoteSecret, Slot, Terms, TicketError,
-    TicketEv, TicketPolicy,
+    AccountLimits, Backing, Balance, MAX_TICKETS, NoTerms, Payment, QuoteDomain, QuoteError, QuoteSecrets,
+    RecoveryQuota, Shortfall, Slot, Terms, TicketError, TicketEv, TicketPolicy, TicketSig,
     accounts::Accounts,
-    commitment, max_float,
+    commitment,
     nonces::{NonceMemory, Refusal},
     payment::signed_from_params,
+    quota::Recoveries,
     seed::Seed,
     ticket_signer, unlocks_soon, wins,
 };
@@ -35,6 +39,8 @@ pub struct RecipientConfig {
     pub accounts: AccountLimits,
     /// Quotes whose tickets are remembered at a time; one sender gets at most a quarter.
     pub max_quotes: usize,
+    /// Signatures checked for one sender.
+    pub recoveries: RecoveryQuota,
     /// Blocks after the expiry of params for which their winners are still kept. The keeper shows their secrets to the chain
     /// no earlier; from then on anybody can make up winners on them.
     pub late_blocks: u64,
@@ -45,8 +51,8 @@ pub struct RecipientConfig {
 impl RecipientConfig {
     /// The usual bounds.
     pub fn new(recipient: Address, domain: QuoteDomain, policy: TicketPolicy) -> Self {
-        let accounts = AccountLimits::default();
-        Self { recipient, domain, policy, accounts, max_quotes: 65_536, late_blocks: 10, deployment: None }
+        let (accounts, recoveries) = (AccountLimits::default(), RecoveryQuota::default());
+        Self { recipient, domain, policy, accounts, max_quotes: 65_536, recoveries, late_blocks: 10, deployment: None }
     }
 }
 
@@ -100,7 +106,9 @@ impl Receipt {
 #[derive(Debug)]
 pub struct Recipient {
     config: RecipientConfig,
-    secret: QuoteSecret,
+    secrets: RwLock<QuoteSecrets>,
+    /// What the policy reckons with in place of its own.
+    redeem_gas: AtomicU64,
     /// Part of every seed that this process quotes.
     epoch: OnceLock<u64>,
     books: Mutex<Books>,
@@ -110,14 +118,33 @@ pub struct Recipient {
 struct Books {
     nonces: NonceMemory,
     accounts: Accounts,
+    recoveries: Recoveries,
 }
 
 impl Recipient {
     /// An empty desk.
-    pub fn new(config: RecipientConfig, secret: QuoteSecret) -> Self {
+    pub fn new(config: RecipientConfig, secrets: impl Into<QuoteSecrets>) -> Self {
         let nonces = NonceMemory::new(config.max_quotes);
         let accounts = Accounts::new(config.accounts);
-        Self { config, secret, epoch: OnceLock::new(), books: Mutex::new(Books { nonces, accounts }) }
+        let recoveries = Recoveries::new(config.recoveries);
+        Self {
+            secrets: RwLock::new(secrets.into()),
+            redeem_gas: AtomicU64::new(config.policy.redeem_gas),
+            epoch: OnceLock::new(),
+            books: Mutex::new(Books { nonces, accounts, recoveries }),
+            config,
+        }
+    }
+
+    /// Quotes under other secrets from now on. Those made under the one that was in use stay valid if it is the previous
+    /// one of these.
+    pub fn set_secrets(&self, secrets: QuoteSecrets) {
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+    }
+
+    /// Reckons with this gas for the redemption of a ticket, in quotes from now on.
+    pub fn set_redeem_gas(&self, gas: u64) {
+        self.redeem_gas.store(gas, Ordering::Relaxed);
     }
 
     /// Account of the orchestrator.
@@ -166,7 +193,8 @@ impl Recipient {
             expiration,
             deployment: self.config.deployment,
         };
-        let rand = self.secret.recipient_rand(&self.config.domain, request.sender, &params, request.price);
+        let secret = self.secrets.read().unwrap_or_else(PoisonError::into_inner).current.clone();
+        let rand = secret.recipient_rand(&self.config.domain, request.sender, &params, request.price);
         params.recipient_rand_hash = commitment(rand);
         Ok(params)
     }
@@ -178,43 +206,64 @@ impl Recipient {
         if unlocks_soon(request.funds, request.chain.round) {
             return Err(QuoteError::UnlockingSoon { sender: request.sender });
         }
-        self.config.policy.terms(request.gas_price, max_float(request.funds, request.pending))
+        let redeem_gas = self.redeem_gas.load(Ordering::Relaxed);
+        let policy = TicketPolicy { redeem_gas, ..self.config.policy.clone() };
+        let backing = Backing { funds: *request.funds, pending: request.pending };
+        policy.terms(request.gas_price, backing.max_float()).map_err(|error| match error {
+            NoTerms::Capped { needed, max } => QuoteError::FaceValueCapped { needed, max },
+            NoTerms::Float { needed } => {
+                // The float is below what is needed, or there would be terms.
+                QuoteError::LowPmBalance(Box::new(backing.shortfall(needed).unwrap_or_default()))
+            }
+        })
     }
 
-    /// Checks a payment for a session, in the documented order, and credits the tickets before the first error.
+    /// Checks a payment for a session, and credits the tickets before the first error.
     ///
-    /// The first credited ticket opens the session and pins its price. Winners are returned even when the payment is
-    /// refused for a repeated number or expired params, unless those expired so long ago that their secret may be known.
+    /// What costs little comes first: a payment that was not quoted costs some HMACs, a number that was seen a look-up, and
+    /// only the rest a signature each. The first credited ticket opens the session and pins its price. Winners are returned
+    /// even when the payment is refused for a repeated number, expired params or a sender whose funds are used up, unless
+    /// the params expired so long ago that their secret may be known.
+    ///
+    /// Tickets earn credit while the sender's float covers one more winner, those of this payment counted. So what is
+    /// credited is never more than what is covered, whatever else was quoted to the sender meanwhile.
     pub fn receive(
         &self,
         payment: &Payment,
         session: &str,
-        funds: &SenderFunds,
+        backing: impl Into<Backing>,
         chain: &ChainView,
         now: Instant,
     ) -> Receipt {
-        self.take(payment, session, funds, chain, Some(now))
+        self.take(payment, session, &backing.into(), chain, now, Credit::Given)
     }
 
     /// The winners of a payment that is refused because the chain is out of sight: its params may have expired unseen.
     /// Nothing is credited and no number counts as seen, so the sender may send the same tickets again.
-    pub fn salvage(&self, payment: &Payment, session: &str, funds: &SenderFunds, chain: &ChainView) -> Receipt {
-        self.take(payment, session, funds, chain, None)
+    pub fn salvage(
+        &self,
+        payment: &Payment,
+        session: &str,
+        backing: impl Into<Backing>,
+        chain: &ChainView,
+        now: Instant,
+    ) -> Receipt {
+        self.take(payment, session, &backing.into(), chain, now, Credit::Withheld)
     }
 
-    /// Credits the tickets if `credited_at` says when.
     fn take(
         &self,
         payment: &Payment,
         session: &str,
-        funds: &SenderFunds,
+        backing: &Backing,
         chain: &ChainView,
-        credited_at: Option<Instant>,
+        now: Instant,
+        credit: Credit,
     ) -> Receipt {
         let Some(params) = &payment.params else {
             return Receipt::nothing();
         };
-        let (price, recipient_rand) = match self.admit(payment, params, session, funds, chain.round) {
+        let (price, recipient_rand) = match self.admit(payment, params, session, &backing.funds, chain.round) {
             Ok(admitted) => admitted,
             Err(error) => return Receipt::refused(error),
         };
@@ -223,32 +272,43 @@ impl Recipient {
             // Tickets for free work: remembering them would let anybody fill the memory at no cost.
             return Receipt::nothing();
         }
+        let (block, seen) = match self.look_up(payment, params, chain.block, now) {
+            Ok(looked_up) => looked_up,
+            Err(error) => return Receipt::refused(error),
+        };
         let remembered = self.is_of_this_process(params);
         let mut receipt = Receipt::nothing();
-        let signed: Vec<_> = payment
+        let examined: Vec<_> = payment
             .tickets
             .iter()
-            .map(|own| signed_from_params(params, payment.sender, own))
-            .map(|signed| (signed, ticket_signer(&signed) == Ok(payment.sender)))
+            .zip(seen)
+            .map(|(own, seen)| (!seen).then(|| signed_from_params(params, payment.sender, own)))
+            .map(|signed| signed.map(|signed| (signed, ticket_signer(&signed) == Ok(payment.sender))))
             .collect();
+        let mut exposure = Exposure::new(backing, params.face_value);
         let mut books = self.books();
-        let block = books.nonces.prune(chain.block);
-        let is_secret = block < params.expiration_block.saturating_add(self.config.late_blocks);
-        for (signed, authentic) in signed {
+        for (own, examined) in payment.tickets.iter().zip(examined) {
+            let Some((signed, authentic)) = examined else {
+                receipt.error = Some(TicketError::NonceSeen { nonce: own.sender_nonce });
+                continue;
+            };
             if !authentic {
                 receipt.error = Some(TicketError::Signature);
                 continue;
             }
-            if is_secret && wins(&signed, recipient_rand) {
+            let covered = exposure.covers_one_more();
+            if wins(&signed, recipient_rand) {
                 let params_expiration_block = params.expiration_block;
                 receipt.winners.push(WinningTicket { signed, recipient_rand, params_expiration_block });
+                exposure.won();
             }
-            if credited_at.is_none() {
+            if credit == Credit::Withheld {
                 continue;
             }
-            let checked = match remembered {
-                true => books.check_nonce(payment.sender, params, signed.ticket.sender_nonce, block),
-                false => Err(TicketError::ParamsExpired),
+            let checked = match (remembered, covered) {
+                (false, _) => Err(TicketError::ParamsExpired),
+                (true, Err(shortfall)) => Err(TicketError::LowPmBalance(shortfall)),
+                (true, Ok(())) => books.check_nonce(payment.sender, params, signed.ticket.sender_nonce, block),
             };
             match checked {
                 Ok(()) if receipt.error.is_none() => receipt.credited += 1,
@@ -256,7 +316,7 @@ impl Recipient {
                 Err(error) => receipt.error = Some(error),
             }
         }
-        if let Some(now) = credited_at.filter(|_| receipt.credited > 0) {
+        if receipt.credited > 0 {
             match books.accounts.open(payment.sender, session, price, now) {
                 Some(account) => {
                     receipt.credit = ev.times(receipt.credited);
@@ -271,7 +331,36 @@ impl Recipient {
         receipt
     }
 
-    /// The checks that void a whole payment. Cheap first: nothing here costs more than two HMACs.
+    /// Which numbers were seen before, and the newest block ever given. Takes the signatures of the rest off the sender's
+    /// quota.
+    fn look_up(
+        &self,
+        payment: &Payment,
+        params: &TicketParams,
+        block: u64,
+        now: Instant,
+    ) -> Result<(u64, Vec<bool>), TicketError> {
+        let mut books = self.books();
+        let block = books.nonces.prune(block);
+        if !self.is_secret(params, block) {
+            // They are expired too, so nothing could come of these signatures.
+            return Err(TicketError::ParamsExpired);
+        }
+        let is_seen = |own: &TicketSig| books.nonces.contains(params.recipient_rand_hash, own.sender_nonce);
+        let seen: Vec<bool> = payment.tickets.iter().map(is_seen).collect();
+        let got = seen.iter().filter(|seen| !**seen).count();
+        if got > 0 {
+            books.recoveries.take(payment.sender, got, now).map_err(|left| TicketError::TooFast { got, left })?;
+        }
+        Ok((block, seen))
+    }
+
+    /// Whether nobody else can know the secret number of these params yet.
+    fn is_secret(&self, params: &TicketParams, block: u64) -> bool {
+        block < params.expiration_block.saturating_add(self.config.late_blocks)
+    }
+
+    /// The checks that void a whole payment. Nothing here costs more than two HMACs under each secret.
     fn admit(
         &self,
         payment: &Payment,
@@ -302,7 +391,8 @@ impl Recipient {
         if params.deployment.is_some() && params.deployment != self.config.deployment {
             return Err(TicketError::Deployment);
         }
-        let quoted = self.secret.quoted_rand(&self.config.domain, sender, params, price);
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let quoted = secrets.quoted_rand(&self.config.domain, sender, params, price);
         Ok((price, quoted.ok_or(TicketError::NotQuoted)?))
     }
 
@@ -367,6 +457,7 @@ impl Recipient {
         let mut books = self.books();
         books.accounts.prune(now);
         books.nonces.prune(block);
+        books.recoveries.prune(now);
     }
 
     /// Sessions and quotes remembered, for metrics.
@@ -378,6 +469,35 @@ impl Recipient {
     /// No code panics while it holds the lock with the books half written, so a poisoned lock is as good.
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether tickets earn credit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Credit {
+    Given,
+    Withheld,
+}
+
+/// What a sender owes while its tickets are drawn.
+struct Exposure {
+    backing: Backing,
+    face_value: U256,
+    shortfall: Option<Shortfall>,
+}
+
+impl Exposure {
+    fn new(backing: &Backing, face_value: U256) -> Self {
+        Self { backing: *backing, face_value, shortfall: backing.shortfall(face_value) }
+    }
+
+    fn covers_one_more(&self) -> Result<(), Box<Shortfall>> {
+        self.shortfall.map_or(Ok(()), |shortfall| Err(Box::new(shortfall)))
+    }
+
+    fn won(&mut self) {
+        self.backing.pending = self.backing.pending.saturating_add(self.face_value);
+        self.shortfall = self.backing.shortfall(self.face_value);
     }
 }
 

@@ -15,12 +15,47 @@ const NUMBERED: &[u8; 32] = b"streamflow/numbered-rand/v1\0\0\0\0\0";
 
 /// Key of an orchestrator's quotes. Kept across restarts, or quotes lose their validity.
 #[derive(Clone)]
-pub struct QuoteSecret([u8; 32]);
+pub struct QuoteSecret {
+    /// Has taken the key in, which is a quarter of the work.
+    keyed: Hmac<Sha256>,
+}
 
 impl QuoteSecret {
     /// Takes 32 random bytes.
-    pub const fn new(key: [u8; 32]) -> Self {
-        Self(key)
+    pub fn new(key: [u8; 32]) -> Self {
+        // HMAC pads a short key with zeros to the block of 64 bytes.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(&key);
+        Self { keyed: <Hmac<Sha256> as KeyInit>::new(&block.into()) }
+    }
+}
+
+/// The keys that quotes are known by: the one in use, and the one before it, whose quotes are valid to their end.
+#[derive(Clone, Debug)]
+pub struct QuoteSecrets {
+    /// Makes quotes.
+    pub current: QuoteSecret,
+    /// Made quotes until lately.
+    pub previous: Option<QuoteSecret>,
+}
+
+impl From<QuoteSecret> for QuoteSecrets {
+    fn from(current: QuoteSecret) -> Self {
+        Self { current, previous: None }
+    }
+}
+
+impl QuoteSecrets {
+    /// The secret number behind params that were quoted to `sender` under either key; none if they were not.
+    pub fn quoted_rand(
+        &self,
+        domain: &QuoteDomain,
+        sender: Address,
+        params: &TicketParams,
+        price: Price,
+    ) -> Option<U256> {
+        let under = |secret: &QuoteSecret| secret.quoted_rand(domain, sender, params, price);
+        under(&self.current).or_else(|| self.previous.as_ref().and_then(under))
     }
 }
 
@@ -61,8 +96,13 @@ impl QuoteSecret {
         price: Price,
     ) -> Option<U256> {
         let quoted = |rand: &U256| commitment(*rand) == params.recipient_rand_hash;
-        let rand = Some(self.recipient_rand(domain, sender, params, price)).filter(quoted);
-        rand.or_else(|| Some(self.mac(PLAIN, domain, sender, params, price)).filter(quoted))
+        let rand = self.recipient_rand(domain, sender, params, price);
+        if quoted(&rand) {
+            return Some(rand);
+        }
+        // Without a serial that was the plain number already.
+        Seed(params.seed).serial()?;
+        Some(self.mac(PLAIN, domain, sender, params, price)).filter(quoted)
     }
 
     /// HMAC-SHA256 over words of 32 bytes.
@@ -91,10 +131,7 @@ impl QuoteSecret {
             U256::from(params.expiration.creation_round.0).into(),
             params.expiration.creation_round_block_hash,
         ];
-        // HMAC pads a short key with zeros to the block of 64 bytes.
-        let mut block = [0; 64];
-        block[..32].copy_from_slice(&self.0);
-        let mut mac = <Hmac<Sha256> as KeyInit>::new(&block.into());
+        let mut mac = self.keyed.clone();
         for word in &words {
             mac.update(word.as_slice());
         }

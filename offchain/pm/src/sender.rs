@@ -10,7 +10,7 @@ use alloy_primitives::{Address, B256, U256};
 use streamflow_types::{ChainView, Expiration, Price, SenderFunds, TicketParams};
 
 use crate::{
-    FundsError, MAX_NONCES, MAX_TICKETS, ParamsError, Payment, SignError, TicketEv, TicketSig, TicketSigner,
+    FundsError, MAX_NONCES, MAX_TICKETS, ParamsError, Payment, Remedy, SignError, TicketEv, TicketSig, TicketSigner,
     payment::ticket_from_params, sign_ticket, unlocks_soon,
 };
 
@@ -72,13 +72,18 @@ pub enum SenderError {
 }
 
 impl SenderError {
+    /// What would help; none if the fault is in this process.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::Params(error) => Some(error.remedy()),
+            Self::UnknownSession(_) | Self::UsedUp { .. } => Some(Remedy::Refresh),
+            Self::TooManySessions | Self::Sign(_) => None,
+        }
+    }
+
     /// Whether the same orchestrator should be asked for new params.
     pub fn wants_refresh(&self) -> bool {
-        match self {
-            Self::Params(error) => error.wants_refresh(),
-            Self::UnknownSession(_) | Self::UsedUp { .. } => true,
-            Self::TooManySessions | Self::Sign(_) => false,
-        }
+        self.remedy() == Some(Remedy::Refresh)
     }
 }
 

@@ -320,15 +320,19 @@ fn a_ticket_signed_by_another_key_is_refused() {
 }
 
 #[test]
-fn a_replayed_nonce_is_refused_and_its_winner_returned() {
+fn a_replayed_nonce_is_refused_before_its_signature_is_looked_at() {
     let desk = Desk::new();
     let first = desk.receive(&desk.pay(1..=20));
     let again = desk.receive(&desk.pay(1..=20));
     assert_eq!(again.error, Some(TicketError::NonceSeen { nonce: 20 }));
     assert!(again.error.unwrap().to_string().starts_with("invalid ticket senderNonce: already seen"));
     assert_eq!(again.credited, 0);
-    assert_eq!(again.winners, first.winners);
+    assert!(!first.winners.is_empty() && again.winners.is_empty(), "they were returned once");
     assert_eq!(desk.held(), (Sign::Positive, wei(20 * EV)));
+    // A ticket on the chain has one number, so a second signature cannot make another winner of it.
+    let mut forged = desk.pay([20]);
+    forged.tickets[0].sig = Signature65::new([0; 65]);
+    assert_eq!(desk.receive(&forged).error, Some(TicketError::NonceSeen { nonce: 20 }));
 }
 
 #[test]
@@ -392,7 +396,7 @@ fn winners_on_params_whose_secret_may_be_known_are_not_kept() {
 fn while_the_chain_is_out_of_sight_winners_are_kept_and_nothing_is_credited() {
     let desk = Desk::new();
     let payment = desk.pay(1..=20);
-    let salvaged = desk.recipient.salvage(&payment, SESSION, &funds(), &chain());
+    let salvaged = desk.recipient.salvage(&payment, SESSION, &funds(), &chain(), desk.start);
     assert_eq!((salvaged.credited, salvaged.error), (0, None));
     assert_eq!(desk.recipient.pinned_price(key().address(), SESSION), None);
     let received = desk.receive(&payment);
@@ -516,7 +520,13 @@ fn quotes_need_a_round_a_reserve_and_a_locked_sender() {
     };
     let no_hash = ChainView { round_block_hash: B256::ZERO, ..chain() };
     assert_eq!(refused(funds(), no_hash, price()), Err(QuoteError::NoRound));
-    assert_eq!(refused(SenderFunds::default(), chain(), price()), Err(QuoteError::InsufficientReserve));
+    let low = refused(SenderFunds { pool_size: 2, ..SenderFunds::default() }, chain(), price()).unwrap_err();
+    assert_eq!(
+        low.to_string(),
+        "LowPMBalance: insufficient sender reserve: a winning ticket of this sender is covered up to 0 wei, 1000000 wei are \
+         needed, and 0 wei won from it are not redeemed yet: what would do is 2000000 wei more reserve, or 1000000 wei \
+         committed to this recipient"
+    );
     let unlocking = SenderFunds { withdraw_round: Round(8), ..funds() };
     let sender = key().address();
     assert_eq!(refused(unlocking, chain(), price()), Err(QuoteError::UnlockingSoon { sender }));

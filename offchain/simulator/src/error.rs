@@ -3,7 +3,7 @@ use std::{io, path::PathBuf};
 
 use streamflow_chain::FaceValueTooLarge;
 use streamflow_evm::{EvmError, ScriptError};
-use streamflow_pm::{KeyError, QuoteError, SenderError, SignError, TicketError};
+use streamflow_pm::{KeyError, NoTerms, QuoteError, SenderError, SignError, TicketError};
 use streamflow_types::PriceError;
 
 use crate::Wei;
@@ -20,6 +20,9 @@ pub enum SimulatorError {
     /// An honest orchestrator refused an honest sender.
     #[error("an orchestrator makes no quote")]
     Quote(#[from] QuoteError),
+    /// The policy of an honest orchestrator fits no face value.
+    #[error("an orchestrator has no terms")]
+    Terms(#[from] NoTerms),
     /// An honest sender refused an honest quote.
     #[error("a sender does not pay")]
     Sender(#[from] SenderError),

@@ -8,6 +8,9 @@ use crate::{WireError, proto};
 pub const PAYMENT: &str = "Livepeer-Payment";
 /// Carries a [`proto::SegData`].
 pub const SEGMENT: &str = "Livepeer-Segment";
+/// Carries a [`proto::OrchestratorInfo`] on a refused payment, so that the next one need not ask for terms. An addition of
+/// ours: the body of a refusal is text that peers match on.
+pub const ORCHESTRATOR_INFO: &str = "Streamflow-Orchestrator-Info";
 /// The secret shared by orchestrator and transcoder.
 pub const CREDENTIALS: &str = "Credentials";
 /// Value of `Authorization` on the transcoder's results.
@@ -54,6 +57,17 @@ pub fn decode_segment(header: &str) -> Result<proto::SegData, WireError> {
     proto::SegData::decode(bytes.as_slice()).map_err(WireError::SegmentProtobuf)
 }
 
+/// Text of the terms on a refusal.
+pub fn encode_info(info: &proto::OrchestratorInfo) -> String {
+    STANDARD.encode(info.encode_to_vec())
+}
+
+/// Reads the terms on a refusal; none if they cannot be read, as peers send none at all.
+pub fn decode_info(header: &str) -> Option<proto::OrchestratorInfo> {
+    let bytes = STANDARD.decode(header).ok().filter(|_| header.len() <= MAX_LEN)?;
+    proto::OrchestratorInfo::decode(bytes.as_slice()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +85,14 @@ mod tests {
         assert!(not_protobuf.to_string().starts_with("protobuf unmarshal error: "));
         let long = decode_payment(&"A".repeat(MAX_LEN + 1)).unwrap_err();
         assert_eq!([not_base64.status(), not_protobuf.status(), long.status()], [402; 3]);
+    }
+
+    #[test]
+    fn terms_on_a_refusal_are_read_or_passed_over() {
+        let info = proto::OrchestratorInfo { transcoder: "https://o.example".into(), ..Default::default() };
+        assert_eq!(decode_info(&encode_info(&info)), Some(info));
+        assert_eq!(decode_info("***"), None);
+        assert_eq!(decode_info(&STANDARD.encode([0xff; 9])), None);
     }
 
     #[test]

@@ -84,6 +84,8 @@ impl Setup {
                 funds: funds_view,
                 store,
                 deployment: Some(DEPLOYMENT),
+                clock: Arc::new(|| 0),
+                top_up: None,
             }),
             (None, false) => Payments::OffChain,
         };

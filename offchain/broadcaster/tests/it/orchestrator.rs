@@ -81,6 +81,10 @@ pub(crate) enum Conduct {
     ShortLivedQuote,
     /// Refuses the first payment because its params are too old.
     ExpiredOnce,
+    /// The same, and sends new ones along.
+    ExpiredOnceWithTerms,
+    /// Asks ten times as much from its third quote on.
+    RaisesPrice,
 }
 
 /// What it saw.
@@ -243,6 +247,8 @@ impl Inner {
     /// A fresh quote; with a token of its own unless it goes with a result.
     fn info(&self, token: Option<AuthToken>) -> OrchestratorInfo {
         let number = self.quotes.fetch_add(1, Ordering::SeqCst);
+        let raised = self.conduct() == Conduct::RaisesPrice && number >= 2;
+        let price = if raised { Price::new(10, 1000).unwrap() } else { self.price };
         let account = match self.conduct() {
             Conduct::Impostor => Address::repeat_byte(0xee),
             _ => self.signer.address(),
@@ -266,7 +272,7 @@ impl Inner {
         Offer {
             service_uri: self.url.to_string(),
             params: self.paid.then_some(params),
-            price: self.paid.then_some(self.price),
+            price: self.paid.then_some(price),
             address: if self.paid { account } else { Address::ZERO },
             capabilities: None,
             auth_token: Some(token),
@@ -367,6 +373,14 @@ async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body
         Conduct::Refuses(status, text) => return refusal(status, text),
         Conduct::ExpiredOnce if inner.refused.fetch_add(1, Ordering::SeqCst) == 0 => {
             return refusal(400, "TicketParams expired");
+        }
+        Conduct::ExpiredOnceWithTerms if inner.refused.fetch_add(1, Ordering::SeqCst) == 0 => {
+            let token =
+                header::decode_segment(headers.get(header::SEGMENT).unwrap().to_str().unwrap()).unwrap().auth_token;
+            let mut refusal = refusal(400, "TicketParams expired");
+            let info = header::encode_info(&inner.info(token)).parse().unwrap();
+            refusal.headers_mut().insert("streamflow-orchestrator-info", info);
+            return refusal;
         }
         _ => {}
     }

@@ -130,3 +130,121 @@ async fn off_chain_nothing_is_signed_or_paid() {
     assert_eq!(running.handle.status().payments, PaymentMode::OffChain);
     running.stop().await;
 }
+
+/// Wei that all tickets were worth which left.
+fn spent(running: &crate::fixture::Running) -> u64 {
+    running.handle.status().tickets.value.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a14_an_orchestrator_that_delivers_nothing_costs_one_segment() {
+    let thief = FakeOrchestrator::start(1, Conduct::Fails("no transcoders available"), true).await;
+    let good = FakeOrchestrator::start(2, Conduct::Honest, true).await;
+    let running = Setup::new(&[thief.url(), good.url()]).start().await;
+    for seq in 0..3 {
+        running.push_clip("movie", seq).await;
+    }
+    // It was tried once and has rested since; and nothing of what it got was more than the segment's worth and a ticket.
+    assert_eq!(thief.seen().payments.len(), 1);
+    let (lost, ticket) = (thief.seen().payments[0] as u64, 2500);
+    let segment = good.seen().payments[0] as u64;
+    assert!(lost <= segment + 1, "{lost} tickets of {ticket} wei for a segment worth {segment}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a16_a_price_that_rises_within_a_session_is_not_paid() {
+    let greedy = FakeOrchestrator::start(1, Conduct::RaisesPrice, true).await;
+    let running = Setup::new(&[greedy.url()]).start().await;
+    running.push_clip("movie", 0).await;
+    let paid = greedy.seen().payments.len();
+    // The answer brought the new price. A new session does not make it the first one.
+    let before = spent(&running);
+    let reply = running.push("/live/movie/1.ts", clip::segment(1)).await;
+    assert_eq!(reply.status(), 500);
+    assert!(reply.text().await.unwrap().contains("Orchestrator price has more than doubled"));
+    assert_eq!((greedy.seen().payments.len(), spent(&running)), (paid, before));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a17_a_verdict_against_a_result_stops_payment() {
+    let cheat = FakeOrchestrator::start(1, Conduct::WrongPixels, true).await;
+    let good = FakeOrchestrator::start(2, Conduct::Honest, true).await;
+    let running = Setup::new(&[cheat.url(), good.url()]).start().await;
+    for seq in 0..3 {
+        running.push_clip("movie", seq).await;
+    }
+    assert_eq!(cheat.seen().payments.len(), 1, "not paid again after the verdict");
+    assert_eq!(good.seen().segments, [0, 1, 2]);
+    let status = running.handle.status();
+    let session = status.sessions.iter().find(|session| session.url == cheat.url()).unwrap();
+    assert!(session.suspended_ms > 0 && session.last_error.as_ref().unwrap().contains("PixelMismatch"));
+    running.stop().await;
+}
+
+/// node.md §10 row 2: the sender's half. It says what the deposit is and what it would have to be.
+#[tokio::test]
+async fn pain_02_a_face_value_above_the_deposit_says_what_deposit_would_do() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let poor = |setup: &mut Setup| {
+        setup.funds.as_mut().unwrap().deposit = U256::from(29_999);
+        setup.config.payment.deposit_multiplier = 3;
+    };
+    let running = Setup::new(&[orchestrator.url()]).with(poor).start().await;
+    let reply = running.push("/live/movie/0.ts", clip::segment(0)).await;
+    let text = reply.text().await.unwrap();
+    let expected = "ticket faceValue 10000 > max faceValue 9999: the deposit is 29999 wei, 30000 wei would do \
+                    (`streamflow fund`, setting broadcaster.payment.deposit_multiplier)";
+    assert!(text.contains(expected), "{text}");
+    assert!(orchestrator.seen().payments.is_empty());
+    running.funds.send_modify(|funds| funds.as_mut().unwrap().deposit = U256::from(30_000));
+    running.push_clip("movie", 1).await;
+    running.stop().await;
+}
+
+/// node.md §10 row 3: bursts of "TicketParams expired". New params come with the refusal, and the segment goes out at once.
+#[tokio::test]
+async fn pain_03_expired_params_are_replaced_by_the_refusal_itself() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::ExpiredOnceWithTerms, true).await;
+    let running = Setup::new(&[orchestrator.url()]).start().await;
+    crate::fixture::until("a quote", || orchestrator.quotes() > 0).await;
+    let started = std::time::Instant::now();
+    running.push_clip("movie", 0).await;
+    let status = running.handle.status();
+    assert_eq!((status.segments.retried, status.sessions[0].failures), (0, 0));
+    // At the start, for the session, in the refusal, with the result: none was asked for in between.
+    assert_eq!(orchestrator.quotes(), 4);
+    assert_eq!(orchestrator.seen().ended.len(), 0, "the session goes on");
+    assert!(started.elapsed() < std::time::Duration::from_secs(20));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_stops_at_its_budget_and_another_goes_on() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    // What the first segment costs, and a little more.
+    let running = Setup::new(&[orchestrator.url()]).start().await;
+    running.push_clip("movie", 0).await;
+    let cost = spent(&running);
+    running.stop().await;
+    let frugal = |setup: &mut Setup| setup.config.budget.per_stream = Some(U256::from(cost + 2500));
+    let running = Setup::new(&[orchestrator.url()]).with(frugal).start().await;
+    let mut refused = None;
+    for seq in 0..3 {
+        let reply = running.push(&format!("/live/movie/{seq}.ts"), clip::segment(seq)).await;
+        if reply.status() == 503 {
+            refused = Some((seq, reply.text().await.unwrap()));
+            break;
+        }
+    }
+    let (seq, text) = refused.unwrap();
+    assert!(seq > 0, "the first segment is within the budget");
+    assert!(text.contains("the budget of the stream is used up (setting broadcaster.budget.per_stream)"), "{text}");
+    assert!(spent(&running) <= cost + 2500);
+    running.push_clip("other", 0).await;
+    let budget = running.handle.status().budget.unwrap();
+    assert_eq!(budget.per_stream, Some((cost + 2500).to_string()));
+    assert!(budget.runway_hours.is_some());
+    running.stop().await;
+}

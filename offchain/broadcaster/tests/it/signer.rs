@@ -7,7 +7,7 @@ use streamflow_orchestrator::{
     ChainDeps, Deps as OrchestratorDeps, FundsFuture, Orchestrator, OrchestratorConfig, Rendition, SenderFundsSource,
     TicketConfig, Transcode, TranscodeFuture, TranscodeJob,
 };
-use streamflow_pm::{KeySigner, QuoteDomain, TicketSigner};
+use streamflow_pm::{KeySigner, QuoteDomain, QuoteSecret, TicketSigner};
 use streamflow_signer::{Deps, Handle, Registered, Roster, Signer, SignerConfig};
 use streamflow_store::{Store, TicketStatus};
 use streamflow_types::{Price, SenderFunds};
@@ -130,6 +130,7 @@ async fn an_orchestrator_of_ours_takes_what_the_signer_pays() {
             funds: Arc::new(AnybodysFunds),
             signer: Arc::new(key),
             domain: QuoteDomain { chain_id: 31337, broker: Address::repeat_byte(0xbb) },
+            secrets: watch::Sender::new(QuoteSecret::new([7; 32]).into()).subscribe(),
             deployment: Some(DEPLOYMENT),
             late_blocks: 10,
             store: store.clone(),

@@ -27,6 +27,15 @@ pub struct DevnetArgs {
 pub enum BenchCommand {
     /// Frames per second and CPU time for a clip and three renditions, beside one ffmpeg process
     Transcode(BenchTranscodeArgs),
+    /// Receiving and making tickets on one core, beside bare libsecp256k1
+    Tickets(BenchTicketsArgs),
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct BenchTicketsArgs {
+    /// Rounds of 60 tickets each; medians count
+    #[arg(long, value_name = "N", default_value_t = 501, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub rounds: u16,
 }
 
 #[derive(Clone, Debug, Args)]

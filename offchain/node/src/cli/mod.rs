@@ -15,7 +15,7 @@ pub use contracts::{
     WithdrawArgs,
 };
 pub use delegator::{DelegatorCommand, EarningsArgs, FeeRatioArgs, WhatIfArgs};
-pub use devnet::{BenchCommand, BenchTranscodeArgs, DevnetArgs};
+pub use devnet::{BenchCommand, BenchTicketsArgs, BenchTranscodeArgs, DevnetArgs};
 pub use simulate::SimulateArgs;
 
 /// Live-video transcoding, paid with probabilistic micropayments settled on Ethereum.

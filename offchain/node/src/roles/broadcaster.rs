@@ -1,17 +1,31 @@
 //! `streamflow broadcaster`
 use std::{sync::Arc, time::Duration};
 
-use streamflow_broadcaster::{
-    Broadcaster, BroadcasterError, BroadcasterHandle, Candidate, Deps, Funding, Payments, RemoteSigner,
+use alloy::{
+    primitives::{Address, U256},
+    signers::local::PrivateKeySigner,
 };
-use streamflow_chain::{Chain, ChainError, RegisteredTranscoder, registered_transcoders};
+use futures::FutureExt;
+use streamflow_broadcaster::{
+    Broadcaster, BroadcasterError, BroadcasterHandle, Candidate, DepositTopUp, Deps, Funding, Payments, RemoteSigner,
+    TopUpError, TopUpFuture,
+};
+use streamflow_chain::{
+    Calls, Chain, ChainError, IntentId, RegisteredTranscoder, SenderMonitor, TxError, TxHandle, TxManager,
+    registered_transcoders,
+};
+use streamflow_keeper::Journal;
+use streamflow_store::Store;
 use streamflow_types::{ChainView, Round};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{Node, chain_link::ChainLink, media, orchestrator::ticket_signer};
-use crate::admin::{Readiness, Status, listen_error};
+use crate::{
+    admin::{Readiness, Status, listen_error},
+    clock,
+};
 
 /// Name among the needs: deposit, orchestrators, whatever else keeps segments from being taken.
 const NEED: &str = "segments";
@@ -68,8 +82,48 @@ async fn on_chain(node: &mut Node) -> anyhow::Result<Option<OnChain>> {
         Err(e) => return Err(e.into()),
     };
     let funds = link.funds_of(key.address(), node);
-    let funding = Funding { signer, chain: link.view.clone(), funds, store, deployment };
+    let wanted = node.config.broadcaster.top_up.is_some();
+    let top_up = wanted.then(|| deposit_top_up(node, &link, key, &store));
+    let clock = Arc::new(clock::unix_seconds);
+    let funding = Funding { signer, chain: link.view.clone(), funds, store, deployment, clock, top_up };
     Ok(Some((Payments::OnChain(funding), discover(&link, node))))
+}
+
+/// Sends what the settings allow to be added to the deposit. Its journal outlives this process.
+fn deposit_top_up(node: &mut Node, link: &ChainLink, key: PrivateKeySigner, store: &Store) -> Arc<dyn DepositTopUp> {
+    let account = key.address();
+    let journal = Journal::new(store.clone());
+    let (manager, tx) = TxManager::new(&link.chain, &node.config.chain, key, journal, &link.feed);
+    node.spawn("transactions", manager.run(node.end.clone()));
+    Arc::new(Deposit { calls: Calls::new(link.chain.contracts), senders: link.senders.clone(), tx, account })
+}
+
+/// The deposit of this account.
+#[derive(Debug)]
+struct Deposit {
+    calls: Calls,
+    senders: SenderMonitor,
+    tx: TxHandle,
+    account: Address,
+}
+
+impl DepositTopUp for Deposit {
+    fn deposit(&self) -> TopUpFuture<'_, U256> {
+        // As new as the follower, and so as new as any outcome that it led to.
+        let read = self.senders.funds(self.account, self.account);
+        read.map(|funds| funds.map(|funds| funds.deposit).map_err(|error| TopUpError::Pending(error.into()))).boxed()
+    }
+
+    fn send(&self, id: String, wei: U256) -> TopUpFuture<'_, ()> {
+        let intent = self.calls.fund(wei, U256::ZERO).with_id(IntentId::new(id));
+        let sent = self.tx.send(intent);
+        sent.map(|outcome| match outcome {
+            Ok(_) => Ok(()),
+            Err(error @ TxError::Reverted { .. }) => Err(TopUpError::Failed(error.into())),
+            Err(error) => Err(TopUpError::Pending(error.into())),
+        })
+        .boxed()
+    }
 }
 
 /// Orchestrators registered on chain, read again in every round and once in a while.
@@ -166,8 +220,6 @@ fn status(handle: BroadcasterHandle) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::{Address, U256};
-
     use super::*;
 
     #[test]

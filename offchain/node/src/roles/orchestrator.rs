@@ -25,8 +25,11 @@ use crate::{
     admin::{Status, listen_error},
     clock,
     config::Transcoders,
+    quote_secret::{self, QuoteSecretFile},
 };
 
+/// File with the secret of the session tokens.
+const TOKEN_SECRET: &str = "orchestrator-secret";
 /// Name of the remote transcoders among the needs of the role.
 const NEED_TRANSCODERS: &str = "transcoders";
 /// Time between two looks at how many there are.
@@ -34,9 +37,11 @@ const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     super::check_port("orchestrator.listen", node.config.orchestrator.listen)?;
-    let secret = node.data.secret("orchestrator-secret")?;
+    // Quotes were bound to it before they had a secret of their own.
+    let earlier = node.data.known_secret(TOKEN_SECRET)?;
+    let secret = node.data.secret(TOKEN_SECRET)?;
     let local = local_transcoder(node).await?;
-    let outcome = serve(node, secret, local.clone()).await;
+    let outcome = serve(node, secret, earlier, local.clone()).await;
     if let Some(local) = local {
         local.shutdown().await;
     }
@@ -50,13 +55,18 @@ async fn local_transcoder(node: &Node) -> anyhow::Result<Option<LocalTranscoder>
     }
 }
 
-async fn serve(node: &mut Node, secret: [u8; 32], local: Option<LocalTranscoder>) -> anyhow::Result<()> {
+async fn serve(
+    node: &mut Node,
+    secret: [u8; 32],
+    earlier: Option<[u8; 32]>,
+    local: Option<LocalTranscoder>,
+) -> anyhow::Result<()> {
     let chain = match node.config.chain.controller {
         None => {
             tracing::warn!("chain.controller is not set: segments are transcoded for free");
             None
         }
-        Some(_) => match chain_deps(node).await? {
+        Some(_) => match chain_deps(node, earlier).await? {
             Some(deps) => Some(deps),
             None => return Ok(()),
         },
@@ -92,9 +102,12 @@ async fn serve(node: &mut Node, secret: [u8; 32], local: Option<LocalTranscoder>
 }
 
 /// What is needed to be paid; `None` when stopped before the chain was there.
-async fn chain_deps(node: &mut Node) -> anyhow::Result<Option<ChainDeps>> {
+async fn chain_deps(node: &mut Node, earlier: Option<[u8; 32]>) -> anyhow::Result<Option<ChainDeps>> {
     let key = node.config.keys.load()?;
     let account = key.address();
+    let file = QuoteSecretFile::new(&node.data, &key, node.config.orchestrator.tickets.secret_life)?;
+    let (secrets, follow) = quote_secret::follow(file, earlier, node.end.clone())?;
+    node.spawn_quiet("quote secret", follow);
     let store = node.open_store().await?;
     let Some(link) = ChainLink::open(node).await? else { return Ok(None) };
     let deployment = match link.deployment_tag(node).await {
@@ -115,6 +128,7 @@ async fn chain_deps(node: &mut Node) -> anyhow::Result<Option<ChainDeps>> {
         funds,
         signer: Arc::new(ticket_signer(&key)?),
         domain: QuoteDomain { chain_id: link.chain.chain_id, broker: link.chain.contracts.ticket_broker },
+        secrets,
         deployment,
         late_blocks: node.config.keeper.expiry_margin_blocks,
         store,

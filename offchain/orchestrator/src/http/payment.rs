@@ -8,7 +8,7 @@ use prost::Message;
 use streamflow_wire::proto;
 
 use super::read_headers;
-use crate::{refusal::Refusal, service::Service};
+use crate::{refusal::Refused, service::Service};
 
 pub(super) async fn post(State(service): State<Service>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
@@ -19,12 +19,11 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
 }
 
 /// Credits (sender, manifest).
-async fn receive(service: &Service, headers: &HeaderMap) -> Result<proto::PaymentResult, Refusal> {
+async fn receive(service: &Service, headers: &HeaderMap) -> Result<proto::PaymentResult, Refused> {
     service.check_open()?;
     let read = read_headers(headers)?;
     let token = service.check_segment(&read.segment, read.sender)?;
-    let offer = service.offer(read.sender, &token).await;
-    super::segment::pay(service, read.payment, read.segment.manifest_id.as_str(), offer)
-        .await
-        .map(|offer| proto::PaymentResult { info: Some(offer.to_proto()) })
+    let manifest = read.segment.manifest_id.as_str();
+    let paid = super::segment::pay(service, read.payment, read.sender, manifest, &token).await?;
+    Ok(proto::PaymentResult { info: Some(paid.offer.to_proto()) })
 }

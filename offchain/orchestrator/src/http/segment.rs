@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use prost::Message;
-use streamflow_pm::{Payment, estimated_pixels, is_credible_bill};
+use streamflow_pm::{Payment, QuoteError, estimated_pixels, is_credible_bill};
 use streamflow_wire::{Offer, SegmentRequest, TranscodeError, WireError, header, proto, result_hash, sign_result};
 use tokio::{
     sync::oneshot,
@@ -25,7 +25,7 @@ use crate::{
     intake::Received,
     metrics,
     payments::{Hold, PaymentError, Payments},
-    refusal::{Refusal, UrlError},
+    refusal::{Refusal, Refused, UrlError},
     service::Service,
     sessions::Outcome,
     transcode::{Rendition, TranscodeJob},
@@ -60,17 +60,18 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
 }
 
 /// Steps 1 to 13. What the payment won is stored when this returns.
-async fn accept(service: &Service, headers: &HeaderMap, body: &mut BodyDataStream) -> Result<Accepted, Refusal> {
+async fn accept(service: &Service, headers: &HeaderMap, body: &mut BodyDataStream) -> Result<Accepted, Refused> {
     service.check_open()?;
     let read = read_headers(headers)?;
     let token = service.check_segment(&read.segment, read.sender)?;
-    let offer = service.offer(read.sender, &token).await;
-    let offer = pay(service, read.payment, &token.session_id, offer).await?;
+    let Paid { offer, no_terms } = pay(service, read.payment, read.sender, &token.session_id, &token).await?;
     let gate = |payments: &Payments| payments.gate(read.sender, &token.session_id, estimate(&read.segment));
-    let hold = service.payments().map(gate).transpose()?;
-    let received = receive(service, headers, body).await?;
+    let hold = service.payments().map(gate).transpose();
+    // Who gets no terms cannot pay: that is the reason, not the balance.
+    let hold = hold.map_err(|error| Refused::with(no_terms.map_or(error, PaymentError::Quote), Some(&offer)))?;
+    let received = receive(service, headers, body).await.map_err(|error| Refused::with(error, Some(&offer)))?;
     if received.hash != read.segment.hash {
-        return Err(WireError::WrongHash.into());
+        return Err(Refused::with(WireError::WrongHash, Some(&offer)));
     }
     Ok(Accepted { sender: read.sender, token, segment: read.segment, offer, received, hold })
 }
@@ -80,20 +81,38 @@ fn estimate(segment: &SegmentRequest) -> u64 {
     estimated_pixels(&segment.profiles, segment.duration_ms.into())
 }
 
-/// Takes the tickets. That comes even when no fresh terms can be offered, because they may have won.
+/// A payment that was taken.
+pub(super) struct Paid {
+    /// Terms for the next one.
+    pub(super) offer: Offer,
+    /// Why they are without params.
+    no_terms: Option<QuoteError>,
+}
+
+/// Takes the tickets for a session or a manifest. That comes even when no fresh terms can be offered, because they may have
+/// won; and work that is paid for is done, whether or not the sender can pay for more.
 pub(super) async fn pay(
     service: &Service,
     payment: Result<Payment, streamflow_wire::PaymentError>,
-    session: &str,
-    offer: Result<Offer, PaymentError>,
-) -> Result<Offer, Refusal> {
-    let Some(payments) = service.payments() else { return Ok(offer?) };
+    sender: Address,
+    account: &str,
+    token: &proto::AuthToken,
+) -> Result<Paid, Refused> {
+    let offer = service.offer(sender, token).await;
+    let Some(payments) = service.payments() else { return Ok(Paid { offer: offer?, no_terms: None }) };
     let paid = match payment {
-        Ok(payment) => payments.receive(payment, session).await.map_err(Refusal::from),
+        Ok(payment) => payments.receive(payment, account).await.map_err(Refusal::from),
         Err(malformed) => Err(WireError::from(malformed).into()),
     };
-    let offer = offer?;
-    paid.map(|()| offer)
+    paid.map_err(|refusal| Refused::with(refusal, offer.as_ref().ok()))?;
+    match offer {
+        Ok(offer) => Ok(Paid { offer, no_terms: None }),
+        Err(PaymentError::Quote(error)) => {
+            tracing::info!(%sender, %error, "no terms for the next payment");
+            Ok(Paid { offer: service.offer_without_params(sender, token), no_terms: Some(error) })
+        }
+        Err(other) => Err(other.into()),
+    }
 }
 
 async fn receive(service: &Service, headers: &HeaderMap, body: &mut BodyDataStream) -> Result<Received, Refusal> {

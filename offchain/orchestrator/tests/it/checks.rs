@@ -230,7 +230,9 @@ async fn sender_without_reserve_gets_no_terms_but_its_winners_are_kept() {
     let case = Case::new().await;
     let draft = case.draft(&case.broadcaster.pay(&case.offer, 30), &case.request());
     case.world.funds.set(|funds| funds.reserve = Default::default());
-    case.refused(draft, 500, "Internal Server Error").await;
+    let reply = case.broadcaster.send(&draft, "").await;
+    assert_eq!(reply.status, 400);
+    assert!(reply.text().starts_with("LowPMBalance: insufficient sender reserve: "), "{}", reply.text());
     assert!(case.world.winners().await > 0);
 }
 

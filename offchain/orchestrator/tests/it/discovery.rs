@@ -56,7 +56,12 @@ async fn sender_without_reserve_gets_no_offer() {
     let world = World::new().await;
     let orchestrator = world.start().await;
     world.funds.set(|funds| funds.reserve = Default::default());
-    assert_eq!(refusal(&orchestrator, request()).await, (Code::Unknown, "insufficient sender reserve".into()));
+    let (code, text) = refusal(&orchestrator, request()).await;
+    assert_eq!(code, Code::Unknown);
+    let expected = "LowPMBalance: insufficient sender reserve: a winning ticket of this sender is covered up to 0 wei, \
+                    315000000000000 wei are needed, and 0 wei won from it are not redeemed yet: what would do is \
+                    315000000000000 wei more reserve, or 315000000000000 wei committed to this recipient";
+    assert_eq!(text, expected);
 }
 
 #[tokio::test]

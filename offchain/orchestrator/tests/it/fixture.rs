@@ -14,7 +14,7 @@ use prost::Message;
 use streamflow_orchestrator::{
     ChainDeps, Deps, FundsFuture, Handle, Orchestrator, OrchestratorConfig, SenderFundsSource, TicketConfig, Transcode,
 };
-use streamflow_pm::{KeySigner, Payment, QuoteDomain, Sender, SenderLimits, TicketSigner};
+use streamflow_pm::{KeySigner, Payment, QuoteDomain, QuoteSecret, QuoteSecrets, Sender, SenderLimits, TicketSigner};
 use streamflow_store::Store;
 use streamflow_types::{ChainView, Price, Profile, Round, Secret, SenderFunds, VideoCodec};
 use streamflow_wire::{
@@ -62,6 +62,7 @@ pub(crate) struct World {
     pub(crate) chain: watch::Sender<Option<ChainView>>,
     pub(crate) active: watch::Sender<bool>,
     pub(crate) funds: Funds,
+    pub(crate) secrets: watch::Sender<QuoteSecrets>,
     pub(crate) time: Arc<AtomicU64>,
     pub(crate) local: Option<Arc<dyn Transcode>>,
     pub(crate) with_chain: bool,
@@ -110,6 +111,7 @@ impl World {
             chain: watch::Sender::new(Some(view())),
             active: watch::Sender::new(true),
             funds,
+            secrets: watch::Sender::new(QuoteSecret::new([7; 32]).into()),
             time: Arc::new(AtomicU64::new(START)),
             local: None,
             with_chain: true,
@@ -133,6 +135,7 @@ impl World {
             funds: Arc::new(self.funds.clone()),
             signer: Arc::new(orchestrator_key()),
             domain: QuoteDomain { chain_id: 31337, broker: Address::repeat_byte(0xbb) },
+            secrets: self.secrets.subscribe(),
             deployment: Some(DEPLOYMENT),
             late_blocks: 10,
             store: self.store.clone(),

@@ -5,7 +5,7 @@ use alloy_primitives::{Address, B256, U256};
 use bytes::Bytes;
 use prost::Message;
 use streamflow_orchestrator::{Rendition, Transcode, TranscodeFuture, TranscodeJob};
-use streamflow_pm::{Payment, QuoteDomain, Sender, SenderLimits, ordered};
+use streamflow_pm::{Payment, QuoteDomain, QuoteSecret, QuoteSecrets, Sender, SenderLimits, ordered};
 use streamflow_store::{OrderedBatch, Passing, StoreError, TicketRecord};
 use streamflow_types::{Price, SenderFunds};
 use streamflow_wire::{Offer, header, proto, sign_request};
@@ -291,11 +291,18 @@ async fn winners_not_yet_paid_lower_what_a_sender_may_promise() {
     world.funds.set(|funds| *funds = scarce);
     let next = broadcaster.offer(&orchestrator).await;
     assert_eq!(next.params.unwrap().face_value, face_value);
-    assert_eq!(broadcaster.segment(&orchestrator, &next, 30, 0, &BODY).await.status, 200);
-    assert!(world.winners().await > 0);
+    let reply = broadcaster.segment(&orchestrator, &next, 30, 0, &BODY).await;
+    assert_eq!(reply.status, 400);
+    let reason = "LowPMBalance: insufficient sender reserve: a winning ticket of this sender is covered up to 0 wei, \
+                  350000000000000 wei are needed, and ";
+    let won = reply.text().strip_prefix(reason).unwrap();
+    let exposure: u64 = won.split_once(" wei won from it").unwrap().0.parse().unwrap();
+    assert!((1..=world.winners().await * 350_000_000_000_000).contains(&exposure), "{exposure}");
+    assert!(won.contains(&format!("wei more deposit, or {exposure} wei more reserve")), "{won}");
+    assert!(world.winners().await > 1, "winners are kept whether or not they are covered");
     let request = sign_request(broadcaster.key.as_ref(), None).unwrap();
     let refused = orchestrator.grpc().await.get_orchestrator(request).await.unwrap_err();
-    assert_eq!(refused.message(), "insufficient sender reserve");
+    assert!(refused.message().starts_with("LowPMBalance: insufficient sender reserve: "), "{}", refused.message());
 }
 
 #[tokio::test]
@@ -385,4 +392,88 @@ async fn winners_for_keys_that_were_passed_are_refused_without_credit() {
     assert_eq!(world.store.tickets(None, 100).await.unwrap().len(), tickets.len());
     assert!(!credit_is_left(&broadcaster, &orchestrator, &other_session, 1).await);
     assert!(credit_is_left(&broadcaster, &orchestrator, &offer, 1).await);
+}
+
+/// node.md §10 row 3: the refusal brings params, so that the sender need not ask for them.
+#[tokio::test]
+async fn pain_03_a_refusal_brings_params_that_are_taken() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let draft = broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 3), &broadcaster.request(&offer, 0, &BODY));
+    world.chain.send_modify(|chain| chain.as_mut().unwrap().block += 40);
+    let refusal = broadcaster.start(&draft, BODY).await;
+    assert_eq!(refusal.status(), 400);
+    let info = refusal.headers().get(header::ORCHESTRATOR_INFO).unwrap().to_str().unwrap().to_owned();
+    assert_eq!(refusal.text().await.unwrap(), "TicketParams expired");
+    let renewed = Offer::from_proto(header::decode_info(&info).unwrap()).unwrap();
+    assert_eq!(renewed.auth_token, offer.auth_token);
+    assert_eq!(broadcaster.segment(&orchestrator, &renewed, 3, 0, &BODY).await.status, 200);
+}
+
+#[tokio::test]
+async fn work_that_is_paid_for_is_done_though_its_sender_can_pay_for_no_more() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    assert_eq!(broadcaster.segment(&orchestrator, &offer, 3, 0, &BODY).await.status, 200);
+    world.funds.set(|funds| *funds = SenderFunds { pool_size: 1, ..Default::default() });
+    let payment = Payment::without_tickets(broadcaster.address(), offer.price);
+    let draft = broadcaster.draft(&orchestrator, &payment, &broadcaster.request(&offer, 1, &BODY));
+    let info = broadcaster.send(&draft, BODY).await.result().info.unwrap();
+    assert_eq!(info.ticket_params, None, "there are no terms for more");
+    // With an empty balance the reason is told, and not only that it is empty.
+    let poor = Broadcaster::with_key(&orchestrator, 0x0c);
+    let draft = poor.draft(
+        &orchestrator,
+        &Payment::without_tickets(poor.address(), offer.price),
+        &poor.request(&offer, 2, &BODY),
+    );
+    let reply = poor.send(&draft, BODY).await;
+    assert_eq!(reply.status, 400);
+    assert!(reply.text().starts_with("LowPMBalance: "), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn a01_tickets_sent_side_by_side_are_not_covered_by_the_same_money() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let face_value = offer.params.unwrap().face_value;
+    world
+        .funds
+        .set(|funds| *funds = SenderFunds { reserve: face_value * U256::from(3), pool_size: 1, ..Default::default() });
+    let drafts: Vec<_> = (0..8)
+        .map(|seq| {
+            let payment = broadcaster.pay(&offer, 1);
+            broadcaster.draft(&orchestrator, &payment, &broadcaster.request(&offer, seq, &BODY))
+        })
+        .collect();
+    let replies = futures::future::join_all(drafts.iter().map(|draft| broadcaster.send(draft, BODY))).await;
+    let refused = |reply: &&crate::fixture::Reply| reply.status == 400 && reply.text().starts_with("LowPMBalance: ");
+    // Each ticket wins nine times of ten: of all that won, three were credited, and with them those that lost before.
+    let credited = replies.len() - replies.iter().filter(refused).count();
+    let lost = replies.len() as u64 - world.winners().await;
+    assert!((3..=3 + lost as usize).contains(&credited), "{credited} credited, {lost} lost");
+}
+
+#[tokio::test]
+async fn quotes_follow_a_replaced_secret_and_those_of_the_one_before_are_taken() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let secret = |byte| QuoteSecret::new([byte; 32]);
+    world.secrets.send_replace(QuoteSecrets { current: secret(8), previous: Some(secret(7)) });
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(broadcaster.segment(&orchestrator, &offer, 1, 0, &BODY).await.status, 200);
+    let next = broadcaster.offer(&orchestrator).await;
+    assert_eq!(broadcaster.segment(&orchestrator, &next, 1, 1, &BODY).await.status, 200);
+    world.secrets.send_replace(secret(9).into());
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let reply = broadcaster.segment(&orchestrator, &next, 1, 2, &BODY).await;
+    assert_eq!(reply.text(), "invalid recipientRand for ticket recipientRandHash");
 }

@@ -4,7 +4,7 @@ use rand::{CryptoRng, Rng};
 use serde::Serialize;
 use streamflow_bindings::TicketBroker;
 use streamflow_pm::{
-    Payment, QuoteError, QuoteRequest, QuoteSecret, Receipt, Recipient, RecipientConfig, SerialLease, Terms,
+    NoTerms, Payment, QuoteError, QuoteRequest, QuoteSecret, Receipt, Recipient, RecipientConfig, SerialLease, Terms,
     TicketPolicy,
 };
 use streamflow_types::{Price, SenderFunds, TicketParams, WinningTicket};
@@ -88,7 +88,7 @@ impl Desk {
     }
 
     /// Face value and probability when a sender's funds set no limit.
-    pub(crate) fn terms(&self) -> Result<Terms, QuoteError> {
+    pub(crate) fn terms(&self) -> Result<Terms, NoTerms> {
         self.recipient.policy().terms(0, alloy::primitives::I256::MAX)
     }
 
