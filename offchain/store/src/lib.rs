@@ -3,6 +3,7 @@
 //! Orchestrator, broadcaster and keeper of one operator may open the same file at once. Every change is one database
 //! transaction that is on the disk when the call returns.
 
+mod backlog;
 mod column;
 mod database;
 mod earnings;
@@ -18,6 +19,7 @@ mod transactions;
 pub use database::Store;
 pub use earnings::{RedemptionReceipt, RedemptionSummary, RewardRecord};
 pub use error::StoreError;
+pub use payouts::{Finality, PayoutTotal};
 pub use serials::Leased;
 pub use tickets::{Payout, SubmittedBatch, TicketOutcome, TicketRecord, TicketState, TicketStatus, TicketTotal};
 pub use transactions::{AttemptRow, TransactionRow};
