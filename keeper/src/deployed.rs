@@ -21,11 +21,10 @@ use crate::{
     dry_run::Planned,
     economics::{Timing, ceiling},
     gas::Gas,
-    planner::{Cost, Decision, SenderCover, Situation, decide, select},
+    planner::{Cost, Decision, RoughGas, SenderCover, Situation, decide, select},
     receipt::{TicketEvent, ticket_events},
     redeem::{Outcomes, READS, Redeemer},
     search::ranges,
-    timing::RoughGas,
     verdict::{Verdict, classify},
 };
 

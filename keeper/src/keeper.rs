@@ -74,9 +74,8 @@ impl Keeper {
         let (gas_price, account) = (redeemer.gas_price(&head), self.chain.tx.address());
         redeemer.clone().pass().await?;
         let usual_gas_price = redeemer.usual_gas_price().await;
-        let (mut tickets, mut open) = (Vec::new(), 0);
+        let mut tickets = Vec::new();
         for status in [TicketStatus::Submitted, TicketStatus::Pending] {
-            open += self.store.ticket_total(status).await?.count;
             let records = self.store.tickets(Some(status), limit.min(MOST_LISTED)).await?;
             tickets.extend(records.iter().map(|record| ledger.ticket(record, &situation, &self.config)));
         }
@@ -88,7 +87,7 @@ impl Keeper {
             gas_price,
             usual_gas_price,
             batches: ledger.batches(),
-            unlisted: open.saturating_sub(tickets.len() as u64),
+            unlisted: self.store.unpaid().await?.saturating_sub(tickets.len() as u64),
             tickets,
         })
     }

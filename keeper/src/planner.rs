@@ -8,7 +8,7 @@ use streamflow_types::Round;
 
 use crate::{
     KeeperConfig,
-    economics::{Escalation, Exposure, carries},
+    economics::{Escalation, Exposure, Outlook, Risk, carries, joint_risk},
 };
 
 /// Where the protocol stands.
@@ -143,6 +143,74 @@ pub fn pressure<'a>(
 fn waited(record: &TicketRecord, situation: &Situation, config: &KeeperConfig) -> u64 {
     let expired = record.ticket.params_expiration_block.saturating_add(config.expiry_margin_blocks);
     situation.block.saturating_sub(expired)
+}
+
+/// Gas of a transaction, roughly, before it is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoughGas {
+    /// What one transaction saves over two.
+    pub fixed: u64,
+    /// The whole.
+    pub total: u64,
+}
+
+/// What does not depend on the tickets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Market {
+    /// Wei per gas now.
+    pub gas_price: u128,
+    /// Median wei per gas of the recent blocks, if known.
+    pub usual_gas_price: Option<u128>,
+    /// Wei won per round.
+    pub income: U256,
+    /// Whether a recipient leaves the active set with this round.
+    pub recipient_leaves: bool,
+}
+
+/// What speaks for sending a batch and what for waiting. `pending` are all winners of its senders that are known of, those
+/// in it included.
+pub fn weigh(
+    (batch, pending): (&[&TicketRecord], &[TicketRecord]),
+    covers: &HashMap<Address, SenderCover>,
+    gas: RoughGas,
+    market: Market,
+    situation: &Situation,
+    config: &KeeperConfig,
+) -> Outlook {
+    let (mut escalation, blocks_left, waited) = pressure(batch.iter().copied(), situation, config);
+    if market.recipient_leaves {
+        // Inactive it is paid nothing: this round is the last of all its tickets.
+        escalation = escalation.max(situation.escalation(situation.oldest_round(), config).0);
+    }
+    let pair = |record: &TicketRecord| (record.ticket.signed.ticket.sender, record.ticket.signed.ticket.recipient);
+    let face_value = |record: &TicketRecord| record.ticket.signed.ticket.face_value;
+    let mut owed: HashMap<(Address, Address), U256> = HashMap::new();
+    for record in pending {
+        let owed = owed.entry(pair(record)).or_default();
+        *owed = owed.saturating_add(face_value(record));
+    }
+    let risks: HashMap<(Address, Address), Risk> = owed
+        .into_iter()
+        .map(|((sender, recipient), pending)| {
+            let exposure = covers.get(&sender).map(|cover| cover.exposure(recipient, pending)).unwrap_or_default();
+            ((sender, recipient), exposure.risk(config.risk_ppm_per_round))
+        })
+        .collect();
+    let usual_risk = Risk::PerRound(config.risk_ppm_per_round);
+    let risk = |record: &TicketRecord| risks.get(&pair(record)).copied().unwrap_or(usual_risk);
+    Outlook {
+        worth: batch.iter().fold(U256::ZERO, |sum, record| sum.saturating_add(face_value(record))),
+        risk: joint_risk(batch.iter().map(|record| (face_value(record), risk(record)))),
+        recipient_leaves: market.recipient_leaves,
+        income: market.income,
+        fixed_gas: gas.fixed,
+        gas: gas.total,
+        gas_price: market.gas_price,
+        usual_gas_price: market.usual_gas_price,
+        waited,
+        escalation,
+        blocks_left,
+    }
 }
 
 /// What a batch costs.
@@ -306,6 +374,25 @@ mod tests {
         assert_eq!((selection.batch.len(), selection.uncovered[0].1), (0, "sender is unlocked"));
         let selection = select(vec![record(1, 10, 10)], HashMap::new(), &config());
         assert_eq!(selection.uncovered.len(), 1);
+    }
+
+    #[test]
+    fn the_risk_of_a_batch_is_that_of_its_senders_with_all_they_owe() {
+        let (batch, waiting) = (record(1, 40, 10), record(2, 40, 10));
+        let weigh = |pending: &[TicketRecord], deposit, recipient_leaves| {
+            let market = Market { gas_price: 7, usual_gas_price: None, income: U256::from(9), recipient_leaves };
+            let gas = RoughGas { fixed: 3, total: 4 };
+            weigh((&[&batch], pending), &covers(deposit, 0), gas, market, &situation(1_080), &config())
+        };
+        let alone = weigh(&[batch.clone()], 80, false);
+        assert_eq!(
+            (alone.worth, alone.risk, alone.escalation),
+            (U256::from(40), Risk::PerRound(20_000), Escalation::NONE)
+        );
+        let both = [batch.clone(), waiting];
+        assert_eq!(weigh(&both, 160, false).risk, Risk::PerRound(20_000), "it owes the one that waits as well");
+        assert_eq!(weigh(&both, 80, false).risk, Risk::Imminent);
+        assert!(weigh(&both, 160, true).escalation.has_begun(), "of a recipient that leaves, this round is the last");
     }
 
     fn faces(values: &[u64]) -> Vec<U256> {

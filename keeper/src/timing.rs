@@ -12,9 +12,9 @@ use streamflow_store::TicketRecord;
 
 use crate::{
     KeeperError,
-    economics::{Outlook, Patience, joint_risk},
+    economics::{Outlook, Patience},
     number::to_u64,
-    planner::{SenderCover, Situation, pressure},
+    planner::{Market, RoughGas, SenderCover, Situation, weigh},
     redeem::Redeemer,
 };
 
@@ -22,15 +22,6 @@ use crate::{
 const ADDED_UP: u32 = 20_000;
 /// Blocks whose gas prices make a usual one.
 const LEAST_HISTORY: usize = 20;
-
-/// Gas of a transaction, roughly, before it is tried.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RoughGas {
-    /// What one transaction saves over two.
-    pub(crate) fixed: u64,
-    /// The whole.
-    pub(crate) total: u64,
-}
 
 impl Redeemer {
     /// What is known of a batch. `pending` are all winners of its senders that are known of, those in it included.
@@ -42,42 +33,18 @@ impl Redeemer {
         situation: &Situation,
         head: &BlockHeader,
     ) -> Result<Outlook, KeeperError> {
-        let (mut escalation, blocks_left, waited) = pressure(batch.iter().copied(), situation, &self.config);
         let recipients: HashSet<Address> = batch.iter().map(|record| record.ticket.signed.ticket.recipient).collect();
         let mut recipient_leaves = false;
         for recipient in recipients {
             recipient_leaves |= self.leaves(recipient, situation, head).await?;
         }
-        if recipient_leaves {
-            // Inactive it is paid nothing: this round is the last of all its tickets.
-            escalation = escalation.max(situation.escalation(situation.oldest_round(), &self.config).0);
-        }
-        let pair = |record: &TicketRecord| (record.ticket.signed.ticket.sender, record.ticket.signed.ticket.recipient);
-        let mut owed: HashMap<(Address, Address), U256> = HashMap::new();
-        for record in pending {
-            let owed = owed.entry(pair(record)).or_default();
-            *owed = owed.saturating_add(record.ticket.signed.ticket.face_value);
-        }
-        let risk = |record: &TicketRecord| {
-            let (sender, recipient) = pair(record);
-            let pending = owed.get(&(sender, recipient)).copied().unwrap_or_default();
-            let exposure = covers.get(&sender).map(|cover| cover.exposure(recipient, pending)).unwrap_or_default();
-            exposure.risk(self.config.risk_ppm_per_round)
-        };
-        let worth = |record: &TicketRecord| record.ticket.signed.ticket.face_value;
-        Ok(Outlook {
-            worth: batch.iter().fold(U256::ZERO, |sum, record| sum.saturating_add(worth(record))),
-            risk: joint_risk(batch.iter().map(|record| (worth(record), risk(record)))),
-            recipient_leaves,
-            income: self.income(situation).await?,
-            fixed_gas: gas.fixed,
-            gas: gas.total,
+        let market = Market {
             gas_price: self.gas_price(head),
             usual_gas_price: self.usual_gas_price().await,
-            waited,
-            escalation,
-            blocks_left,
-        })
+            income: self.income(situation).await?,
+            recipient_leaves,
+        };
+        Ok(weigh((batch, pending), covers, gas, market, situation, &self.config))
     }
 
     pub(crate) fn patience(&self, situation: &Situation) -> Patience {

@@ -28,10 +28,15 @@ pub fn fit(
     groups.sort_by_key(|group| (oldest_round(group), Reverse(worth(&group.tickets))));
     let mut room = max_batch as usize;
     for group in &mut groups {
-        if group.tickets.len() > room {
-            let cover = covers.get(&group.sender).cloned().unwrap_or_default();
-            group.beyond = beyond(&group.tickets, recipient, cover, gas_price, room);
-            group.tickets.truncate(room);
+        let cut = group.tickets.len().min(room);
+        match covers.get(&group.sender).map(|cover| best_end(&group.tickets, recipient, cover.clone(), gas_price)) {
+            // Enough to be told why; it must not take the others' room.
+            Some((0, _)) => group.tickets.truncate(cut.min(1)),
+            Some((end, aside)) if end > cut => {
+                group.beyond = beyond(&group.tickets[..end], &aside, gas_price, cut);
+                group.tickets.truncate(cut);
+            }
+            _ => group.tickets.truncate(cut),
         }
         room -= group.tickets.len();
     }
@@ -40,23 +45,23 @@ pub fn fit(
     groups
 }
 
-/// What the tickets after the first `cut` gain, gas of their transactions deducted, if they are part of the sender's best
-/// prefix. `None` if that ends before.
-fn beyond(
+/// How many of the sender's first tickets gain most, however many transactions that takes, and which of all its tickets the
+/// contract would set aside.
+fn best_end(
     tickets: &[TicketRecord],
     recipient: Address,
     cover: SenderCover,
     gas_price: u128,
-    cut: usize,
-) -> Option<U256> {
-    if cut == 0 {
-        return None;
-    }
+) -> (usize, HashSet<B256>) {
     let aside = uncovered(tickets, recipient, cover);
-    let end = best_prefix(tickets, &aside, gas_price);
-    let later = tickets.get(cut..end).filter(|later| !later.is_empty())?;
+    (best_prefix(tickets, &aside, gas_price), aside)
+}
+
+/// What the tickets after the first `cut` gain, gas of their transactions deducted. `None` if that is nothing.
+fn beyond(tickets: &[TicketRecord], aside: &HashSet<B256>, gas_price: u128, cut: usize) -> Option<U256> {
+    let later = tickets.get(cut..).filter(|_| cut > 0)?;
     let transactions = later.len().div_ceil(cut);
-    let (paid, cost) = gain(later, &aside, gas_price);
+    let (paid, cost) = gain(later, aside, gas_price);
     let fixed = U256::from(FIXED_GAS).saturating_mul(U256::from(gas_price)).saturating_mul(U256::from(transactions));
     Some(paid.saturating_sub(cost).saturating_sub(fixed)).filter(|gained| !gained.is_zero())
 }
@@ -103,6 +108,19 @@ mod tests {
         let groups = fit(vec![group(1, &[10]), group(2, &[90, 90]), old], RECIPIENT, &HashMap::new(), 1, 2);
         let taken: Vec<_> = groups.iter().map(|group| (group.sender.0[0], group.tickets.len())).collect();
         assert_eq!(taken, [(2, 1), (3, 1)]);
+    }
+
+    #[test]
+    fn a_sender_that_pays_nothing_takes_the_room_of_one_ticket() {
+        let mut covers = covers(0);
+        covers
+            .insert(Address::repeat_byte(2), SenderCover { deposit: U256::from(1_000_000), ..SenderCover::default() });
+        let groups = vec![group(1, &[900_000; 5]), group(2, &[300_000; 3])];
+        let taken: Vec<_> = fit(groups, RECIPIENT, &covers, 1, 4)
+            .iter()
+            .map(|group| (group.sender.0[0], group.tickets.len()))
+            .collect();
+        assert_eq!(taken, [(1, 1), (2, 3)]);
     }
 
     #[test]

@@ -31,16 +31,15 @@ use crate::{
     economics::{Timing, carries, ceiling},
     gas::Gas,
     metrics,
-    planner::{Cost, Situation},
+    planner::{Cost, RoughGas, Situation},
     redeem::{Outcomes, READS, Redeemer},
-    timing::RoughGas,
     verdict::Verdict,
 };
 pub use fit::fit;
 pub(crate) use lookup::batch;
 use lookup::{Found, find};
 use outcome::{BatchOutcome, Fate, judge};
-use plan::{FIXED_GAS, GROUP_GAS, Group, TICKET_GAS, best_prefix, key, passable};
+use plan::{Group, best_prefix, key, passable};
 
 /// Gas for each ticket above the estimate: between simulation and inclusion a sender can turn all its tickets of the batch
 /// into ones that are set aside, each a new storage word. What is not used is not paid for.
@@ -95,8 +94,7 @@ impl Batch {
 
     /// What is known of its gas before it is tried.
     fn rough_gas(&self) -> RoughGas {
-        let fixed = FIXED_GAS + GROUP_GAS.saturating_mul(self.groups.len() as u64);
-        RoughGas { fixed, total: fixed + TICKET_GAS.saturating_mul(self.tickets().count() as u64) }
+        plan::rough_gas(&self.groups)
     }
 
     /// Wei that it pays now, or makes way for in later ones.

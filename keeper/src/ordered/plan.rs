@@ -11,7 +11,10 @@ use alloy::primitives::{Address, B256, U256};
 use streamflow_pm::ordered;
 use streamflow_store::{TicketRecord, TicketState};
 
-use crate::{KeeperConfig, planner::Situation};
+use crate::{
+    KeeperConfig,
+    planner::{RoughGas, Situation},
+};
 
 /// Gas that one more ticket of a group costs, rounded up (gas snapshot `ordered_batch_50_one_sender`).
 pub(crate) const TICKET_GAS: u64 = 9_500;
@@ -110,6 +113,13 @@ pub(crate) fn gain(tickets: &[TicketRecord], aside: &HashSet<B256>, gas_price: u
 
 fn wei(gas: u64, gas_price: u128) -> U256 {
     U256::from(gas).saturating_mul(U256::from(gas_price))
+}
+
+/// Gas of a batch of these groups, before it is tried.
+pub fn rough_gas(groups: &[Group]) -> RoughGas {
+    let tickets = groups.iter().map(|group| group.tickets.len() as u64).sum();
+    let fixed = FIXED_GAS.saturating_add(GROUP_GAS.saturating_mul(groups.len() as u64));
+    RoughGas { fixed, total: fixed.saturating_add(TICKET_GAS.saturating_mul(tickets)) }
 }
 
 /// Σ face value, wei.

@@ -4,5 +4,8 @@
 
 mod duties;
 mod ordered;
+mod pain_01;
+mod policy;
+mod proxy;
 mod redemption;
 mod world;

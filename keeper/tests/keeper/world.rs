@@ -9,7 +9,7 @@ use alloy::{
 };
 use streamflow_bindings::{RoundsManager, TicketBroker};
 use streamflow_chain::{BlockFollower, ChainConfig, RoundFollower, TxManager};
-use streamflow_keeper::{Journal, Keeper, KeeperChain, KeeperConfig, Rewarder};
+use streamflow_keeper::{DryRun, Journal, Keeper, KeeperChain, KeeperConfig, Rewarder};
 use streamflow_pm::{KeySigner, commitment, ordered, sign_ticket, ticket_hash};
 use streamflow_store::{Store, TicketRecord};
 use streamflow_testkit::{DeployOptions, Deployment, key};
@@ -17,6 +17,7 @@ use streamflow_types::{Round, Ticket, WinProb, WinningTicket};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 pub(crate) const ROUND_LENGTH: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -78,15 +79,37 @@ impl World {
 
     /// Starts a keeper as a process would: with connections, follower and transaction manager of its own.
     pub(crate) async fn start(&self, config: KeeperConfig) -> Running {
-        let store = Store::open(&self.path).await.unwrap();
-        let stop = CancellationToken::new();
-        let mut chain_config = ChainConfig {
+        self.start_at(config, self.deployment.anvil.url()).await
+    }
+
+    pub(crate) fn chain_config(&self) -> ChainConfig {
+        let mut config = ChainConfig {
             rpc_url: self.deployment.anvil.url(),
             controller: Some(self.deployment.contracts.controller),
             poll_interval: Duration::from_millis(50),
             ..ChainConfig::default()
         };
-        chain_config.tx.bump_after_blocks = 0;
+        config.tx.bump_after_blocks = 0;
+        config
+    }
+
+    /// What a keeper would do now, by a keeper that is not started.
+    pub(crate) async fn dry_run(&self, config: KeeperConfig) -> DryRun {
+        let chain_config = self.chain_config();
+        let chain = streamflow_chain::connect(&chain_config).await.unwrap();
+        let (_follower, feed) = BlockFollower::new(&chain, &chain_config);
+        let (_rounds, view) = RoundFollower::new(&chain, &chain_config, &feed);
+        let journal = Journal::new(self.store.clone());
+        let (_manager, tx) = TxManager::new(&chain, &chain_config, self.keeper_key.clone(), journal, &feed);
+        let chain = KeeperChain { chain, view, tx, rewarders: Vec::new(), priority_fee: 0 };
+        Keeper::new(config, self.store.clone(), chain).dry_run(100).await.unwrap()
+    }
+
+    /// The same with a node at another address.
+    pub(crate) async fn start_at(&self, config: KeeperConfig, rpc_url: Url) -> Running {
+        let store = Store::open(&self.path).await.unwrap();
+        let stop = CancellationToken::new();
+        let chain_config = ChainConfig { rpc_url, ..self.chain_config() };
         let chain = streamflow_chain::connect(&chain_config).await.unwrap();
         let (follower, feed) = BlockFollower::new(&chain, &chain_config);
         let (rounds, view) = RoundFollower::new(&chain, &chain_config, &feed);

@@ -78,6 +78,12 @@ impl Store {
         query.fetch_all(self.reader()).await?.iter().map(record).collect()
     }
 
+    /// Number of winners that are pending or under way.
+    pub async fn unpaid(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS unpaid FROM winning_tickets WHERE state IN ('pending', 'submitted')");
+        row.fetch_one(self.reader()).await?.number("unpaid")
+    }
+
     /// Σ face value of the winners of one round that are not dead, wei: of at most `most` of them in each state, the dearest,
     /// so that the sum may be too low. Stops at 2^256 − 1.
     pub async fn won_in(&self, round: Round, most: u32) -> Result<U256, StoreError> {

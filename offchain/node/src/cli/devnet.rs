@@ -27,6 +27,15 @@ pub struct DevnetArgs {
 pub enum BenchCommand {
     /// Frames per second and CPU time for a clip and three renditions, beside one ffmpeg process
     Transcode(BenchTranscodeArgs),
+    /// Planning and restart time of the keeper with many winners, and its gas per ticket on a chain of its own
+    Redeem(BenchRedeemArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct BenchRedeemArgs {
+    /// Project with foundry.toml and the deploy script; without it, searched from the working directory upwards
+    #[arg(long, value_name = "DIR", env = "STREAMFLOW_PROJECT_DIR")]
+    pub project_dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

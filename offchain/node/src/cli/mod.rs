@@ -12,7 +12,7 @@ pub use contracts::{
     ChainCommand, DelegatorCommand, DeployArgs, FeeRatioArgs, FundArgs, RedeemerArgs, RegisterArgs, ReleaseArgs, Spend,
     StakeCommand, TicketsCommand, WithdrawArgs,
 };
-pub use devnet::{BenchCommand, BenchTranscodeArgs, DevnetArgs};
+pub use devnet::{BenchCommand, BenchRedeemArgs, BenchTranscodeArgs, DevnetArgs};
 
 /// Live-video transcoding, paid with probabilistic micropayments settled on Ethereum.
 #[derive(Debug, Parser)]
@@ -53,7 +53,7 @@ pub enum Command {
     /// Transcode for an orchestrator
     Transcoder(TranscoderArgs),
     /// Redeem winning tickets, call reward, initialise rounds
-    Keeper,
+    Keeper(KeeperArgs),
     /// Contracts, deposit and registration
     #[command(subcommand)]
     Chain(ChainCommand),
@@ -90,6 +90,16 @@ pub enum Command {
     /// Run one media worker on stdin and stdout; started by the roles
     #[command(hide = true)]
     MediaWorker,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct KeeperArgs {
+    /// Look once at the winning tickets and say what would be done with each, why, and what it would cost; send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// List at most so many tickets
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "dry_run")]
+    pub limit: u32,
 }
 
 #[derive(Clone, Debug, Default, Args)]

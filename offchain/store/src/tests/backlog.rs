@@ -75,6 +75,7 @@ async fn what_a_round_won_is_the_sum_of_what_is_not_dead() {
     assert_eq!(store.won_in(Round(7), 9).await.unwrap(), worth(2) + worth(3) + worth(4));
     assert_eq!(store.won_in(Round(7), 1).await.unwrap(), worth(2) + worth(4), "the dearest of each state");
     assert_eq!(store.won_in(Round(9), 9).await.unwrap(), U256::ZERO);
+    assert_eq!(store.unpaid().await.unwrap(), 3);
 }
 
 #[tokio::test]
