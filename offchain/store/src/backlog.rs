@@ -16,8 +16,8 @@ const SERIAL: &str = "substr(recipient_rand, 9, 8)";
 
 impl Store {
     /// Pending tickets that may be sent at `block`, as [`Store::redeemable`], but of each pair of recipient and sender at
-    /// most `of_each`, those with the lowest keys; and of all pairs at most `limit`, every pair's first before any pair's
-    /// second. So no sender's tickets hide another's. Earliest round first, then highest face value.
+    /// most `of_each`, those with the lowest keys; and fewer, though one at least, where that would be more than `limit` of
+    /// all pairs. So no sender's tickets hide another's. Earliest round first, then highest face value.
     pub async fn redeemable_of_each(
         &self,
         block: u64,
@@ -25,26 +25,46 @@ impl Store {
         of_each: u32,
         limit: u32,
     ) -> Result<Vec<TicketRecord>, StoreError> {
-        let sql = AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM winning_tickets JOIN \
-             (SELECT hash AS ready, creation_round AS since, ROW_NUMBER() OVER \
-             (PARTITION BY recipient, sender ORDER BY creation_round, {SERIAL}, sender_nonce) AS place \
-             FROM winning_tickets WHERE state = 'pending' AND creation_round >= ?1 \
-             AND params_expiration_block <= ?2 AND not_before <= ?2) AS places ON hash = ready \
-             WHERE place <= ?3 ORDER BY place, since, hash LIMIT ?4"
-        ));
-        let query = sqlx::query(sql)
-            .bind(column::int("creation_round", oldest.0)?)
-            .bind(column::int("params_expiration_block", block)?)
-            .bind(of_each)
-            .bind(limit);
-        let rows = query.fetch_all(self.reader()).await?;
-        let mut records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+        let sql = format!(
+            "SELECT {COLUMNS} FROM winning_tickets WHERE state = 'pending' AND recipient = ?1 AND sender = ?2 \
+             AND creation_round >= ?3 AND params_expiration_block <= ?4 AND not_before <= ?4 \
+             ORDER BY creation_round, {SERIAL}, sender_nonce LIMIT ?5"
+        );
+        let (oldest, block) =
+            (column::int("creation_round", oldest.0)?, column::int("params_expiration_block", block)?);
+        let pairs = self.pending_pairs().await?;
+        let share = u32::try_from(limit as usize / pairs.len().max(1)).unwrap_or(limit);
+        let mut records = Vec::new();
+        for (recipient, sender) in pairs {
+            let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(recipient).bind(sender);
+            let query = query.bind(oldest).bind(block).bind(of_each.min(share.max(1)));
+            for row in &query.fetch_all(self.reader()).await? {
+                records.push(record(row)?);
+            }
+        }
         records.sort_by(|a, b| {
             let (a, b) = (&a.ticket.signed.ticket, &b.ticket.signed.ticket);
             a.creation_round.cmp(&b.creation_round).then(b.face_value.cmp(&a.face_value))
         });
         Ok(records)
+    }
+
+    /// Every pair of recipient and sender that a pending ticket has. Goes from pair to pair in the index, however many
+    /// tickets each has.
+    async fn pending_pairs(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        const FIRST: &str = "SELECT recipient, sender FROM winning_tickets WHERE state = 'pending' \
+                             ORDER BY recipient, sender LIMIT 1";
+        const NEXT: &str = "SELECT recipient, sender FROM winning_tickets WHERE state = 'pending' \
+                            AND (recipient, sender) > (?1, ?2) ORDER BY recipient, sender LIMIT 1";
+        let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        loop {
+            let query = match pairs.last() {
+                None => sqlx::query(FIRST),
+                Some((recipient, sender)) => sqlx::query(NEXT).bind(recipient.clone()).bind(sender.clone()),
+            };
+            let Some(row) = query.fetch_optional(self.reader()).await? else { return Ok(pairs) };
+            pairs.push((row.bytes("recipient")?, row.bytes("sender")?));
+        }
     }
 
     /// The sender's pending marked tickets for the recipient above the key `mark`, created in `oldest` or later, those whose
