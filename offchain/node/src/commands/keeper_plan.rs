@@ -1,7 +1,7 @@
 //! `keeper --dry-run`: what the keeper would do now with every winner that is not paid, why, and what it would cost.
 use std::sync::Arc;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use anyhow::Context as _;
 use serde::Serialize;
 use streamflow_chain::{BlockFollower, MemoryJournal, RoundFollower, TxManager};
@@ -137,6 +137,25 @@ impl From<PlannedTicket> for Ticket {
     }
 }
 
+/// An amount in few characters, rounded down: the document has it exactly.
+fn short(Eth(wei): Eth) -> String {
+    const MICRO_ETHER: u64 = 1_000_000_000_000;
+    const MILLI_GWEI: u64 = 1_000_000;
+    let parts = |unit: u64, whole: u64| {
+        let units = wei / U256::from(unit);
+        (units / U256::from(whole), (units % U256::from(whole)).saturating_to::<u64>())
+    };
+    if wei >= U256::from(100 * MICRO_ETHER) {
+        let (whole, rest) = parts(MICRO_ETHER, 1_000_000);
+        format!("{whole}.{rest:06} ETH")
+    } else if wei >= U256::from(MILLI_GWEI) {
+        let (whole, rest) = parts(MILLI_GWEI, 1_000);
+        format!("{whole}.{rest:03} gwei")
+    } else {
+        format!("{wei} wei")
+    }
+}
+
 impl Report for Plan {
     fn text(&self) -> String {
         let usual = self.usual_gas_price.map_or_else(String::new, |price| format!(", {} as a rule", gwei(price)));
@@ -150,9 +169,9 @@ impl Report for Plan {
                 number.to_string(),
                 batch.call.to_owned(),
                 batch.tickets.to_string(),
-                batch.pays.to_string(),
+                short(batch.pays),
                 batch.gas.to_string(),
-                batch.cost.to_string(),
+                short(batch.cost),
                 batch.because.clone(),
             ]);
         }
@@ -161,9 +180,9 @@ impl Report for Plan {
             tickets.row([
                 format!("{:.10}", ticket.hash.to_string()),
                 ticket.creation_round.to_string(),
-                ticket.face_value.to_string(),
+                short(ticket.face_value),
                 ticket.action.to_owned(),
-                ticket.cost.to_string(),
+                short(ticket.cost),
                 ticket.reason.clone(),
             ]);
         }
@@ -181,7 +200,6 @@ impl Report for Plan {
 
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::U256;
     use streamflow_keeper::Action;
     use streamflow_types::Round;
 
@@ -241,6 +259,17 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(plan(Vec::new()).text().contains("nothing would be sent now"));
+    }
+
+    #[test]
+    fn short_amounts_are_rounded_down() {
+        let shown = |wei: u64| short(Eth(U256::from(wei)));
+        assert_eq!(shown(1_234_567_890_123_456_789), "1.234567 ETH");
+        assert_eq!(shown(99_999_999_999_999), "99999.999 gwei");
+        assert_eq!(
+            (shown(100_000_000_000_000), shown(999_999), shown(0)),
+            ("0.000100 ETH".into(), "999999 wei".into(), "0 wei".into())
+        );
     }
 
     #[test]
