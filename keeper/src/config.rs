@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use streamflow_redeemer::RedeemerConfig;
 
+use crate::economics::PPM;
+
 /// `[keeper]`: when to redeem, how much at once, and which duties to take on. Block counts are blocks as the contracts
 /// see them (L1 blocks on Arbitrum).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,18 +26,28 @@ pub struct KeeperConfig {
     pub lease: Duration,
     /// Most tickets in one transaction.
     pub max_batch: u32,
-    /// Tickets that are worth a transaction without waiting for more.
-    pub min_batch: u32,
-    /// Blocks that a ticket waits for others before it goes alone.
+    /// Longest that a ticket waits for others, in blocks. Mostly it goes sooner: as soon as the batch is worth what
+    /// `risk_ppm_per_round` and the gas price ask for.
     pub gather_blocks: u64,
+    /// What a pending winner loses per round, in parts per million: the chance that its sender can not pay any more, and
+    /// the cost of waiting. More for a sender that owes much of its deposit.
+    pub risk_ppm_per_round: u64,
+    /// How long gas that is dearer than usual is taken to stay so, in blocks: it is waited out when that saves more than the
+    /// risk costs in the meantime. 0 never waits.
+    pub defer_blocks: u64,
+    /// Blocks, as the node counts them, whose median gas price is the usual one.
+    pub fee_history_blocks: u64,
     /// Blocks after the params' expiry before the secret number is shown to the chain, so that an orchestrator whose head
     /// is behind has stopped accepting tickets on them: a winner that is stored later than its batch is lost. They should
     /// take `orchestrator.max_chain_age` at least. The orchestrator reads this setting too.
     pub expiry_margin_blocks: u64,
     /// What a redemption must pay above its gas, in percent of the gas cost.
     pub margin_percent: u32,
-    /// Last part of a ticket's last valid round, in percent, in which it is redeemed at any margin.
+    /// Last part of a ticket's last valid round, in percent, in which the margin falls from `margin_percent` to nothing.
     pub escalation_percent: u8,
+    /// Blocks before the end of a ticket's last valid round from which on it is redeemed at any gain, so that there is time
+    /// left for it to be mined. At most a quarter of a round.
+    pub deadline_blocks: u64,
     /// Blocks before a ticket that could not be paid is looked at again.
     pub retry_blocks: u64,
     /// How many blocks back the event of a redemption by somebody else is searched.
@@ -64,11 +76,14 @@ impl Default for KeeperConfig {
             drain_timeout: Duration::from_secs(10),
             lease: Duration::from_secs(30),
             max_batch: 50,
-            min_batch: 10,
-            gather_blocks: 10,
+            gather_blocks: 1_800,
+            risk_ppm_per_round: 10_000,
+            defer_blocks: 300,
+            fee_history_blocks: 7_200,
             expiry_margin_blocks: 10,
             margin_percent: 25,
             escalation_percent: 25,
+            deadline_blocks: 100,
             retry_blocks: 5,
             log_lookback_blocks: 50_000,
             finality_blocks: 64,
@@ -113,9 +128,12 @@ pub enum ConfigError {
     Redeemer(#[from] streamflow_redeemer::ConfigError),
 }
 
-/// Deployed contracts take about 84,000 gas per ticket (contracts.md §11): more would not fit a block of 30,000,000. An ordered
-/// batch takes 9,000 to 23,000, and a gas limit of 25,000 per ticket on top.
+/// What is planned and simulated at once. How many of them go into one transaction, its gas decides: deployed contracts take
+/// about 84,000 gas per ticket (contracts.md §11), so that 199 fit; an ordered batch takes 9,000 to 23,000, and a gas limit
+/// of 25,000 per ticket on top.
 const MOST_PER_BATCH: u32 = 300;
+/// A week of blocks on L1.
+const MOST_FEE_HISTORY: u64 = 50_400;
 
 /// A third of it must be enough for the database to answer.
 const LEAST_LEASE: Duration = Duration::from_secs(1);
@@ -140,8 +158,9 @@ impl KeeperConfig {
         }
         least("max_batch", self.max_batch.into(), 1)?;
         most("max_batch", self.max_batch.into(), MOST_PER_BATCH.into())?;
-        least("min_batch", self.min_batch.into(), 1)?;
-        most("min_batch", self.min_batch.into(), self.max_batch.into())?;
+        most("risk_ppm_per_round", self.risk_ppm_per_round, PPM)?;
+        least("fee_history_blocks", self.fee_history_blocks, 1)?;
+        most("fee_history_blocks", self.fee_history_blocks, MOST_FEE_HISTORY)?;
         least("expiry_margin_blocks", self.expiry_margin_blocks, 1)?;
         least("retry_blocks", self.retry_blocks, 1)?;
         most("escalation_percent", self.escalation_percent.into(), 100)?;
@@ -181,7 +200,14 @@ mod tests {
         assert_eq!(public.validate(), Ok(()));
         assert_eq!(with(|c| c.max_batch = 0), Err(ConfigError::TooSmall { setting: "max_batch", least: 1 }));
         assert_eq!(with(|c| c.max_batch = 301), Err(ConfigError::TooLarge { setting: "max_batch", most: 300 }));
-        assert_eq!(with(|c| c.min_batch = 51), Err(ConfigError::TooLarge { setting: "min_batch", most: 50 }));
+        assert_eq!(
+            with(|c| c.risk_ppm_per_round = 1_000_001),
+            Err(ConfigError::TooLarge { setting: "risk_ppm_per_round", most: 1_000_000 })
+        );
+        assert_eq!(
+            with(|c| c.fee_history_blocks = 0),
+            Err(ConfigError::TooSmall { setting: "fee_history_blocks", least: 1 })
+        );
         assert_eq!(
             with(|c| c.escalation_percent = 101),
             Err(ConfigError::TooLarge { setting: "escalation_percent", most: 100 })

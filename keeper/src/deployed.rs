@@ -11,25 +11,36 @@ use alloy::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use streamflow_bindings::TicketBroker;
-use streamflow_chain::{BlockHeader, Calls, ChainError, Revert, TxError, TxOutcome, redeem_call};
-use streamflow_store::{Payout, SubmittedBatch, TicketOutcome, TicketRecord};
+use streamflow_chain::{BlockHeader, Calls, ChainError, GasPolicy, Revert, TxIntent, TxOutcome, redeem_call};
+use streamflow_store::{Payout, TicketOutcome, TicketRecord};
 use streamflow_types::Round;
 
 use crate::{
     KeeperError,
     calls::{redemption, redemption_id},
-    planner::{Cost, Decision, SenderCover, Situation, decide, fee_cap, select},
+    dry_run::Planned,
+    economics::{Timing, ceiling},
+    gas::Gas,
+    planner::{Cost, Decision, RoughGas, SenderCover, Situation, decide, select},
     receipt::{TicketEvent, ticket_events},
     redeem::{Outcomes, READS, Redeemer},
     search::ranges,
     verdict::{Verdict, classify},
 };
 
-/// A batch that carries its gas.
+/// Gas of a batch beside its tickets, and of each ticket, as the deployed contracts take it (payments.md §5.2).
+const FIXED_GAS: u64 = 119_000;
+const TICKET_GAS: u64 = 84_000;
+
+const TOO_LITTLE: &str = "payout does not carry the gas";
+const TOO_LARGE: &str = "takes more gas than a transaction may have";
+
+/// A batch that carries its gas, and its transaction.
 struct Carried {
     tickets: Vec<TicketRecord>,
-    /// Most wei per gas at which it still does.
-    max_fee: u128,
+    intent: TxIntent,
+    /// Gas that it would use.
+    gas: u64,
 }
 
 impl Redeemer {
@@ -40,35 +51,45 @@ impl Redeemer {
         situation: &Situation,
         head: &BlockHeader,
     ) -> Result<bool, KeeperError> {
-        let covers = self.covers(&tickets, situation.round, head).await?;
-        let selection = select(tickets, situation, covers, &self.config);
+        let covers = self.covers(&tickets.iter().collect::<Vec<_>>(), situation.round, head).await?;
+        let pending = tickets.clone();
+        let selection = select(tickets, covers.clone(), &self.config);
         let uncovered = selection.uncovered.iter().map(|(hash, why)| (*hash, self.wait(why, situation.block)));
         self.settle(uncovered.collect(), None, situation.block).await?;
-        let batch = self.simulated(selection.batch, head).await?;
-        let Some(Carried { tickets, max_fee }) = self.worth_sending(batch, selection.urgent, head).await? else {
-            return Ok(false);
-        };
-        if self.stop.is_cancelled() {
+        let selected: Vec<&TicketRecord> = selection.batch.iter().collect();
+        if selected.is_empty() {
             return Ok(false);
         }
-        let id = redemption_id(&tickets);
-        let intent = redemption(Calls::new(self.chain.contracts), id, &tickets).with_max_fee(max_fee);
-        let hashes: Vec<B256> = tickets.iter().map(|record| record.hash).collect();
-        let name = intent.id.to_string();
-        self.store.submit(&name, &hashes, situation.block).await?;
-        self.finish(SubmittedBatch { intent: name, tickets }, intent).await?;
-        Ok(true)
+        let gas = RoughGas { fixed: FIXED_GAS, total: FIXED_GAS + TICKET_GAS.saturating_mul(selected.len() as u64) };
+        let outlook = self.outlook((&selected, &pending), &covers, gas, situation, head).await?;
+        let because = match outlook.timing(self.patience(situation)) {
+            Timing::Now(because) => because,
+            Timing::Later(until) => {
+                tracing::debug!(tickets = selected.len(), %until, "a batch waits");
+                self.held(&selected, until);
+                return Ok(false);
+            }
+        };
+        let batch = self.simulated(selection.batch, head).await?;
+        let margin = outlook.escalation.margin(self.config.margin_percent);
+        let Some(Carried { tickets, intent, gas }) = self.worth_sending(batch, margin, head).await? else {
+            return Ok(false);
+        };
+        let worth = tickets.iter().map(face_value).fold(U256::ZERO, U256::saturating_add);
+        let (aside, gas_price) = (HashSet::new(), self.gas_price(head));
+        let planned = Planned { in_order: false, aside, worth, gas, gas_price, because };
+        self.dispatch(tickets, intent, planned, situation.block).await
     }
 
     /// What the senders of these tickets can pay, all read at one block.
-    async fn covers(
+    pub(crate) async fn covers(
         &self,
-        tickets: &[TicketRecord],
+        tickets: &[&TicketRecord],
         round: Round,
         head: &BlockHeader,
     ) -> Result<HashMap<Address, SenderCover>, KeeperError> {
         let pair = |record: &TicketRecord| (record.ticket.signed.ticket.sender, record.ticket.signed.ticket.recipient);
-        let pairs: HashSet<(Address, Address)> = tickets.iter().map(pair).collect();
+        let pairs: HashSet<(Address, Address)> = tickets.iter().copied().map(pair).collect();
         let senders: HashSet<Address> = pairs.iter().map(|(sender, _)| *sender).collect();
         let at = BlockId::from(head.hash);
         let mut covers: HashMap<Address, SenderCover> = stream::iter(senders)
@@ -92,8 +113,9 @@ impl Redeemer {
     async fn cover(&self, sender: Address, round: Round, at: BlockId) -> Result<SenderCover, KeeperError> {
         let call = TicketBroker::getSenderInfoCall { addr: sender };
         let info = self.chain.rpc.view(self.chain.contracts.ticket_broker, call, at).await?.sender;
-        let unlocked = !info.withdrawRound.is_zero() && info.withdrawRound <= U256::from(round.0);
-        Ok(SenderCover { deposit: info.deposit, claimable: HashMap::new(), unlocked })
+        let unlocking = !info.withdrawRound.is_zero();
+        let unlocked = unlocking && info.withdrawRound <= U256::from(round.0);
+        Ok(SenderCover { deposit: info.deposit, claimable: HashMap::new(), unlocked, unlocking })
     }
 
     /// What the recipient may claim beside the deposit: what is committed to it, and its share of the reserve.
@@ -139,40 +161,51 @@ impl Redeemer {
         Ok(good)
     }
 
-    /// The part of the batch that carries its gas; `None` when it is better to wait.
+    /// The part of the batch that can be mined and carries its gas; `None` when it is better to wait.
     async fn worth_sending(
         &self,
         mut batch: Vec<TicketRecord>,
-        urgent: bool,
+        margin: u64,
         head: &BlockHeader,
     ) -> Result<Option<Carried>, KeeperError> {
         let block = head.contract_number;
+        let room = self.gas_room(head).await?;
         while !batch.is_empty() {
             let intent = redemption(Calls::new(self.chain.contracts), redemption_id(&batch), &batch);
-            let gas = match self.tx.dry_run(intent).await {
-                Ok(run) => run.gas_limit,
-                Err(TxError::WouldRevert { reason, .. }) => {
+            let (used, gas) = match self.gas(&intent, room, head).await? {
+                Gas::Enough { used, limit } => (used, limit),
+                Gas::TooMuch if batch.len() > 1 => (room, room.saturating_add(1)),
+                Gas::TooMuch => {
+                    self.postpone(&batch, TOO_LARGE, block).await?;
+                    return Ok(None);
+                }
+                Gas::Refused(reason) => {
                     self.postpone(&batch, &reason.to_string(), block).await?;
                     return Ok(None);
                 }
-                Err(err) => return Err(err.into()),
             };
+            if gas > room && batch.len() > 1 {
+                batch.truncate(batch.len() / 2);
+                continue;
+            }
             let cost = Cost { gas, gas_price: self.gas_price(head) };
             let faces: Vec<U256> = batch.iter().map(face_value).collect();
-            match decide(&faces, cost, urgent, &self.config) {
+            match decide(&faces, cost, margin) {
                 Decision::Send => {
-                    let max_fee = fee_cap(&faces, gas, urgent, &self.config);
-                    return Ok(Some(Carried { tickets: batch, max_fee }));
+                    let total = faces.iter().fold(U256::ZERO, |sum, face| sum.saturating_add(*face));
+                    let limit = GasPolicy::Limit(gas.min(room));
+                    let intent = intent.with_gas(limit).with_max_fee(ceiling(total, gas, margin));
+                    return Ok(Some(Carried { tickets: batch, intent, gas: used }));
                 }
                 Decision::Hold => {
                     tracing::info!(tickets = batch.len(), gas, cost = %cost.wei(), "payout does not carry the gas yet");
-                    self.postpone(&batch, "payout does not carry the gas", block).await?;
+                    self.postpone(&batch, TOO_LITTLE, block).await?;
                     return Ok(None);
                 }
                 Decision::Trim(most) => {
                     let (dust, rest): (Vec<_>, Vec<_>) =
                         batch.into_iter().partition(|record| face_value(record) <= most);
-                    self.postpone(&dust, "payout does not carry the gas", block).await?;
+                    self.postpone(&dust, TOO_LITTLE, block).await?;
                     batch = rest;
                 }
             }

@@ -3,7 +3,7 @@
 use streamflow_chain::{ChainError, JournalError, TxError};
 use streamflow_store::StoreError;
 
-use crate::OutOfRange;
+use crate::{OutOfRange, preflight::PreflightError};
 
 /// Why a duty could not be done this time, or why the keeper ended. Nothing that was sent is lost by any of these: the
 /// store knows it, and it is picked up by the next pass or at the next start.
@@ -18,6 +18,9 @@ pub enum KeeperError {
     /// The journal of transactions cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A redemption could not be tried out.
+    #[error(transparent)]
+    Preflight(Box<PreflightError>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

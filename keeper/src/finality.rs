@@ -1,8 +1,13 @@
-//! A payout is recorded when it is mined, and looked up once more when a reorganisation can hardly reach its block.
+//! A payout is recorded when it is mined, looked up when its block is called safe, and once more when a reorganisation can
+//! hardly reach it: included, safe, finalized.
 
 use std::collections::{HashMap, hash_map::Entry};
 
-use alloy::{eips::BlockId, primitives::B256};
+use alloy::{
+    eips::BlockId,
+    primitives::{B256, U64},
+    providers::Provider,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use streamflow_bindings::TicketBroker;
 use streamflow_chain::{BlockHeader, Chain};
@@ -18,18 +23,54 @@ const AT_ONCE: u32 = 500;
 /// Questions to the node at the same time.
 const READS: usize = 8;
 
-/// Looks up payouts `depth` blocks below the head. Those that the chain does not know any more are made anew: the ticket
-/// is neither used nor paid in order by the batch that paid it.
+/// Looks payouts up that have come to lie in a safe or in a finalized block: as the node calls them, if it does, and final
+/// `depth` blocks below the head at the earliest. Those that the chain does not know any more are made anew: the ticket is
+/// neither used nor paid in order by the batch that paid it.
 pub(crate) async fn check_payouts(
     chain: &Chain,
     store: &Store,
     head: &BlockHeader,
     depth: u64,
 ) -> Result<(), KeeperError> {
+    let (safe, finalized) = tokio::join!(tagged(chain, "safe"), tagged(chain, "finalized"));
+    // A node that calls its head safe says nothing.
+    if let Some(safe) = safe.filter(|safe| *safe < head.number) {
+        let stands = check(chain, store, store.unsafe_payouts(safe, AT_ONCE).await?, safe, head).await?;
+        store.secure_payouts(&stands).await?;
+    }
     let Some(deep) = head.number.checked_sub(depth) else { return Ok(()) };
-    let payouts = store.unconfirmed_payouts(deep, AT_ONCE).await?;
+    let deep = finalized.map_or(deep, |finalized| finalized.min(deep));
+    let stands = check(chain, store, store.unconfirmed_payouts(deep, AT_ONCE).await?, deep, head).await?;
+    Ok(store.confirm_payouts(&stands).await?)
+}
+
+/// Number of the block that the node gives this name. `None` if it knows none, as many nodes of second layers and of
+/// development chains.
+async fn tagged(chain: &Chain, tag: &'static str) -> Option<u64> {
+    #[derive(Debug, serde::Deserialize)]
+    struct Numbered {
+        number: U64,
+    }
+    let request = chain.rpc.provider().raw_request::<_, Option<Numbered>>("eth_getBlockByNumber".into(), (tag, false));
+    match request.await {
+        Ok(block) => block.map(|block| block.number.to()),
+        Err(err) => {
+            tracing::debug!(%err, tag, "the node names no such block");
+            None
+        }
+    }
+}
+
+/// Of these payouts, those that stand in `deep` or before. What left the chain is made anew.
+async fn check(
+    chain: &Chain,
+    store: &Store,
+    payouts: Vec<TicketRecord>,
+    deep: u64,
+    head: &BlockHeader,
+) -> Result<Vec<B256>, KeeperError> {
     if payouts.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let looked_up: Vec<(TicketRecord, Option<u64>)> = stream::iter(payouts)
         .map(|record| async move {
@@ -61,7 +102,6 @@ pub(crate) async fn check_payouts(
             None => gone.push(record.hash),
         }
     }
-    store.confirm_payouts(&paid).await?;
     if !gone.is_empty() {
         tracing::warn!(
             tickets = gone.len(),
@@ -71,7 +111,7 @@ pub(crate) async fn check_payouts(
         metrics::revoked(gone.len() as u64);
         store.revoke_payouts(&gone).await?;
     }
-    Ok(())
+    Ok(paid)
 }
 
 /// The block by which the ticket is used: `deep`, or the head if it is not used that early.

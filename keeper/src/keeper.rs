@@ -1,6 +1,6 @@
 //! The loop: wakes on every new view of the chain and on a timer, and starts the duties that are due.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt, StreamExt, TryFutureExt,
@@ -8,15 +8,21 @@ use futures::{
     stream::FuturesUnordered,
 };
 use streamflow_chain::{Chain, TxError, TxHandle, TxManager};
-use streamflow_store::Store;
+use streamflow_store::{Store, TicketStatus};
 use streamflow_types::{ChainView, Round};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Journal, KeeperConfig, KeeperError, Rewarder,
+    DryRun, Journal, KeeperConfig, KeeperError, Rewarder,
+    dry_run::Ledger,
     duty::{Duty, Progress},
+    fees::FeeHistory,
     metrics,
+    preflight::{Bounds, Preflight},
     redeem::Redeemer,
     rounds::RoundInitializer,
 };
@@ -45,13 +51,50 @@ pub struct Keeper {
     store: Store,
     chain: KeeperChain,
     view: watch::Receiver<Option<ChainView>>,
+    preflight: Preflight,
+    fees: Arc<Mutex<FeeHistory>>,
 }
+
+/// Winners that a dry run lists at most.
+pub const MOST_LISTED: u32 = 10_000;
 
 impl Keeper {
     /// A keeper that does nothing until it runs.
     pub fn new(config: KeeperConfig, store: Store, chain: KeeperChain) -> Self {
         let view = chain.view.clone();
-        Self { config, store, chain, view }
+        let preflight = Preflight::new(chain.chain.clone(), Bounds::default());
+        Self { config, store, chain, view, preflight, fees: Arc::default() }
+    }
+
+    /// What one pass over the winners would do now. Reads store and chain, changes neither, sends nothing. At most `limit`
+    /// winners are listed.
+    ///
+    /// # Errors
+    /// Store or chain cannot be read.
+    pub async fn dry_run(&self, limit: u32) -> Result<DryRun, KeeperError> {
+        let ledger = Ledger::default();
+        let redeemer = Redeemer { dry: Some(ledger.clone()), ..self.redeemer(&CancellationToken::new()) };
+        let head = self.chain.chain.rpc.head().await?;
+        let situation = redeemer.situation(&head).await?;
+        let (gas_price, account) = (redeemer.gas_price(&head), self.chain.tx.address());
+        redeemer.clone().pass().await?;
+        let usual_gas_price = redeemer.usual_gas_price().await;
+        let mut tickets = Vec::new();
+        for status in [TicketStatus::Submitted, TicketStatus::Pending] {
+            let records = self.store.tickets(Some(status), limit.min(MOST_LISTED)).await?;
+            tickets.extend(records.iter().map(|record| ledger.ticket(record, &situation, &self.config)));
+        }
+        tickets.truncate(limit as usize);
+        Ok(DryRun {
+            block: situation.block,
+            round: situation.round,
+            account,
+            gas_price,
+            usual_gas_price,
+            batches: ledger.batches(),
+            unlisted: self.store.unpaid().await?.saturating_sub(tickets.len() as u64),
+            tickets,
+        })
     }
 
     /// Works until `stop`; then starts nothing more and waits, for a bounded time, for what is under way. What is not
@@ -136,6 +179,9 @@ impl Keeper {
             chain: self.chain.chain.clone(),
             tx: self.chain.tx.clone(),
             priority_fee: self.chain.priority_fee,
+            preflight: self.preflight.clone(),
+            fees: self.fees.clone(),
+            dry: None,
             stop: stop.clone(),
         }
     }

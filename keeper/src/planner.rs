@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 
 use alloy::primitives::{Address, B256, U256};
-use streamflow_store::{TicketRecord, TicketState};
+use streamflow_store::TicketRecord;
 use streamflow_types::Round;
 
-use crate::KeeperConfig;
+use crate::{
+    KeeperConfig,
+    economics::{Escalation, Exposure, Outlook, Risk, carries, joint_risk},
+};
 
 /// Where the protocol stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +45,25 @@ impl Situation {
         !waits && self.revealable(config).is_some_and(|revealable| expiration <= revealable)
     }
 
-    /// Whether a ticket is in the last part of its last valid round.
+    /// Whether a ticket created in this round is so near its end that it is redeemed at any gain.
     pub fn is_urgent(&self, creation_round: Round, config: &KeeperConfig) -> bool {
+        self.block >= self.deadline(creation_round, config)
+    }
+
+    /// The block from which on a ticket created in this round is redeemed at any gain.
+    fn deadline(&self, creation_round: Round, config: &KeeperConfig) -> u64 {
         let last_round = creation_round.0.saturating_add(self.validity).saturating_sub(1);
-        let end = self.round_start.saturating_add(self.round_length);
-        let left = u128::from(end.saturating_sub(self.block));
-        self.round.0 >= last_round
-            && left * 100 <= u128::from(self.round_length) * u128::from(config.escalation_percent)
+        let rounds = last_round.saturating_sub(self.round.0).saturating_mul(self.round_length);
+        let end = self.round_start.saturating_add(self.round_length).saturating_add(rounds);
+        end.saturating_sub(config.deadline_blocks.min(self.round_length / 4))
+    }
+
+    /// How far the gas ceiling has risen for a ticket created in this round, and the blocks until it begins to rise.
+    pub fn escalation(&self, creation_round: Round, config: &KeeperConfig) -> (Escalation, u64) {
+        let deadline = self.deadline(creation_round, config);
+        let rises = u128::from(self.round_length) * u128::from(config.escalation_percent) / 100;
+        let begin = deadline.saturating_sub(u64::try_from(rises).unwrap_or(u64::MAX));
+        (Escalation::between(begin, deadline, self.block), begin.saturating_sub(self.block))
     }
 }
 
@@ -61,11 +76,13 @@ pub struct SenderCover {
     pub claimable: HashMap<Address, U256>,
     /// True when its funds are unlocked and pay no ticket any more.
     pub unlocked: bool,
+    /// True when it has started to unlock them.
+    pub unlocking: bool,
 }
 
 impl SenderCover {
     /// Sets the ticket's face value aside if all of it is covered: first from the deposit, the rest from the reserve.
-    fn take(&mut self, recipient: Address, face_value: U256) -> bool {
+    pub(crate) fn take(&mut self, recipient: Address, face_value: U256) -> bool {
         if self.unlocked {
             return false;
         }
@@ -79,24 +96,30 @@ impl SenderCover {
         self.deposit -= from_deposit;
         true
     }
+
+    /// What the recipient has at stake, if so much is pending.
+    pub fn exposure(&self, recipient: Address, pending: U256) -> Exposure {
+        if self.unlocked {
+            return Exposure { pending, ..Exposure::default() };
+        }
+        let claimable = self.claimable.get(&recipient).copied().unwrap_or_default();
+        Exposure { pending, deposit: self.deposit, claimable, unlocking: self.unlocking }
+    }
 }
 
-/// The next batch, if it is time for one.
+/// Tickets that could go into the next batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Tickets to simulate and send, in this order.
     pub batch: Vec<TicketRecord>,
-    /// Whether one of them is about to expire.
-    pub urgent: bool,
     /// Tickets that the sender's funds do not cover, and why they wait.
     pub uncovered: Vec<(B256, &'static str)>,
 }
 
 /// Chooses tickets in the given order (the store gives the oldest round and then the highest value first) while their
-/// senders' funds last. The batch is empty while it is better to wait for more tickets.
+/// senders' funds last.
 pub fn select(
     tickets: Vec<TicketRecord>,
-    situation: &Situation,
     mut covers: HashMap<Address, SenderCover>,
     config: &KeeperConfig,
 ) -> Selection {
@@ -110,40 +133,102 @@ pub fn select(
             selection.uncovered.push((record.hash, reason));
             continue;
         }
-        selection.urgent |= situation.is_urgent(ticket.creation_round, config);
         selection.batch.push(record);
         if selection.batch.len() >= config.max_batch as usize {
             break;
         }
     }
-    if !is_time(selection.batch.iter(), situation, config) {
-        selection.batch.clear();
-    }
     selection
 }
 
-/// Whether to send these tickets now: they are enough, one has waited for long, or is about to expire. Else it is better to
-/// wait for more.
-pub fn is_time<'a>(
-    batch: impl Iterator<Item = &'a TicketRecord> + Clone,
+/// What the tickets themselves say of the time to send them: how far the gas ceiling has risen for the one that expires
+/// first, blocks until it begins to rise, and whether one has waited for as long as it may.
+pub fn pressure<'a>(
+    batch: impl IntoIterator<Item = &'a TicketRecord>,
     situation: &Situation,
     config: &KeeperConfig,
-) -> bool {
-    let is_due = |record: &TicketRecord| {
-        situation.is_urgent(record.ticket.signed.ticket.creation_round, config)
-            || waited(record, situation, config) >= config.gather_blocks
-    };
-    batch.clone().count() >= config.min_batch as usize || batch.clone().any(is_due)
+) -> (Escalation, u64, bool) {
+    let mut all = (Escalation::NONE, u64::MAX, false);
+    for record in batch {
+        let (escalation, left) = situation.escalation(record.ticket.signed.ticket.creation_round, config);
+        let waits = waited(record, situation, config) >= config.gather_blocks;
+        all = (all.0.max(escalation), all.1.min(left), all.2 || waits);
+    }
+    all
 }
 
 /// Blocks since the ticket could first have been sent.
 fn waited(record: &TicketRecord, situation: &Situation, config: &KeeperConfig) -> u64 {
     let expired = record.ticket.params_expiration_block.saturating_add(config.expiry_margin_blocks);
-    let ready = match record.state {
-        TicketState::Pending { not_before, .. } => expired.max(not_before),
-        _ => expired,
-    };
-    situation.block.saturating_sub(ready)
+    situation.block.saturating_sub(expired)
+}
+
+/// Gas of a transaction, roughly, before it is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoughGas {
+    /// What one transaction saves over two.
+    pub fixed: u64,
+    /// The whole.
+    pub total: u64,
+}
+
+/// What does not depend on the tickets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Market {
+    /// Wei per gas now.
+    pub gas_price: u128,
+    /// Median wei per gas of the recent blocks, if known.
+    pub usual_gas_price: Option<u128>,
+    /// Wei won per round.
+    pub income: U256,
+    /// Whether a recipient leaves the active set with this round.
+    pub recipient_leaves: bool,
+}
+
+/// What speaks for sending a batch and what for waiting. `pending` are all winners of its senders that are known of, those
+/// in it included.
+pub fn weigh(
+    (batch, pending): (&[&TicketRecord], &[TicketRecord]),
+    covers: &HashMap<Address, SenderCover>,
+    gas: RoughGas,
+    market: Market,
+    situation: &Situation,
+    config: &KeeperConfig,
+) -> Outlook {
+    let (mut escalation, blocks_left, waited) = pressure(batch.iter().copied(), situation, config);
+    if market.recipient_leaves {
+        // Inactive it is paid nothing: this round is the last of all its tickets.
+        escalation = escalation.max(situation.escalation(situation.oldest_round(), config).0);
+    }
+    let pair = |record: &TicketRecord| (record.ticket.signed.ticket.sender, record.ticket.signed.ticket.recipient);
+    let face_value = |record: &TicketRecord| record.ticket.signed.ticket.face_value;
+    let mut owed: HashMap<(Address, Address), U256> = HashMap::new();
+    for record in pending {
+        let owed = owed.entry(pair(record)).or_default();
+        *owed = owed.saturating_add(face_value(record));
+    }
+    let risks: HashMap<(Address, Address), Risk> = owed
+        .into_iter()
+        .map(|((sender, recipient), pending)| {
+            let exposure = covers.get(&sender).map(|cover| cover.exposure(recipient, pending)).unwrap_or_default();
+            ((sender, recipient), exposure.risk(config.risk_ppm_per_round))
+        })
+        .collect();
+    let usual_risk = Risk::PerRound(config.risk_ppm_per_round);
+    let risk = |record: &TicketRecord| risks.get(&pair(record)).copied().unwrap_or(usual_risk);
+    Outlook {
+        worth: batch.iter().fold(U256::ZERO, |sum, record| sum.saturating_add(face_value(record))),
+        risk: joint_risk(batch.iter().map(|record| (face_value(record), risk(record)))),
+        recipient_leaves: market.recipient_leaves,
+        income: market.income,
+        fixed_gas: gas.fixed,
+        gas: gas.total,
+        gas_price: market.gas_price,
+        usual_gas_price: market.usual_gas_price,
+        waited,
+        escalation,
+        blocks_left,
+    }
 }
 
 /// What a batch costs.
@@ -173,8 +258,8 @@ pub enum Decision {
     Hold,
 }
 
-/// Whether the face values carry the gas: Σ face value > cost · (1 + margin), and without the margin for an urgent batch.
-pub fn decide(face_values: &[U256], cost: Cost, urgent: bool, config: &KeeperConfig) -> Decision {
+/// Whether the face values carry the gas and the margin, which is in parts per million of the gas.
+pub fn decide(face_values: &[U256], cost: Cost, margin: u64) -> Decision {
     let tickets = U256::from(face_values.len());
     if tickets.is_zero() {
         return Decision::Hold;
@@ -185,28 +270,12 @@ pub fn decide(face_values: &[U256], cost: Cost, urgent: bool, config: &KeeperCon
         return if face_values.iter().any(|face| *face > share) { Decision::Trim(share) } else { Decision::Hold };
     }
     let total = face_values.iter().fold(U256::ZERO, |sum, face| sum.saturating_add(*face));
-    if carries(total, cost, urgent, config) { Decision::Send } else { Decision::Hold }
-}
-
-/// Whether a payout of `total` wei carries the gas: total > cost · (1 + margin), and without the margin for an urgent batch.
-pub fn carries(total: U256, cost: Cost, urgent: bool, config: &KeeperConfig) -> bool {
-    let margin = if urgent { 0 } else { config.margin_percent };
-    // rounded up: the margin is a minimum
-    total > cost.wei() + (cost.wei() * U256::from(margin)).div_ceil(U256::from(100))
-}
-
-/// Most wei per gas at which the face values still carry `gas` with the margin, rounded down; break-even for an urgent
-/// batch.
-pub fn fee_cap(face_values: &[U256], gas: u64, urgent: bool, config: &KeeperConfig) -> u128 {
-    let margin = if urgent { 0 } else { config.margin_percent };
-    let total = face_values.iter().fold(U256::ZERO, |sum, face| sum.saturating_add(*face));
-    // cost · (100 + margin) / 100 <= total
-    let divisor = U256::from(gas.max(1)) * U256::from(u64::from(margin) + 100);
-    (total.saturating_mul(U256::from(100)) / divisor).saturating_to()
+    if carries(total, cost.wei(), margin) { Decision::Send } else { Decision::Hold }
 }
 
 #[cfg(test)]
 mod tests {
+    use streamflow_store::TicketState;
     use streamflow_types::{Signature65, SignedTicket, Ticket, WinProb, WinningTicket};
 
     use super::*;
@@ -242,15 +311,15 @@ mod tests {
 
     fn covers(deposit: u64, claimable: u64) -> HashMap<Address, SenderCover> {
         let claimable = HashMap::from([(RECIPIENT, U256::from(claimable))]);
-        HashMap::from([(SENDER, SenderCover { deposit: U256::from(deposit), claimable, unlocked: false })])
+        HashMap::from([(SENDER, SenderCover { deposit: U256::from(deposit), claimable, ..SenderCover::default() })])
     }
 
     fn config() -> KeeperConfig {
         KeeperConfig {
-            min_batch: 3,
             gather_blocks: 5,
             max_batch: 4,
             expiry_margin_blocks: 1,
+            deadline_blocks: 5,
             ..KeeperConfig::default()
         }
     }
@@ -274,48 +343,43 @@ mod tests {
     }
 
     #[test]
-    fn only_the_end_of_the_last_valid_round_is_urgent() {
-        let config = config(); // the last quarter of 100 blocks: from 1,075
-        let urgent = |block, round| situation(block).is_urgent(Round(round), &config);
-        assert!(!urgent(1_074, 9));
-        assert!(urgent(1_075, 9));
-        assert!(!urgent(1_099, 10));
-        assert!(urgent(1_500, 9), "past the end of a round that nobody initialised");
+    fn the_ceiling_rises_in_the_last_valid_round_and_has_risen_at_the_deadline() {
+        let config = config(); // a quarter of 100 blocks, up to 5 before the end at 1,100: from 1,070 to 1,095
+        let at = |block, round| situation(block).escalation(Round(round), &config);
+        assert_eq!(at(1_070, 9), (Escalation::NONE, 0));
+        assert_eq!(at(1_060, 9), (Escalation::NONE, 10));
+        assert_eq!(at(1_060, 10), (Escalation::NONE, 110), "one more round");
+        assert!(at(1_071, 9).0.has_begun() && at(1_094, 9).0 < Escalation::FULL);
+        assert_eq!(at(1_095, 9).0, Escalation::FULL);
+        assert_eq!(at(1_500, 9).0, Escalation::FULL, "past the end of a round that nobody initialised");
+        let late = KeeperConfig { deadline_blocks: 1_000, ..config };
+        assert_eq!(situation(1_074).escalation(Round(9), &late).0, Escalation::between(1_050, 1_075, 1_074));
     }
 
     #[test]
-    fn several_ready_tickets_go_together() {
-        let tickets = (1..=3).map(|n| record(n, 10, 10)).collect();
-        let selection = select(tickets, &situation(1_001), covers(100, 0), &config());
-        assert_eq!(numbers(&selection), [1, 2, 3]);
-    }
-
-    #[test]
-    fn a_lone_ticket_waits_for_others_but_not_for_ever() {
-        let at = |block| numbers(&select(vec![record(1, 10, 10)], &situation(block), covers(100, 0), &config())).len();
-        assert_eq!((at(1_001), at(1_005), at(1_006)), (0, 0, 1)); // expired at 1,000, margin 1, gathered for 5
-    }
-
-    #[test]
-    fn a_lone_ticket_that_expires_soon_goes_at_once() {
-        let mut ticket = record(1, 10, 9);
-        ticket.ticket.params_expiration_block = 1_074;
-        let selection = select(vec![ticket], &situation(1_075), covers(100, 0), &config());
-        assert!(selection.urgent);
-        assert_eq!(numbers(&selection), [1]);
+    fn the_ticket_that_presses_most_decides_for_all() {
+        let config = config();
+        let press = |block, tickets: &[TicketRecord]| pressure(tickets, &situation(block), &config);
+        assert_eq!(press(1_005, &[record(1, 10, 10)]), (Escalation::NONE, 165, false));
+        assert_eq!(press(1_006, &[record(1, 10, 10)]), (Escalation::NONE, 164, true), "expired at 1,000, margin 1");
+        let (escalation, left, _) = press(1_080, &[record(1, 10, 10), record(2, 10, 9)]);
+        assert_eq!((escalation, left), (situation(1_080).escalation(Round(9), &config).0, 0));
+        let mut tried = record(1, 10, 10);
+        tried.state = TicketState::Pending { not_before: 1_004, reason: None };
+        assert!(press(1_006, &[tried]).2, "a ticket that was put off does not start to wait anew");
     }
 
     #[test]
     fn a_batch_has_a_largest_size() {
         let tickets = (1..=9).map(|n| record(n, 10, 10)).collect();
-        assert_eq!(numbers(&select(tickets, &situation(1_001), covers(1_000, 0), &config())), [1, 2, 3, 4]);
+        assert_eq!(numbers(&select(tickets, covers(1_000, 0), &config())), [1, 2, 3, 4]);
     }
 
     #[test]
     fn tickets_beyond_deposit_and_claimable_reserve_wait() {
         // 25 of deposit and 10 of reserve carry two tickets of 10 and then 15 more
         let tickets = vec![record(1, 10, 10), record(2, 10, 10), record(3, 16, 10), record(4, 15, 10)];
-        let selection = select(tickets, &situation(1_100), covers(25, 10), &config());
+        let selection = select(tickets, covers(25, 10), &config());
         assert_eq!(numbers(&selection), [1, 2, 4]);
         assert_eq!(selection.uncovered, [(B256::with_last_byte(3), "sender's funds do not cover the face value")]);
     }
@@ -324,10 +388,29 @@ mod tests {
     fn an_unlocked_or_unknown_sender_covers_nothing() {
         let mut unlocked = covers(100, 100);
         unlocked.get_mut(&SENDER).unwrap().unlocked = true;
-        let selection = select(vec![record(1, 10, 10)], &situation(1_100), unlocked, &config());
+        let selection = select(vec![record(1, 10, 10)], unlocked, &config());
         assert_eq!((selection.batch.len(), selection.uncovered[0].1), (0, "sender is unlocked"));
-        let selection = select(vec![record(1, 10, 10)], &situation(1_100), HashMap::new(), &config());
+        let selection = select(vec![record(1, 10, 10)], HashMap::new(), &config());
         assert_eq!(selection.uncovered.len(), 1);
+    }
+
+    #[test]
+    fn the_risk_of_a_batch_is_that_of_its_senders_with_all_they_owe() {
+        let (batch, waiting) = (record(1, 40, 10), record(2, 40, 10));
+        let weigh = |pending: &[TicketRecord], deposit, recipient_leaves| {
+            let market = Market { gas_price: 7, usual_gas_price: None, income: U256::from(9), recipient_leaves };
+            let gas = RoughGas { fixed: 3, total: 4 };
+            weigh((&[&batch], pending), &covers(deposit, 0), gas, market, &situation(1_080), &config())
+        };
+        let alone = weigh(std::slice::from_ref(&batch), 80, false);
+        assert_eq!(
+            (alone.worth, alone.risk, alone.escalation),
+            (U256::from(40), Risk::PerRound(20_000), Escalation::NONE)
+        );
+        let both = [batch.clone(), waiting];
+        assert_eq!(weigh(&both, 160, false).risk, Risk::PerRound(20_000), "it owes the one that waits as well");
+        assert_eq!(weigh(&both, 80, false).risk, Risk::Imminent);
+        assert!(weigh(&both, 160, true).escalation.has_begun(), "of a recipient that leaves, this round is the last");
     }
 
     fn faces(values: &[u64]) -> Vec<U256> {
@@ -336,52 +419,26 @@ mod tests {
 
     #[test]
     fn a_payout_must_exceed_gas_and_margin() {
-        let config = KeeperConfig { margin_percent: 25, ..KeeperConfig::default() };
         let cost = Cost { gas: 100, gas_price: 10 }; // 1,000, with margin 1,250
-        assert_eq!(decide(&faces(&[1_250]), cost, false, &config), Decision::Hold);
-        assert_eq!(decide(&faces(&[1_251]), cost, false, &config), Decision::Send);
-        assert_eq!(decide(&faces(&[1_001]), cost, true, &config), Decision::Send, "no margin when urgent");
-        assert_eq!(decide(&faces(&[1_000]), cost, true, &config), Decision::Hold);
-        assert_eq!(decide(&[], cost, true, &config), Decision::Hold);
+        assert_eq!(decide(&faces(&[1_250]), cost, 250_000), Decision::Hold);
+        assert_eq!(decide(&faces(&[1_251]), cost, 250_000), Decision::Send);
+        assert_eq!(decide(&faces(&[1_001]), cost, 0), Decision::Send, "no margin at the deadline");
+        assert_eq!(decide(&faces(&[1_000]), cost, 0), Decision::Hold);
+        assert_eq!(decide(&[], cost, 0), Decision::Hold);
     }
 
     #[test]
     fn the_margin_is_rounded_up() {
-        let config = KeeperConfig { margin_percent: 1, ..KeeperConfig::default() };
         let cost = Cost { gas: 1, gas_price: 101 }; // margin 1.01, so 2
-        assert_eq!(decide(&faces(&[103]), cost, false, &config), Decision::Hold);
-        assert_eq!(decide(&faces(&[104]), cost, false, &config), Decision::Send);
-    }
-
-    #[test]
-    fn fees_may_rise_to_what_the_payout_carries_with_the_margin() {
-        let config = KeeperConfig { margin_percent: 25, ..KeeperConfig::default() };
-        let cap = |values: &[u64], gas, urgent| fee_cap(&faces(values), gas, urgent, &config);
-        assert_eq!(cap(&[1_000, 250], 100, false), 10);
-        assert_eq!(cap(&[1_249], 100, false), 9, "rounded down");
-        assert_eq!(cap(&[1_250], 100, true), 12, "break-even when urgent");
-        assert_eq!(cap(&[], 100, true), 0);
-        let most = KeeperConfig { margin_percent: u32::MAX, ..KeeperConfig::default() };
-        assert_eq!(fee_cap(&[U256::MAX, U256::MAX], 1, false, &most), u128::MAX);
-        assert_eq!(fee_cap(&[U256::from(1)], u64::MAX, false, &most), 0);
-    }
-
-    #[test]
-    fn what_is_sent_is_within_its_fee_cap() {
-        for (total, gas, gas_price, margin_percent) in [(1_251, 100, 10, 25), (104, 1, 101, 1), (1_002, 7, 143, 0)] {
-            let config = KeeperConfig { margin_percent, ..KeeperConfig::default() };
-            let faces = faces(&[total]);
-            assert_eq!(decide(&faces, Cost { gas, gas_price }, false, &config), Decision::Send);
-            assert!(fee_cap(&faces, gas, false, &config) >= gas_price);
-        }
+        assert_eq!(decide(&faces(&[103]), cost, 10_000), Decision::Hold);
+        assert_eq!(decide(&faces(&[104]), cost, 10_000), Decision::Send);
     }
 
     #[test]
     fn tickets_that_do_not_carry_their_own_gas_are_left_out() {
-        let config = KeeperConfig { margin_percent: 0, ..KeeperConfig::default() };
         let cost = Cost { gas: 100, gas_price: 10 };
-        assert_eq!(decide(&faces(&[5_000, 500]), cost, false, &config), Decision::Trim(U256::from(500)));
-        assert_eq!(decide(&faces(&[5_000, 501]), cost, false, &config), Decision::Send);
-        assert_eq!(decide(&faces(&[400, 300]), cost, false, &config), Decision::Hold);
+        assert_eq!(decide(&faces(&[5_000, 500]), cost, 0), Decision::Trim(U256::from(500)));
+        assert_eq!(decide(&faces(&[5_000, 501]), cost, 0), Decision::Send);
+        assert_eq!(decide(&faces(&[400, 300]), cost, 0), Decision::Hold);
     }
 }

@@ -3,7 +3,10 @@
 //! One batch at a time: bound to its tickets in the store, signed and journalled, sent, awaited, settled from its events.
 //! Every step can be repeated after a crash, and the transaction has one name throughout.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use alloy::{
     eips::BlockId,
@@ -16,20 +19,26 @@ use streamflow_chain::{
 use streamflow_pm::QuoteDomain;
 use streamflow_store::{RedemptionReceipt, Store, SubmittedBatch, TicketOutcome, TicketRecord};
 use streamflow_types::Round;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Journal, KeeperConfig, KeeperError,
+    dry_run::{Ledger, Planned},
     duty::Progress,
+    economics::Until,
+    fees::FeeHistory,
     finality::check_payouts,
     metrics,
     number::to_u64,
     ordered::{InOrder, outcome::BatchOutcome, plan::is_marked},
     planner::Situation,
+    preflight::Preflight,
 };
 
-/// Tickets considered in one pass. Those that cannot be paid are put off, so that later ones get their turn.
-const CANDIDATES: u32 = 1_000;
+/// Tickets considered in one pass, those of each pair of accounts taken in turns. Those that cannot be paid are put off, so
+/// that later ones get their turn.
+const CANDIDATES: u32 = 2_000;
 /// Questions to the node at the same time.
 pub(crate) const READS: usize = 8;
 
@@ -44,6 +53,11 @@ pub(crate) struct Redeemer {
     pub(crate) tx: TxHandle,
     /// Wei per gas on top of the base fee.
     pub(crate) priority_fee: u128,
+    pub(crate) preflight: Preflight,
+    /// What gas has cost, shared by all passes.
+    pub(crate) fees: Arc<Mutex<FeeHistory>>,
+    /// Takes down what would be done instead of doing it.
+    pub(crate) dry: Option<Ledger>,
     /// Once cancelled nothing new is sent.
     pub(crate) stop: CancellationToken,
 }
@@ -52,15 +66,20 @@ impl Redeemer {
     /// Takes the next batches from "won" to "paid": in order those that are marked, then the others. Or finds that there is
     /// none to send now.
     pub(crate) async fn pass(self) -> Result<Progress, KeeperError> {
-        if self.resume().await? {
+        if self.dry.is_none() && self.resume().await? {
             return Ok(Progress::More);
         }
         let head = self.chain.rpc.head().await?;
-        check_payouts(&self.chain, &self.store, &head, self.config.finality_blocks).await?;
+        self.fees.lock().await.follow(&self.chain, &head, self.config.fee_history_blocks).await;
         let situation = self.situation(&head).await?;
-        self.give_up_expired(&situation, &head).await?;
+        if self.dry.is_none() {
+            check_payouts(&self.chain, &self.store, &head, self.config.finality_blocks).await?;
+            self.give_up_expired(&situation, &head).await?;
+        }
         let Some(revealable) = situation.revealable(&self.config) else { return Ok(Progress::NotYet) };
-        let mut tickets = self.store.redeemable(revealable, situation.oldest_round(), CANDIDATES).await?;
+        let of_each = self.config.max_batch;
+        let mut tickets =
+            self.store.redeemable_of_each(revealable, situation.oldest_round(), of_each, CANDIDATES).await?;
         let closed = self.closed(&tickets).await?;
         tickets.retain(|record| {
             let closed = closed.get(&record.ticket.signed.ticket.recipient).copied().unwrap_or(u64::MAX);
@@ -165,6 +184,46 @@ impl Redeemer {
         })
     }
 
+    /// Binds the tickets to their transaction, sends it and records how it ended; or only tells of it. Returns whether
+    /// something was sent.
+    pub(crate) async fn dispatch(
+        &self,
+        tickets: Vec<TicketRecord>,
+        intent: TxIntent,
+        planned: Planned,
+        block: u64,
+    ) -> Result<bool, KeeperError> {
+        if !self.goes_ahead(&tickets, &intent, &planned) {
+            return Ok(false);
+        }
+        let hashes: Vec<B256> = tickets.iter().map(|record| record.hash).collect();
+        let name = intent.id.to_string();
+        self.store.submit(&name, &hashes, block).await?;
+        self.finish(SubmittedBatch { intent: name, tickets }, intent).await?;
+        Ok(true)
+    }
+
+    /// Tells of a batch that is due. Returns whether it is sent: not in a dry run, and not while ending.
+    pub(crate) fn goes_ahead(&self, tickets: &[TicketRecord], intent: &TxIntent, planned: &Planned) -> bool {
+        if let Some(ledger) = &self.dry {
+            ledger.sent(tickets, intent, planned);
+            return false;
+        }
+        if self.stop.is_cancelled() {
+            return false;
+        }
+        let Planned { worth, gas, because, .. } = planned;
+        tracing::info!(tickets = tickets.len(), wei = %worth, gas, %because, "redeeming");
+        true
+    }
+
+    /// Tickets that had better wait.
+    pub(crate) fn held(&self, tickets: &[&TicketRecord], until: Until) {
+        if let Some(ledger) = &self.dry {
+            ledger.held(tickets, &until.to_string());
+        }
+    }
+
     /// Sends the batch, or picks up what was sent under its name, and records how it ended.
     pub(crate) async fn finish(&self, batch: SubmittedBatch, call: TxIntent) -> Result<(), KeeperError> {
         let SubmittedBatch { intent, tickets } = batch;
@@ -226,6 +285,10 @@ impl Redeemer {
         block: u64,
     ) -> Result<(), KeeperError> {
         if outcomes.is_empty() && receipt.is_none() {
+            return Ok(());
+        }
+        if let Some(ledger) = &self.dry {
+            ledger.settled(&outcomes);
             return Ok(());
         }
         self.store.settle(&outcomes, receipt.as_ref(), block).await?;

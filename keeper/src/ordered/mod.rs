@@ -3,6 +3,7 @@
 //! One transaction per recipient: planned on the marks of a block, simulated on that block, cut to what gains, sent, and
 //! read back from its call and its logs.
 
+mod fit;
 mod lookup;
 pub mod outcome;
 pub mod plan;
@@ -17,22 +18,26 @@ use alloy::{
 use futures::{StreamExt, TryStreamExt, stream};
 use streamflow_bindings::{RoundsManager, TicketBroker};
 use streamflow_chain::{
-    BlockHeader, Calls, ChainError, FaceValueTooLarge, GasPolicy, OrderedGroup, Simulated, TxError, TxIntent,
-    ordered_ticket, redeem_ordered_call,
+    BlockHeader, Calls, ChainError, FaceValueTooLarge, GasPolicy, OrderedGroup, Simulated, TxIntent, ordered_ticket,
+    redeem_ordered_call,
 };
 use streamflow_store::{
-    OrderedBatch, Passing, Payout, StoreError, SubmittedBatch, TicketOutcome, TicketRecord, TicketState, TicketStatus,
+    OrderedBatch, Passing, Payout, StoreError, SubmittedBatch, TicketOutcome, TicketRecord, TicketState,
 };
 use streamflow_types::Round;
 
 use crate::{
     KeeperError,
     calls::redemption_id,
+    dry_run::Planned,
+    economics::{Timing, carries, ceiling},
+    gas::Gas,
     metrics,
-    planner::{Cost, Situation, carries, fee_cap, is_time},
+    planner::{Cost, RoughGas, Situation},
     redeem::{Outcomes, READS, Redeemer},
     verdict::Verdict,
 };
+pub use fit::fit;
 pub(crate) use lookup::batch;
 use lookup::{Found, find};
 use outcome::{BatchOutcome, Fate, judge};
@@ -42,11 +47,14 @@ use plan::{Group, best_prefix, key, passable};
 /// into ones that are set aside, each a new storage word. What is not used is not paid for.
 const ASIDE_HEADROOM_GAS: u64 = 25_000;
 
+/// Pending tickets that are read for one recipient in one pass, of all its senders together.
+const READ_IN_ORDER: usize = 10_000;
 /// Passed tickets that are looked for in one pass.
 const SETTLED_AT_ONCE: usize = 50;
 
 const UNCOVERED: &str = "sender's funds do not cover the face value";
 const TOO_LITTLE: &str = "payout does not carry the gas";
+const TOO_LARGE: &str = "takes more gas than a transaction may have";
 
 /// How a pass over the marked tickets ended.
 #[derive(Debug, Default)]
@@ -63,7 +71,8 @@ pub(crate) struct InOrder {
 #[derive(Clone, Copy, Debug)]
 enum Undone {
     Nothing,
-    /// The node is behind the blocks that paid: it shows an old mark, or another branch that is still shorter.
+    /// The node is behind the blocks that paid: it shows an old mark, or another branch that is still shorter. Or nothing may
+    /// be written now.
     Unknown,
     /// Some left the chain; their tickets are pending again.
     WaitsAnew,
@@ -89,9 +98,22 @@ impl Batch {
     /// Leaves out the tickets at the end of each group whose payment does not carry the gas.
     fn trim(&mut self, gas_price: u128) {
         for group in &mut self.groups {
-            group.tickets.truncate(best_prefix(&group.tickets, &self.aside, gas_price));
+            if group.beyond.is_none() {
+                group.tickets.truncate(best_prefix(&group.tickets, &self.aside, gas_price));
+            }
         }
         self.groups.retain(|group| !group.tickets.is_empty());
+    }
+
+    /// What is known of its gas before it is tried.
+    fn rough_gas(&self) -> RoughGas {
+        plan::rough_gas(&self.groups)
+    }
+
+    /// Wei that it pays now, or makes way for in later ones.
+    fn pays(&self) -> U256 {
+        let paid = plan::worth(self.tickets().filter(|record| !self.aside.contains(&record.hash)));
+        self.groups.iter().filter_map(|group| group.beyond).fold(paid, U256::saturating_add)
     }
 
     /// About half of it: a prefix of a prefix can be passed as well.
@@ -183,6 +205,9 @@ impl Redeemer {
             return Ok(Undone::Unknown);
         }
         tracing::warn!(%recipient, tickets = undone.len(), block = head.number, "ordered payouts left the chain");
+        if self.dry.is_some() {
+            return Ok(Undone::Unknown);
+        }
         metrics::revoked(undone.len() as u64);
         let hashes: Vec<B256> = undone.iter().map(|record| record.hash).collect();
         self.store.revoke_payouts(&hashes).await?;
@@ -225,22 +250,37 @@ impl Redeemer {
             return Ok(false);
         }
         let situation = self.situation(head).await?;
-        let pending = self.pending_in_order(recipient, &situation, head).await?;
-        let groups = passable(pending, marks, closed, &situation, &self.config);
-        let mut batch = Batch { recipient, groups, aside: HashSet::new() };
-        if !is_time(batch.tickets(), &situation, &self.config) {
+        let pending = self.pending_in_order(recipient, marks, &situation, head).await?;
+        let groups = passable(pending.clone(), marks, closed, &situation, &self.config);
+        let above: Vec<&TicketRecord> = groups.iter().flat_map(|group| &group.tickets).collect();
+        if above.is_empty() {
             return Ok(false);
         }
-        let urgent =
-            batch.tickets().any(|record| situation.is_urgent(record.ticket.signed.ticket.creation_round, &self.config));
+        let covers = self.covers(&above, situation.round, head).await?;
+        let groups = fit(groups, recipient, &covers, self.gas_price(head), self.config.max_batch);
+        let mut batch = Batch { recipient, groups, aside: HashSet::new() };
+        let tickets: Vec<&TicketRecord> = batch.tickets().collect();
+        let outlook = self.outlook((&tickets, &pending), &covers, batch.rough_gas(), &situation, head).await?;
+        let because = match outlook.timing(self.patience(&situation)) {
+            Timing::Now(because) => because,
+            Timing::Later(until) => {
+                tracing::debug!(%recipient, tickets = tickets.len(), %until, "an ordered batch waits");
+                self.held(&tickets, until);
+                return Ok(false);
+            }
+        };
         let dropped = self.simulate_in_order(&mut batch, head).await?;
-        let Some(intent) = self.carried_in_order(&mut batch, urgent, head).await? else { return Ok(dropped) };
-        if self.stop.is_cancelled() {
-            return Ok(false);
+        let margin = outlook.escalation.margin(self.config.margin_percent);
+        let Some((intent, gas)) = self.carried_in_order(&mut batch, margin, head).await? else { return Ok(dropped) };
+        let tickets: Vec<TicketRecord> = batch.tickets().cloned().collect();
+        let (worth, gas_price) = (batch.pays(), self.gas_price(head));
+        let planned = Planned { in_order: true, aside: batch.aside, worth, gas, gas_price, because };
+        if !self.goes_ahead(&tickets, &intent, &planned) {
+            return Ok(dropped);
         }
         let name = intent.id.to_string();
         let groups: Vec<Passing<'_>> = batch.groups.iter().map(passing).collect();
-        let rounds = batch.tickets().map(|record| record.ticket.signed.ticket.creation_round);
+        let rounds = tickets.iter().map(|record| record.ticket.signed.ticket.creation_round);
         let submission = OrderedBatch {
             intent: &name,
             domain: &self.domain(),
@@ -254,11 +294,10 @@ impl Redeemer {
             Ok(()) => {}
             Err(err @ (StoreError::ParamsOpen { .. } | StoreError::PassesWinner { .. })) => {
                 tracing::info!(%recipient, %err, "planning anew");
-                return Ok(false);
+                return Ok(dropped);
             }
             Err(err) => return Err(err.into()),
         }
-        let tickets: Vec<TicketRecord> = batch.groups.into_iter().flat_map(|group| group.tickets).collect();
         self.finish(SubmittedBatch { intent: name, tickets }, intent).await?;
         Ok(true)
     }
@@ -279,20 +318,21 @@ impl Redeemer {
         }))
     }
 
-    /// All pending marked tickets of the recipient, those whose params live included.
+    /// The pending marked tickets of the recipient above these marks, those whose params live included: of each sender the
+    /// lowest keys, without a gap.
     async fn pending_in_order(
         &self,
         recipient: Address,
+        marks: &HashMap<Address, U256>,
         situation: &Situation,
         head: &BlockHeader,
     ) -> Result<Vec<TicketRecord>, KeeperError> {
-        let mut pending = self.store.tickets(Some(TicketStatus::Pending), u32::MAX).await?;
-        pending.retain(|record| {
-            let ticket = &record.ticket.signed.ticket;
-            plan::is_marked(record)
-                && ticket.recipient == recipient
-                && ticket.creation_round >= situation.oldest_round()
-        });
+        let of_each = u32::try_from((READ_IN_ORDER / marks.len().max(1)).max(1)).unwrap_or(u32::MAX);
+        let mut pending = Vec::new();
+        for (sender, mark) in marks {
+            let above = self.store.pending_above(recipient, *sender, *mark, situation.oldest_round(), of_each).await?;
+            pending.extend(above);
+        }
         let hashes = self.block_hashes(&pending, head).await?;
         let mut dead = Outcomes::new();
         pending.retain(|record| {
@@ -339,16 +379,15 @@ impl Redeemer {
     /// Keeps of the batch what would be passed on the state of `head`, and learns what would be set aside. Tickets that hold
     /// up the others are settled. Returns whether one was dropped for good.
     async fn simulate_in_order(&self, batch: &mut Batch, head: &BlockHeader) -> Result<bool, KeeperError> {
-        let (broker, at) = (self.chain.contracts.ticket_broker, BlockId::from(head.hash));
         let Ok(call) = batch.call() else { return Ok(false) };
         let data = Bytes::from(call.abi_encode());
-        let block = head.contract_number;
-        let simulated = match self.chain.rpc.simulate(self.tx.address(), broker, data.clone(), at).await {
+        let (broker, block) = (self.chain.contracts.ticket_broker, head.contract_number);
+        let simulated = match self.simulate(data.clone(), head).await {
             Ok(Simulated { refusal: None, logs }) => Ok(logs),
             Ok(Simulated { refusal: Some(reason), .. }) => Err(reason.to_string()),
             // it does not hold up the tickets that need no simulation
-            Err(err @ ChainError::Refused { .. }) => Err(format!("{err}: the node must support eth_simulateV1")),
-            Err(err) => return Err(err.into()),
+            Err(KeeperError::Preflight(err)) => Err(err.to_string()),
+            Err(err) => return Err(err),
         };
         let logs = match simulated {
             Ok(logs) => logs,
@@ -378,6 +417,9 @@ impl Redeemer {
             }
             let aside = group.tickets.iter().zip(&fates).filter(|(_, fate)| **fate == Some(Fate::SetAside));
             batch.aside.extend(aside.map(|(record, _)| record.hash));
+            if group.beyond.is_some() {
+                continue;
+            }
             let end = best_prefix(&group.tickets, &batch.aside, gas_price);
             if let Some(first_left) = group.tickets.get(end) {
                 let reason = if batch.aside.contains(&first_left.hash) { UNCOVERED } else { TOO_LITTLE };
@@ -390,26 +432,30 @@ impl Redeemer {
         Ok(dropped)
     }
 
-    /// The transaction for the batch, cut to what fits into a block, if its payout carries its gas.
+    /// The transaction for the batch and the gas that it would use, cut to what can be mined, if its payout carries its gas.
     async fn carried_in_order(
         &self,
         batch: &mut Batch,
-        urgent: bool,
+        margin: u64,
         head: &BlockHeader,
-    ) -> Result<Option<TxIntent>, KeeperError> {
+    ) -> Result<Option<(TxIntent, u64)>, KeeperError> {
         let calls = Calls::new(self.chain.contracts);
-        let room = self.chain.rpc.block_gas_limit(head.hash).await?;
+        let room = self.gas_room(head).await?;
         while !batch.groups.is_empty() {
             let Ok(call) = batch.call() else { return Ok(None) };
             let tickets: Vec<TicketRecord> = batch.tickets().cloned().collect();
             let intent = calls.redeem_ordered(&call).with_id(redemption_id(&tickets));
-            let gas = match self.tx.dry_run(intent.clone()).await {
-                Ok(run) => run.gas_limit,
-                Err(TxError::WouldRevert { reason, .. }) => {
+            let (used, gas) = match self.gas(&intent, room, head).await? {
+                Gas::Enough { used, limit } => (used, limit),
+                Gas::TooMuch if tickets.len() > 1 => (room, room.saturating_add(1)),
+                Gas::TooMuch => {
+                    self.postpone(&tickets, TOO_LARGE, head.contract_number).await?;
+                    return Ok(None);
+                }
+                Gas::Refused(reason) => {
                     self.postpone(&tickets, &reason.to_string(), head.contract_number).await?;
                     return Ok(None);
                 }
-                Err(err) => return Err(err.into()),
             };
             let limit = gas.saturating_add(ASIDE_HEADROOM_GAS.saturating_mul(tickets.len() as u64));
             if limit > room && tickets.len() > 1 {
@@ -417,15 +463,15 @@ impl Redeemer {
                 batch.trim(self.gas_price(head));
                 continue;
             }
-            let paid = plan::worth(tickets.iter().filter(|record| !batch.aside.contains(&record.hash)));
+            let pays = batch.pays();
             let cost = Cost { gas, gas_price: self.gas_price(head) };
-            if !carries(paid, cost, urgent, &self.config) {
+            if !carries(pays, cost.wei(), margin) {
                 tracing::info!(tickets = tickets.len(), gas, cost = %cost.wei(), "payout does not carry the gas yet");
                 self.postpone(&tickets, TOO_LITTLE, head.contract_number).await?;
                 return Ok(None);
             }
-            let max_fee = fee_cap(&[paid], gas, urgent, &self.config);
-            return Ok(Some(intent.with_gas(GasPolicy::Limit(limit.min(room))).with_max_fee(max_fee)));
+            let max_fee = ceiling(pays, gas, margin);
+            return Ok(Some((intent.with_gas(GasPolicy::Limit(limit.min(room))).with_max_fee(max_fee), used)));
         }
         Ok(None)
     }

@@ -11,14 +11,19 @@ use alloy::primitives::{Address, B256, U256};
 use streamflow_pm::ordered;
 use streamflow_store::{TicketRecord, TicketState};
 
-use crate::{KeeperConfig, planner::Situation};
+use crate::{
+    KeeperConfig,
+    planner::{RoughGas, Situation},
+};
 
 /// Gas that one more ticket of a group costs, rounded up (gas snapshot `ordered_batch_50_one_sender`).
-const TICKET_GAS: u64 = 9_500;
+pub(crate) const TICKET_GAS: u64 = 9_500;
 /// Gas that one more group costs, rounded up (`ordered_batch_50_distinct_senders` less a ticket).
-const GROUP_GAS: u64 = 14_500;
+pub(crate) const GROUP_GAS: u64 = 14_500;
 /// Gas that setting a ticket aside costs: 25,000 now, and 50,000 more than in order when it is paid by itself later.
-const ASIDE_GAS: u64 = 75_000;
+pub(crate) const ASIDE_GAS: u64 = 75_000;
+/// Gas of a batch beside its groups and tickets, rounded up (gas snapshot `ordered_batch_1` less a group and a ticket).
+pub(crate) const FIXED_GAS: u64 = 80_000;
 
 /// Tickets of one sender that are passed together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub struct Group {
     pub mark: U256,
     /// In strictly ascending order of their keys, all above the mark.
     pub tickets: Vec<TicketRecord>,
+    /// Wei that later transactions gain once these tickets are passed, if the sender's best end lies beyond them.
+    pub beyond: Option<U256>,
 }
 
 /// Place of a marked ticket in its sender's order.
@@ -43,10 +50,9 @@ pub fn is_marked(record: &TicketRecord) -> bool {
 }
 
 /// For each sender the tickets that can be passed now: from its lowest key above the mark up to the first ticket that must
-/// not be shown yet, or that waits. `tickets` are all pending marked ones of one recipient; senders without an entry in
-/// `marks` are left out. `closed` is the block by which every desk has closed its params; only what would expire otherwise is
-/// shown before. At most `config.max_batch` tickets, the oldest rounds and then the highest values first; groups in
-/// ascending order of their senders.
+/// not be shown yet, or that waits. `tickets` are pending marked ones of one recipient, of each sender all or those with the
+/// lowest keys; senders without an entry in `marks` are left out. `closed` is the block by which every desk has closed its
+/// params; only what would expire otherwise is shown before. Groups in ascending order of their senders.
 pub fn passable(
     tickets: Vec<TicketRecord>,
     marks: &HashMap<Address, U256>,
@@ -68,18 +74,9 @@ pub fn passable(
         // Of two with one key only the first can be paid: the dearer one.
         tickets.sort_by(|a, b| key(a).cmp(&key(b)).then(face_value(b).cmp(&face_value(a))).then(a.hash.cmp(&b.hash)));
         tickets.dedup_by_key(|record| key(record));
-        (!tickets.is_empty()).then_some(Group { sender, mark, tickets })
+        (!tickets.is_empty()).then_some(Group { sender, mark, tickets, beyond: None })
     };
-    let mut groups: Vec<Group> = by_sender.into_iter().filter_map(prefix).collect();
-    groups.sort_by_key(|group| (oldest_round(group), std::cmp::Reverse(worth(&group.tickets))));
-    let mut room = config.max_batch as usize;
-    for group in &mut groups {
-        group.tickets.truncate(room);
-        room -= group.tickets.len();
-    }
-    groups.retain(|group| !group.tickets.is_empty());
-    groups.sort_by_key(|group| group.sender);
-    groups
+    by_sender.into_iter().filter_map(prefix).collect()
 }
 
 fn is_due(record: &TicketRecord, block: u64) -> bool {
@@ -92,22 +89,39 @@ fn is_due(record: &TicketRecord, block: u64) -> bool {
 /// An uncovered ticket ends the group where waiting costs nothing, and is passed where those behind it are worth more than
 /// setting it aside: it stays payable by itself.
 pub fn best_prefix(tickets: &[TicketRecord], aside: &HashSet<B256>, gas_price: u128) -> usize {
-    let wei = |gas: u64| U256::from(gas).saturating_mul(U256::from(gas_price));
-    let (mut paid, mut cost) = (U256::ZERO, wei(GROUP_GAS));
+    let (mut paid, mut cost) = (U256::ZERO, wei(GROUP_GAS, gas_price));
     let mut best = (0, U256::ZERO, U256::ZERO);
     for (count, record) in (1..).zip(tickets) {
-        if aside.contains(&record.hash) {
-            cost = cost.saturating_add(wei(ASIDE_GAS));
-        } else {
-            paid = paid.saturating_add(face_value(record));
-            cost = cost.saturating_add(wei(TICKET_GAS));
-        }
+        let (pays, costs) = gain(std::slice::from_ref(record), aside, gas_price);
+        (paid, cost) = (paid.saturating_add(pays), cost.saturating_add(costs));
         // paid - cost > best paid - best cost
         if paid.saturating_add(best.2) > best.1.saturating_add(cost) {
             best = (count, paid, cost);
         }
     }
     best.0
+}
+
+/// What these tickets pay, and what passing them costs beside their group, wei.
+pub(crate) fn gain(tickets: &[TicketRecord], aside: &HashSet<B256>, gas_price: u128) -> (U256, U256) {
+    tickets.iter().fold((U256::ZERO, U256::ZERO), |(paid, cost), record| {
+        if aside.contains(&record.hash) {
+            (paid, cost.saturating_add(wei(ASIDE_GAS, gas_price)))
+        } else {
+            (paid.saturating_add(face_value(record)), cost.saturating_add(wei(TICKET_GAS, gas_price)))
+        }
+    })
+}
+
+fn wei(gas: u64, gas_price: u128) -> U256 {
+    U256::from(gas).saturating_mul(U256::from(gas_price))
+}
+
+/// Gas of a batch of these groups, before it is tried.
+pub fn rough_gas(groups: &[Group]) -> RoughGas {
+    let tickets = groups.iter().map(|group| group.tickets.len() as u64).sum();
+    let fixed = FIXED_GAS.saturating_add(GROUP_GAS.saturating_mul(groups.len() as u64));
+    RoughGas { fixed, total: fixed.saturating_add(TICKET_GAS.saturating_mul(tickets)) }
 }
 
 /// Σ face value, wei.
@@ -119,21 +133,20 @@ fn face_value(record: &TicketRecord) -> U256 {
     record.ticket.signed.ticket.face_value
 }
 
-fn oldest_round(group: &Group) -> Option<u64> {
-    group.tickets.first().map(|record| record.ticket.signed.ticket.creation_round.0)
-}
-
+/// Tickets for tests.
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+pub(crate) mod drawn {
     use streamflow_types::{Round, Signature65, SignedTicket, Ticket, WinProb, WinningTicket};
 
     use super::*;
 
-    const BLOCK: u64 = 1_000;
-
     /// A ticket of sender `sender` with this round, serial and nonce.
-    fn record(sender: u8, (round, serial, nonce): (u64, u64, u32), face_value: u64, expiration: u64) -> TicketRecord {
+    pub(crate) fn record(
+        sender: u8,
+        (round, serial, nonce): (u64, u64, u32),
+        face_value: u64,
+        expiration: u64,
+    ) -> TicketRecord {
         let recipient_rand = ordered::numbered(serial, U256::from(serial));
         let ticket = Ticket {
             recipient: Address::repeat_byte(0x0a),
@@ -156,22 +169,32 @@ mod tests {
             attempts: 0,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use streamflow_types::Round;
+
+    use super::{super::fit::fit, drawn::record, *};
+
+    const BLOCK: u64 = 1_000;
 
     fn situation() -> Situation {
         Situation { block: BLOCK, round: Round(10), round_start: 900, round_length: 200, validity: 2 }
     }
 
-    fn config(max_batch: u32) -> KeeperConfig {
-        KeeperConfig { max_batch, expiry_margin_blocks: 1, ..KeeperConfig::default() }
+    fn config() -> KeeperConfig {
+        KeeperConfig { expiry_margin_blocks: 1, ..KeeperConfig::default() }
     }
 
     fn marks(senders: &[(u8, U256)]) -> HashMap<Address, U256> {
         senders.iter().map(|(sender, mark)| (Address::repeat_byte(*sender), *mark)).collect()
     }
 
-    fn plan(tickets: &[TicketRecord], max_batch: u32) -> Vec<Group> {
+    fn plan(tickets: &[TicketRecord]) -> Vec<Group> {
         let none = [1, 2, 3, 4].map(|sender| (sender, U256::ZERO));
-        passable(tickets.to_vec(), &marks(&none), u64::MAX, &situation(), &config(max_batch))
+        passable(tickets.to_vec(), &marks(&none), u64::MAX, &situation(), &config())
     }
 
     fn nonces(group: &Group) -> Vec<u32> {
@@ -186,7 +209,7 @@ mod tests {
             record(1, (9, 5, 2), 1, BLOCK - 1),
             record(1, (9, 8, 5), 1, BLOCK - 9), // cannot be, by the recipient's promise; not passed even so
         ];
-        let groups = plan(&tickets, 50);
+        let groups = plan(&tickets);
         assert_eq!((groups.len(), nonces(&groups[0])), (1, vec![2, 3]));
     }
 
@@ -195,35 +218,22 @@ mod tests {
         let mut waiting = record(1, (9, 6, 3), 1, 1);
         waiting.state = TicketState::Pending { not_before: BLOCK + 1, reason: None };
         let tickets = [record(1, (9, 5, 2), 1, 1), waiting, record(1, (9, 7, 4), 1, 1)];
-        assert_eq!(nonces(&plan(&tickets, 50)[0]), [2]);
+        assert_eq!(nonces(&plan(&tickets)[0]), [2]);
     }
 
     #[test]
     fn tickets_at_or_below_the_mark_and_of_senders_without_mark_are_left_out() {
         let tickets = [record(1, (9, 5, 2), 1, 1), record(1, (9, 5, 3), 1, 1), record(2, (9, 9, 1), 1, 1)];
         let mark = ordered::key(Round(9), 5, 2);
-        let groups = passable(tickets.to_vec(), &marks(&[(1, mark)]), u64::MAX, &situation(), &config(50));
+        let groups = passable(tickets.to_vec(), &marks(&[(1, mark)]), u64::MAX, &situation(), &config());
         assert_eq!((groups.len(), groups[0].mark, nonces(&groups[0])), (1, mark, vec![3]));
     }
 
     #[test]
     fn of_two_tickets_with_one_key_the_dearer_is_passed() {
         let tickets = [record(1, (9, 5, 2), 10, 1), record(1, (9, 5, 2), 30, 1), record(1, (9, 5, 2), 20, 1)];
-        let groups = plan(&tickets, 50);
+        let groups = plan(&tickets);
         assert_eq!((groups[0].tickets.len(), worth(&groups[0].tickets)), (1, U256::from(30)));
-    }
-
-    #[test]
-    fn a_full_batch_takes_the_oldest_rounds_and_then_the_most_valuable_senders() {
-        let tickets = [
-            record(1, (10, 1, 1), 10, 1),
-            record(2, (10, 2, 1), 90, 1),
-            record(3, (9, 3, 1), 1, 1),
-            record(2, (10, 2, 2), 90, 1),
-        ];
-        let groups = plan(&tickets, 2);
-        let senders: Vec<_> = groups.iter().map(|group| (group.sender, nonces(group))).collect();
-        assert_eq!(senders, [(Address::repeat_byte(2), vec![1]), (Address::repeat_byte(3), vec![1])]);
     }
 
     #[test]
@@ -231,14 +241,15 @@ mod tests {
         let tickets = [record(1, (9, 5, 1), 10, 1), record(1, (9, 6, 1), 10, 2), record(1, (10, 7, 1), 10, 3)];
         let at = |block| {
             let situation = Situation { block, ..situation() };
-            let groups = passable(tickets.to_vec(), &marks(&[(1, U256::ZERO)]), 1, &situation, &config(50));
+            let groups = passable(tickets.to_vec(), &marks(&[(1, U256::ZERO)]), 1, &situation, &config());
             groups[0].tickets.len()
         };
         assert_eq!(at(BLOCK), 1);
-        assert_eq!(at(1_099), 2, "round 9 ends with round 10, at block 1,100");
+        assert_eq!(at(1_049), 1);
+        assert_eq!(at(1_050), 2, "round 9 ends with round 10 at block 1,100, a quarter of a round later");
     }
 
-    fn gain(faces: &[(u64, bool)], gas_price: u128) -> usize {
+    fn best(faces: &[(u64, bool)], gas_price: u128) -> usize {
         let tickets: Vec<_> = (1..).zip(faces).map(|(nonce, (face, _))| record(1, (9, 5, nonce), *face, 1)).collect();
         let aside = tickets.iter().zip(faces).filter(|(_, (_, aside))| *aside).map(|(record, _)| record.hash).collect();
         best_prefix(&tickets, &aside, gas_price)
@@ -247,21 +258,21 @@ mod tests {
     #[test]
     fn an_uncovered_ticket_is_passed_only_for_what_is_worth_more_behind_it() {
         // at one wei: a group costs 14,500, a ticket 9,500, setting one aside 75,000
-        assert_eq!(gain(&[(100_000, false), (100_000, false)], 1), 2);
-        assert_eq!(gain(&[(100_000, false), (900_000, true)], 1), 1, "nothing behind it");
-        assert_eq!(gain(&[(100_000, false), (900_000, true), (84_500, false)], 1), 1);
-        assert_eq!(gain(&[(100_000, false), (900_000, true), (84_501, false)], 1), 3);
-        assert_eq!(gain(&[(900_000, true)], 1), 0);
+        assert_eq!(best(&[(100_000, false), (100_000, false)], 1), 2);
+        assert_eq!(best(&[(100_000, false), (900_000, true)], 1), 1, "nothing behind it");
+        assert_eq!(best(&[(100_000, false), (900_000, true), (84_500, false)], 1), 1);
+        assert_eq!(best(&[(100_000, false), (900_000, true), (84_501, false)], 1), 3);
+        assert_eq!(best(&[(900_000, true)], 1), 0);
     }
 
     #[test]
     fn tickets_that_do_not_carry_their_gas_are_not_passed_at_the_end() {
-        assert_eq!(gain(&[(24_000, false)], 1), 0);
-        assert_eq!(gain(&[(24_001, false)], 1), 1);
-        assert_eq!(gain(&[(50_000, false), (9_500, false)], 1), 1);
-        assert_eq!(gain(&[(50_000, false), (9_499, false), (50_000, false)], 1), 3, "but before others they are");
-        assert_eq!(gain(&[(1, false), (1, true)], 0), 1);
-        assert_eq!(gain(&[(1, false)], u128::MAX), 0);
+        assert_eq!(best(&[(24_000, false)], 1), 0);
+        assert_eq!(best(&[(24_001, false)], 1), 1);
+        assert_eq!(best(&[(50_000, false), (9_500, false)], 1), 1);
+        assert_eq!(best(&[(50_000, false), (9_499, false), (50_000, false)], 1), 3, "but before others they are");
+        assert_eq!(best(&[(1, false), (1, true)], 0), 1);
+        assert_eq!(best(&[(1, false)], u128::MAX), 0);
     }
 
     proptest! {
@@ -281,7 +292,8 @@ mod tests {
             let marks: HashMap<_, _> = (1..).zip(&passed).map(|(sender, (round, serial, nonce))| {
                 (Address::repeat_byte(sender), ordered::key(Round(*round), *serial, *nonce))
             }).collect();
-            let groups = passable(tickets.clone(), &marks, closed, &situation(), &config(max_batch));
+            let groups = passable(tickets.clone(), &marks, closed, &situation(), &config());
+            let groups = fit(groups, Address::repeat_byte(0x0a), &HashMap::new(), 1, max_batch);
             let taken: usize = groups.iter().map(|group| group.tickets.len()).sum();
             prop_assert!(taken <= max_batch as usize);
             prop_assert!(groups.windows(2).all(|pair| pair[0].sender < pair[1].sender));
@@ -310,7 +322,7 @@ mod tests {
                     sum + if *aside { -i128::from(ASIDE_GAS) } else { i128::from(*face) - i128::from(TICKET_GAS) }
                 })
             };
-            let best = gain(&drawn, 1);
+            let best = best(&drawn, 1);
             prop_assert!((0..=drawn.len()).all(|count| gained(count) <= gained(best)));
             prop_assert!(best == 0 || !drawn[best - 1].1, "never ends with one aside");
         }

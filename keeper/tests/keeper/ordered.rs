@@ -33,7 +33,7 @@ async fn paid(world: &World, winner: &WinningTicket) -> streamflow_store::Payout
 }
 
 /// A funded sender beside the usual one.
-async fn second_sender(world: &World, deposit: U256) -> PrivateKeySigner {
+pub(crate) async fn second_sender(world: &World, deposit: U256) -> PrivateKeySigner {
     let sender = account(4).unwrap();
     world.deployment.fund_sender(&sender, deposit, U256::ZERO).await.unwrap();
     sender
@@ -51,7 +51,7 @@ async fn overtake(world: &World, tickets: &[&WinningTicket], mark: U256) -> Tran
     ahead(world, &world.orchestrator, call.abi_encode()).await
 }
 
-async fn ahead(world: &World, from: &PrivateKeySigner, data: Vec<u8>) -> TransactionReceipt {
+pub(crate) async fn ahead(world: &World, from: &PrivateKeySigner, data: Vec<u8>) -> TransactionReceipt {
     let request = TransactionRequest::default()
         .from(from.address())
         .to(world.deployment.contracts.ticket_broker)
@@ -67,7 +67,7 @@ async fn ahead(world: &World, from: &PrivateKeySigner, data: Vec<u8>) -> Transac
     receipt
 }
 
-async fn pending_transaction(world: &World) {
+pub(crate) async fn pending_transaction(world: &World) {
     let anvil = &world.deployment.anvil;
     eventually("the keeper's transaction is pending", || async {
         anvil.provider().get_transaction_count(world.keeper_key.address()).pending().await.unwrap() == 1
@@ -75,7 +75,7 @@ async fn pending_transaction(world: &World) {
     .await;
 }
 
-async fn mined_until(world: &World, what: &str, done: impl AsyncFn() -> bool) {
+pub(crate) async fn mined_until(world: &World, what: &str, done: impl AsyncFn() -> bool) {
     eventually(what, || async {
         world.deployment.anvil.mine(1).await.unwrap();
         done().await

@@ -9,7 +9,7 @@ use alloy::{
 };
 use streamflow_bindings::{RoundsManager, TicketBroker};
 use streamflow_chain::{BlockFollower, ChainConfig, RoundFollower, TxManager};
-use streamflow_keeper::{Candidate, Journal, Keeper, KeeperChain, KeeperConfig, Rewarder, Standing};
+use streamflow_keeper::{Candidate, DryRun, Journal, Keeper, KeeperChain, KeeperConfig, Rewarder, Standing};
 use streamflow_pm::{KeySigner, commitment, ordered, sign_ticket, ticket_hash};
 use streamflow_store::{Store, TicketRecord};
 use streamflow_testkit::{Database, DeployOptions, Deployment, key};
@@ -124,6 +124,22 @@ impl World {
             database: self.database.url().to_owned(),
             name: name.to_owned(),
         }
+    }
+
+    pub(crate) fn chain_config(&self) -> ChainConfig {
+        self.order("keeper").chain_config()
+    }
+
+    /// What a keeper would do now, by a keeper that is not started.
+    pub(crate) async fn dry_run(&self, config: KeeperConfig) -> DryRun {
+        let chain_config = self.chain_config();
+        let chain = streamflow_chain::connect(&chain_config).await.unwrap();
+        let (_follower, feed) = BlockFollower::new(&chain, &chain_config);
+        let (_rounds, view) = RoundFollower::new(&chain, &chain_config, &feed);
+        let journal = Journal::new(self.store.clone());
+        let (_manager, tx) = TxManager::new(&chain, &chain_config, self.keeper_key.clone(), journal, &feed);
+        let chain = KeeperChain { chain, view, tx, rewarders: Vec::new(), priority_fee: 0 };
+        Keeper::new(config, self.store.clone(), chain).dry_run(100).await.unwrap()
     }
 
     pub(crate) async fn block(&self) -> u64 {

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod amount;
 pub mod bench;
+pub mod bench_redeem;
 pub mod bench_tickets;
 pub mod cli;
 pub mod clock;
@@ -26,8 +27,8 @@ use anyhow::Context as _;
 use crate::{
     cli::{BenchCommand, ChainCommand, Cli, Command, Global},
     commands::{
-        Context, chain_status, completions, config_file, delegator, deploy, doctor, funds, registration, simulate,
-        stake, tickets,
+        Context, chain_status, completions, config_file, delegator, deploy, doctor, funds, keeper_plan, registration,
+        simulate, stake, tickets,
     },
     config::{Config, Role},
     output::Output,
@@ -56,7 +57,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             }
             run_role(Role::Transcoder, config, &global).await
         }
-        Command::Keeper => run_role(Role::Keeper, load(&global)?, &global).await,
+        Command::Keeper(args) if args.dry_run => keeper_plan::run(&context(&global)?, args.limit).await,
+        Command::Keeper(_) => run_role(Role::Keeper, load(&global)?, &global).await,
         Command::Signer => run_role(Role::Signer, load(&global)?, &global).await,
         Command::Devnet(args) => devnet::run(&context(&global)?, &args, global.port_offset, stop::on_signals()?).await,
         Command::Chain(command) => run_chain(&context(&global)?, command).await,
@@ -69,6 +71,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tickets(command) => tickets::run(&context(&global)?, &command).await,
         Command::Bench(BenchCommand::Tickets(args)) => bench_tickets::run(&context(&global)?, args).await,
         Command::Bench(BenchCommand::Transcode(args)) => bench::transcode(&context(&global)?, &args).await,
+        Command::Bench(BenchCommand::Redeem(args)) => bench_redeem::run(&context(&global)?, &args).await,
         Command::Simulate(args) => simulate::run(&context(&global)?, args).await,
         Command::Doctor => doctor::run(&context(&global)?, global.port_offset).await,
         Command::Config(command) => config_file::run(&command, global.config, Output::new(global.json)),

@@ -4,6 +4,7 @@
 //! Orchestrators, broadcasters and keepers of one operator may open the same database at once. Every change is one
 //! transaction that is on the disk when the call returns.
 
+mod backlog;
 mod closings;
 mod column;
 mod database;
@@ -27,6 +28,7 @@ pub use database::Store;
 pub use earnings::{RedemptionReceipt, RedemptionSummary, RewardRecord};
 pub use error::StoreError;
 pub use leases::{Claim, KeeperLease};
+pub use payouts::{Finality, PayoutTotal};
 pub use serials::Leased;
 pub use tickets::{Payout, SubmittedBatch, TicketOutcome, TicketRecord, TicketState, TicketStatus, TicketTotal};
 pub use transactions::{AttemptRow, TransactionRow};

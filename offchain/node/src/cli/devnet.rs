@@ -29,6 +29,8 @@ pub enum BenchCommand {
     Transcode(BenchTranscodeArgs),
     /// Receiving and making tickets on one core, beside bare libsecp256k1
     Tickets(BenchTicketsArgs),
+    /// Planning and restart time of the keeper with many winners, and its gas per ticket on a chain of its own
+    Redeem(BenchRedeemArgs),
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -36,6 +38,13 @@ pub struct BenchTicketsArgs {
     /// Rounds of 60 tickets each; medians count
     #[arg(long, value_name = "N", default_value_t = 501, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub rounds: u16,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct BenchRedeemArgs {
+    /// Project with foundry.toml and the deploy script; without it, searched from the working directory upwards
+    #[arg(long, value_name = "DIR", env = "STREAMFLOW_PROJECT_DIR")]
+    pub project_dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

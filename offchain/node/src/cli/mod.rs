@@ -15,7 +15,7 @@ pub use contracts::{
     WithdrawArgs,
 };
 pub use delegator::{DelegatorCommand, EarningsArgs, FeeRatioArgs, WhatIfArgs};
-pub use devnet::{BenchCommand, BenchTicketsArgs, BenchTranscodeArgs, DevnetArgs};
+pub use devnet::{BenchCommand, BenchRedeemArgs, BenchTicketsArgs, BenchTranscodeArgs, DevnetArgs};
 pub use simulate::SimulateArgs;
 
 /// Live-video transcoding, paid with probabilistic micropayments settled on Ethereum.
@@ -57,7 +57,7 @@ pub enum Command {
     /// Transcode for an orchestrator
     Transcoder(TranscoderArgs),
     /// Redeem winning tickets, call reward, initialise rounds
-    Keeper,
+    Keeper(KeeperArgs),
     /// Make payments for broadcasters that hold no key
     Signer,
     /// Contracts, deposit and registration
@@ -98,6 +98,16 @@ pub enum Command {
     /// Run one media worker on stdin and stdout; started by the roles
     #[command(hide = true)]
     MediaWorker,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct KeeperArgs {
+    /// Look once at the winning tickets and say what would be done with each, why, and what it would cost; send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// List at most so many tickets
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "dry_run")]
+    pub limit: u32,
 }
 
 #[derive(Clone, Debug, Default, Args)]

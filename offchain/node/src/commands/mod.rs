@@ -6,6 +6,7 @@ pub mod delegator;
 pub mod deploy;
 pub mod doctor;
 pub mod funds;
+pub mod keeper_plan;
 pub mod operation;
 pub mod registration;
 pub mod simulate;

@@ -3,7 +3,7 @@ use alloy::primitives::{Address, B256};
 use anyhow::Context as _;
 use serde::Serialize;
 use streamflow_pm::ordered;
-use streamflow_store::{TicketRecord, TicketState, TicketStatus};
+use streamflow_store::{Finality, TicketRecord, TicketState, TicketStatus};
 
 use super::Context;
 use crate::{
@@ -41,6 +41,9 @@ struct Row {
     transaction: Option<B256>,
     #[serde(skip_serializing_if = "Option::is_none")]
     block: Option<u64>,
+    /// How sure the payout is: included, safe or finalized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finality: Option<&'static str>,
     /// What stopped the last attempt, or made the ticket worthless.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -56,7 +59,14 @@ pub async fn run(context: &Context, command: &TicketsCommand) -> anyhow::Result<
     let data = DataDir::open(&context.config.data)?;
     let store = database::open(&context.config.data, &data).await?;
     let records = store.tickets(status, *limit).await.context("cannot read the tickets")?;
-    let tickets = records.into_iter().map(Row::from).collect();
+    let mut tickets = Vec::with_capacity(records.len());
+    for record in records {
+        let finality = match record.state {
+            TicketState::Redeemed(_) => store.payout_finality(record.hash).await.context("cannot read the payouts")?,
+            _ => None,
+        };
+        tickets.push(Row { finality: finality.map(Finality::as_str), ..Row::from(record) });
+    }
     store.close().await;
     context.output.result(&Tickets { tickets })?;
     Ok(())
@@ -106,7 +116,7 @@ impl Report for Tickets {
         let mut table = Table::new(["ticket", "state", "round", "serial", "face value", "outcome"]);
         for row in &self.tickets {
             let outcome = match (&row.payout, &row.reason) {
-                (Some(payout), _) => format!("paid {}", payout),
+                (Some(payout), _) => format!("paid {payout}, {}", row.finality.unwrap_or_default()),
                 (None, Some(reason)) => reason.clone(),
                 (None, None) => format!("params live to block {}", row.params_expiration_block),
             };

@@ -40,6 +40,8 @@ const TICKET_EV: u64 = REDEEM_GAS * MIN_GAS_PRICE * TX_COST_MULTIPLIER / 4;
 const PARAMS_LIFE_BLOCKS: u64 = 8;
 /// Blocks come every second here: time for a busy orchestrator to see that a quote has expired.
 const EXPIRY_MARGIN_BLOCKS: u64 = 6;
+/// Blocks that the keeper gathers tickets at most: a network that ends with the clip cannot wait for hours.
+const GATHER_BLOCKS: u64 = 10;
 /// Patience of the broadcaster, as a factor on its deadlines.
 const TIMEOUT_MULTIPLIER: u64 = 4;
 /// How long a request to a role may take.
@@ -173,7 +175,8 @@ pub(super) fn start(
         let mut config = common(plan, directory, accounts, controller, role);
         if matches!(role.key, Key::Orchestrator(_) | Key::Keeper) {
             let margin = number(EXPIRY_MARGIN_BLOCKS);
-            config.insert("keeper".into(), table([("expiry_margin_blocks", margin)]));
+            let gather = number(GATHER_BLOCKS);
+            config.insert("keeper".into(), table([("expiry_margin_blocks", margin), ("gather_blocks", gather)]));
         }
         match role.key {
             Key::Orchestrator(index) => {

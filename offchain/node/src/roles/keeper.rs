@@ -138,7 +138,7 @@ fn status(store: Store, link: &ChainLink, account: Address, standing: watch::Rec
     })
 }
 
-/// Tickets by state and what redemption cost.
+/// Tickets by state, payouts by how sure they are, and what redemption cost.
 async fn books(store: &Store) -> Result<serde_json::Value, StoreError> {
     let mut tickets = serde_json::Map::new();
     for status in [TicketStatus::Pending, TicketStatus::Submitted, TicketStatus::Redeemed, TicketStatus::Dead] {
@@ -148,9 +148,14 @@ async fn books(store: &Store) -> Result<serde_json::Value, StoreError> {
             json!({ "count": total.count, "face_value": Eth(total.face_value), "payout": Eth(total.payout) }),
         );
     }
+    let mut payouts = serde_json::Map::new();
+    for (finality, total) in store.payout_totals().await? {
+        payouts.insert(finality.as_str().to_owned(), json!({ "count": total.count, "payout": Eth(total.amount) }));
+    }
     let spent = store.redemption_summary().await?;
     Ok(json!({
         "tickets": tickets,
+        "payouts": payouts,
         "transactions": spent.transactions,
         "gas_used": spent.gas_used,
         "gas_cost": Eth(spent.gas_cost),

@@ -1,5 +1,6 @@
 //! Tests that look behind the public calls. Durability across processes is tested in `tests/`.
 
+mod backlog;
 mod closings;
 mod disk_full;
 mod leases;
