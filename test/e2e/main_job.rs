@@ -138,11 +138,11 @@ async fn fee_ratio_equals_the_chain<P: alloy::providers::Provider>(
     moved: &BTreeMap<Address, U256>,
 ) {
     let report = net.command("keeper", &["delegator", "fee-ratio", "--json"]);
-    let rows: Vec<&Value> = report["rows"].as_array().unwrap().iter().collect();
     let uint = |value: &Value| value.as_str().unwrap().parse::<U256>().unwrap();
     for (orchestrator, moved) in moved {
-        let mine: Vec<&&Value> =
-            rows.iter().filter(|row| row["orchestrator"].as_str().unwrap().parse() == Ok(*orchestrator)).collect();
+        let listed = report["orchestrators"].as_array().unwrap();
+        let own = listed.iter().find(|one| one["orchestrator"].as_str().unwrap().parse() == Ok(*orchestrator)).unwrap();
+        let mine = own["rounds"].as_array().unwrap();
         assert_eq!(mine.iter().map(|row| uint(&row["fees"])).sum::<U256>(), *moved, "{report:#}");
         for row in mine.iter().filter(|row| !uint(&row["fees"]).is_zero()) {
             let round = U256::from(row["round"].as_u64().unwrap());
@@ -154,7 +154,7 @@ async fn fee_ratio_equals_the_chain<P: alloy::providers::Provider>(
             }
             assert_eq!(uint(&row["stake"]), stake, "{row:#}");
             let ratio = uint(&row["fees"]) * U256::from(10_u64).pow(U256::from(27_u64)) / stake;
-            assert_eq!(uint(&row["ratio"]), ratio, "{row:#}");
+            assert_eq!(uint(&row["gross"]), ratio, "{row:#}");
         }
     }
     assert!(rounds.currentRound().call().await.unwrap() > U256::ZERO);
