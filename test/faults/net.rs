@@ -228,6 +228,7 @@ fn keeper_config(chain: &Chain, dir: &Path, service: &str) -> String {
 [keeper]
 sweep_interval = "200ms"
 retry_interval = "200ms"
+lease = "1s"
 gather_blocks = 2
 expiry_margin_blocks = 25
 retry_blocks = 1
