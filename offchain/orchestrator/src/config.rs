@@ -71,6 +71,9 @@ pub struct TicketConfig {
     /// Largest face value, wei; 0 sets no limit.
     #[serde(with = "crate::wei")]
     pub max_face_value: U256,
+    /// Parts that a sender's deposit is divided into, one of which is counted on beside the share of its reserve; never more
+    /// than there are active orchestrators, and 0 sets no other limit. 1: all of it, as the deployed network does.
+    pub deposit_divisor: u64,
     /// Blocks for which quoted terms stay valid.
     pub params_life_blocks: u64,
     /// Tickets of one sender checked in a second, in the long run.
@@ -156,6 +159,7 @@ impl Default for TicketConfig {
             tx_cost_multiplier: 100,
             min_gas_price: 0,
             max_face_value: U256::ZERO,
+            deposit_divisor: 10,
             params_life_blocks: 40,
             max_per_second: 2_000,
             max_burst: 12_000,

@@ -58,7 +58,7 @@ pub struct Burst {
 pub(crate) fn defaults(world: &mut World, size: &Size, rng: &mut ChaCha20Rng) -> Result<DefaultLosses, SimulatorError> {
     let mut bursts = Vec::new();
     for pool in size.pools.iter().copied() {
-        for cover in [Cover::Blind, Cover::MaxFloat, Cover::ShareOnly] {
+        for cover in [Cover::Blind, Cover::MaxFloat, Cover::Part, Cover::ShareOnly] {
             let mut fork = world.fork();
             bursts.push(burst(&mut fork, pool, cover, rng)?);
             world.absorb(&fork);
