@@ -56,6 +56,8 @@ fn only_orchestrators_that_count_on_more_than_their_share_lose() {
     let (greedy, careful) = (of_eight(Cover::MaxFloat), of_eight(Cover::Part));
     assert!(greedy.lost > Wei::ZERO, "{greedy:?}");
     assert!(careful.lost < greedy.lost && careful.worst < greedy.worst, "{careful:?} {greedy:?}");
+    // Its part of a deposit of 1 ETH, and what is left of its share when that is less than a winner of 0.04.
+    assert!(careful.worst < Wei(1_000_000_000_000_000_000 / 8 + 40_000_000_000_000_000), "{careful:?}");
 }
 
 #[test]
