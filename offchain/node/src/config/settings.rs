@@ -147,6 +147,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Parts of a sender's deposit, one of which counts as cover; 1: all of it, 0: one for each active orchestrator.",
     ),
     set("orchestrator.tickets.params_life_blocks", "Blocks for which quoted terms stay valid."),
+    optional(
+        "orchestrator.tickets.round_depth_blocks",
+        "Blocks upon a round's first one before quotes name the round; without it 8 on Ethereum, 0 elsewhere.",
+        "8",
+    ),
     set("orchestrator.tickets.max_per_second", "Tickets of one sender checked in a second, in the long run."),
     set("orchestrator.tickets.max_burst", "Tickets of one sender checked at once, after a pause; at least 600."),
     set(
