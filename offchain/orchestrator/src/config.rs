@@ -10,6 +10,9 @@ use url::Url;
 /// A quote is long dead a day after the secret that made it was replaced.
 const LEAST_SECRET_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// No chain takes more blocks back while anybody is left to quote.
+const MAX_ROUND_DEPTH: u64 = 256;
+
 /// Settings of the orchestrator. The defaults run on a laptop.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -71,8 +74,14 @@ pub struct TicketConfig {
     /// Largest face value, wei; 0 sets no limit.
     #[serde(with = "crate::wei")]
     pub max_face_value: U256,
+    /// Parts that a sender's deposit is divided into, one of which is counted on beside the share of its reserve; never more
+    /// than there are active orchestrators, and 0 sets no other limit. 1: all of it, as the deployed network does.
+    pub deposit_divisor: u64,
     /// Blocks for which quoted terms stay valid.
     pub params_life_blocks: u64,
+    /// Blocks that must lie upon the first block of a round before quotes name it; the round before is named until then.
+    /// Unset: as the chain needs it. Whoever makes the view of the chain sees to it.
+    pub round_depth_blocks: Option<u64>,
     /// Tickets of one sender checked in a second, in the long run.
     pub max_per_second: u32,
     /// Tickets of one sender checked at once, after a pause.
@@ -156,7 +165,9 @@ impl Default for TicketConfig {
             tx_cost_multiplier: 100,
             min_gas_price: 0,
             max_face_value: U256::ZERO,
+            deposit_divisor: 10,
             params_life_blocks: 40,
+            round_depth_blocks: None,
             max_per_second: 2_000,
             max_burst: 12_000,
             secret_life: Duration::from_secs(7 * 24 * 3600),
@@ -215,6 +226,12 @@ pub enum ConfigError {
     Burst {
         /// Tickets.
         max_burst: u32,
+    },
+    /// Nothing would be quoted on a round for a large part of it.
+    #[error("tickets.round_depth_blocks {blocks} is more than {MAX_ROUND_DEPTH}")]
+    RoundDepth {
+        /// As set.
+        blocks: u64,
     },
     /// Quotes would outlive the secrets they are known by.
     #[error("tickets.secret_life {secret_life:?} is less than {LEAST_SECRET_LIFE:?}")]
@@ -298,6 +315,9 @@ impl TicketConfig {
         if self.params_life_blocks == 0 {
             return Err(ConfigError::Zero("tickets.params_life_blocks"));
         }
+        if let Some(blocks) = self.round_depth_blocks.filter(|blocks| *blocks > MAX_ROUND_DEPTH) {
+            return Err(ConfigError::RoundDepth { blocks });
+        }
         if self.max_per_second == 0 {
             return Err(ConfigError::Zero("tickets.max_per_second"));
         }
@@ -364,6 +384,8 @@ mod tests {
         assert_eq!(refusal(|c| c.tickets.ev = U256::ZERO), ConfigError::Zero("tickets.ev"));
         assert!(matches!(refusal(|c| c.limits.max_buffered_bytes = 1), ConfigError::Order { .. }));
         assert_eq!(refusal(|c| c.tickets.max_burst = 599), ConfigError::Burst { max_burst: 599 });
+        let deep = |c: &mut OrchestratorConfig| c.tickets.round_depth_blocks = Some(257);
+        assert_eq!(refusal(deep), ConfigError::RoundDepth { blocks: 257 });
         let hour = Duration::from_secs(3600);
         assert_eq!(refusal(|c| c.tickets.secret_life = hour), ConfigError::SecretLife { secret_life: hour });
         let small = |c: &mut OrchestratorConfig| c.tickets.max_face_value = c.tickets.ev;

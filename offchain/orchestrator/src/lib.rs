@@ -15,6 +15,7 @@ mod orchestrator;
 mod payments;
 mod pool;
 mod refusal;
+mod rounds;
 mod serials;
 mod service;
 mod sessions;
@@ -28,6 +29,7 @@ pub use chain::{ChainDeps, ChainUnavailable, FundsFuture, FundsUnavailable, Send
 pub use config::{ConfigError, LimitsConfig, OrchestratorConfig, StorageConfig, TicketConfig};
 pub use orchestrator::{Deps, Handle, Orchestrator, StartError};
 pub use payments::PaymentError;
+pub use rounds::{RoundFacts, unquotable};
 pub use service::Clock;
 pub use streamflow_wire::TranscodeError;
 pub use tls::TlsError;

@@ -6,8 +6,8 @@ use std::{
 
 use alloy_primitives::{Address, B256, U256};
 use streamflow_pm::{
-    AccountLimits, Backing, GasMeter, GasTotals, Payment, QuoteDomain, QuoteError, QuoteRequest, QuoteSecrets, Receipt,
-    Recipient, RecipientConfig, RecoveryQuota, TicketError, TicketPolicy, TicketSigner,
+    AccountLimits, Backing, DepositDivisor, GasMeter, GasTotals, Payment, QuoteDomain, QuoteError, QuoteRequest,
+    QuoteSecrets, Receipt, Recipient, RecipientConfig, RecoveryQuota, TicketError, TicketPolicy, TicketSigner,
 };
 use streamflow_store::{Delivered, Store, StoreError};
 use streamflow_types::{ChainView, Price, Round, SenderFunds, TicketParams, WinningTicket};
@@ -118,6 +118,7 @@ impl Payments {
         let recipient = RecipientConfig {
             accounts,
             recoveries: recovery_quota(&config.tickets),
+            deposit_divisor: DepositDivisor::from(config.tickets.deposit_divisor),
             late_blocks: deps.late_blocks,
             deployment: deps.deployment,
             ..RecipientConfig::new(deps.signer.address(), deps.domain, policy(&config.tickets))

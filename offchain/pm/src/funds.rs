@@ -1,5 +1,5 @@
 //! What a sender's funds are worth to one recipient (payments.md §1.10).
-use std::fmt;
+use std::{fmt, num::NonZeroU64};
 
 use alloy_primitives::{I256, Sign, U256};
 use streamflow_types::{Round, SenderFunds};
@@ -15,13 +15,56 @@ pub fn reserve_alloc(funds: &SenderFunds) -> I256 {
     left.saturating_add(signed(funds.committed))
 }
 
-/// The largest face value, in wei, that a winning ticket of this sender is sure to be paid; may be negative.
+/// Parts that a sender's deposit is divided into; one recipient counts on one of them. A deposit pays whoever comes first, so
+/// the same money must not be counted on by many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DepositDivisor(NonZeroU64);
+
+impl DepositDivisor {
+    /// All of the deposit is one part, as the deployed network counts.
+    pub const WHOLE: Self = Self(NonZeroU64::MIN);
+    /// One part for each of those who may draw on it: all who share the reserve.
+    pub const ACTIVE_SET: Self = Self(NonZeroU64::MAX);
+
+    /// One part of the deposit, wei rounded down. There are no more parts than recipients who may draw on it.
+    pub fn part(self, funds: &SenderFunds) -> U256 {
+        funds.deposit / self.parts(funds)
+    }
+
+    fn parts(self, funds: &SenderFunds) -> U256 {
+        U256::from(self.0.get().min(funds.pool_size).max(1))
+    }
+}
+
+impl Default for DepositDivisor {
+    /// Ten parts. A deposit that lasts three days at one orchestrator, or ten hours at ten, is then large enough for what
+    /// waits to be redeemed (docs/designs/024-cover.md).
+    fn default() -> Self {
+        Self::from(10)
+    }
+}
+
+impl From<u64> for DepositDivisor {
+    /// 0 stands for the active set.
+    fn from(parts: u64) -> Self {
+        NonZeroU64::new(parts).map_or(Self::ACTIVE_SET, Self)
+    }
+}
+
+/// The largest face value, in wei, that a winning ticket of this sender is paid by the rule of the deployed network, which
+/// counts on all of the deposit; may be negative.
 ///
 /// `pending` is the face value of all winners not redeemed yet, queued and in flight: others may be paid first.
 pub fn max_float(funds: &SenderFunds, pending: U256) -> I256 {
-    let alloc = reserve_alloc(funds);
-    let covered = pending.checked_mul(U256::from(MIN_DEPOSIT_PENDING_RATIO)).is_some_and(|p| funds.deposit >= p);
-    if covered { alloc } else { alloc.saturating_sub(signed(pending)) }
+    float(funds, pending, DepositDivisor::WHOLE)
+}
+
+/// The share of the reserve, less the pending winners that the part of the deposit does not take over. It takes over none
+/// unless the deposit is three times what is pending.
+fn float(funds: &SenderFunds, pending: U256, divisor: DepositDivisor) -> I256 {
+    let ample = pending.checked_mul(U256::from(MIN_DEPOSIT_PENDING_RATIO)).is_some_and(|p| funds.deposit >= p);
+    let relief = if ample { pending.min(divisor.part(funds)) } else { U256::ZERO };
+    reserve_alloc(funds).saturating_sub(signed(pending - relief))
 }
 
 /// Wei that redemptions can still draw, deposit included; may be negative.
@@ -46,30 +89,39 @@ impl From<&SenderFunds> for Backing {
 }
 
 impl Backing {
-    /// See [`max_float`].
-    pub fn max_float(&self) -> I256 {
-        max_float(&self.funds, self.pending)
+    /// The largest face value, in wei, of one more winner that is counted on; may be negative.
+    ///
+    /// One more winner of at most this keeps all of them together within the share of the reserve and the part of the deposit.
+    pub fn float(&self, divisor: DepositDivisor) -> I256 {
+        float(&self.funds, self.pending, divisor)
     }
 
     /// What is missing to a float of `needed` wei; none if it is there.
-    pub fn shortfall(&self, needed: U256) -> Option<Shortfall> {
-        let float = self.max_float();
+    pub fn shortfall(&self, needed: U256, divisor: DepositDivisor) -> Option<Shortfall> {
+        let float = self.float(divisor);
         if float >= signed(needed) {
             return None;
         }
         let missing = signed(needed).saturating_sub(float).unsigned_abs();
         let pool = Some(U256::from(self.funds.pool_size)).filter(|pool| !pool.is_zero());
-        // A deposit helps only where it takes over what is pending.
-        let relieved = reserve_alloc(&self.funds) >= signed(needed);
-        let deposit = self.pending.saturating_mul(U256::from(MIN_DEPOSIT_PENDING_RATIO));
         Some(Shortfall {
             float: U256::try_from(float).unwrap_or(U256::ZERO),
             needed,
             exposure: self.pending,
-            more_deposit: relieved.then(|| deposit.saturating_sub(self.funds.deposit)),
+            more_deposit: self.missing_deposit(needed, divisor),
             more_reserve: pool.map(|pool| missing.saturating_mul(pool)),
             more_committed: missing,
         })
+    }
+
+    /// Deposit that is missing to a float of `needed` wei; none if none would do. A deposit helps only where it takes over
+    /// what is pending.
+    fn missing_deposit(&self, needed: U256, divisor: DepositDivisor) -> Option<U256> {
+        let spare = U256::try_from(reserve_alloc(&self.funds).saturating_sub(signed(needed))).ok()?;
+        let relief = self.pending.saturating_sub(spare);
+        let ample = self.pending.saturating_mul(U256::from(MIN_DEPOSIT_PENDING_RATIO));
+        let deposit = relief.saturating_mul(divisor.parts(&self.funds)).max(ample);
+        Some(deposit.saturating_sub(self.funds.deposit))
     }
 }
 
@@ -171,6 +223,25 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_the_deposit_takes_over_as_much_and_no_more() {
+        // Share 100; deposit 900, which ten parts make 90 of.
+        let backing = |pending| Backing { funds: funds(900, 1000, 0, 10), pending: U256::from(pending) };
+        for (pending, expected) in [(0, 100), (90, 100), (91, 99), (190, 0), (191, -1), (300, -110), (301, -201)] {
+            assert_eq!(backing(pending).float(DepositDivisor::ACTIVE_SET), wei(expected), "{pending}");
+        }
+        assert_eq!(backing(300).float(DepositDivisor::WHOLE), wei(100));
+        assert_eq!(backing(300).float(DepositDivisor::from(5)), wei(-20));
+        assert_eq!(DepositDivisor::from(0), DepositDivisor::ACTIVE_SET);
+    }
+
+    #[test]
+    fn a_deposit_has_no_more_parts_than_there_are_who_may_draw_on_it() {
+        let part = |divisor: u64, pool| DepositDivisor::from(divisor).part(&funds(900, 0, 0, pool)).to::<u64>();
+        assert_eq!([part(1, 100), part(10, 100), part(0, 100), part(10, 3), part(0, 3)], [900, 90, 9, 300, 300]);
+        assert_eq!([part(10, 1), part(10, 0)], [900, 900]);
+    }
+
+    #[test]
     fn pending_winners_lower_the_float() {
         let mut pending = Pending::default();
         let funds = funds(0, 500, 100, 50);
@@ -215,40 +286,55 @@ mod tests {
 
     #[test]
     fn what_would_help_helps_and_no_less() {
-        let lacking =
-            [(500, 500, 100, 50, 0), (0, 500, 0, 1, 100), (200, 500, 0, 1, 100), (0, 7, 0, 3, 0), (9, 0, 4, 7, 5)];
+        let lacking = [
+            (500, 500, 100, 50, 0),
+            (0, 500, 0, 1, 100),
+            (200, 500, 0, 1, 100),
+            (0, 7, 0, 3, 0),
+            (9, 0, 4, 7, 5),
+            (900, 3_000, 0, 6, 120),
+        ];
         for (deposit, reserve, claimed, pool, pending) in lacking {
             let backing = Backing { funds: funds(deposit, reserve, claimed, pool), pending: U256::from(pending) };
             let needed = U256::from(450);
-            let Some(missing) = backing.shortfall(needed) else {
-                assert!(backing.max_float() >= wei(450));
-                continue;
-            };
-            let with = |change: &dyn Fn(&mut SenderFunds)| {
-                let mut helped = backing;
-                change(&mut helped.funds);
-                helped.shortfall(needed).is_none()
-            };
-            assert!(with(&|funds| funds.committed += missing.more_committed));
-            assert!(!with(&|funds| funds.committed += missing.more_committed - U256::ONE));
-            let reserve = missing.more_reserve.unwrap();
-            assert!(with(&|funds| funds.reserve += reserve));
-            assert!(!with(&|funds| funds.reserve += reserve - U256::from(pool)), "rounded to a whole share");
-            if let Some(deposit) = missing.more_deposit {
-                assert!(with(&|funds| funds.deposit += deposit));
-                assert!(!with(&|funds| funds.deposit += deposit - U256::ONE));
+            for divisor in [DepositDivisor::ACTIVE_SET, DepositDivisor::WHOLE, DepositDivisor::from(9)] {
+                helps(backing, needed, divisor);
             }
+        }
+    }
+
+    fn helps(backing: Backing, needed: U256, divisor: DepositDivisor) {
+        let Some(missing) = backing.shortfall(needed, divisor) else {
+            assert!(backing.float(divisor) >= wei(450));
+            return;
+        };
+        let with = |change: &dyn Fn(&mut SenderFunds)| {
+            let mut helped = backing;
+            change(&mut helped.funds);
+            helped.shortfall(needed, divisor).is_none()
+        };
+        assert!(with(&|funds| funds.committed += missing.more_committed));
+        assert!(!with(&|funds| funds.committed += missing.more_committed - U256::ONE));
+        let reserve = missing.more_reserve.unwrap();
+        assert!(with(&|funds| funds.reserve += reserve));
+        assert!(
+            !with(&|funds| funds.reserve += reserve - U256::from(backing.funds.pool_size)),
+            "rounded to a whole share"
+        );
+        if let Some(deposit) = missing.more_deposit {
+            assert!(with(&|funds| funds.deposit += deposit));
+            assert!(!with(&|funds| funds.deposit += deposit - U256::ONE));
         }
     }
 
     #[test]
     fn a_negative_float_is_told_as_nothing() {
         let backing = Backing { funds: funds(500, 500, 100, 50), pending: U256::ZERO };
-        let missing = backing.shortfall(U256::from(10)).unwrap();
+        let missing = backing.shortfall(U256::from(10), DepositDivisor::ACTIVE_SET).unwrap();
         assert_eq!((missing.float, missing.more_committed), (U256::ZERO, U256::from(100)));
         assert_eq!((missing.more_deposit, missing.more_reserve), (None, Some(U256::from(5000))));
         let alone = Backing { funds: funds(500, 500, 0, 0), pending: U256::ZERO };
-        assert_eq!(alone.shortfall(U256::from(10)).unwrap().more_reserve, None);
+        assert_eq!(alone.shortfall(U256::from(10), DepositDivisor::ACTIVE_SET).unwrap().more_reserve, None);
     }
 
     #[test]

@@ -33,7 +33,9 @@ pub use accounts::AccountLimits;
 pub use allowance::{Allowance, OverBudget, SpendRate};
 pub use amount::{Balance, TicketEv};
 pub use error::{FundsError, ParamsError, QuoteError, Remedy, TicketError};
-pub use funds::{Backing, Pending, PendingError, Shortfall, available_funds, max_float, reserve_alloc, unlocks_soon};
+pub use funds::{
+    Backing, DepositDivisor, Pending, PendingError, Shortfall, available_funds, max_float, reserve_alloc, unlocks_soon,
+};
 pub use gas::{GasMeter, GasTotals};
 pub use nonces::MAX_NONCES;
 pub use payment::{MAX_TICKETS, Payment, TicketSig, signed_from_params, ticket_from_params};

@@ -12,8 +12,8 @@ use rand::CryptoRng;
 use streamflow_types::{ChainView, Expiration, Price, Round, SenderFunds, TicketParams, WinningTicket};
 
 use crate::{
-    AccountLimits, Backing, Balance, MAX_TICKETS, NoTerms, Payment, QuoteDomain, QuoteError, QuoteSecrets,
-    RecoveryQuota, Shortfall, Slot, Terms, TicketError, TicketEv, TicketPolicy, TicketSig,
+    AccountLimits, Backing, Balance, DepositDivisor, MAX_TICKETS, NoTerms, Payment, QuoteDomain, QuoteError,
+    QuoteSecrets, RecoveryQuota, Shortfall, Slot, Terms, TicketError, TicketEv, TicketPolicy, TicketSig,
     accounts::Accounts,
     commitment,
     nonces::{NonceMemory, Refusal},
@@ -41,6 +41,8 @@ pub struct RecipientConfig {
     pub max_quotes: usize,
     /// Signatures checked for one sender.
     pub recoveries: RecoveryQuota,
+    /// Part of a sender's deposit that is counted on beside the share of its reserve.
+    pub deposit_divisor: DepositDivisor,
     /// Blocks after the expiry of params for which their winners are still kept. The keeper shows their secrets to the chain
     /// no earlier; from then on anybody can make up winners on them.
     pub late_blocks: u64,
@@ -51,8 +53,17 @@ pub struct RecipientConfig {
 impl RecipientConfig {
     /// The usual bounds.
     pub fn new(recipient: Address, domain: QuoteDomain, policy: TicketPolicy) -> Self {
-        let (accounts, recoveries) = (AccountLimits::default(), RecoveryQuota::default());
-        Self { recipient, domain, policy, accounts, max_quotes: 65_536, recoveries, late_blocks: 10, deployment: None }
+        Self {
+            recipient,
+            domain,
+            policy,
+            accounts: AccountLimits::default(),
+            max_quotes: 65_536,
+            recoveries: RecoveryQuota::default(),
+            deposit_divisor: DepositDivisor::default(),
+            late_blocks: 10,
+            deployment: None,
+        }
     }
 }
 
@@ -209,11 +220,12 @@ impl Recipient {
         let redeem_gas = self.redeem_gas.load(Ordering::Relaxed);
         let policy = TicketPolicy { redeem_gas, ..self.config.policy.clone() };
         let backing = Backing { funds: *request.funds, pending: request.pending };
-        policy.terms(request.gas_price, backing.max_float()).map_err(|error| match error {
+        let divisor = self.config.deposit_divisor;
+        policy.terms(request.gas_price, backing.float(divisor)).map_err(|error| match error {
             NoTerms::Capped { needed, max } => QuoteError::FaceValueCapped { needed, max },
             NoTerms::Float { needed } => {
                 // The float is below what is needed, or there would be terms.
-                QuoteError::LowPmBalance(Box::new(backing.shortfall(needed).unwrap_or_default()))
+                QuoteError::LowPmBalance(Box::new(backing.shortfall(needed, divisor).unwrap_or_default()))
             }
         })
     }
@@ -225,8 +237,9 @@ impl Recipient {
     /// even when the payment is refused for a repeated number, expired params or a sender whose funds are used up, unless
     /// the params expired so long ago that their secret may be known.
     ///
-    /// Tickets earn credit while the sender's float covers one more winner, those of this payment counted. So what is
-    /// credited is never more than what is covered, whatever else was quoted to the sender meanwhile.
+    /// Tickets earn credit while the sender's float covers one more winner, those of this payment counted. So the winners
+    /// among what is credited are never worth more than the share of the reserve and the part of the deposit, whatever
+    /// else was quoted to the sender meanwhile.
     pub fn receive(
         &self,
         payment: &Payment,
@@ -285,7 +298,7 @@ impl Recipient {
             .map(|(own, seen)| (!seen).then(|| signed_from_params(params, payment.sender, own)))
             .map(|signed| signed.map(|signed| (signed, ticket_signer(&signed) == Ok(payment.sender))))
             .collect();
-        let mut exposure = Exposure::new(backing, params.face_value);
+        let mut exposure = Exposure::new(backing, params.face_value, self.config.deposit_divisor);
         let mut books = self.books();
         for (own, examined) in payment.tickets.iter().zip(examined) {
             let Some((signed, authentic)) = examined else {
@@ -483,12 +496,13 @@ enum Credit {
 struct Exposure {
     backing: Backing,
     face_value: U256,
+    divisor: DepositDivisor,
     shortfall: Option<Shortfall>,
 }
 
 impl Exposure {
-    fn new(backing: &Backing, face_value: U256) -> Self {
-        Self { backing: *backing, face_value, shortfall: backing.shortfall(face_value) }
+    fn new(backing: &Backing, face_value: U256, divisor: DepositDivisor) -> Self {
+        Self { backing: *backing, face_value, divisor, shortfall: backing.shortfall(face_value, divisor) }
     }
 
     fn covers_one_more(&self) -> Result<(), Box<Shortfall>> {
@@ -497,7 +511,7 @@ impl Exposure {
 
     fn won(&mut self) {
         self.backing.pending = self.backing.pending.saturating_add(self.face_value);
-        self.shortfall = self.backing.shortfall(self.face_value);
+        self.shortfall = self.backing.shortfall(self.face_value, self.divisor);
     }
 }
 

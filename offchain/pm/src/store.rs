@@ -10,7 +10,7 @@ pub trait TicketStore: Send + Sync {
     fn insert_winning(&self, ticket: &WinningTicket) -> impl Future<Output = Result<Inserted, StoreError>> + Send;
 
     /// Face value, in wei, of this sender's winners that are neither paid nor given up: the `pending` of
-    /// [`crate::max_float`].
+    /// [`crate::Backing`].
     fn pending_face_value(&self, sender: Address) -> impl Future<Output = Result<U256, StoreError>> + Send;
 }
 

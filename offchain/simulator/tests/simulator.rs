@@ -48,12 +48,16 @@ fn only_orchestrators_that_count_on_more_than_their_share_lose() {
         match burst.cover {
             Cover::Blind => assert!(burst.lost > Wei::ZERO, "{burst:?}"),
             Cover::ShareOnly => assert_eq!(burst.lost, Wei::ZERO, "{burst:?}"),
-            Cover::MaxFloat => {}
+            Cover::MaxFloat | Cover::Part => {}
         }
     }
-    // A third of the deposit each is too much for eight.
-    let greedy = bursts.iter().find(|burst| (burst.pool, burst.cover) == (8, Cover::MaxFloat)).unwrap();
+    // A third of the deposit each is too much for eight. Of an eighth each, those who come late lose theirs, and no more.
+    let of_eight = |cover| bursts.iter().find(|burst| (burst.pool, burst.cover) == (8, cover)).unwrap();
+    let (greedy, careful) = (of_eight(Cover::MaxFloat), of_eight(Cover::Part));
     assert!(greedy.lost > Wei::ZERO, "{greedy:?}");
+    assert!(careful.lost < greedy.lost && careful.worst < greedy.worst, "{careful:?} {greedy:?}");
+    // Its part of a deposit of 1 ETH, and what is left of its share when that is less than a winner of 0.04.
+    assert!(careful.worst < Wei(1_000_000_000_000_000_000 / 8 + 40_000_000_000_000_000), "{careful:?}");
 }
 
 #[test]

@@ -113,10 +113,10 @@ pub(crate) fn write_profiles(profiles: &[Profile], segment: &mut proto::SegData)
     *list = profiles.iter().map(profile_to_proto).collect();
 }
 
-/// Reads the newest list that is filled.
+/// Reads the newest list that is filled; none if no list is.
 pub(crate) fn read_profiles(segment: &proto::SegData) -> Result<Vec<Profile>, SegmentError> {
     let lists = [&segment.full_profiles3, &segment.full_profiles2, &segment.full_profiles];
-    let list = lists.into_iter().find(|list| !list.is_empty()).ok_or(SegmentError::NoProfiles)?;
+    let Some(list) = lists.into_iter().find(|list| !list.is_empty()) else { return Ok(Vec::new()) };
     if list.len() > MAX_PROFILES {
         return Err(SegmentError::TooManyProfiles { got: list.len(), max: MAX_PROFILES });
     }

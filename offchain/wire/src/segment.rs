@@ -24,7 +24,7 @@ pub struct SegmentRequest {
     pub seq: u64,
     /// keccak256 of the body.
     pub hash: B256,
-    /// Renditions wanted, in this order.
+    /// Renditions wanted, in this order. None if it only comes with a payment.
     pub profiles: Vec<Profile>,
     /// Signature of the sender; empty without a chain.
     pub sig: Vec<u8>,
@@ -92,6 +92,14 @@ impl SegmentRequest {
 
     /// Checks every field but the signature.
     pub fn from_proto(segment: proto::SegData) -> Result<Self, SegmentError> {
+        let request = Self::of_payment(segment)?;
+        if request.profiles.is_empty() { Err(SegmentError::NoProfiles) } else { Ok(request) }
+    }
+
+    /// The same for what comes with a payment alone, where nothing is to be made and no profile need be named: a peer's remote
+    /// signer signs for an empty segment without any (payments.md §2.4, step 16). Those that are named are checked, as
+    /// the signature covers their names.
+    pub fn of_payment(segment: proto::SegData) -> Result<Self, SegmentError> {
         let profiles = read_profiles(&segment)?;
         let duration_ms = match u32::try_from(segment.duration) {
             Ok(0) => DEFAULT_DURATION_MS,

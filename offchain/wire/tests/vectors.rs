@@ -4,8 +4,8 @@ use alloy_primitives::{Address, B256, address, b256, hex, keccak256};
 use streamflow_pm::{KeySigner, TicketSigner};
 use streamflow_types::{ManifestId, Profile};
 use streamflow_wire::{
-    SegmentRequest, flatten, is_signed_by, request_hash, result_hash, result_hash_of, sign_ping, sign_request,
-    sign_result, sign_segment, verify_ping, verify_request, verify_segment,
+    SegmentError, SegmentRequest, flatten, is_signed_by, proto, request_hash, result_hash, result_hash_of, sign_ping,
+    sign_request, sign_result, sign_segment, verify_ping, verify_request, verify_segment,
 };
 
 const SIGNER: Address = address!("1a642f0E3c3aF545E7AcBD38b07251B3990914F1");
@@ -57,6 +57,29 @@ fn a_changed_segment_is_not_the_signed_one() {
         change(&mut changed);
         assert!(!verify_segment(&changed, SIGNER));
     }
+}
+
+/// What a peer's remote signer sends with a payment: an empty segment, no profile, and `invalid` in the legacy field.
+#[test]
+fn credentials_for_an_empty_segment_need_no_profiles() {
+    let mut signed = SegmentRequest::new(ManifestId::new("abcdef").unwrap(), 0, keccak256([]), Vec::new(), 2000);
+    assert_eq!(
+        hex::encode(signed.flatten()),
+        "616263646566\
+         0000000000000000000000000000000000000000000000000000000000000000\
+         c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"
+    );
+    sign_segment(&mut signed, &signer()).unwrap();
+    for legacy in [b"invalid".as_slice(), b""] {
+        let sent = proto::SegData { profiles: legacy.to_vec(), duration: 0, ..signed.to_proto() };
+        let read = SegmentRequest::of_payment(sent.clone()).unwrap();
+        assert_eq!(read, signed);
+        assert!(verify_segment(&read, SIGNER));
+        assert_eq!(SegmentRequest::from_proto(sent), Err(SegmentError::NoProfiles), "there would be nothing to make");
+    }
+    // Profiles that are named are part of what is signed.
+    let named = proto::SegData { full_profiles: segment().to_proto().full_profiles, ..signed.to_proto() };
+    assert!(!verify_segment(&SegmentRequest::of_payment(named).unwrap(), SIGNER));
 }
 
 #[test]

@@ -142,7 +142,16 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("orchestrator.tickets.tx_cost_multiplier", "Face value over the cost of redemption."),
     set("orchestrator.tickets.min_gas_price", "Gas price below which the face value does not follow, wei per gas."),
     set("orchestrator.tickets.max_face_value", "Largest face value, wei; 0 sets no limit."),
+    set(
+        "orchestrator.tickets.deposit_divisor",
+        "Parts of a sender's deposit, one of which counts as cover; 1: all of it, 0: one for each active orchestrator.",
+    ),
     set("orchestrator.tickets.params_life_blocks", "Blocks for which quoted terms stay valid."),
+    optional(
+        "orchestrator.tickets.round_depth_blocks",
+        "Blocks upon a round's first one before quotes name the round; without it 8 on Ethereum, 0 elsewhere.",
+        "8",
+    ),
     set("orchestrator.tickets.max_per_second", "Tickets of one sender checked in a second, in the long run."),
     set("orchestrator.tickets.max_burst", "Tickets of one sender checked at once, after a pause; at least 600."),
     set(

@@ -1,19 +1,27 @@
 //! `streamflow orchestrator`
 use std::{sync::Arc, time::Duration};
 
-use alloy::{primitives::Address, signers::local::PrivateKeySigner};
+use alloy::{
+    eips::BlockId,
+    primitives::{Address, U256},
+    signers::local::PrivateKeySigner,
+};
 use anyhow::Context as _;
 use futures::FutureExt;
 use serde_json::{Value, json};
-use streamflow_chain::{ChainError, SenderMonitor};
+use streamflow_bindings::{RoundsManager, TicketBroker};
+use streamflow_chain::{Chain, ChainError, ChainProfile, SenderMonitor};
 use streamflow_orchestrator::{
-    ChainDeps, Clock, Deps, FundsFuture, FundsUnavailable, Handle, Orchestrator, SenderFundsSource, StartError,
-    Transcode,
+    ChainDeps, Clock, Deps, FundsFuture, FundsUnavailable, Handle, Orchestrator, RoundFacts, SenderFundsSource,
+    StartError, Transcode, unquotable,
 };
 use streamflow_pm::{KeySigner, QuoteDomain};
 use streamflow_redeemer::{Floats, covered_by};
 use streamflow_store::{Store, TicketStatus};
 use streamflow_transcoder::LocalTranscoder;
+use streamflow_types::{ChainView, Expiration, Round};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Node,
@@ -24,7 +32,7 @@ use super::{
 use crate::{
     admin::{Status, listen_error},
     clock,
-    config::Transcoders,
+    config::{Config, Transcoders},
     quote_secret::{self, QuoteSecretFile},
 };
 
@@ -34,6 +42,14 @@ const TOKEN_SECRET: &str = "orchestrator-secret";
 const NEED_TRANSCODERS: &str = "transcoders";
 /// Time between two looks at how many there are.
 const LOOK: Duration = Duration::from_secs(1);
+/// Pause before asking again what the chain did not tell about a round.
+const RETRY: Duration = Duration::from_secs(2);
+/// Ethereum and its lasting test networks.
+const ETHEREUM: [u64; 3] = [1, 11_155_111, 560_048];
+/// Blocks upon the first of a round there: one more than the longest reorganisation known since 2021.
+const ETHEREUM_DEPTH: u64 = 8;
+/// The broker takes tickets of a round in the next one too, if its validity period is at least this.
+const TWO_ROUNDS: U256 = U256::from_limbs([2, 0, 0, 0]);
 
 pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     super::check_port("orchestrator.listen", node.config.orchestrator.listen)?;
@@ -123,7 +139,7 @@ async fn chain_deps(node: &mut Node, earlier: Option<[u8; 32]>) -> anyhow::Resul
         redeemer::Handed::Stopped => return Ok(None),
     };
     Ok(Some(ChainDeps {
-        view: link.view.clone(),
+        view: quotable_rounds(node, &link),
         active,
         funds,
         signer: Arc::new(ticket_signer(&key)?),
@@ -134,6 +150,101 @@ async fn chain_deps(node: &mut Node, earlier: Option<[u8; 32]>) -> anyhow::Resul
         store,
         rpc: link.chain.rpc.host().to_owned(),
     }))
+}
+
+/// The chain with the round that quotes may name.
+fn quotable_rounds(node: &mut Node, link: &ChainLink) -> watch::Receiver<Option<ChainView>> {
+    let depth = round_depth(&node.config, link.chain.chain_id);
+    if depth == 0 {
+        return link.view.clone();
+    }
+    let config = &node.config;
+    // A quote lives for twice its blocks at most, and the keeper wants this much before the end.
+    let life = config.orchestrator.tickets.params_life_blocks.saturating_mul(2);
+    let wait = config.keeper.expiry_margin_blocks.saturating_add(config.keeper.deadline_blocks);
+    let (publish, quotable) = watch::channel(None);
+    let rounds = Rounds { chain: link.chain.clone(), depth, needed: life.saturating_add(wait) };
+    node.spawn_quiet("round depth", rounds.follow(link.view.clone(), publish, node.end.clone()));
+    quotable
+}
+
+/// Blocks upon the first one of a round before it is named.
+fn round_depth(config: &Config, chain_id: u64) -> u64 {
+    let usual = match config.chain.profile {
+        ChainProfile::Arbitrum => 0,
+        ChainProfile::Auto if !ETHEREUM.contains(&chain_id) => 0,
+        ChainProfile::Auto | ChainProfile::L1 => ETHEREUM_DEPTH,
+    };
+    config.orchestrator.tickets.round_depth_blocks.unwrap_or(usual)
+}
+
+/// Shows the round before a new one until the hash of that is deep enough.
+struct Rounds {
+    chain: Chain,
+    depth: u64,
+    /// Blocks in which what is quoted must be redeemed.
+    needed: u64,
+}
+
+impl Rounds {
+    async fn follow(
+        self,
+        mut view: watch::Receiver<Option<ChainView>>,
+        publish: watch::Sender<Option<ChainView>>,
+        end: CancellationToken,
+    ) {
+        let mut facts: Option<RoundFacts> = None;
+        loop {
+            let newest = *view.borrow_and_update();
+            let hashed = newest.filter(|view| !view.round_block_hash.is_zero());
+            if let Some(now) = hashed.filter(|now| !facts.is_some_and(|facts| facts.are_of(now))) {
+                facts = tokio::select! { biased;
+                    () = end.cancelled() => return,
+                    read = self.read(&now) => read.map_err(|err| tracing::debug!(%err, "cannot read the round")).ok(),
+                };
+            }
+            let shown = newest.map(|now| match facts.filter(|facts| facts.are_of(&now)) {
+                Some(facts) => facts.quotable(now, self.needed),
+                None => unquotable(now),
+            });
+            publish.send_if_modified(|known| std::mem::replace(known, shown) != shown);
+            let failed = hashed.is_some() && facts.is_none();
+            tokio::select! { biased;
+                () = end.cancelled() => return,
+                changed = view.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(RETRY), if failed => {}
+            }
+        }
+    }
+
+    /// A round that is seen for the first time, or with another hash. It is deep if the state so many blocks ago had the hash
+    /// already; if no node tells, as many blocks have to come.
+    async fn read(&self, view: &ChainView) -> Result<RoundFacts, ChainError> {
+        let (rpc, contracts) = (self.chain.rpc.pinned(), self.chain.contracts);
+        let (rounds, latest) = (contracts.rounds_manager, BlockId::latest());
+        let hash_of = |round: Round| RoundsManager::blockHashForRoundCall { round: U256::from(round.0) };
+        let before = Round(view.round.0.saturating_sub(1));
+        let (previous, start, length, validity) = tokio::try_join!(
+            rpc.view(rounds, hash_of(before), latest),
+            rpc.view(rounds, RoundsManager::currentRoundStartBlockCall {}, latest),
+            rpc.view(rounds, RoundsManager::roundLengthCall {}, latest),
+            rpc.view(contracts.ticket_broker, TicketBroker::ticketValidityPeriodCall {}, latest),
+        )?;
+        let then = BlockId::number(view.block.saturating_sub(self.depth));
+        let deep = rpc.view(rounds, hash_of(view.round), then).await.is_ok_and(|hash| hash == view.round_block_hash);
+        if !deep {
+            tracing::info!(round = %view.round, depth = self.depth, "quotes name the round before until this one is deep");
+        }
+        Ok(RoundFacts {
+            current: Expiration { creation_round: view.round, creation_round_block_hash: view.round_block_hash },
+            previous: Expiration {
+                creation_round: before,
+                creation_round_block_hash: if validity >= TWO_ROUNDS { previous } else { Default::default() },
+            },
+            end_block: start.saturating_add(length).saturating_to(),
+            deep_from: if deep { 0 } else { view.block.saturating_add(self.depth) },
+        })
+    }
 }
 
 /// The key, in the library that signs and recovers tickets.
@@ -181,11 +292,7 @@ impl SenderFundsSource for RemoteFunds {
 }
 
 /// Without a transcoder there is nothing to sell.
-async fn watch_transcoders(
-    handle: Handle,
-    readiness: crate::admin::Readiness,
-    end: tokio_util::sync::CancellationToken,
-) {
+async fn watch_transcoders(handle: Handle, readiness: crate::admin::Readiness, end: CancellationToken) {
     loop {
         match handle.transcoders() {
             0 => readiness.missing(NEED_TRANSCODERS, "no transcoder is connected"),
@@ -198,12 +305,7 @@ async fn watch_transcoders(
     }
 }
 
-fn status(
-    facts: Value,
-    handle: Handle,
-    store: Option<Store>,
-    active: Option<tokio::sync::watch::Receiver<bool>>,
-) -> Status {
+fn status(facts: Value, handle: Handle, store: Option<Store>, active: Option<watch::Receiver<bool>>) -> Status {
     Arc::new(move || {
         let (mut document, handle, store) = (facts.clone(), handle.clone(), store.clone());
         document["sessions"] = handle.open_sessions().into();
@@ -225,4 +327,100 @@ async fn winners(store: &Store) -> Option<u64> {
         count += store.ticket_total(status).await.ok()?.count;
     }
     Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::B256;
+    use streamflow_chain::{BlockFollower, ChainConfig, RoundFollower, connect};
+    use streamflow_testkit::{DeployOptions, Deployment};
+    use tokio_util::sync::DropGuard;
+
+    use super::*;
+
+    const DEPTH: u64 = 5;
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn rounds_are_deep_at_once_where_no_block_is_taken_back() {
+        let mut config = Config::default();
+        assert_eq!([1, 11_155_111, 42_161, 31_337].map(|id| round_depth(&config, id)), [8, 8, 0, 0]);
+        config.chain.profile = ChainProfile::L1;
+        assert_eq!(round_depth(&config, 31_337), 8);
+        config.chain.profile = ChainProfile::Arbitrum;
+        assert_eq!(round_depth(&config, 1), 0);
+        config.orchestrator.tickets.round_depth_blocks = Some(3);
+        assert_eq!(round_depth(&config, 42_161), 3);
+    }
+
+    /// What quotes name on a chain, as a process sees it that starts now.
+    struct Quoting {
+        rounds: watch::Receiver<Option<ChainView>>,
+        _stop: DropGuard,
+    }
+
+    impl Quoting {
+        async fn start(deployment: &Deployment) -> Self {
+            let config = ChainConfig {
+                rpc_url: deployment.anvil.url(),
+                controller: Some(deployment.contracts.controller),
+                poll_interval: Duration::from_millis(40),
+                ..ChainConfig::default()
+            };
+            let chain = connect(&config).await.unwrap();
+            let end = CancellationToken::new();
+            let (blocks, feed) = BlockFollower::new(&chain, &config);
+            let (follower, view) = RoundFollower::new(&chain, &config, &feed);
+            let (publish, rounds) = watch::channel(None);
+            tokio::spawn(blocks.run(end.clone()));
+            tokio::spawn(follower.run(end.clone()));
+            tokio::spawn(Rounds { chain, depth: DEPTH, needed: 30 }.follow(view, publish, end.clone()));
+            Self { rounds, _stop: end.drop_guard() }
+        }
+
+        /// Round and hash at the block that is newest now.
+        async fn named(&mut self, deployment: &Deployment) -> (u64, B256) {
+            let head = deployment.anvil.block_number().await.unwrap();
+            let seen = self
+                .rounds
+                .wait_for(|view| view.is_some_and(|view| view.block == head && !view.round_block_hash.is_zero()));
+            let view = tokio::time::timeout(PATIENCE, seen).await.unwrap().unwrap().unwrap();
+            (view.round.0, view.round_block_hash)
+        }
+    }
+
+    async fn hash(deployment: &Deployment, round: u64) -> B256 {
+        let call = RoundsManager::blockHashForRoundCall { round: U256::from(round) };
+        deployment.view(deployment.contracts.rounds_manager, call).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_quote_names_a_hash_that_a_reorganisation_takes_back() {
+        let deployment =
+            Deployment::start_with(DeployOptions { round_length: 100, ..Default::default() }).await.unwrap();
+        let first = deployment.next_round().await.unwrap();
+        let kept = hash(&deployment, first).await;
+        deployment.anvil.mine(DEPTH).await.unwrap();
+        let mut quoting = Quoting::start(&deployment).await;
+        assert_eq!(quoting.named(&deployment).await, (first, kept), "it was deep when the process started");
+
+        let before = deployment.anvil.snapshot().await.unwrap();
+        let second = deployment.next_round().await.unwrap();
+        let lost = hash(&deployment, second).await;
+        assert_eq!(quoting.named(&deployment).await, (first, kept));
+        deployment.anvil.mine(DEPTH - 2).await.unwrap();
+        assert_eq!(quoting.named(&deployment).await, (first, kept));
+
+        // Other blocks take the place of those since the last round: the contract stores another hash.
+        deployment.anvil.revert(before).await.unwrap();
+        deployment.give_lpt(Address::repeat_byte(1), U256::from(1)).await.unwrap();
+        assert_eq!(deployment.next_round().await.unwrap(), second);
+        let stored = hash(&deployment, second).await;
+        assert!(stored != lost && !stored.is_zero(), "tickets that named the lost hash are worthless");
+        assert_eq!(hash(&deployment, first).await, kept);
+        assert_eq!(quoting.named(&deployment).await, (first, kept));
+        deployment.anvil.mine(DEPTH).await.unwrap();
+        assert_eq!(quoting.named(&deployment).await, (second, stored));
+        assert_eq!(Quoting::start(&deployment).await.named(&deployment).await, (second, stored));
+    }
 }

@@ -5,7 +5,7 @@ use axum::{
     routing::{get, post},
 };
 use streamflow_pm::Payment;
-use streamflow_wire::{PaymentError, SegmentRequest, WireError, header, payment_from_proto};
+use streamflow_wire::{PaymentError, SegmentError, SegmentRequest, WireError, header, payment_from_proto, proto};
 
 use crate::service::Service;
 
@@ -34,13 +34,16 @@ struct Headers {
     segment: SegmentRequest,
 }
 
-/// Reads the payment, then the segment (node.md §2.4, steps 1 to 3). What is wrong inside a payment is told later.
-fn read_headers(headers: &HeaderMap) -> Result<Headers, WireError> {
+/// Reads the payment, then the segment by `read` (node.md §2.4, steps 1 to 3). What is wrong inside a payment is told later.
+fn read_headers(
+    headers: &HeaderMap,
+    read: fn(proto::SegData) -> Result<SegmentRequest, SegmentError>,
+) -> Result<Headers, WireError> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str());
     // Not text at all is not base64 either, and says so as such.
     let payment = header::decode_payment(text(header::PAYMENT).map_or("", |value| value.unwrap_or("\u{fffd}")))?;
     let sender = payment.sender.as_slice().try_into().unwrap_or_default();
     let segment = text(header::SEGMENT).and_then(Result::ok).ok_or(WireError::SegmentEncoding)?;
-    let segment = SegmentRequest::from_proto(header::decode_segment(segment)?)?;
+    let segment = read(header::decode_segment(segment)?)?;
     Ok(Headers { payment: payment_from_proto(&payment), sender, segment })
 }

@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use prost::Message;
-use streamflow_wire::proto;
+use streamflow_wire::{SegmentRequest, proto};
 
 use super::read_headers;
 use crate::{refusal::Refused, service::Service};
@@ -21,7 +21,7 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
 /// Credits (sender, manifest).
 async fn receive(service: &Service, headers: &HeaderMap) -> Result<proto::PaymentResult, Refused> {
     service.check_open()?;
-    let read = read_headers(headers)?;
+    let read = read_headers(headers, SegmentRequest::of_payment)?;
     let token = service.check_segment(&read.segment, read.sender)?;
     let manifest = read.segment.manifest_id.as_str();
     let paid = super::segment::pay(service, read.payment, read.sender, manifest, &token).await?;

@@ -62,7 +62,7 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
 /// Steps 1 to 13. What the payment won is stored when this returns.
 async fn accept(service: &Service, headers: &HeaderMap, body: &mut BodyDataStream) -> Result<Accepted, Refused> {
     service.check_open()?;
-    let read = read_headers(headers)?;
+    let read = read_headers(headers, SegmentRequest::from_proto)?;
     let token = service.check_segment(&read.segment, read.sender)?;
     let Paid { offer, no_terms } = pay(service, read.payment, read.sender, &token.session_id, &token).await?;
     let gate = |payments: &Payments| payments.gate(read.sender, &token.session_id, estimate(&read.segment));

@@ -138,6 +138,28 @@ async fn a_replica_that_lags_by_a_round_quotes_out_of_the_order() {
     assert!(behind.quote().await.is_some());
 }
 
+/// One names the round before until the new one is deep, another does not wait.
+#[tokio::test]
+async fn a_replica_that_waits_for_a_round_to_be_deep_keeps_the_order() {
+    let store = Store::in_memory().await.unwrap();
+    let mut patient = Replica::new(&store, chain(100, 7));
+    let mut hasty = Replica::new(&store, chain(100, 7));
+    let mut issued = vec![patient.quote().await.unwrap(), hasty.quote().await.unwrap()];
+    // Alone, it stays in the order while the chain is in round 8.
+    patient.chain = chain(104, 7);
+    issued.push(patient.quote().await.unwrap());
+    hasty.chain = chain(104, 8);
+    issued.push(hasty.quote().await.unwrap());
+    // What it holds of its lease is of round 7, with lower serials; it gets no more of that round.
+    issued.extend(patient.quote().await);
+    patient.chain = chain(107, 7);
+    assert_eq!(patient.quote().await, None);
+    assert_eq!(patient.params().await.expiration.creation_round, Round(7));
+    patient.chain = chain(108, 8);
+    issued.push(patient.quote().await.unwrap());
+    check_order(issued).unwrap();
+}
+
 #[tokio::test]
 async fn a_replica_that_lags_by_blocks_lifts_its_expiration() {
     let store = Store::in_memory().await.unwrap();

@@ -1,14 +1,14 @@
 //! Credit, prices and winners.
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, U256, keccak256};
 use bytes::Bytes;
 use prost::Message;
 use streamflow_orchestrator::{Rendition, Transcode, TranscodeFuture, TranscodeJob};
 use streamflow_pm::{Payment, QuoteDomain, QuoteSecret, QuoteSecrets, Sender, SenderLimits, ordered};
 use streamflow_store::{OrderedBatch, Passing, StoreError, TicketRecord};
-use streamflow_types::{Price, SenderFunds};
-use streamflow_wire::{Offer, header, proto, sign_request};
+use streamflow_types::{Price, SenderFunds, VideoCodec};
+use streamflow_wire::{Offer, SegmentRequest, capability, header, proto, sign_request};
 
 use crate::{
     clip,
@@ -321,6 +321,37 @@ async fn payment_ahead_is_credited_to_the_manifest() {
     let unsigned = Draft { segment: header::encode_segment(&proto::SegData::default()), ..draft };
     assert_eq!(broadcaster.send(&unsigned, "").await.status, 403);
     assert!(!credit_is_left(&broadcaster, &orchestrator, &offer, 0).await, "the session itself was not paid for");
+}
+
+/// As a peer's remote signer makes them: for an empty segment, with the capabilities it was given and no profiles.
+#[tokio::test]
+async fn a_payment_is_taken_with_credentials_that_name_no_profiles() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let mut request = SegmentRequest {
+        auth_token: offer.auth_token.clone(),
+        capabilities: Some(capability::job(VideoCodec::H264, &[], false)),
+        ..SegmentRequest::new("clip".parse().unwrap(), 0, keccak256([]), Vec::new(), 0)
+    };
+    broadcaster.sign(&mut request);
+    let draft = broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 30), &request);
+    let refused = broadcaster.send(&draft, "").await;
+    assert_eq!(refused.status, 403, "a segment has to be made into something");
+    assert_eq!(world.winners().await, 0);
+    let draft = Draft { url: orchestrator.url("/payment"), ..draft };
+    let reply = broadcaster.send(&draft, "").await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let info = proto::PaymentResult::decode(reply.body.clone()).unwrap().info.unwrap();
+    let fresh = Offer::from_proto(info).unwrap();
+    assert_eq!(fresh.auth_token, offer.auth_token);
+    assert!(fresh.params.is_some() && world.winners().await > 0);
+    // Whoever signs is whoever pays.
+    let stranger = Broadcaster::with_key(&orchestrator, 0x0d);
+    stranger.sign(&mut request);
+    let foreign = Draft { segment: header::encode_segment(&request.to_proto()), ..draft };
+    assert_eq!(broadcaster.send(&foreign, "").await.status, 403);
 }
 
 #[tokio::test]

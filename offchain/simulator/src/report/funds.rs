@@ -2,13 +2,14 @@
 use super::{
     Chapter, Figure, csv, percent,
     rows::{Bar, Rows},
-    svg::{Axis, BLUE, Chart, Entry, GREEN, ORANGE},
+    svg::{Axis, BLUE, Chart, Entry, GREEN, ORANGE, SKY},
 };
 use crate::{Burst, Cover, DefaultLosses, Delegators};
 
-const COVERS: [(Cover, &str, &str); 3] = [
+const COVERS: [(Cover, &str, &str); 4] = [
     (Cover::Blind, ORANGE, "asks nothing"),
-    (Cover::MaxFloat, BLUE, "max float: share of the reserve, and a third of the deposit"),
+    (Cover::MaxFloat, SKY, "deployed: share of the reserve, and a third of the deposit"),
+    (Cover::Part, BLUE, "this node: share of the reserve, and a tenth of the deposit"),
     (Cover::ShareOnly, GREEN, "share of the reserve alone"),
 ];
 
@@ -17,8 +18,12 @@ pub(super) fn defaults(losses: &DefaultLosses) -> Chapter {
         let bursts = losses.bursts.iter().filter(|burst| burst.cover == cover);
         bursts.max_by_key(|burst| burst.lost).map_or((0.0, 0), |burst| (burst.lost.approx(), burst.pool))
     };
-    let [(blind, _), (float, pool), (share, _)] = COVERS.map(|(cover, ..)| worst(cover));
-    let [blind, float, share] = [blind, float, share].map(|part| percent(part, losses.funds.approx()));
+    let [(blind, _), (float, pool), (part, of), (share, _)] = COVERS.map(|(cover, ..)| worst(cover));
+    let [blind, float, part, share] = [blind, float, part, share].map(|lost| percent(lost, losses.funds.approx()));
+    let one = |cover: Cover| {
+        let bursts = losses.bursts.iter().filter(|burst| burst.cover == cover && burst.pool == pool);
+        percent(bursts.map(|burst| burst.worst).max().unwrap_or_default().approx(), losses.funds.approx())
+    };
     let paragraphs = vec![
         format!(
             "A sender with {:.1} ETH, half of it reserve, buys work from every active orchestrator at once, {:.1} ETH if they let \
@@ -27,16 +32,19 @@ pub(super) fn defaults(losses: &DefaultLosses) -> Chapter {
             losses.demand.eth()
         ),
         format!(
-            "At the worst, orchestrators that ask nothing lose {blind} of the sender's funds. Max float leaves {float} (with \
-             {pool} orchestrators): each takes a third of the deposit for its own, so more than three promise it more than \
-             once. Counting on the share of the reserve alone leaves {share}."
+            "At the worst, orchestrators that ask nothing lose {blind} of the sender's funds. Max float, the deployed rule, leaves \
+             {float} (with {pool} orchestrators, of which one loses {}): each takes a third of the deposit for its own, so more \
+             than three count on it more than once. A part for each orchestrator, and a tenth at least, leaves {part} (with \
+             {of}; with {pool}, one loses {}). Counting on the share of the reserve alone leaves {share}.",
+            one(Cover::MaxFloat),
+            one(Cover::Part)
         ),
     ];
     let lost = lines(
         losses,
         "default-losses",
         &format!(
-            "At the worst, max float lets winners worth {float} of the sender's funds fail, the share alone {share}"
+            "At the worst, the deployed rule lets winners worth {float} of the sender's funds fail, this node's {part}"
         ),
         "winners never paid, % of the sender's funds",
         |burst| burst.lost.approx(),

@@ -44,7 +44,7 @@ pub struct Burst {
     pub cover: Cover,
     /// Worth of the tickets that they took: work they do for it.
     pub sold: Wei,
-    /// Face value of the winners among them.
+    /// Face value of the winners among them. Those that earned no credit are left out: nobody worked for them.
     pub won: Wei,
     /// Paid by the contracts.
     pub paid: Wei,
@@ -58,7 +58,7 @@ pub struct Burst {
 pub(crate) fn defaults(world: &mut World, size: &Size, rng: &mut ChaCha20Rng) -> Result<DefaultLosses, SimulatorError> {
     let mut bursts = Vec::new();
     for pool in size.pools.iter().copied() {
-        for cover in [Cover::Blind, Cover::MaxFloat, Cover::ShareOnly] {
+        for cover in [Cover::Blind, Cover::MaxFloat, Cover::Part, Cover::ShareOnly] {
             let mut fork = world.fork();
             bursts.push(burst(&mut fork, pool, cover, rng)?);
             world.absorb(&fork);
@@ -94,6 +94,12 @@ pub(crate) fn burst(
             let payment = payer.pay(world, params, TICKETS, desk.price)?;
             let receipt = desk.receive(world, &payment)?;
             sold += Wei::from_chain(receipt.credit.floor_wei());
+            // Winners that earned no credit cost nobody anything.
+            let given: Vec<u32> = payment.tickets[receipt.credited..].iter().map(|own| own.sender_nonce).collect();
+            desk.held.retain(|winner| {
+                let ticket = &winner.signed.ticket;
+                ticket.recipient_rand_hash != params.recipient_rand_hash || !given.contains(&ticket.sender_nonce)
+            });
         }
         world.advance(1);
     }

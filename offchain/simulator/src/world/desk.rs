@@ -4,8 +4,8 @@ use rand::{CryptoRng, Rng};
 use serde::Serialize;
 use streamflow_bindings::TicketBroker;
 use streamflow_pm::{
-    NoTerms, Payment, QuoteError, QuoteRequest, QuoteSecret, Receipt, Recipient, RecipientConfig, SerialLease, Terms,
-    TicketPolicy,
+    Backing, DepositDivisor, NoTerms, Payment, QuoteError, QuoteRequest, QuoteSecret, Receipt, Recipient,
+    RecipientConfig, SerialLease, Terms, TicketPolicy,
 };
 use streamflow_types::{Price, SenderFunds, TicketParams, WinningTicket};
 
@@ -37,6 +37,8 @@ pub enum Cover {
     Blind,
     /// The rule of the deployed network: its share of the reserve, less what is pending unless the deposit is three times that.
     MaxFloat,
+    /// The rule of the node as it is set by default: of the deposit a part counts, and takes over no more than itself.
+    Part,
     /// Its share of the reserve less what is pending: a deposit may go to others.
     ShareOnly,
 }
@@ -81,6 +83,10 @@ impl Desk {
             params_life_blocks: PARAMS_LIFE,
         };
         let mut config = RecipientConfig::new(account, world.domain(), policy);
+        config.deposit_divisor = match offer.cover {
+            Cover::Part => DepositDivisor::default(),
+            Cover::Blind | Cover::MaxFloat | Cover::ShareOnly => DepositDivisor::WHOLE,
+        };
         config.deployment = Some(world.view(world.contracts.ticket_broker, TicketBroker::deploymentTagCall {})?);
         let price = Price::new(1_000, 1)?;
         let recipient = Recipient::new(config, secret.clone());
@@ -113,16 +119,8 @@ impl Desk {
         path: Path,
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<Result<TicketParams, QuoteError>, SimulatorError> {
-        let funds = match self.cover {
-            Cover::Blind => SenderFunds { reserve: U256::from(u128::MAX), pool_size: 1, ..*funds },
-            Cover::MaxFloat => *funds,
-            Cover::ShareOnly => SenderFunds { deposit: U256::ZERO, ..*funds },
-        };
+        let Backing { funds, pending } = self.backing(sender, funds);
         let chain = world.chain_view()?;
-        let pending = match self.cover {
-            Cover::Blind => U256::ZERO,
-            Cover::MaxFloat | Cover::ShareOnly => self.pending(sender),
-        };
         let request = QuoteRequest { sender, price: self.price, funds: &funds, pending, gas_price: 0, chain: &chain };
         let slot = match path {
             Path::Deployed => None,
@@ -153,9 +151,20 @@ impl Desk {
         funds: &SenderFunds,
     ) -> Result<Receipt, SimulatorError> {
         let (chain, now) = (world.chain_view()?, world.now());
-        let receipt = self.recipient.receive(payment, SESSION, funds, &chain, now);
+        let backing = self.backing(payment.sender, funds);
+        let receipt = self.recipient.receive(payment, SESSION, backing, &chain, now);
         self.held.extend(receipt.winners.iter().cloned());
         Ok(receipt)
+    }
+
+    /// What the desk counts on, of `funds`.
+    fn backing(&self, sender: Address, funds: &SenderFunds) -> Backing {
+        let pending = self.pending(sender);
+        match self.cover {
+            Cover::Blind => Backing::from(&SenderFunds { reserve: U256::from(u128::MAX), pool_size: 1, ..*funds }),
+            Cover::MaxFloat | Cover::Part => Backing { funds: *funds, pending },
+            Cover::ShareOnly => Backing { funds: SenderFunds { deposit: U256::ZERO, ..*funds }, pending },
+        }
     }
 
     /// Face value of the winners of `sender` that are not redeemed, wei.
