@@ -80,12 +80,19 @@ async fn check(
         .buffered(READS)
         .try_collect()
         .await?;
-    let mut batches = HashMap::new();
+    let (mut batches, mut mined) = (HashMap::new(), HashMap::new());
     let (mut paid, mut gone) = (Vec::new(), Vec::new());
     for (record, used_by) in looked_up {
         // Paid in order it is not used: the batch itself must still be there, and pay it still.
         let block = match &record.state {
-            _ if used_by.is_some() => used_by,
+            // Used, perhaps by somebody else's transaction on the branch that took ours away: then that one is the payout.
+            TicketState::Redeemed(payout) if used_by.is_some() => {
+                let is_mined = match mined.entry(payout.tx_hash) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(new) => *new.insert(chain.rpc.mined_call(payout.tx_hash).await?.is_some()),
+                };
+                used_by.filter(|_| is_mined)
+            }
             TicketState::Redeemed(payout) if is_marked(&record) => {
                 let found = match batches.entry(payout.tx_hash) {
                     Entry::Occupied(known) => known.into_mut(),

@@ -38,12 +38,12 @@ async fn run(topology: Topology) {
 
 /// Orchestrator and keeper on one database; tickets are redeemed in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_and_reorganisations_lose_no_ticket_of_a_shared_database() {
+async fn a20_kills_and_reorganisations_lose_no_ticket_of_a_shared_database() {
     run(Topology::Shared).await;
 }
 
 /// The keeper elsewhere, reached through its redeemer service.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_and_reorganisations_lose_no_ticket_on_the_way_to_a_redeemer() {
+async fn a20_kills_and_reorganisations_lose_no_ticket_on_the_way_to_a_redeemer() {
     run(Topology::Redeemer).await;
 }

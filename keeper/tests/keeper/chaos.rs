@@ -32,7 +32,7 @@ fn faults() -> Vec<Chaos> {
     ]
 }
 
-async fn start(world: &World, nodes: &[ChaosProxy]) -> Running {
+pub(crate) async fn start(world: &World, nodes: &[ChaosProxy]) -> Running {
     let change = |config: &mut ChainConfig| {
         config.rpc_url = nodes[0].url();
         config.rpc_urls = nodes[1..].iter().map(ChaosProxy::url).collect();
@@ -67,7 +67,7 @@ async fn redeemed(world: &World, winner: &WinningTicket, chaos: &Chaos) {
 }
 
 /// Every transaction that any node was given redeems, and every winner was paid once.
-async fn nothing_wrong_was_sent(world: &World, nodes: &[ChaosProxy], winners: u64) {
+pub(crate) async fn nothing_wrong_was_sent(world: &World, nodes: &[ChaosProxy], winners: u64) {
     let anvil = world.deployment.anvil.provider();
     let broker = world.deployment.contracts.ticket_broker;
     let mut sent = BTreeSet::new();
@@ -99,7 +99,7 @@ async fn nothing_wrong_was_sent(world: &World, nodes: &[ChaosProxy], winners: u6
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_the_only_node_does_each_winner_is_redeemed_once_and_nothing_else_is_sent() {
+async fn a20_whatever_the_only_node_does_each_winner_is_redeemed_once_and_nothing_else_is_sent() {
     let world = World::new().await;
     let nodes = [ChaosProxy::start(world.deployment.anvil.url()).await.unwrap()];
     let running = start(&world, &nodes).await;
@@ -118,7 +118,7 @@ async fn whatever_the_only_node_does_each_winner_is_redeemed_once_and_nothing_el
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_one_of_two_nodes_misbehaves_winners_are_redeemed_through_the_other() {
+async fn a20_while_one_of_two_nodes_misbehaves_winners_are_redeemed_through_the_other() {
     let world = World::new().await;
     let url = || world.deployment.anvil.url();
     let nodes = [ChaosProxy::start(url()).await.unwrap(), ChaosProxy::start(url()).await.unwrap()];

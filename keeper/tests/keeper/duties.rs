@@ -15,8 +15,9 @@ async fn last_reward_round(world: &World) -> U256 {
     world.deployment.view(world.deployment.contracts.bonding_manager, call).await.unwrap().lastRewardRound
 }
 
+/// node.md §10 row 10: rewards missed after a boot in mid-round, and doubled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rounds_are_initialised_when_due_and_rewarded_once() {
+async fn pain_10_rounds_are_initialised_when_due_and_rewarded_once() {
     let world = World::new().await;
     let rounds = world.deployment.contracts.rounds_manager;
     let round = world.deployment.view(rounds, RoundsManager::currentRoundCall {}).await.unwrap();

@@ -148,7 +148,7 @@ async fn follows(keeper: &mut Running, leader: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_the_leader_is_killed_the_other_redeems_within_the_lease() {
+async fn a20_when_the_leader_is_killed_the_other_redeems_within_the_lease() {
     let world = World::on(Database::postgres().unwrap()).await;
     let mut first = Process::start(&world.order("child"));
     first.says("Leads { token: 1 }").await;
@@ -176,7 +176,7 @@ async fn when_the_leader_is_killed_the_other_redeems_within_the_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_leader_that_wakes_is_fenced_off() {
+async fn a20_a_paused_leader_that_wakes_is_fenced_off() {
     let world = World::on(Database::postgres().unwrap()).await;
     let mut first = Process::start(&world.order("child"));
     first.says("Leads { token: 1 }").await;
@@ -210,7 +210,7 @@ async fn a_paused_leader_that_wakes_is_fenced_off() {
 
 /// The worst of the paused: it never learns that it leads no more, and goes on with all its duties.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_keeper_with_an_old_lease_writes_and_sends_nothing() {
+async fn a20_a_keeper_with_an_old_lease_writes_and_sends_nothing() {
     let world = World::on(Database::postgres().unwrap()).await;
     let account = world.keeper_key.address();
     let store = Store::open_url(&world.order("old").database).await.unwrap();

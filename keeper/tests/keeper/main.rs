@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod attacks;
 mod chaos;
 mod duties;
+mod exactly_once;
+mod gas_spike;
 mod leadership;
 mod ordered;
 mod pain_01;

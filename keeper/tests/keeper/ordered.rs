@@ -548,11 +548,25 @@ async fn a_ticket_bound_to_the_deployment_is_redeemed_in_order_and_from_aside() 
 
 /// Code that delegates every call to `target` but those of `refused`, on which it reverts without a word.
 fn without(refused: [u8; 4], target: Address) -> Vec<u8> {
+    let mut code = delegating(refused, target);
+    code.push(0xfd); // REVERT
+    code
+}
+
+/// Code that delegates every call to `target` but those of `taken`, which do nothing and succeed.
+pub(crate) fn burning(taken: [u8; 4], target: Address) -> Vec<u8> {
+    let mut code = delegating(taken, target);
+    code.push(0xf3); // RETURN
+    code
+}
+
+/// The same but for its last byte, which ends a call of `other` with nothing on the stack but an empty answer.
+fn delegating(other: [u8; 4], target: Address) -> Vec<u8> {
     let mut code = hex!("5f3560e01c63").to_vec(); // selector, PUSH4
-    code.extend(refused);
-    code.extend(hex!("14603b57365f5f375f5f365f73")); // JUMPI to the revert; calldata to memory; PUSH20
+    code.extend(other);
+    code.extend(hex!("14603b57365f5f375f5f365f73")); // JUMPI to the end; calldata to memory; PUSH20
     code.extend(target.as_slice());
-    code.extend(hex!("5af43d5f5f3e6037573d5ffd5b3d5ff35b5f5ffd")); // delegatecall, and hand on what it says
+    code.extend(hex!("5af43d5f5f3e6037573d5ffd5b3d5ff35b5f5f")); // delegatecall, and hand on what it says
     code
 }
 

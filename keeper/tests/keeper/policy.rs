@@ -198,23 +198,6 @@ async fn a_dry_run_says_what_it_would_do_and_does_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tickets_gather_until_their_sender_unlocks() {
-    let world = World::new().await;
-    world.name_redeemer().await;
-    let expiration = world.block().await + 1;
-    let winner = world.marked(&world.sender, (1, 1), face_value(), expiration).await;
-    world.store.insert_winners(&[winner]).await.unwrap();
-    world.deployment.anvil.mine(3).await.unwrap();
-    let running = world.start(patient()).await;
-    stays_unsent(&world).await;
-    let broker = world.deployment.contracts.ticket_broker;
-    world.deployment.call(&world.sender, broker, TicketBroker::unlockCall {}, U256::ZERO).await.unwrap();
-    mined_until(&world, "it is redeemed at once", async || total(&world, TicketStatus::Redeemed).await == 1).await;
-    running.stop().await;
-    world.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tickets_gather_until_their_sender_owes_as_much_as_its_deposit() {
     let world = World::new().await;
     let poor = second_sender(&world, face_value() * U256::from(2)).await;
@@ -231,7 +214,7 @@ async fn tickets_gather_until_their_sender_owes_as_much_as_its_deposit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tickets_gather_until_their_recipient_leaves_the_active_set() {
+async fn a10_tickets_gather_until_their_recipient_leaves_the_active_set() {
     let world = World::new().await;
     world.name_redeemer().await;
     let expiration = world.block().await + 1;

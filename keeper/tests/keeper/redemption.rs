@@ -19,7 +19,7 @@ async fn total(world: &World, status: TicketStatus) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn winners_wait_for_their_params_and_then_go_in_one_transaction() {
+async fn a06_winners_wait_for_their_params_and_then_go_in_one_transaction() {
     let world = World::new().await;
     let expiration = world.block().await + 5;
     let mut winners = Vec::new();
@@ -103,7 +103,7 @@ async fn used_and_uncovered_tickets_do_not_hold_up_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_sent_before_a_kill_is_recorded_after_the_restart() {
+async fn a20_a_transaction_sent_before_a_kill_is_recorded_after_the_restart() {
     let world = World::new().await;
     let expiration = world.block().await + 1;
     let mut winners = Vec::new();
@@ -141,7 +141,7 @@ async fn a_transaction_sent_before_a_kill_is_recorded_after_the_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_payout_that_a_reorganisation_took_back_is_made_again() {
+async fn a20_a_payout_that_a_reorganisation_took_back_is_made_again() {
     let world = World::new().await;
     let expiration = world.block().await + 1;
     let mut winners = Vec::new();
@@ -230,7 +230,7 @@ async fn a_payout_that_does_not_carry_the_gas_is_not_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redemption_never_offers_more_than_its_tickets_pay() {
+async fn a21_a_redemption_never_offers_more_than_its_tickets_pay() {
     let world = World::new().await;
     let anvil = &world.deployment.anvil;
     let winner = world.winner(&world.sender, 1, world.block().await + 1).await;

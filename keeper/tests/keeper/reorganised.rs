@@ -8,7 +8,7 @@ use crate::world::{World, ether, eventually, face_value};
 /// Seed 4 of the fault tests. A batch that a reorganisation took back still counted as paid, since its payout was not old enough to
 /// be looked up again. The next batch moved the mark above its tickets: they were lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_later_batch_does_not_pass_tickets_whose_payout_left_the_chain() {
+async fn a20_a_later_batch_does_not_pass_tickets_whose_payout_left_the_chain() {
     let world = World::new().await;
     world.name_redeemer().await;
     let expiration = world.block().await + 1;

@@ -12,7 +12,7 @@ use streamflow_chain::{BlockFollower, ChainConfig, RoundFollower, TxManager};
 use streamflow_keeper::{Candidate, DryRun, Journal, Keeper, KeeperChain, KeeperConfig, Rewarder, Standing};
 use streamflow_pm::{KeySigner, commitment, ordered, sign_ticket, ticket_hash};
 use streamflow_store::{Store, TicketRecord};
-use streamflow_testkit::{Database, DeployOptions, Deployment, key};
+use streamflow_testkit::{AnvilOptions, Database, DeployOptions, Deployment, key};
 use streamflow_types::{Round, Ticket, WinProb, WinningTicket};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -78,7 +78,12 @@ impl World {
 
     /// The same, with its winners in this database.
     pub(crate) async fn on(database: Database) -> Self {
-        let options = DeployOptions { round_length: ROUND_LENGTH, ..DeployOptions::default() };
+        Self::on_chain(database, AnvilOptions::default()).await
+    }
+
+    /// The same on such a chain.
+    pub(crate) async fn on_chain(database: Database, anvil: AnvilOptions) -> Self {
+        let options = DeployOptions { anvil, round_length: ROUND_LENGTH, ..DeployOptions::default() };
         let deployment = Deployment::start_with(options).await.unwrap();
         let (orchestrator, sender, keeper_key) = (key(1).unwrap(), key(2).unwrap(), key(3).unwrap());
         deployment.initialize_round().await.unwrap();
@@ -86,6 +91,14 @@ impl World {
         deployment.fund_sender(&sender, ether(1), ether(1)).await.unwrap();
         deployment.next_round().await.unwrap();
         let store = Store::open_url(database.url()).await.unwrap();
+        Self { deployment, orchestrator, sender, keeper_key, store, database }
+    }
+
+    /// The same accounts with an empty database on a chain that has the contracts and their past.
+    pub(crate) async fn at(deployment: Deployment) -> Self {
+        let database = Database::sqlite().unwrap();
+        let store = Store::open_url(database.url()).await.unwrap();
+        let [orchestrator, sender, keeper_key] = [1, 2, 3].map(|index| key(index).unwrap());
         Self { deployment, orchestrator, sender, keeper_key, store, database }
     }
 

@@ -113,14 +113,20 @@ fn malformed_payments_are_refused() {
     assert_eq!(refused(|m| params(m).expiration_block = vec![1; 9]), out_of_range("expiration_block"));
     let negative_round = refused(|m| m.expiration_params.as_mut().unwrap().creation_round = -1);
     assert_eq!(negative_round, out_of_range("creation_round"));
-    let negative_price = refused(|m| m.expected_price.as_mut().unwrap().price_per_unit = -1);
-    assert_eq!(negative_price, PaymentError::NegativePrice);
-    let zero = refused(|m| m.expected_price.as_mut().unwrap().pixels_per_unit = 0);
-    assert_eq!(zero.to_string(), "invalid expected price sent with payment err=pixels per unit is 0");
 }
 
+/// payments.md §6: what the desk is to compare with its own quote must be a price.
 #[test]
-fn a_negative_denominator_is_refused() {
+fn a13_a_negative_price_and_one_for_no_pixels_are_refused() {
+    fn refused(change: impl FnOnce(&mut proto::PriceInfo)) -> PaymentError {
+        let mut message = payment_to_proto(&payment());
+        change(message.expected_price.as_mut().unwrap());
+        payment_from_proto(&message).unwrap_err()
+    }
+    assert_eq!(refused(|price| price.price_per_unit = -1), PaymentError::NegativePrice);
+    assert_eq!(refused(|price| price.price_per_unit = i64::MIN), PaymentError::NegativePrice);
+    let zero = refused(|price| price.pixels_per_unit = 0);
+    assert_eq!(zero.to_string(), "invalid expected price sent with payment err=pixels per unit is 0");
     let price = proto::PriceInfo { price_per_unit: 1, pixels_per_unit: -1, ..Default::default() };
     assert_eq!(price_from_proto(&price), Err(PaymentError::NegativePrice));
 }

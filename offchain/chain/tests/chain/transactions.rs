@@ -150,7 +150,7 @@ async fn same_intent_is_mined_once_over_calls_and_restarts() -> Result<()> {
 }
 
 #[tokio::test]
-async fn several_intents_share_the_key_without_collision() -> Result<()> {
+async fn pain_10_several_intents_share_the_key_without_collision() -> Result<()> {
     let bench = Bench::start().await?;
     let (handle, _task) = bench.manager(MemoryJournal::default());
     let ids: Vec<String> = (0..8).map(|number| format!("pay/{number}")).collect();

@@ -1,7 +1,6 @@
 //! A running service, a sender that signs winners, and raw callers.
 use std::{
     net::SocketAddr,
-    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -12,6 +11,7 @@ use streamflow_redeemer::{
     Floats, FundsFuture, FundsSource, LinkConfig, Outbox, Redeemer, RedeemerConfig, RedeemerDeps, RedeemerLink, Terms,
 };
 use streamflow_store::Store;
+use streamflow_testkit::Database;
 use streamflow_types::{ChainView, Round, Secret, SenderFunds, Ticket, WinProb, WinningTicket};
 use streamflow_wire::{AnyCertificate, proto, proto::ticket_redeemer_client::TicketRedeemerClient, winner_to_proto};
 use tokio::{sync::watch, task::JoinHandle};
@@ -85,7 +85,8 @@ impl FundsSource for Funds {
 
 /// What outlives a service's process.
 pub(crate) struct World {
-    pub(crate) dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
+    pub(crate) database: Database,
     pub(crate) store: Store,
     pub(crate) chain: watch::Sender<Option<ChainView>>,
     pub(crate) funds: Funds,
@@ -103,11 +104,28 @@ pub(crate) fn config() -> RedeemerConfig {
 impl World {
     /// The sender has 3,000 wei of reserve for two orchestrators, and a deposit of 1 wei.
     pub(crate) async fn new() -> Self {
+        Self::on(Database::sqlite().unwrap()).await
+    }
+
+    /// The same with a database of the engine of `desk`, which is an orchestrator's.
+    pub(crate) async fn beside(desk: &Database) -> Self {
+        let database = if desk.is_postgres() { Database::postgres() } else { Database::sqlite() };
+        Self::on(database.unwrap()).await
+    }
+
+    /// The same with its tickets in this database.
+    pub(crate) async fn on(database: Database) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("keeper.sqlite")).await.unwrap();
+        let store = Store::open_url(database.url()).await.unwrap();
         let funds =
             SenderFunds { deposit: U256::from(1), reserve: U256::from(6_000), pool_size: 2, ..SenderFunds::default() };
-        Self { dir, store, chain: watch::Sender::new(Some(view())), funds: Funds(Arc::new(Mutex::new(funds))) }
+        Self {
+            dir,
+            database,
+            store,
+            chain: watch::Sender::new(Some(view())),
+            funds: Funds(Arc::new(Mutex::new(funds))),
+        }
     }
 
     pub(crate) async fn start(&self) -> Running {
@@ -202,8 +220,9 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) async fn start(path: &Path, link: RedeemerLink) -> Self {
-        let store = Store::open(path).await.unwrap();
+    /// `database` is what the store is opened with.
+    pub(crate) async fn start(database: &str, link: RedeemerLink) -> Self {
+        let store = Store::open_url(database).await.unwrap();
         let (stop, chain) = (CancellationToken::new(), watch::Sender::new(Some(view())));
         let floats = Floats::new(link.clone(), stop.clone());
         let outbox = Outbox::new(store.clone(), link, floats.clone(), chain.subscribe(), 2);

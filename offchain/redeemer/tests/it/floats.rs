@@ -5,6 +5,7 @@ use alloy_primitives::{Address, U256};
 use streamflow_pm::TicketSigner as _;
 use streamflow_redeemer::RedeemerConfig;
 use streamflow_store::TicketOutcome;
+use streamflow_testkit::Database;
 use streamflow_wire::{max_float_from_proto, proto};
 use tokio::time::timeout;
 use tonic::{Code, Streaming};
@@ -130,7 +131,8 @@ async fn a_sender_that_is_no_address_is_refused() {
 async fn an_orchestrator_follows_the_float_and_outlives_an_outage() {
     let world = World::new().await;
     let service = world.start().await;
-    let desk = Desk::start(&world.dir.path().join("desk.sqlite"), link(service.address, None)).await;
+    let database = Database::sqlite().unwrap();
+    let desk = Desk::start(database.url(), link(service.address, None)).await;
     let floats = desk.floats.clone();
     let of_sender = || async { floats.of(sender().address()).await.unwrap() };
     assert_eq!(of_sender().await, U256::from(3_000));

@@ -3,36 +3,34 @@ use alloy_primitives::U256;
 use streamflow_pm::{commitment, ordered, sign_ticket};
 use streamflow_redeemer::RedeemerConfig;
 use streamflow_store::{Store, TicketState};
+use streamflow_testkit::{Database, on_both_engines};
 use streamflow_types::{Round, SenderFunds, WinningTicket};
 
 use crate::fixture::{Desk, World, config, eventually, hash, link, sender, winner, winner_with};
 
-async fn desk(world: &World, winners: &[WinningTicket], address: std::net::SocketAddr) -> Desk {
-    let path = world.dir.path().join("desk.sqlite");
-    let store = Store::open(&path).await.unwrap();
+async fn desk(database: &Database, winners: &[WinningTicket], address: std::net::SocketAddr) -> Desk {
+    let store = Store::open_url(database.url()).await.unwrap();
     store.insert_winners(winners).await.unwrap();
     store.close().await;
-    Desk::start(&path, link(address, None)).await
+    Desk::start(database.url(), link(address, None)).await
 }
 
-#[tokio::test]
-async fn winners_leave_once_the_redeemer_has_them() {
-    let world = World::new().await;
+async fn winners_leave_once_the_redeemer_has_them(database: Database) {
+    let world = World::beside(&database).await;
     let service = world.start().await;
     let winners: Vec<_> = (0..150).map(winner).collect();
-    let desk = desk(&world, &winners, service.address).await;
+    let desk = desk(&database, &winners, service.address).await;
     eventually("the outbox is empty", || async { desk.left().await == 0 }).await;
     assert_eq!(world.count().await, winners.len());
     desk.stopped().await;
 }
 
-#[tokio::test]
-async fn winners_of_an_outage_wait_for_the_redeemer() {
-    let world = World::new().await;
+async fn winners_of_an_outage_wait_for_the_redeemer(database: Database) {
+    let world = World::beside(&database).await;
     let service = world.start().await;
     let address = service.address;
     service.stopped().await;
-    let desk = desk(&world, &[winner(1), winner(2)], address).await;
+    let desk = desk(&database, &[winner(1), winner(2)], address).await;
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     assert_eq!(desk.left().await, 2);
 
@@ -44,25 +42,23 @@ async fn winners_of_an_outage_wait_for_the_redeemer() {
 }
 
 /// The redeemer stored it, but the orchestrator died before it heard so.
-#[tokio::test]
-async fn a_winner_that_was_handed_over_before_is_handed_over_again() {
-    let world = World::new().await;
+async fn a_winner_that_was_handed_over_before_is_handed_over_again(database: Database) {
+    let world = World::beside(&database).await;
     let service = world.start().await;
     service.queue(&winner(1)).await.unwrap();
-    let desk = desk(&world, &[winner(1)], service.address).await;
+    let desk = desk(&database, &[winner(1)], service.address).await;
     eventually("the outbox is empty", || async { desk.left().await == 0 }).await;
     assert_eq!(world.count().await, 1);
     desk.stopped().await;
 }
 
-#[tokio::test]
-async fn a_winner_that_is_refused_is_kept_and_holds_up_no_other() {
-    let world = World::new().await;
+async fn a_winner_that_is_refused_is_kept_and_holds_up_no_other(database: Database) {
+    let world = World::beside(&database).await;
     let service = world.start().await;
     let early = winner_with(1, |ticket| ticket.creation_round = Round(12));
     let mut lowest = winner_with(2, |ticket| ticket.creation_round = Round(9));
     lowest.recipient_rand += U256::from(1);
-    let desk = desk(&world, &[early, lowest, winner(3), winner(4)], service.address).await;
+    let desk = desk(&database, &[early, lowest, winner(3), winner(4)], service.address).await;
     eventually("the good ones left", || async { desk.left().await == 2 }).await;
     assert_eq!(world.count().await, 2);
     let kept = || async {
@@ -92,39 +88,35 @@ async fn a_winner_that_is_refused_is_kept_and_holds_up_no_other() {
     desk.stopped().await;
 }
 
-#[tokio::test]
-async fn winners_stay_when_the_redeemer_works_for_somebody_else() {
-    let world = World::new().await;
+async fn winners_stay_when_the_redeemer_works_for_somebody_else(database: Database) {
+    let world = World::beside(&database).await;
     let service = world.start().await;
     let other = |n| winner_with(n, |ticket| ticket.recipient = alloy_primitives::Address::repeat_byte(1));
-    let desk = desk(&world, &[other(1), other(2)], service.address).await;
+    let desk = desk(&database, &[other(1), other(2)], service.address).await;
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     assert_eq!((desk.left().await, world.count().await), (2, 0));
     desk.stopped().await;
 }
 
-#[tokio::test]
-async fn winners_stay_when_another_certificate_is_shown() {
-    let (world, impostor) = (World::new().await, World::new().await);
+async fn winners_stay_when_another_certificate_is_shown(database: Database) {
+    let (world, impostor) = (World::beside(&database).await, World::beside(&database).await);
     let (service, wrong) = (world.start().await, impostor.start().await);
-    let path = world.dir.path().join("desk.sqlite");
-    let store = Store::open(&path).await.unwrap();
+    let store = Store::open_url(database.url()).await.unwrap();
     store.insert_winners(&[winner(1)]).await.unwrap();
-    let desk = Desk::start(&path, link(wrong.address, Some(world.certificate()))).await;
+    let desk = Desk::start(database.url(), link(wrong.address, Some(world.certificate()))).await;
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     assert_eq!((desk.left().await, impostor.count().await), (1, 0));
     desk.stopped().await;
 
-    let desk = Desk::start(&path, link(service.address, Some(world.certificate()))).await;
+    let desk = Desk::start(database.url(), link(service.address, Some(world.certificate()))).await;
     eventually("the outbox is empty", || async { desk.left().await == 0 }).await;
     assert_eq!(world.count().await, 1);
     desk.stopped().await;
 }
 
 /// A keeper may pass what lies below a key that it has seen.
-#[tokio::test]
-async fn the_lowest_key_goes_first() {
-    let world = World::new().await;
+async fn the_lowest_key_goes_first(database: Database) {
+    let world = World::on(database).await;
     let numbered = |serial: u64, n: u32| {
         let plain = winner(n);
         let recipient_rand = ordered::numbered(serial, plain.recipient_rand);
@@ -140,12 +132,11 @@ async fn the_lowest_key_goes_first() {
     assert_eq!((by_serial[2], by_serial[3]), (2, 0), "{by_serial:?}");
 }
 
-#[tokio::test]
-async fn expired_winners_are_given_up_one_round_late() {
-    let world = World::new().await;
+async fn expired_winners_are_given_up_one_round_late(database: Database) {
+    let world = World::beside(&database).await;
     let service = world.start().await;
     world.funds.set(|funds| *funds = SenderFunds::default());
-    let desk = desk(&world, &[winner(1)], service.address).await;
+    let desk = desk(&database, &[winner(1)], service.address).await;
     let state = || async { desk.store.ticket(hash(&winner(1))).await.unwrap().unwrap().state };
     let enter = |round| desk.chain.send_modify(|view| view.as_mut().unwrap().round = Round(round));
     enter(12);
@@ -154,4 +145,15 @@ async fn expired_winners_are_given_up_one_round_late() {
     enter(13);
     eventually("it is given up", || async { matches!(state().await, TicketState::Dead { .. }) }).await;
     desk.stopped().await;
+}
+
+on_both_engines! {
+    winners_leave_once_the_redeemer_has_them,
+    winners_of_an_outage_wait_for_the_redeemer,
+    a_winner_that_was_handed_over_before_is_handed_over_again,
+    a_winner_that_is_refused_is_kept_and_holds_up_no_other,
+    winners_stay_when_the_redeemer_works_for_somebody_else,
+    winners_stay_when_another_certificate_is_shown,
+    the_lowest_key_goes_first,
+    expired_winners_are_given_up_one_round_late,
 }

@@ -3,25 +3,24 @@ use alloy_primitives::{Address, U256};
 use futures::future::join_all;
 use streamflow_redeemer::RedeemerConfig;
 use streamflow_store::Store;
+use streamflow_testkit::{Database, on_both_engines};
 use streamflow_types::{Round, SenderFunds};
 use streamflow_wire::{proto, winner_to_proto};
 use tonic::{Code, Request};
 
 use crate::fixture::{World, config, hash, request, winner, winner_with, with_token};
 
-#[tokio::test]
-async fn a_ticket_is_on_the_disk_when_the_answer_arrives() {
-    let world = World::new().await;
+async fn a_ticket_is_on_the_disk_when_the_answer_arrives(database: Database) {
+    let world = World::on(database).await;
     let service = world.start().await;
     service.queue(&winner(1)).await.unwrap();
-    let another_process = Store::open(world.dir.path().join("keeper.sqlite")).await.unwrap();
+    let another_process = Store::open_url(world.database.url()).await.unwrap();
     let stored = another_process.ticket(hash(&winner(1))).await.unwrap().unwrap();
     assert_eq!(stored.ticket, winner(1));
 }
 
-#[tokio::test]
-async fn a_replay_is_acknowledged_and_stored_once() {
-    let world = World::new().await;
+async fn a_replay_is_acknowledged_and_stored_once(database: Database) {
+    let world = World::on(database).await;
     let service = world.start().await;
     let replays = join_all((0..20).map(|_| async { service.queue(&winner(1)).await })).await;
     assert!(replays.iter().all(Result::is_ok), "{replays:?}");
@@ -133,3 +132,5 @@ async fn connections_are_bounded_and_their_places_are_used_again() {
     drop(first);
     crate::fixture::eventually("the place is free", || async { service.caller().await.is_ok() }).await;
 }
+
+on_both_engines! { a_ticket_is_on_the_disk_when_the_answer_arrives, a_replay_is_acknowledged_and_stored_once }

@@ -181,7 +181,7 @@ async fn row_10_the_job_says_what_is_billed() {
 }
 
 #[tokio::test]
-async fn row_11_the_lowest_ceiling_holds() {
+async fn a16_row_11_the_lowest_ceiling_holds() {
     let price = |wei| Price::new(wei, 1).unwrap();
     let signer = Setup::default()
         .with(|setup| {
