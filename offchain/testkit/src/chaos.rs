@@ -4,6 +4,7 @@ use std::{
     time::Duration,
 };
 
+use alloy::primitives::U256;
 use anyhow::{Context, Result};
 use axum::{
     Router,
@@ -45,6 +46,8 @@ pub enum Chaos {
     SwallowedTransactions,
     /// It answers every call of a contract with zeros.
     FalseState,
+    /// It answers calls of the function with this selector with this word.
+    FalseView { selector: [u8; 4], word: U256 },
 }
 
 #[derive(Debug, Default)]
@@ -255,6 +258,12 @@ fn garble(request: &Value, result: &mut Value, chaos: &Chaos) {
         Chaos::FalseState if method == "eth_call" => {
             if let Some(length) = result.as_str().map(str::len) {
                 *result = format!("0x{}", "0".repeat(length.saturating_sub(2))).into();
+            }
+        }
+        Chaos::FalseView { selector, word } if method == "eth_call" => {
+            let called = request["params"][0]["input"].as_str().or_else(|| request["params"][0]["data"].as_str());
+            if called.is_some_and(|input| input.starts_with(&alloy::hex::encode_prefixed(selector))) {
+                *result = alloy::hex::encode_prefixed(word.to_be_bytes::<32>()).into();
             }
         }
         _ => {}
