@@ -5,10 +5,12 @@
 mod chaos;
 mod duties;
 mod leadership;
+mod lies;
 mod ordered;
 mod pain_01;
 mod policy;
 mod proxy;
+mod raising;
 mod redemption;
 mod reorganised;
 mod world;
