@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Gas of a batch beside its tickets, and of each ticket, as the deployed contracts take it (payments.md §5.2).
-const FIXED_GAS: u64 = 119_000;
+pub(crate) const FIXED_GAS: u64 = 119_000;
 pub(crate) const TICKET_GAS: u64 = 84_000;
 
 const TOO_LITTLE: &str = "payout does not carry the gas";

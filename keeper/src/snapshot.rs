@@ -28,3 +28,38 @@ impl Snapshot {
         self.rpc.view(to, call, self.at()).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use streamflow_bindings::RoundsManager;
+    use streamflow_chain::ChainConfig;
+    use streamflow_testkit::{Chaos, ChaosProxy, Deployment};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_that_vanishes_ends_a_snapshot_and_not_the_next_one() {
+        let deployment = Deployment::start().await.unwrap();
+        let node = || deployment.anvil.url();
+        let nodes = [ChaosProxy::start(node()).await.unwrap(), ChaosProxy::start(node()).await.unwrap()];
+        let config = ChainConfig {
+            rpc_url: nodes[0].url(),
+            rpc_urls: vec![nodes[1].url()],
+            controller: Some(deployment.contracts.controller),
+            request_timeout: Duration::from_secs(1),
+            ..ChainConfig::default()
+        };
+        let chain = streamflow_chain::connect(&config).await.unwrap();
+        let rounds = chain.contracts.rounds_manager;
+        let snapshot = Snapshot::newest(&chain).await.unwrap();
+        nodes[0].set(Chaos::Stall).await.unwrap();
+        assert!(snapshot.view(rounds, RoundsManager::currentRoundCall {}).await.is_err());
+        // As the follower does all the time.
+        chain.rpc.head().await.unwrap();
+        let next = Snapshot::newest(&chain).await.unwrap();
+        assert_eq!(next.head, snapshot.head);
+        assert!(next.view(rounds, RoundsManager::currentRoundCall {}).await.is_ok());
+    }
+}

@@ -37,9 +37,13 @@ async fn under_way(world: &World) -> Vec<TransactionRow> {
 }
 
 async fn mine_dear(world: &World, blocks: u64, pause: Duration) {
+    mine_at(world, DEAR, blocks, pause).await;
+}
+
+async fn mine_at(world: &World, base_fee: u128, blocks: u64, pause: Duration) {
     let anvil = &world.deployment.anvil;
     for _ in 0..blocks {
-        anvil.provider().anvil_set_next_block_base_fee_per_gas(DEAR).await.unwrap();
+        anvil.provider().anvil_set_next_block_base_fee_per_gas(base_fee).await.unwrap();
         anvil.mine(1).await.unwrap();
         tokio::time::sleep(pause).await;
     }
@@ -127,4 +131,34 @@ async fn a_batch_that_an_urgent_ticket_waits_for_is_raised_though_it_has_time_it
     insert(&world, &urgent).await;
     to_the_fall(&world).await;
     paid_before_the_end(world, running, &[early, urgent]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_can_not_pay_makes_way_for_an_urgent_ticket_that_can() {
+    // Twice what the first ticket carries without a margin, and far less than the other does with it.
+    const DEARER: u128 = 4 * DEAR;
+    let world = World::new().await;
+    world.name_redeemer().await;
+    let other = second_sender(&world, ether(1)).await;
+    let urgent = in_order(&world, &other, face_value() * U256::from(20)).await;
+    world.deployment.next_round().await.unwrap();
+    let poor = in_order(&world, &world.sender, face_value()).await;
+    insert(&world, &poor).await;
+    let running = stuck(&world).await;
+    insert(&world, &urgent).await;
+    to_the_fall(&world).await;
+    let end = round_start(&world).await + ROUND_LENGTH;
+    while status(&world, &urgent).await != TicketStatus::Redeemed {
+        assert!(world.block().await < end - 1, "the round is over");
+        mine_at(&world, DEARER, 1, Duration::from_millis(150)).await;
+    }
+    assert_eq!(status(&world, &poor).await, TicketStatus::Pending, "it waits for cheaper gas");
+    assert_eq!(world.nonce(&world.keeper_key).await, 2, "one that makes way, and one that pays");
+    eventually("it is paid once gas is cheap", || async {
+        mine_at(&world, 1_000_000_000, 1, Duration::from_millis(150)).await;
+        status(&world, &poor).await == TicketStatus::Redeemed
+    })
+    .await;
+    running.stop().await;
+    world.close().await;
 }
