@@ -40,10 +40,10 @@ impl Redeemer {
 
     /// Gives up tickets whose last round is over where a reorganisation can hardly reach it.
     async fn give_up_expired(&self, snapshot: &Snapshot) -> Result<(), KeeperError> {
-        let situation = self.situation(snapshot).await?;
         let oldest_pending = self.store.redeemable(i64::MAX.unsigned_abs(), Round(0), 1).await?;
-        let created = oldest_pending.first().map(|record| record.ticket.signed.ticket.creation_round);
-        if created.is_none_or(|created| created >= situation.oldest_round()) {
+        let Some(record) = oldest_pending.first() else { return Ok(()) };
+        let situation = self.situation(snapshot).await?;
+        if record.ticket.signed.ticket.creation_round >= situation.oldest_round() {
             return Ok(());
         }
         let Some(quorum) = Quorum::find(&self.chain, snapshot.head.number).await else { return Ok(()) };

@@ -282,6 +282,8 @@ impl Desk {
         self.busy.remove(&duty);
         let rest = match result {
             Ok(Progress::More) => return,
+            // nobody waits for it
+            Ok(Progress::NotYet) if duty == Duty::Decide => Rest::Until(Instant::now() + config.retry_interval),
             Ok(Progress::NotYet) => Rest::NextLook,
             // the view shows a new round soon
             Ok(Progress::Settled) if duty == Duty::Initialize => Rest::NextLook,
