@@ -4,14 +4,13 @@
 use std::collections::{HashMap, HashSet};
 
 use alloy::{
-    eips::BlockId,
     primitives::{Address, B256, U256},
     rpc::types::Filter,
     sol_types::SolEvent,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use streamflow_bindings::TicketBroker;
-use streamflow_chain::{BlockHeader, Calls, ChainError, GasPolicy, Revert, TxIntent, TxOutcome, redeem_call};
+use streamflow_chain::{Calls, ChainError, GasPolicy, Revert, TxIntent, TxOutcome, redeem_call};
 use streamflow_store::{Payout, TicketOutcome, TicketRecord};
 use streamflow_types::Round;
 
@@ -22,15 +21,17 @@ use crate::{
     economics::{Timing, ceiling},
     gas::Gas,
     planner::{Cost, Decision, RoughGas, SenderCover, Situation, decide, select},
+    quorum::Quorum,
     receipt::{TicketEvent, ticket_events},
     redeem::{Outcomes, READS, Redeemer},
     search::ranges,
+    snapshot::Snapshot,
     verdict::{Verdict, classify},
 };
 
 /// Gas of a batch beside its tickets, and of each ticket, as the deployed contracts take it (payments.md §5.2).
-const FIXED_GAS: u64 = 119_000;
-const TICKET_GAS: u64 = 84_000;
+pub(crate) const FIXED_GAS: u64 = 119_000;
+pub(crate) const TICKET_GAS: u64 = 84_000;
 
 const TOO_LITTLE: &str = "payout does not carry the gas";
 const TOO_LARGE: &str = "takes more gas than a transaction may have";
@@ -49,9 +50,9 @@ impl Redeemer {
         &self,
         tickets: Vec<TicketRecord>,
         situation: &Situation,
-        head: &BlockHeader,
+        snapshot: &Snapshot,
     ) -> Result<bool, KeeperError> {
-        let covers = self.covers(&tickets.iter().collect::<Vec<_>>(), situation.round, head).await?;
+        let covers = self.covers(&tickets.iter().collect::<Vec<_>>(), situation.round, snapshot).await?;
         let pending = tickets.clone();
         let selection = select(tickets, covers.clone(), &self.config);
         let uncovered = selection.uncovered.iter().map(|(hash, why)| (*hash, self.wait(why, situation.block)));
@@ -61,7 +62,7 @@ impl Redeemer {
             return Ok(false);
         }
         let gas = RoughGas { fixed: FIXED_GAS, total: FIXED_GAS + TICKET_GAS.saturating_mul(selected.len() as u64) };
-        let outlook = self.outlook((&selected, &pending), &covers, gas, situation, head).await?;
+        let outlook = self.outlook((&selected, &pending), &covers, gas, situation, snapshot).await?;
         let because = match outlook.timing(self.patience(situation)) {
             Timing::Now(because) => because,
             Timing::Later(until) => {
@@ -70,13 +71,13 @@ impl Redeemer {
                 return Ok(false);
             }
         };
-        let batch = self.simulated(selection.batch, head).await?;
+        let batch = self.simulated(selection.batch, snapshot).await?;
         let margin = outlook.escalation.margin(self.config.margin_percent);
-        let Some(Carried { tickets, intent, gas }) = self.worth_sending(batch, margin, head).await? else {
+        let Some(Carried { tickets, intent, gas }) = self.worth_sending(batch, margin, snapshot).await? else {
             return Ok(false);
         };
         let worth = tickets.iter().map(face_value).fold(U256::ZERO, U256::saturating_add);
-        let (aside, gas_price) = (HashSet::new(), self.gas_price(head));
+        let (aside, gas_price) = (HashSet::new(), self.gas_price(&snapshot.head));
         let planned = Planned { in_order: false, aside, worth, gas, gas_price, because };
         self.dispatch(tickets, intent, planned, situation.block).await
     }
@@ -86,20 +87,19 @@ impl Redeemer {
         &self,
         tickets: &[&TicketRecord],
         round: Round,
-        head: &BlockHeader,
+        snapshot: &Snapshot,
     ) -> Result<HashMap<Address, SenderCover>, KeeperError> {
         let pair = |record: &TicketRecord| (record.ticket.signed.ticket.sender, record.ticket.signed.ticket.recipient);
         let pairs: HashSet<(Address, Address)> = tickets.iter().copied().map(pair).collect();
         let senders: HashSet<Address> = pairs.iter().map(|(sender, _)| *sender).collect();
-        let at = BlockId::from(head.hash);
         let mut covers: HashMap<Address, SenderCover> = stream::iter(senders)
-            .map(|sender| async move { Ok::<_, KeeperError>((sender, self.cover(sender, round, at).await?)) })
+            .map(|sender| async move { Ok::<_, KeeperError>((sender, self.cover(sender, round, snapshot).await?)) })
             .buffer_unordered(READS)
             .try_collect()
             .await?;
         let claims: Vec<_> = stream::iter(pairs)
             .map(|(sender, recipient)| async move {
-                Ok::<_, KeeperError>((sender, recipient, self.claimable(sender, recipient, at).await?))
+                Ok::<_, KeeperError>((sender, recipient, self.claimable(sender, recipient, snapshot).await?))
             })
             .buffer_unordered(READS)
             .try_collect()
@@ -110,20 +110,21 @@ impl Redeemer {
         Ok(covers)
     }
 
-    async fn cover(&self, sender: Address, round: Round, at: BlockId) -> Result<SenderCover, KeeperError> {
+    async fn cover(&self, sender: Address, round: Round, snapshot: &Snapshot) -> Result<SenderCover, KeeperError> {
         let call = TicketBroker::getSenderInfoCall { addr: sender };
-        let info = self.chain.rpc.view(self.chain.contracts.ticket_broker, call, at).await?.sender;
-        let unlocking = !info.withdrawRound.is_zero();
-        let unlocked = unlocking && info.withdrawRound <= U256::from(round.0);
-        Ok(SenderCover { deposit: info.deposit, claimable: HashMap::new(), unlocked, unlocking })
+        let info = snapshot.view(self.chain.contracts.ticket_broker, call).await?.sender;
+        let withdraw_round = Some(info.withdrawRound).filter(|round| !round.is_zero());
+        let withdraw_round = withdraw_round.map(|round| Round(round.saturating_to()));
+        let unlocked = withdraw_round.is_some_and(|withdraw| withdraw <= round);
+        Ok(SenderCover { deposit: info.deposit, claimable: HashMap::new(), unlocked, withdraw_round })
     }
 
     /// What the recipient may claim beside the deposit: what is committed to it, and its share of the reserve.
-    async fn claimable(&self, sender: Address, recipient: Address, at: BlockId) -> Result<U256, KeeperError> {
-        let (rpc, broker) = (&self.chain.rpc, self.chain.contracts.ticket_broker);
+    async fn claimable(&self, sender: Address, recipient: Address, snapshot: &Snapshot) -> Result<U256, KeeperError> {
+        let broker = self.chain.contracts.ticket_broker;
         let share = TicketBroker::claimableReserveCall { reserveHolder: sender, claimant: recipient };
         let committed = TicketBroker::claimableCommittedReserveCall { sender, recipient };
-        let (share, committed) = tokio::join!(rpc.view(broker, share, at), rpc.view(broker, committed, at));
+        let (share, committed) = tokio::join!(snapshot.view(broker, share), snapshot.view(broker, committed));
         // deployed contracts panic when the pool grew after a full claim (protocol#656), and know no commitments
         let or_zero = |wei| match wei {
             Err(ChainError::Reverted { .. }) => Ok(U256::ZERO),
@@ -133,11 +134,11 @@ impl Redeemer {
     }
 
     /// The tickets whose redemption would succeed now. The others are settled by the reason they would fail for.
-    async fn simulated(&self, batch: Vec<TicketRecord>, head: &BlockHeader) -> Result<Vec<TicketRecord>, KeeperError> {
-        let (broker, at) = (self.chain.contracts.ticket_broker, BlockId::from(head.hash));
+    async fn simulated(&self, batch: Vec<TicketRecord>, snapshot: &Snapshot) -> Result<Vec<TicketRecord>, KeeperError> {
+        let broker = self.chain.contracts.ticket_broker;
         let results: Vec<(TicketRecord, Option<Revert>)> = stream::iter(batch)
             .map(|record| async move {
-                match self.chain.rpc.view(broker, redeem_call(&record.ticket), at).await {
+                match snapshot.view(broker, redeem_call(&record.ticket)).await {
                     Ok(_) => Ok((record, None)),
                     Err(ChainError::Reverted { reason, .. }) => Ok((record, Some(reason))),
                     Err(err) => Err(KeeperError::from(err)),
@@ -152,12 +153,12 @@ impl Redeemer {
             match refusal {
                 None => good.push(record),
                 Some(reason) => {
-                    let outcome = self.refused(&record, &reason, head.contract_number).await?;
+                    let outcome = self.refused(&record, &reason, snapshot.head.contract_number).await?;
                     outcomes.push((record.hash, outcome));
                 }
             }
         }
-        self.settle(outcomes, None, head.contract_number).await?;
+        self.settle(outcomes, None, snapshot.head.contract_number).await?;
         Ok(good)
     }
 
@@ -166,13 +167,13 @@ impl Redeemer {
         &self,
         mut batch: Vec<TicketRecord>,
         margin: u64,
-        head: &BlockHeader,
+        snapshot: &Snapshot,
     ) -> Result<Option<Carried>, KeeperError> {
-        let block = head.contract_number;
-        let room = self.gas_room(head).await?;
+        let block = snapshot.head.contract_number;
+        let room = self.gas_room(snapshot).await?;
         while !batch.is_empty() {
             let intent = redemption(Calls::new(self.chain.contracts), redemption_id(&batch), &batch);
-            let (used, gas) = match self.gas(&intent, room, head).await? {
+            let (used, gas) = match self.gas(&intent, room, snapshot).await? {
                 Gas::Enough { used, limit } => (used, limit),
                 Gas::TooMuch if batch.len() > 1 => (room, room.saturating_add(1)),
                 Gas::TooMuch => {
@@ -188,7 +189,7 @@ impl Redeemer {
                 batch.truncate(batch.len() / 2);
                 continue;
             }
-            let cost = Cost { gas, gas_price: self.gas_price(head) };
+            let cost = Cost { gas, gas_price: self.gas_price(&snapshot.head) };
             let faces: Vec<U256> = batch.iter().map(face_value).collect();
             match decide(&faces, cost, margin) {
                 Decision::Send => {
@@ -252,9 +253,18 @@ impl Redeemer {
     async fn refused(&self, record: &TicketRecord, reason: &Revert, block: u64) -> Result<TicketOutcome, KeeperError> {
         Ok(match classify(reason.data()) {
             Verdict::Done => self.redeemed_before(record, block).await,
-            Verdict::Dead => TicketOutcome::Dead { reason: reason.to_string() },
-            Verdict::Wait => self.wait(&reason.to_string(), block),
+            Verdict::Dead if self.is_refused_for_ever(record).await? => {
+                TicketOutcome::Dead { reason: reason.to_string() }
+            }
+            Verdict::Dead | Verdict::Wait => self.wait(&reason.to_string(), block),
         })
+    }
+
+    /// Whether the ticket can never be paid, by the word of most endpoints.
+    async fn is_refused_for_ever(&self, record: &TicketRecord) -> Result<bool, KeeperError> {
+        let head = self.chain.rpc.head().await?.number;
+        let Some(quorum) = Quorum::find(&self.chain, head).await else { return Ok(false) };
+        Ok(quorum.refuses_for_ever(record).await)
     }
 
     /// What is known of a ticket that the chain knows as used. The search must not hold up the other tickets of the batch: a

@@ -11,6 +11,8 @@ pub(crate) enum Duty {
     Reward(Address),
     /// Redeem the next batch.
     Redeem,
+    /// Decide what cannot be taken back: payouts that are final or have left the chain, tickets that have expired.
+    Decide,
     /// Prune the journal of transactions, once per round.
     Forget,
 }
@@ -22,6 +24,7 @@ impl Duty {
             Self::Initialize => "initialize",
             Self::Reward(_) => "reward",
             Self::Redeem => "redeem",
+            Self::Decide => "decide",
             Self::Forget => "forget",
         }
     }

@@ -1,47 +1,94 @@
 //! A payout is recorded when it is mined, looked up when its block is called safe, and once more when a reorganisation can
-//! hardly reach it: included, safe, finalized.
+//! hardly reach it: included, safe, finalized. Like the end of an expired ticket, that takes the word of most endpoints.
 
 use std::collections::{HashMap, hash_map::Entry};
 
 use alloy::{
-    eips::BlockId,
     primitives::{B256, U64},
     providers::Provider,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use streamflow_bindings::TicketBroker;
-use streamflow_chain::{BlockHeader, Chain};
+use streamflow_chain::Chain;
 use streamflow_store::{Store, TicketRecord, TicketState};
+use streamflow_types::Round;
 
 use crate::{
-    KeeperError, metrics,
-    ordered::{batch, outcome::Fate, plan::is_marked},
+    KeeperError,
+    duty::Progress,
+    metrics,
+    ordered::{
+        batch,
+        outcome::{BatchOutcome, Fate},
+        plan::is_marked,
+    },
+    quorum::{Quorum, undecided},
+    redeem::{READS, Redeemer},
+    snapshot::Snapshot,
 };
 
 /// Payouts looked up in one pass.
 const AT_ONCE: u32 = 500;
-/// Questions to the node at the same time.
-const READS: usize = 8;
+
+impl Redeemer {
+    /// Decides what can be decided now of payouts and expired tickets.
+    pub(crate) async fn decide(self) -> Result<Progress, KeeperError> {
+        let snapshot = Snapshot::newest(&self.chain).await?;
+        check_payouts(&self.chain, &self.store, snapshot.head.number, self.config.finality_blocks).await?;
+        self.give_up_expired(&snapshot).await?;
+        Ok(Progress::NotYet)
+    }
+
+    /// Gives up tickets whose last round is over where a reorganisation can hardly reach it.
+    async fn give_up_expired(&self, snapshot: &Snapshot) -> Result<(), KeeperError> {
+        let oldest_pending = self.store.redeemable(i64::MAX.unsigned_abs(), Round(0), 1).await?;
+        let Some(record) = oldest_pending.first() else { return Ok(()) };
+        let situation = self.situation(snapshot).await?;
+        if record.ticket.signed.ticket.creation_round >= situation.oldest_round() {
+            return Ok(());
+        }
+        let Some(quorum) = Quorum::find(&self.chain, snapshot.head.number).await else { return Ok(()) };
+        let Some(deep) = quorum.newest.checked_sub(self.config.finality_blocks) else { return Ok(()) };
+        let Some(oldest) = quorum.oldest_round(&situation, deep).await else { return Ok(()) };
+        let expired = self.store.expire_before(oldest, situation.block).await?;
+        if !expired.is_empty() {
+            tracing::error!(tickets = expired.len(), %oldest, "tickets expired unpaid");
+            metrics::dead(expired.len() as u64);
+        }
+        Ok(())
+    }
+}
 
 /// Looks payouts up that have come to lie in a safe or in a finalized block: as the node calls them, if it does, and final
-/// `depth` blocks below the head at the earliest. Those that the chain does not know any more are made anew: the ticket is
-/// neither used nor paid in order by the batch that paid it.
-pub(crate) async fn check_payouts(
-    chain: &Chain,
-    store: &Store,
-    head: &BlockHeader,
-    depth: u64,
-) -> Result<(), KeeperError> {
+/// `depth` blocks below the newest that most endpoints have, at the earliest. Those that the chain does not know any more are
+/// made anew: the ticket is neither used nor paid in order by the batch that paid it.
+async fn check_payouts(chain: &Chain, store: &Store, head: u64, depth: u64) -> Result<(), KeeperError> {
     let (safe, finalized) = tokio::join!(tagged(chain, "safe"), tagged(chain, "finalized"));
     // A node that calls its head safe says nothing.
-    if let Some(safe) = safe.filter(|safe| *safe < head.number) {
-        let stands = check(chain, store, store.unsafe_payouts(safe, AT_ONCE).await?, safe, head).await?;
-        store.secure_payouts(&stands).await?;
+    let safe = safe.filter(|safe| *safe < head);
+    let deep = |newest: u64| {
+        let deep = newest.checked_sub(depth)?;
+        Some(finalized.map_or(deep, |finalized| finalized.min(deep)))
+    };
+    if unsafe_payouts(store, safe).await?.is_empty() && unconfirmed_payouts(store, deep(head)).await?.is_empty() {
+        return Ok(());
     }
-    let Some(deep) = head.number.checked_sub(depth) else { return Ok(()) };
-    let deep = finalized.map_or(deep, |finalized| finalized.min(deep));
-    let stands = check(chain, store, store.unconfirmed_payouts(deep, AT_ONCE).await?, deep, head).await?;
+    let Some(quorum) = Quorum::find(chain, head).await else { return Ok(()) };
+    let safe = safe.map(|safe| safe.min(quorum.newest));
+    let stands = check(&quorum, store, unsafe_payouts(store, safe).await?, safe.unwrap_or_default()).await?;
+    store.secure_payouts(&stands).await?;
+    let deep = deep(quorum.newest);
+    let stands = check(&quorum, store, unconfirmed_payouts(store, deep).await?, deep.unwrap_or_default()).await?;
     Ok(store.confirm_payouts(&stands).await?)
+}
+
+async fn unsafe_payouts(store: &Store, safe: Option<u64>) -> Result<Vec<TicketRecord>, KeeperError> {
+    let Some(safe) = safe else { return Ok(Vec::new()) };
+    Ok(store.unsafe_payouts(safe, AT_ONCE).await?)
+}
+
+async fn unconfirmed_payouts(store: &Store, deep: Option<u64>) -> Result<Vec<TicketRecord>, KeeperError> {
+    let Some(deep) = deep else { return Ok(Vec::new()) };
+    Ok(store.unconfirmed_payouts(deep, AT_ONCE).await?)
 }
 
 /// Number of the block that the node gives this name. `None` if it knows none, as many nodes of second layers and of
@@ -61,46 +108,47 @@ async fn tagged(chain: &Chain, tag: &'static str) -> Option<u64> {
     }
 }
 
-/// Of these payouts, those that stand in `deep` or before. What left the chain is made anew.
+/// Of these payouts, those that stand in `deep` or before. What left the chain is made anew. What the endpoints do not agree
+/// on stays as it is.
 async fn check(
-    chain: &Chain,
+    quorum: &Quorum,
     store: &Store,
     payouts: Vec<TicketRecord>,
     deep: u64,
-    head: &BlockHeader,
 ) -> Result<Vec<B256>, KeeperError> {
-    if payouts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let looked_up: Vec<(TicketRecord, Option<u64>)> = stream::iter(payouts)
+    let looked_up: Vec<(TicketRecord, Option<Usage>)> = stream::iter(payouts)
         .map(|record| async move {
-            let used_by = used_by(chain, record.hash, deep, head).await?;
-            Ok::<_, KeeperError>((record, used_by))
+            let usage = usage(quorum, &record, deep).await;
+            Ok::<_, KeeperError>((record, usage))
         })
         .buffered(READS)
         .try_collect()
         .await?;
     let (mut batches, mut mined) = (HashMap::new(), HashMap::new());
     let (mut paid, mut gone) = (Vec::new(), Vec::new());
-    for (record, used_by) in looked_up {
-        // Paid in order it is not used: the batch itself must still be there, and pay it still.
-        let block = match &record.state {
+    for (record, usage) in looked_up {
+        let block = match (usage, &record.state) {
+            (None, _) => continue,
             // Used, perhaps by somebody else's transaction on the branch that took ours away: then that one is the payout.
-            TicketState::Redeemed(payout) if used_by.is_some() => {
+            (Some(Usage::By(block)), TicketState::Redeemed(payout)) => {
                 let is_mined = match mined.entry(payout.tx_hash) {
                     Entry::Occupied(known) => *known.get(),
-                    Entry::Vacant(new) => *new.insert(chain.rpc.mined_call(payout.tx_hash).await?.is_some()),
+                    Entry::Vacant(new) => *new.insert(agreed_mined(quorum, payout.tx_hash).await),
                 };
-                used_by.filter(|_| is_mined)
+                let Some(is_mined) = is_mined else { continue };
+                is_mined.then_some(block)
             }
-            TicketState::Redeemed(payout) if is_marked(&record) => {
+            (Some(Usage::By(block)), _) => Some(block),
+            // Paid in order it is not used: the batch itself must still be there, and pay it still.
+            (Some(Usage::Unused), TicketState::Redeemed(payout)) if is_marked(&record) => {
                 let found = match batches.entry(payout.tx_hash) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(batch(chain, payout.tx_hash).await?),
+                    Entry::Vacant(new) => new.insert(agreed_batch(quorum, payout.tx_hash).await),
                 };
+                let Some(found) = found else { continue };
                 found.as_ref().filter(|(_, batch)| batch.fate(&record) == Some(Fate::Paid)).map(|(block, _)| *block)
             }
-            _ => None,
+            (Some(Usage::Unused), _) => None,
         };
         match block {
             Some(block) if block <= deep => paid.push(record.hash),
@@ -110,24 +158,39 @@ async fn check(
         }
     }
     if !gone.is_empty() {
-        tracing::warn!(
-            tickets = gone.len(),
-            block = head.number,
-            "payouts left the chain, redeeming the tickets again"
-        );
+        let block = quorum.newest;
+        tracing::warn!(tickets = gone.len(), block, "payouts left the chain, redeeming the tickets again");
         metrics::revoked(gone.len() as u64);
         store.revoke_payouts(&gone).await?;
     }
     Ok(paid)
 }
 
-/// The block by which the ticket is used: `deep`, or the head if it is not used that early.
-async fn used_by(chain: &Chain, hash: B256, deep: u64, head: &BlockHeader) -> Result<Option<u64>, KeeperError> {
-    for (block, at) in [(deep, BlockId::number(deep)), (head.number, BlockId::from(head.hash))] {
-        let call = TicketBroker::usedTicketsCall { ticketHash: hash };
-        if chain.rpc.view(chain.contracts.ticket_broker, call, at).await? {
-            return Ok(Some(block));
+/// The batch in this transaction as most endpoints have it. The outer `None`: they do not agree.
+async fn agreed_batch(quorum: &Quorum, tx_hash: B256) -> Option<Option<(u64, BatchOutcome)>> {
+    batch(&quorum.chain, tx_hash).await.inspect_err(|err| undecided(err)).ok()
+}
+
+/// Whether the transaction is in the chain as most endpoints have it. `None` while they do not agree.
+async fn agreed_mined(quorum: &Quorum, tx_hash: B256) -> Option<bool> {
+    let mined = quorum.chain.rpc.mined_call(tx_hash).await.inspect_err(|err| undecided(err)).ok();
+    mined.map(|call| call.is_some())
+}
+
+/// Whether a ticket is used.
+#[derive(Clone, Copy, Debug)]
+enum Usage {
+    /// By this block.
+    By(u64),
+    Unused,
+}
+
+/// Whether the ticket is used by `deep`, or by the newest block. `None` while the endpoints do not agree.
+async fn usage(quorum: &Quorum, record: &TicketRecord, deep: u64) -> Option<Usage> {
+    for block in [deep, quorum.newest] {
+        if quorum.is_used(record, block).await? {
+            return Some(Usage::By(block));
         }
     }
-    Ok(None)
+    Some(Usage::Unused)
 }

@@ -1,12 +1,13 @@
 //! What a redemption would do and how much gas it takes, asked before anything is sent.
 
-use alloy::{eips::BlockId, primitives::Bytes};
-use streamflow_chain::{BlockHeader, ChainError, Revert, Simulated, TxError, TxIntent};
+use alloy::primitives::Bytes;
+use streamflow_chain::{ChainError, Revert, Simulated, TxError, TxIntent};
 
 use crate::{
     KeeperError,
     preflight::{Failure, MOST_GAS, PreflightError},
     redeem::Redeemer,
+    snapshot::Snapshot,
 };
 
 /// Gas limit above what a trial run needed, in percent: state that changes until the transaction is mined, and the part of
@@ -31,15 +32,17 @@ pub(crate) enum Gas {
 
 impl Redeemer {
     /// Most gas that a transaction may have: it must fit into a block, and no node takes more than 2^24.
-    pub(crate) async fn gas_room(&self, head: &BlockHeader) -> Result<u64, KeeperError> {
-        Ok(self.chain.rpc.block_gas_limit(head.hash).await?.min(MOST_GAS))
+    pub(crate) async fn gas_room(&self, snapshot: &Snapshot) -> Result<u64, KeeperError> {
+        Ok(snapshot.rpc.block_gas_limit(snapshot.head.hash).await?.min(MOST_GAS))
     }
 
-    /// Tries the transaction in revm on the state after `head`. On a chain whose contracts see another chain's blocks the
+    /// Tries the transaction in revm on the state after the block. On a chain whose contracts see another chain's blocks the
     /// node estimates: it alone knows what the data cost there.
-    pub(crate) async fn gas(&self, intent: &TxIntent, room: u64, head: &BlockHeader) -> Result<Gas, KeeperError> {
+    pub(crate) async fn gas(&self, intent: &TxIntent, room: u64, snapshot: &Snapshot) -> Result<Gas, KeeperError> {
+        let head = &snapshot.head;
         if head.number == head.contract_number {
-            match self.preflight.run(self.tx.address(), intent.to, intent.data.clone(), room, head).await {
+            let preflight = self.preflight.through(snapshot.rpc.clone());
+            match preflight.run(self.tx.address(), intent.to, intent.data.clone(), room, head).await {
                 Ok(trial) => match trial.failure {
                     None => {
                         let limit = trial.gas_needed.saturating_add(trial.gas_needed / 100 * HEADROOM_PERCENT);
@@ -59,14 +62,15 @@ impl Redeemer {
         }
     }
 
-    /// What the call would do on the state after `head`, with its logs: as the node says, or found out in revm where the
+    /// What the call would do on the state after the block, with its logs: as the node says, or found out in revm where the
     /// node has no `eth_simulateV1`.
-    pub(crate) async fn simulate(&self, data: Bytes, head: &BlockHeader) -> Result<Simulated, KeeperError> {
+    pub(crate) async fn simulate(&self, data: Bytes, snapshot: &Snapshot) -> Result<Simulated, KeeperError> {
         let (from, broker) = (self.tx.address(), self.chain.contracts.ticket_broker);
-        match self.chain.rpc.simulate(from, broker, data.clone(), BlockId::from(head.hash)).await {
+        match snapshot.rpc.simulate(from, broker, data.clone(), snapshot.at()).await {
             Err(err @ ChainError::Refused { .. }) => {
                 tracing::debug!(%err, "the node simulates no blocks, trying in this process");
-                let trial = self.preflight.run(from, broker, data, MOST_GAS, head).await?;
+                let preflight = self.preflight.through(snapshot.rpc.clone());
+                let trial = preflight.run(from, broker, data, MOST_GAS, &snapshot.head).await?;
                 Ok(trial.into())
             }
             answer => Ok(answer?),

@@ -25,6 +25,7 @@ use crate::{
     preflight::{Bounds, Preflight},
     redeem::Redeemer,
     rounds::RoundInitializer,
+    snapshot::Snapshot,
 };
 
 /// What a keeper needs of the chain.
@@ -74,9 +75,9 @@ impl Keeper {
     pub async fn dry_run(&self, limit: u32) -> Result<DryRun, KeeperError> {
         let ledger = Ledger::default();
         let redeemer = Redeemer { dry: Some(ledger.clone()), ..self.redeemer(&CancellationToken::new()) };
-        let head = self.chain.chain.rpc.head().await?;
-        let situation = redeemer.situation(&head).await?;
-        let (gas_price, account) = (redeemer.gas_price(&head), self.chain.tx.address());
+        let snapshot = Snapshot::newest(&self.chain.chain).await?;
+        let situation = redeemer.situation(&snapshot).await?;
+        let (gas_price, account) = (redeemer.gas_price(&snapshot.head), self.chain.tx.address());
         redeemer.clone().pass().await?;
         let usual_gas_price = redeemer.usual_gas_price().await;
         let mut tickets = Vec::new();
@@ -166,6 +167,10 @@ impl Keeper {
         if !desk.reward_goes_first(self.config.reward_head_start) && desk.may_start(Duty::Redeem) {
             desk.start(Duty::Redeem, self.redeemer(stop).pass().boxed());
         }
+        // Beside the redemptions: one that is stuck, or an endpoint that is slow, holds up only its own.
+        if desk.may_start(Duty::Decide) {
+            desk.start(Duty::Decide, self.redeemer(stop).decide().boxed());
+        }
         if desk.may_start(Duty::Forget) {
             let pass = forget(self.chain.chain.clone(), self.store.clone(), self.config.log_lookback_blocks);
             desk.start(Duty::Forget, pass.boxed());
@@ -177,6 +182,7 @@ impl Keeper {
             config: self.config.clone(),
             store: self.store.clone(),
             chain: self.chain.chain.clone(),
+            view: self.view.clone(),
             tx: self.chain.tx.clone(),
             priority_fee: self.chain.priority_fee,
             preflight: self.preflight.clone(),
@@ -276,6 +282,8 @@ impl Desk {
         self.busy.remove(&duty);
         let rest = match result {
             Ok(Progress::More) => return,
+            // nobody waits for it
+            Ok(Progress::NotYet) if duty == Duty::Decide => Rest::Until(Instant::now() + config.retry_interval),
             Ok(Progress::NotYet) => Rest::NextLook,
             // the view shows a new round soon
             Ok(Progress::Settled) if duty == Duty::Initialize => Rest::NextLook,

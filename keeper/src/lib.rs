@@ -21,11 +21,14 @@ mod number;
 pub mod ordered;
 pub mod planner;
 pub mod preflight;
+mod quorum;
+mod raise;
 pub mod receipt;
 mod redeem;
 mod reward;
 mod rounds;
 mod search;
+mod snapshot;
 mod timing;
 pub mod verdict;
 

@@ -22,6 +22,16 @@ pub(crate) fn revoked(tickets: u64) {
     counter!("streamflow_keeper_payouts_revoked_total").increment(tickets);
 }
 
+/// Decisions that wait because the endpoints do not agree.
+pub(crate) fn undecided() {
+    counter!("streamflow_keeper_decisions_undecided_total").increment(1);
+}
+
+/// Transactions under way whose fee ceiling was raised.
+pub(crate) fn raised() {
+    counter!("streamflow_keeper_ceilings_raised_total").increment(1);
+}
+
 /// Tickets of batches whose logs contradict their calls.
 pub(crate) fn unbalanced() {
     counter!("streamflow_keeper_tickets_unbalanced_total").increment(1);

@@ -76,8 +76,8 @@ pub struct SenderCover {
     pub claimable: HashMap<Address, U256>,
     /// True when its funds are unlocked and pay no ticket any more.
     pub unlocked: bool,
-    /// True when it has started to unlock them.
-    pub unlocking: bool,
+    /// Round from which it may withdraw them, if it has started to unlock them.
+    pub withdraw_round: Option<Round>,
 }
 
 impl SenderCover {
@@ -103,7 +103,7 @@ impl SenderCover {
             return Exposure { pending, ..Exposure::default() };
         }
         let claimable = self.claimable.get(&recipient).copied().unwrap_or_default();
-        Exposure { pending, deposit: self.deposit, claimable, unlocking: self.unlocking }
+        Exposure { pending, deposit: self.deposit, claimable, unlocking: self.withdraw_round.is_some() }
     }
 }
 
@@ -141,19 +141,45 @@ pub fn select(
     selection
 }
 
-/// What the tickets themselves say of the time to send them: how far the gas ceiling has risen for the one that expires
-/// first, blocks until it begins to rise, and whether one has waited for as long as it may.
-pub fn pressure<'a>(
-    batch: impl IntoIterator<Item = &'a TicketRecord>,
+/// What presses to send tickets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pressure {
+    /// How far the gas ceiling has risen for the ticket that must be paid first.
+    pub escalation: Escalation,
+    /// Blocks until it begins to rise.
+    pub blocks_left: u64,
+    /// Whether a ticket has waited for as long as it may.
+    pub waited: bool,
+}
+
+/// What presses to send these tickets. A ticket must be paid before its last valid round ends, and before its sender may
+/// withdraw its funds; if a recipient leaves the active set with this round, all in it: inactive it is paid nothing.
+pub fn pressure(
+    batch: &[&TicketRecord],
+    covers: &HashMap<Address, SenderCover>,
+    recipient_leaves: bool,
     situation: &Situation,
     config: &KeeperConfig,
-) -> (Escalation, u64, bool) {
-    let mut all = (Escalation::NONE, u64::MAX, false);
+) -> Pressure {
+    let mut all = Pressure { escalation: Escalation::NONE, blocks_left: u64::MAX, waited: false };
+    let mut press = |created: Round| {
+        let (escalation, left) = situation.escalation(created, config);
+        all.escalation = all.escalation.max(escalation);
+        all.blocks_left = all.blocks_left.min(left);
+    };
     for record in batch {
-        let (escalation, left) = situation.escalation(record.ticket.signed.ticket.creation_round, config);
-        let waits = waited(record, situation, config) >= config.gather_blocks;
-        all = (all.0.max(escalation), all.1.min(left), all.2 || waits);
+        let ticket = &record.ticket.signed.ticket;
+        press(ticket.creation_round);
+        let withdraw = covers.get(&ticket.sender).and_then(|cover| cover.withdraw_round);
+        if let Some(withdraw) = withdraw.filter(|withdraw| *withdraw > situation.round) {
+            // As a ticket whose last valid round is the one before.
+            press(withdraw.saturating_sub(situation.validity));
+        }
     }
+    if recipient_leaves {
+        press(situation.oldest_round());
+    }
+    all.waited = batch.iter().any(|record| waited(record, situation, config) >= config.gather_blocks);
     all
 }
 
@@ -195,11 +221,8 @@ pub fn weigh(
     situation: &Situation,
     config: &KeeperConfig,
 ) -> Outlook {
-    let (mut escalation, blocks_left, waited) = pressure(batch.iter().copied(), situation, config);
-    if market.recipient_leaves {
-        // Inactive it is paid nothing: this round is the last of all its tickets.
-        escalation = escalation.max(situation.escalation(situation.oldest_round(), config).0);
-    }
+    let Pressure { escalation, blocks_left, waited } =
+        pressure(batch, covers, market.recipient_leaves, situation, config);
     let pair = |record: &TicketRecord| (record.ticket.signed.ticket.sender, record.ticket.signed.ticket.recipient);
     let face_value = |record: &TicketRecord| record.ticket.signed.ticket.face_value;
     let mut owed: HashMap<(Address, Address), U256> = HashMap::new();
@@ -359,14 +382,33 @@ mod tests {
     #[test]
     fn the_ticket_that_presses_most_decides_for_all() {
         let config = config();
-        let press = |block, tickets: &[TicketRecord]| pressure(tickets, &situation(block), &config);
-        assert_eq!(press(1_005, &[record(1, 10, 10)]), (Escalation::NONE, 165, false));
-        assert_eq!(press(1_006, &[record(1, 10, 10)]), (Escalation::NONE, 164, true), "expired at 1,000, margin 1");
-        let (escalation, left, _) = press(1_080, &[record(1, 10, 10), record(2, 10, 9)]);
+        let press = |block, tickets: &[&TicketRecord]| {
+            let Pressure { escalation, blocks_left, waited } =
+                pressure(tickets, &HashMap::new(), false, &situation(block), &config);
+            (escalation, blocks_left, waited)
+        };
+        assert_eq!(press(1_005, &[&record(1, 10, 10)]), (Escalation::NONE, 165, false));
+        assert_eq!(press(1_006, &[&record(1, 10, 10)]), (Escalation::NONE, 164, true), "expired at 1,000, margin 1");
+        let (escalation, left, _) = press(1_080, &[&record(1, 10, 10), &record(2, 10, 9)]);
         assert_eq!((escalation, left), (situation(1_080).escalation(Round(9), &config).0, 0));
         let mut tried = record(1, 10, 10);
         tried.state = TicketState::Pending { not_before: 1_004, reason: None };
-        assert!(press(1_006, &[tried]).2, "a ticket that was put off does not start to wait anew");
+        assert!(press(1_006, &[&tried]).2, "a ticket that was put off does not start to wait anew");
+    }
+
+    #[test]
+    fn the_round_before_its_sender_may_withdraw_is_a_tickets_last() {
+        let config = config();
+        let ticket = record(1, 10, 10);
+        let press = |block, withdraw_round| {
+            let cover = SenderCover { withdraw_round, ..SenderCover::default() };
+            pressure(&[&ticket], &HashMap::from([(SENDER, cover)]), false, &situation(block), &config)
+        };
+        let last = |block| situation(block).escalation(Round(9), &config).0;
+        assert_eq!(press(1_080, None).escalation, Escalation::NONE);
+        assert_eq!(press(1_080, Some(Round(11))).escalation, last(1_080), "withdrawn from the next round on");
+        assert_eq!(press(1_080, Some(Round(12))), press(1_080, None), "valid no longer than that anyway");
+        assert_eq!(press(1_080, Some(Round(10))), press(1_080, None), "too late");
     }
 
     #[test]

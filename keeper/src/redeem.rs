@@ -8,18 +8,15 @@ use std::{
     sync::Arc,
 };
 
-use alloy::{
-    eips::BlockId,
-    primitives::{Address, B256, U256},
-};
+use alloy::primitives::{Address, B256, U256};
 use streamflow_bindings::{RoundsManager, TicketBroker};
 use streamflow_chain::{
     BlockHeader, Chain, GasPolicy, IntentId, TxError, TxHandle, TxIntent, TxJournal as _, TxOutcome, TxRecord, TxState,
 };
 use streamflow_pm::QuoteDomain;
 use streamflow_store::{RedemptionReceipt, Store, SubmittedBatch, TicketOutcome, TicketRecord};
-use streamflow_types::Round;
-use tokio::sync::Mutex;
+use streamflow_types::{ChainView, Round};
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,12 +25,12 @@ use crate::{
     duty::Progress,
     economics::Until,
     fees::FeeHistory,
-    finality::check_payouts,
     metrics,
     number::to_u64,
     ordered::{InOrder, outcome::BatchOutcome, plan::is_marked},
     planner::Situation,
     preflight::Preflight,
+    snapshot::Snapshot,
 };
 
 /// Tickets considered in one pass, those of each pair of accounts taken in turns. Those that cannot be paid are put off, so
@@ -41,6 +38,13 @@ use crate::{
 const CANDIDATES: u32 = 2_000;
 /// Questions to the node at the same time.
 pub(crate) const READS: usize = 8;
+
+/// Tickets that may be sent, and by which block the desks of their recipients have closed their params.
+#[derive(Debug, Default)]
+pub(crate) struct Ready {
+    pub(crate) tickets: Vec<TicketRecord>,
+    pub(crate) closed: HashMap<Address, u64>,
+}
 
 pub(crate) type Outcomes = Vec<(B256, TicketOutcome)>;
 
@@ -50,6 +54,8 @@ pub(crate) struct Redeemer {
     pub(crate) config: KeeperConfig,
     pub(crate) store: Store,
     pub(crate) chain: Chain,
+    /// The chain as the follower sees it.
+    pub(crate) view: watch::Receiver<Option<ChainView>>,
     pub(crate) tx: TxHandle,
     /// Wei per gas on top of the base fee.
     pub(crate) priority_fee: u128,
@@ -69,22 +75,10 @@ impl Redeemer {
         if self.dry.is_none() && self.resume().await? {
             return Ok(Progress::More);
         }
-        let head = self.chain.rpc.head().await?;
-        self.fees.lock().await.follow(&self.chain, &head, self.config.fee_history_blocks).await;
-        let situation = self.situation(&head).await?;
-        if self.dry.is_none() {
-            check_payouts(&self.chain, &self.store, &head, self.config.finality_blocks).await?;
-            self.give_up_expired(&situation, &head).await?;
-        }
-        let Some(revealable) = situation.revealable(&self.config) else { return Ok(Progress::NotYet) };
-        let of_each = self.config.max_batch;
-        let mut tickets =
-            self.store.redeemable_of_each(revealable, situation.oldest_round(), of_each, CANDIDATES).await?;
-        let closed = self.closed(&tickets).await?;
-        tickets.retain(|record| {
-            let closed = closed.get(&record.ticket.signed.ticket.recipient).copied().unwrap_or(u64::MAX);
-            situation.may_be_shown(record, closed, &self.config)
-        });
+        let snapshot = Snapshot::newest(&self.chain).await?;
+        self.fees.lock().await.follow(&self.chain, &snapshot.head, self.config.fee_history_blocks).await;
+        let situation = self.situation(&snapshot).await?;
+        let Ready { tickets, closed } = self.ready(&situation).await?;
         metrics::ready(tickets.len());
         if tickets.is_empty() {
             return Ok(Progress::NotYet);
@@ -94,15 +88,29 @@ impl Redeemer {
         tickets.extend(aside);
         if !tickets.is_empty() && !self.stop.is_cancelled() {
             // Anew: the batches in order may have waited for their blocks.
-            let head = self.chain.rpc.head().await?;
-            let situation = self.situation(&head).await?;
-            more |= self.redeem_in_any_order(tickets, &situation, &head).await?;
+            let snapshot = Snapshot::newest(&self.chain).await?;
+            let situation = self.situation(&snapshot).await?;
+            more |= self.redeem_in_any_order(tickets, &situation, &snapshot).await?;
         }
         // Last: the search may take long, and what it finds is paid or lost already.
         if !passed.is_empty() && !self.stop.is_cancelled() {
             self.settle_passed(passed).await?;
         }
         Ok(if more { Progress::More } else { Progress::NotYet })
+    }
+
+    /// Tickets that may be sent now.
+    pub(crate) async fn ready(&self, situation: &Situation) -> Result<Ready, KeeperError> {
+        let Some(revealable) = situation.revealable(&self.config) else { return Ok(Ready::default()) };
+        let of_each = self.config.max_batch;
+        let mut tickets =
+            self.store.redeemable_of_each(revealable, situation.oldest_round(), of_each, CANDIDATES).await?;
+        let closed = self.closed(&tickets).await?;
+        tickets.retain(|record| {
+            let closed = closed.get(&record.ticket.signed.ticket.recipient).copied().unwrap_or(u64::MAX);
+            situation.may_be_shown(record, closed, &self.config)
+        });
+        Ok(Ready { tickets, closed })
     }
 
     /// The block by which every living desk of each of these recipients has closed its params.
@@ -120,26 +128,6 @@ impl Redeemer {
 
     pub(crate) const fn domain(&self) -> QuoteDomain {
         QuoteDomain { chain_id: self.chain.chain_id, broker: self.chain.contracts.ticket_broker }
-    }
-
-    /// Gives up tickets whose last round is over where a reorganisation can hardly reach it.
-    async fn give_up_expired(&self, situation: &Situation, head: &BlockHeader) -> Result<(), KeeperError> {
-        let Some(deep) = head.number.checked_sub(self.config.finality_blocks) else { return Ok(()) };
-        let rounds = self.chain.contracts.rounds_manager;
-        let round = match self.chain.rpc.view(rounds, RoundsManager::currentRoundCall {}, BlockId::number(deep)).await {
-            Ok(round) => Round(to_u64(round, "the round")?),
-            Err(err) => {
-                tracing::debug!(%err, block = deep, "cannot read an older round");
-                return Ok(());
-            }
-        };
-        let oldest = Situation { round: round.min(situation.round), ..*situation }.oldest_round();
-        let expired = self.store.expire_before(oldest, situation.block).await?;
-        if !expired.is_empty() {
-            tracing::error!(tickets = expired.len(), %oldest, "tickets expired unpaid");
-            metrics::dead(expired.len() as u64);
-        }
-        Ok(())
     }
 
     /// Brings batches to their end that an earlier pass, or an earlier run of the program, left under way.
@@ -166,17 +154,16 @@ impl Redeemer {
         Ok(found)
     }
 
-    pub(crate) async fn situation(&self, head: &BlockHeader) -> Result<Situation, KeeperError> {
+    pub(crate) async fn situation(&self, snapshot: &Snapshot) -> Result<Situation, KeeperError> {
         let (rounds, broker) = (self.chain.contracts.rounds_manager, self.chain.contracts.ticket_broker);
-        let (rpc, at) = (&self.chain.rpc, BlockId::from(head.hash));
         let (round, start, length, validity) = tokio::try_join!(
-            rpc.view(rounds, RoundsManager::currentRoundCall {}, at),
-            rpc.view(rounds, RoundsManager::currentRoundStartBlockCall {}, at),
-            rpc.view(rounds, RoundsManager::roundLengthCall {}, at),
-            rpc.view(broker, TicketBroker::ticketValidityPeriodCall {}, at),
+            snapshot.view(rounds, RoundsManager::currentRoundCall {}),
+            snapshot.view(rounds, RoundsManager::currentRoundStartBlockCall {}),
+            snapshot.view(rounds, RoundsManager::roundLengthCall {}),
+            snapshot.view(broker, TicketBroker::ticketValidityPeriodCall {}),
         )?;
         Ok(Situation {
-            block: head.contract_number,
+            block: snapshot.head.contract_number,
             round: Round(to_u64(round, "the round")?),
             round_start: to_u64(start, "the start of the round")?,
             round_length: to_u64(length, "the length of the round")?,
@@ -228,7 +215,7 @@ impl Redeemer {
     pub(crate) async fn finish(&self, batch: SubmittedBatch, call: TxIntent) -> Result<(), KeeperError> {
         let SubmittedBatch { intent, tickets } = batch;
         let data = call.data.clone();
-        let result = self.tx.send(call).await;
+        let result = self.send(call).await;
         let block = self.chain.rpc.head().await?.contract_number;
         match result {
             Ok(outcome) => {

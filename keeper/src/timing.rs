@@ -2,20 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use alloy::{
-    eips::BlockId,
-    primitives::{Address, U256},
-};
+use alloy::primitives::{Address, U256};
 use streamflow_bindings::BondingManager;
-use streamflow_chain::{BlockHeader, ChainError};
+use streamflow_chain::ChainError;
 use streamflow_store::TicketRecord;
 
 use crate::{
     KeeperError,
-    economics::{Outlook, Patience},
+    economics::{Escalation, Outlook, Patience},
     number::to_u64,
-    planner::{Market, RoughGas, SenderCover, Situation, weigh},
+    planner::{Market, RoughGas, SenderCover, Situation, pressure, weigh},
     redeem::Redeemer,
+    snapshot::Snapshot,
 };
 
 /// Winners of a round that are added up in each state.
@@ -31,20 +29,43 @@ impl Redeemer {
         covers: &HashMap<Address, SenderCover>,
         gas: RoughGas,
         situation: &Situation,
-        head: &BlockHeader,
+        snapshot: &Snapshot,
     ) -> Result<Outlook, KeeperError> {
-        let recipients: HashSet<Address> = batch.iter().map(|record| record.ticket.signed.ticket.recipient).collect();
-        let mut recipient_leaves = false;
-        for recipient in recipients {
-            recipient_leaves |= self.leaves(recipient, situation, head).await?;
-        }
+        let recipient_leaves = self.recipient_leaves(batch, situation, snapshot).await?;
         let market = Market {
-            gas_price: self.gas_price(head),
+            gas_price: self.gas_price(&snapshot.head),
             usual_gas_price: self.usual_gas_price().await,
             income: self.income(situation).await?,
             recipient_leaves,
         };
         Ok(weigh((batch, pending), covers, gas, market, situation, &self.config))
+    }
+
+    /// How far the gas ceiling has risen for these tickets.
+    pub(crate) async fn escalation(
+        &self,
+        tickets: &[&TicketRecord],
+        covers: &HashMap<Address, SenderCover>,
+        situation: &Situation,
+        snapshot: &Snapshot,
+    ) -> Result<Escalation, KeeperError> {
+        let recipient_leaves = self.recipient_leaves(tickets, situation, snapshot).await?;
+        Ok(pressure(tickets, covers, recipient_leaves, situation, &self.config).escalation)
+    }
+
+    /// Whether one of their recipients leaves the active set with this round.
+    async fn recipient_leaves(
+        &self,
+        tickets: &[&TicketRecord],
+        situation: &Situation,
+        snapshot: &Snapshot,
+    ) -> Result<bool, KeeperError> {
+        let recipients: HashSet<Address> = tickets.iter().map(|record| record.ticket.signed.ticket.recipient).collect();
+        let mut leaves = false;
+        for recipient in recipients {
+            leaves |= self.leaves(recipient, situation, snapshot).await?;
+        }
+        Ok(leaves)
     }
 
     pub(crate) fn patience(&self, situation: &Situation) -> Patience {
@@ -69,10 +90,15 @@ impl Redeemer {
     }
 
     /// Whether the recipient is active in this round and not in the next.
-    async fn leaves(&self, recipient: Address, situation: &Situation, head: &BlockHeader) -> Result<bool, KeeperError> {
+    async fn leaves(
+        &self,
+        recipient: Address,
+        situation: &Situation,
+        snapshot: &Snapshot,
+    ) -> Result<bool, KeeperError> {
         let call = BondingManager::getTranscoderCall { transcoder_: recipient };
         let bonding = self.chain.contracts.bonding_manager;
-        let end = match self.chain.rpc.view(bonding, call, BlockId::from(head.hash)).await {
+        let end = match snapshot.view(bonding, call).await {
             Ok(record) => record.deactivationRound,
             Err(ChainError::Reverted { .. }) => return Ok(false),
             Err(err) => return Err(err.into()),

@@ -31,11 +31,12 @@ pub(crate) async fn batch(chain: &Chain, tx_hash: B256) -> Result<Option<(u64, B
     Ok(call.and_then(|call| Some((call.block, BatchOutcome::read(broker, &call.data, &call.logs)?))))
 }
 
-/// The batches that paid these tickets of one sender and one recipient, whoever sent them, among the newest `lookback`
-/// blocks; by ticket hash.
+/// The batches that paid these tickets of one sender and one recipient, whoever sent them, among the `lookback` blocks up to
+/// `newest`; by ticket hash.
 pub(crate) async fn find(
     chain: &Chain,
     records: &[TicketRecord],
+    newest: u64,
     lookback: u64,
 ) -> Result<HashMap<B256, Found>, KeeperError> {
     let mut found = HashMap::new();
@@ -46,7 +47,7 @@ pub(crate) async fn find(
         .topic1(ticket.sender)
         .topic2(ticket.recipient);
     let mut seen = HashSet::new();
-    for (from, to) in ranges(chain.rpc.head().await?.number, lookback) {
+    for (from, to) in ranges(newest, lookback) {
         for log in chain.rpc.logs(&filter.clone().from_block(from).to_block(to)).await?.into_iter().rev() {
             let Some(tx_hash) = log.transaction_hash.filter(|hash| seen.insert(*hash)) else { continue };
             let Some((block, batch)) = self::batch(chain, tx_hash).await? else { continue };

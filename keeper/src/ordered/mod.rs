@@ -6,12 +6,12 @@
 mod fit;
 mod lookup;
 pub mod outcome;
+mod passed;
 pub mod plan;
 
 use std::collections::{HashMap, HashSet};
 
 use alloy::{
-    eips::BlockId,
     primitives::{Address, B256, Bytes, U256},
     sol_types::SolCall,
 };
@@ -34,23 +34,22 @@ use crate::{
     gas::Gas,
     metrics,
     planner::{Cost, RoughGas, Situation},
+    quorum::Quorum,
     redeem::{Outcomes, READS, Redeemer},
+    snapshot::Snapshot,
     verdict::Verdict,
 };
 pub use fit::fit;
 pub(crate) use lookup::batch;
-use lookup::{Found, find};
 use outcome::{BatchOutcome, Fate, judge};
 use plan::{Group, best_prefix, key, passable};
 
 /// Gas for each ticket above the estimate: between simulation and inclusion a sender can turn all its tickets of the batch
 /// into ones that are set aside, each a new storage word. What is not used is not paid for.
-const ASIDE_HEADROOM_GAS: u64 = 25_000;
+pub(crate) const ASIDE_HEADROOM_GAS: u64 = 25_000;
 
 /// Pending tickets that are read for one recipient in one pass, of all its senders together.
 const READ_IN_ORDER: usize = 10_000;
-/// Passed tickets that are looked for in one pass.
-const SETTLED_AT_ONCE: usize = 50;
 
 const UNCOVERED: &str = "sender's funds do not cover the face value";
 const TOO_LITTLE: &str = "payout does not carry the gas";
@@ -144,8 +143,8 @@ impl Redeemer {
         let mut done = InOrder::default();
         for (recipient, ready) in by_recipient {
             // Anew for each: the one before may have waited for its blocks.
-            let head = self.chain.rpc.head().await?;
-            let marks = match self.marks(recipient, &ready, &head).await {
+            let snapshot = Snapshot::newest(&self.chain).await?;
+            let marks = match self.marks(recipient, &ready, &snapshot).await {
                 Ok(marks) => marks,
                 // A marker means nothing to contracts without the ordered call.
                 Err(err) if knows_no_order(&err) => {
@@ -154,7 +153,7 @@ impl Redeemer {
                 }
                 Err(err) => return Err(err.into()),
             };
-            match self.take_back(recipient, &marks, &head).await? {
+            match self.take_back(recipient, &marks, &snapshot.head).await? {
                 Undone::Nothing => {}
                 Undone::Unknown => continue,
                 Undone::WaitsAnew => {
@@ -166,12 +165,12 @@ impl Redeemer {
                 marks.get(&record.ticket.signed.ticket.sender).is_some_and(|mark| key(record) <= *mark)
             };
             let (passed, above): (Vec<_>, Vec<_>) = ready.into_iter().partition(is_passed);
-            let (aside, passed) = self.lying_aside(passed, &head).await?;
+            let (aside, passed) = self.lying_aside(passed, &snapshot).await?;
             done.aside.extend(aside);
             done.passed.extend(passed);
             if !above.is_empty() && !self.stop.is_cancelled() {
                 let closed = closed.get(&recipient).copied().unwrap_or(u64::MAX);
-                done.more |= self.send_in_order(recipient, &above, &marks, closed, &head).await?;
+                done.more |= self.send_in_order(recipient, &above, &marks, closed, &snapshot).await?;
             }
         }
         Ok(done)
@@ -208,10 +207,27 @@ impl Redeemer {
         if self.dry.is_some() {
             return Ok(Undone::Unknown);
         }
-        metrics::revoked(undone.len() as u64);
-        let hashes: Vec<B256> = undone.iter().map(|record| record.hash).collect();
-        self.store.revoke_payouts(&hashes).await?;
+        let gone = self.gone(&undone, head).await;
+        if gone.is_empty() {
+            return Ok(Undone::Unknown);
+        }
+        metrics::revoked(gone.len() as u64);
+        self.store.revoke_payouts(&gone).await?;
         Ok(Undone::WaitsAnew)
+    }
+
+    /// Those of these payouts that most endpoints do not have: their marks are below the ticket, in a block that is not before
+    /// the payout's.
+    async fn gone(&self, payouts: &[TicketRecord], head: &BlockHeader) -> Vec<B256> {
+        let Some(quorum) = Quorum::find(&self.chain, head.number).await else { return Vec::new() };
+        let mut gone = Vec::new();
+        for record in payouts {
+            let is_known = matches!(&record.state, TicketState::Redeemed(payout) if payout.block <= quorum.newest);
+            if is_known && quorum.mark(record, quorum.newest).await.is_some_and(|mark| key(record) > mark) {
+                gone.push(record.hash);
+            }
+        }
+        gone
     }
 
     /// The mark of each of these tickets' senders, all read at one block.
@@ -219,20 +235,18 @@ impl Redeemer {
         &self,
         recipient: Address,
         tickets: &[TicketRecord],
-        head: &BlockHeader,
+        snapshot: &Snapshot,
     ) -> Result<HashMap<Address, U256>, ChainError> {
         let senders: HashSet<Address> = tickets.iter().map(|record| record.ticket.signed.ticket.sender).collect();
-        let at = BlockId::from(head.hash);
+        let broker = self.chain.contracts.ticket_broker;
         stream::iter(senders)
-            .map(|sender| async move { Ok((sender, self.mark(recipient, sender, at).await?)) })
+            .map(|sender| async move {
+                let call = TicketBroker::redemptionMarkCall { recipient, sender };
+                Ok((sender, snapshot.view(broker, call).await?))
+            })
             .buffer_unordered(READS)
             .try_collect()
             .await
-    }
-
-    async fn mark(&self, recipient: Address, sender: Address, at: BlockId) -> Result<U256, ChainError> {
-        let call = TicketBroker::redemptionMarkCall { recipient, sender };
-        self.chain.rpc.view(self.chain.contracts.ticket_broker, call, at).await
     }
 
     /// Plans, simulates and sends one batch for the recipient. Returns whether something changed.
@@ -242,25 +256,26 @@ impl Redeemer {
         ready: &[TicketRecord],
         marks: &HashMap<Address, U256>,
         closed: u64,
-        head: &BlockHeader,
+        snapshot: &Snapshot,
     ) -> Result<bool, KeeperError> {
-        if let Some(reason) = self.refusal_of(recipient, head).await? {
+        if let Some(reason) = self.refusal_of(recipient, snapshot).await? {
             tracing::error!(%recipient, account = %self.tx.address(), reason, "cannot redeem in order");
-            self.postpone(ready, &reason, head.contract_number).await?;
+            self.postpone(ready, &reason, snapshot.head.contract_number).await?;
             return Ok(false);
         }
-        let situation = self.situation(head).await?;
-        let pending = self.pending_in_order(recipient, marks, &situation, head).await?;
+        let situation = self.situation(snapshot).await?;
+        let pending = self.pending_in_order(recipient, marks, &situation, snapshot).await?;
         let groups = passable(pending.clone(), marks, closed, &situation, &self.config);
         let above: Vec<&TicketRecord> = groups.iter().flat_map(|group| &group.tickets).collect();
         if above.is_empty() {
             return Ok(false);
         }
-        let covers = self.covers(&above, situation.round, head).await?;
-        let groups = fit(groups, recipient, &covers, self.gas_price(head), self.config.max_batch);
+        let covers = self.covers(&above, situation.round, snapshot).await?;
+        let gas_price = self.gas_price(&snapshot.head);
+        let groups = fit(groups, recipient, &covers, gas_price, self.config.max_batch);
         let mut batch = Batch { recipient, groups, aside: HashSet::new() };
         let tickets: Vec<&TicketRecord> = batch.tickets().collect();
-        let outlook = self.outlook((&tickets, &pending), &covers, batch.rough_gas(), &situation, head).await?;
+        let outlook = self.outlook((&tickets, &pending), &covers, batch.rough_gas(), &situation, snapshot).await?;
         let because = match outlook.timing(self.patience(&situation)) {
             Timing::Now(because) => because,
             Timing::Later(until) => {
@@ -269,11 +284,13 @@ impl Redeemer {
                 return Ok(false);
             }
         };
-        let dropped = self.simulate_in_order(&mut batch, head).await?;
+        let dropped = self.simulate_in_order(&mut batch, snapshot).await?;
         let margin = outlook.escalation.margin(self.config.margin_percent);
-        let Some((intent, gas)) = self.carried_in_order(&mut batch, margin, head).await? else { return Ok(dropped) };
+        let Some((intent, gas)) = self.carried_in_order(&mut batch, margin, snapshot).await? else {
+            return Ok(dropped);
+        };
         let tickets: Vec<TicketRecord> = batch.tickets().cloned().collect();
-        let (worth, gas_price) = (batch.pays(), self.gas_price(head));
+        let worth = batch.pays();
         let planned = Planned { in_order: true, aside: batch.aside, worth, gas, gas_price, because };
         if !self.goes_ahead(&tickets, &intent, &planned) {
             return Ok(dropped);
@@ -303,13 +320,13 @@ impl Redeemer {
     }
 
     /// Why the contract would refuse this keeper for the recipient.
-    async fn refusal_of(&self, recipient: Address, head: &BlockHeader) -> Result<Option<String>, KeeperError> {
+    async fn refusal_of(&self, recipient: Address, snapshot: &Snapshot) -> Result<Option<String>, KeeperError> {
         let account = self.tx.address();
         if account == recipient {
             return Ok(None);
         }
         let call = TicketBroker::redeemerOfCall { recipient };
-        let named = self.chain.rpc.view(self.chain.contracts.ticket_broker, call, BlockId::from(head.hash)).await?;
+        let named = snapshot.view(self.chain.contracts.ticket_broker, call).await?;
         Ok((named != account).then(|| {
             format!(
                 "{account} may not redeem for {recipient}: run `streamflow chain set-redeemer --redeemer {account}` \
@@ -325,15 +342,23 @@ impl Redeemer {
         recipient: Address,
         marks: &HashMap<Address, U256>,
         situation: &Situation,
-        head: &BlockHeader,
+        snapshot: &Snapshot,
     ) -> Result<Vec<TicketRecord>, KeeperError> {
         let of_each = u32::try_from((READ_IN_ORDER / marks.len().max(1)).max(1)).unwrap_or(u32::MAX);
+        let oldest = situation.oldest_round();
         let mut pending = Vec::new();
+        let mut expired = 0;
         for (sender, mark) in marks {
-            let above = self.store.pending_above(recipient, *sender, *mark, situation.oldest_round(), of_each).await?;
-            pending.extend(above);
+            let lowest = self.store.pending_above(recipient, *sender, *mark, Round(0), 1).await?;
+            expired += lowest.iter().filter(|record| record.ticket.signed.ticket.creation_round < oldest).count();
+            pending.extend(self.store.pending_above(recipient, *sender, *mark, oldest, of_each).await?);
         }
-        let hashes = self.block_hashes(&pending, head).await?;
+        // What is passed over is given up.
+        if expired > 0 && !self.is_over(situation, &snapshot.head).await {
+            tracing::info!(%recipient, %oldest, "it is not certain that older tickets have expired");
+            return Ok(Vec::new());
+        }
+        let hashes = self.other_hashes(&pending, snapshot).await?;
         let mut dead = Outcomes::new();
         pending.retain(|record| {
             let ticket = &record.ticket.signed.ticket;
@@ -348,41 +373,63 @@ impl Redeemer {
             dead.push((record.hash, TicketOutcome::Dead { reason }));
             false
         });
-        self.settle(dead, None, head.contract_number).await?;
+        self.settle(dead, None, snapshot.head.contract_number).await?;
         Ok(pending)
     }
 
-    /// Block hashes of these tickets' rounds, as far as a reorganisation can hardly change them. A ticket with another one
-    /// can never be paid, and must not hold up those above it.
-    async fn block_hashes(
+    /// Whether most endpoints say that what was created before the oldest round of this situation has expired.
+    async fn is_over(&self, situation: &Situation, head: &BlockHeader) -> bool {
+        let Some(quorum) = Quorum::find(&self.chain, head.number).await else { return false };
+        quorum.oldest_round(situation, quorum.newest).await.is_some_and(|oldest| oldest >= situation.oldest_round())
+    }
+
+    /// Block hashes of those of these tickets' rounds that a ticket has another one of, as far as a reorganisation can hardly
+    /// change them, and most endpoints say so. Such a ticket can never be paid, and must not hold up those above it.
+    async fn other_hashes(
         &self,
         tickets: &[TicketRecord],
-        head: &BlockHeader,
+        snapshot: &Snapshot,
     ) -> Result<HashMap<Round, B256>, KeeperError> {
-        let rounds: HashSet<Round> = tickets.iter().map(|record| record.ticket.signed.ticket.creation_round).collect();
-        let Some(deep) = head.number.checked_sub(self.config.finality_blocks) else { return Ok(HashMap::new()) };
-        let mut hashes = HashMap::new();
-        for round in rounds {
-            let view = |at| {
-                let call = RoundsManager::blockHashForRoundCall { round: U256::from(round.0) };
-                self.chain.rpc.view(self.chain.contracts.rounds_manager, call, at)
+        let call = |round: Round| RoundsManager::blockHashForRoundCall { round: U256::from(round.0) };
+        let rounds = self.chain.contracts.rounds_manager;
+        let named = tickets.iter().map(|record| &record.ticket.signed.ticket);
+        let named: HashSet<(Round, B256)> =
+            named.map(|ticket| (ticket.creation_round, ticket.creation_round_block_hash)).collect();
+        let mut known = HashMap::new();
+        let mut doubtful = HashSet::new();
+        for (round, hash) in named {
+            let now = match known.get(&round) {
+                Some(now) => *now,
+                None => snapshot.view(rounds, call(round)).await?,
             };
-            let (now, before) = tokio::join!(view(BlockId::from(head.hash)), view(BlockId::number(deep)));
-            let (now, before) = (now?, before.unwrap_or_default());
-            if !now.is_zero() && now == before {
-                hashes.insert(round, now);
+            known.insert(round, now);
+            if now != hash {
+                doubtful.insert(round);
+            }
+        }
+        let mut hashes = HashMap::new();
+        if doubtful.is_empty() {
+            return Ok(hashes);
+        }
+        let Some(quorum) = Quorum::find(&self.chain, snapshot.head.number).await else { return Ok(hashes) };
+        let Some(deep) = quorum.newest.checked_sub(self.config.finality_blocks) else { return Ok(hashes) };
+        for round in doubtful {
+            let now = quorum.view(rounds, call(round), quorum.newest).await;
+            let before = quorum.view(rounds, call(round), deep).await;
+            if let Some(hash) = now.filter(|hash| !hash.is_zero() && before == Some(*hash)) {
+                hashes.insert(round, hash);
             }
         }
         Ok(hashes)
     }
 
-    /// Keeps of the batch what would be passed on the state of `head`, and learns what would be set aside. Tickets that hold
+    /// Keeps of the batch what would be passed on the state of the block, and learns what would be set aside. Tickets that hold
     /// up the others are settled. Returns whether one was dropped for good.
-    async fn simulate_in_order(&self, batch: &mut Batch, head: &BlockHeader) -> Result<bool, KeeperError> {
+    async fn simulate_in_order(&self, batch: &mut Batch, snapshot: &Snapshot) -> Result<bool, KeeperError> {
         let Ok(call) = batch.call() else { return Ok(false) };
         let data = Bytes::from(call.abi_encode());
-        let (broker, block) = (self.chain.contracts.ticket_broker, head.contract_number);
-        let simulated = match self.simulate(data.clone(), head).await {
+        let (broker, block) = (self.chain.contracts.ticket_broker, snapshot.head.contract_number);
+        let simulated = match self.simulate(data.clone(), snapshot).await {
             Ok(Simulated { refusal: None, logs }) => Ok(logs),
             Ok(Simulated { refusal: Some(reason), .. }) => Err(reason.to_string()),
             // it does not hold up the tickets that need no simulation
@@ -400,7 +447,7 @@ impl Redeemer {
             }
         };
         let Some(result) = BatchOutcome::read(broker, &data, &logs) else { return Ok(false) };
-        let gas_price = self.gas_price(head);
+        let gas_price = self.gas_price(&snapshot.head);
         let mut outcomes = Outcomes::new();
         let mut dropped = false;
         for group in &mut batch.groups {
@@ -437,37 +484,38 @@ impl Redeemer {
         &self,
         batch: &mut Batch,
         margin: u64,
-        head: &BlockHeader,
+        snapshot: &Snapshot,
     ) -> Result<Option<(TxIntent, u64)>, KeeperError> {
+        let (block, gas_price) = (snapshot.head.contract_number, self.gas_price(&snapshot.head));
         let calls = Calls::new(self.chain.contracts);
-        let room = self.gas_room(head).await?;
+        let room = self.gas_room(snapshot).await?;
         while !batch.groups.is_empty() {
             let Ok(call) = batch.call() else { return Ok(None) };
             let tickets: Vec<TicketRecord> = batch.tickets().cloned().collect();
             let intent = calls.redeem_ordered(&call).with_id(redemption_id(&tickets));
-            let (used, gas) = match self.gas(&intent, room, head).await? {
+            let (used, gas) = match self.gas(&intent, room, snapshot).await? {
                 Gas::Enough { used, limit } => (used, limit),
                 Gas::TooMuch if tickets.len() > 1 => (room, room.saturating_add(1)),
                 Gas::TooMuch => {
-                    self.postpone(&tickets, TOO_LARGE, head.contract_number).await?;
+                    self.postpone(&tickets, TOO_LARGE, block).await?;
                     return Ok(None);
                 }
                 Gas::Refused(reason) => {
-                    self.postpone(&tickets, &reason.to_string(), head.contract_number).await?;
+                    self.postpone(&tickets, &reason.to_string(), block).await?;
                     return Ok(None);
                 }
             };
             let limit = gas.saturating_add(ASIDE_HEADROOM_GAS.saturating_mul(tickets.len() as u64));
             if limit > room && tickets.len() > 1 {
                 batch.halve();
-                batch.trim(self.gas_price(head));
+                batch.trim(gas_price);
                 continue;
             }
             let pays = batch.pays();
-            let cost = Cost { gas, gas_price: self.gas_price(head) };
+            let cost = Cost { gas, gas_price };
             if !carries(pays, cost.wei(), margin) {
                 tracing::info!(tickets = tickets.len(), gas, cost = %cost.wei(), "payout does not carry the gas yet");
-                self.postpone(&tickets, TOO_LITTLE, head.contract_number).await?;
+                self.postpone(&tickets, TOO_LITTLE, block).await?;
                 return Ok(None);
             }
             let max_fee = ceiling(pays, gas, margin);
@@ -526,13 +574,13 @@ impl Redeemer {
     async fn lying_aside(
         &self,
         passed: Vec<TicketRecord>,
-        head: &BlockHeader,
+        snapshot: &Snapshot,
     ) -> Result<(Vec<TicketRecord>, Vec<TicketRecord>), KeeperError> {
-        let (broker, at) = (self.chain.contracts.ticket_broker, BlockId::from(head.hash));
+        let broker = self.chain.contracts.ticket_broker;
         let asked: Vec<(TicketRecord, bool)> = stream::iter(passed)
             .map(|record| async move {
                 let call = TicketBroker::isSetAsideCall { ticketHash: record.hash };
-                let is_aside = self.chain.rpc.view(broker, call, at).await?;
+                let is_aside = snapshot.view(broker, call).await?;
                 Ok::<_, KeeperError>((record, is_aside))
             })
             .buffered(READS)
@@ -541,72 +589,6 @@ impl Redeemer {
         let (aside, passed): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(_, is_aside)| *is_aside);
         let records = |asked: Vec<(TicketRecord, bool)>| asked.into_iter().map(|(record, _)| record).collect();
         Ok((records(aside), records(passed)))
-    }
-
-    /// Finds out what became of tickets at or below their sender's mark that do not lie aside: some of them at a time, each
-    /// outcome stored as soon as it is known, so that many of them hold up nothing.
-    pub(crate) async fn settle_passed(&self, mut passed: Vec<TicketRecord>) -> Result<(), KeeperError> {
-        let head = self.chain.rpc.head().await?;
-        let (broker, at, block) = (self.chain.contracts.ticket_broker, BlockId::from(head.hash), head.contract_number);
-        let later = passed.split_off(passed.len().min(SETTLED_AT_ONCE));
-        self.postpone(&later, "passed by its sender's mark, to be looked for", block).await?;
-        let mut by_accounts: HashMap<(Address, Address), Vec<TicketRecord>> = HashMap::new();
-        for record in passed {
-            let call = TicketBroker::usedTicketsCall { ticketHash: record.hash };
-            if self.chain.rpc.view(broker, call, at).await? {
-                let outcome = self.redeemed_before(&record, block).await;
-                self.settle(vec![(record.hash, outcome)], None, block).await?;
-            } else {
-                let ticket = &record.ticket.signed.ticket;
-                by_accounts.entry((ticket.sender, ticket.recipient)).or_default().push(record);
-            }
-        }
-        for records in by_accounts.into_values() {
-            let found = match find(&self.chain, &records, self.config.log_lookback_blocks).await {
-                Ok(found) => found,
-                Err(err) => {
-                    tracing::warn!(tickets = records.len(), %err, "cannot look for the batches that passed tickets");
-                    let reason = "passed by its sender's mark, but the batch cannot be looked for";
-                    self.postpone(&records, reason, block).await?;
-                    continue;
-                }
-            };
-            for record in records {
-                let outcome = self.passed_before(&record, found.get(&record.hash), &head).await;
-                self.settle(vec![(record.hash, outcome)], None, block).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What became of a ticket whose mark has passed it, and that neither lies aside nor is used: paid by a batch that this
-    /// store does not know, or lost. Given up only once the mark stands where a reorganisation can hardly reach it.
-    async fn passed_before(&self, record: &TicketRecord, found: Option<&Found>, head: &BlockHeader) -> TicketOutcome {
-        let reason = match found {
-            Some(Found::Paid(payout)) => return TicketOutcome::Redeemed(*payout),
-            Some(Found::Unbalanced { tx_hash, moved, owed }) => format!("{} in {tx_hash}", unbalanced(*moved, *owed)),
-            None => format!(
-                "passed unpaid: the mark of {} is not below its key, and no batch of the last {} blocks paid it",
-                record.ticket.signed.ticket.sender, self.config.log_lookback_blocks
-            ),
-        };
-        if self.is_passed_for_good(record, head).await {
-            TicketOutcome::Dead { reason }
-        } else {
-            self.wait(&reason, head.contract_number)
-        }
-    }
-
-    async fn is_passed_for_good(&self, record: &TicketRecord, head: &BlockHeader) -> bool {
-        let Some(deep) = head.number.checked_sub(self.config.finality_blocks) else { return false };
-        let ticket = &record.ticket.signed.ticket;
-        match self.mark(ticket.recipient, ticket.sender, BlockId::number(deep)).await {
-            Ok(mark) => key(record) <= mark,
-            Err(err) => {
-                tracing::debug!(%err, block = deep, "cannot read an older mark");
-                false
-            }
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use alloy::{
 };
 use streamflow_bindings::TicketBroker;
 use streamflow_chain::{ordered_face_value, ordered_ticket};
-use streamflow_pm::ticket_signer;
+use streamflow_pm::{ordered, ticket_signer, wins};
 use streamflow_store::TicketRecord;
 
 use crate::verdict::Verdict;
@@ -127,7 +127,8 @@ fn is_about_the_group(reason: FixedBytes<4>) -> bool {
     reason == TicketBroker::MarkMoved::SELECTOR || reason == TicketBroker::SenderUnlocked::SELECTOR
 }
 
-/// What the reason of a skipped group means for the tickets that it is about, and its words.
+/// What the reason of a skipped group means for the tickets that it is about, and its words. One endpoint alone says it, so a
+/// ticket is given up only where it shows the fault itself. That it has expired is decided elsewhere, by the word of most.
 pub fn judge(reason: FixedBytes<4>, record: &TicketRecord) -> (Verdict, String) {
     use TicketBroker as T;
     let signed = &record.ticket.signed;
@@ -136,10 +137,14 @@ pub fn judge(reason: FixedBytes<4>, record: &TicketRecord) -> (Verdict, String) 
         T::SenderUnlocked::SELECTOR => (Verdict::Wait, "sender is unlocked"),
         T::KeyNotAscending::SELECTOR => (Verdict::Wait, "its key is not above the one before"),
         T::NoBlockHash::SELECTOR => (Verdict::Wait, "its creation round has no block hash"),
-        T::TicketNotMarked::SELECTOR => (Verdict::Dead, "its secret carries no marker"),
-        T::InvalidTerms::SELECTOR => (Verdict::Dead, "its terms have undefined bits"),
-        T::TicketExpired::SELECTOR => (Verdict::Dead, "ticket is expired"),
-        T::TicketNotWinning::SELECTOR => (Verdict::Dead, "ticket did not win"),
+        T::TicketNotMarked::SELECTOR => {
+            (dead_if(!ordered::is_marked(record.ticket.recipient_rand)), "its secret carries no marker")
+        }
+        T::InvalidTerms::SELECTOR => {
+            (dead_if(ordered_ticket(&record.ticket).is_err()), "its terms have undefined bits")
+        }
+        T::TicketExpired::SELECTOR => (Verdict::Wait, "ticket is expired"),
+        T::TicketNotWinning::SELECTOR => (dead_if(!wins(signed, record.ticket.recipient_rand)), "ticket did not win"),
         // a reorganisation may have given its creation round another block hash, and may give it back
         T::InvalidSignature::SELECTOR if ticket_signer(signed) == Ok(signed.ticket.sender) => {
             (Verdict::Wait, "its creation round has another block hash")
@@ -151,6 +156,10 @@ pub fn judge(reason: FixedBytes<4>, record: &TicketRecord) -> (Verdict, String) 
         }
     };
     (verdict, words.to_owned())
+}
+
+const fn dead_if(is_faulty: bool) -> Verdict {
+    if is_faulty { Verdict::Dead } else { Verdict::Wait }
 }
 
 #[cfg(test)]
@@ -294,7 +303,26 @@ mod tests {
         assert_eq!(judge(reason, &ticket).0, Verdict::Wait);
         ticket.ticket.signed.ticket.face_value += U256::ONE;
         assert_eq!(judge(reason, &ticket).0, Verdict::Dead);
-        assert_eq!(judge(FixedBytes(TicketBroker::TicketNotWinning::SELECTOR), &ticket).0, Verdict::Dead);
         assert_eq!(judge(FixedBytes([1, 2, 3, 4]), &ticket).0, Verdict::Wait);
+    }
+
+    #[test]
+    fn a_ticket_is_not_given_up_for_a_fault_that_it_does_not_show() {
+        let good = record(1, 1, 500);
+        let mut losing = good.clone();
+        losing.ticket.signed.ticket.win_prob = WinProb(U256::ZERO);
+        let mut unmarked = good.clone();
+        unmarked.ticket.recipient_rand = U256::from(1);
+        let mut too_dear = good.clone();
+        too_dear.ticket.signed.ticket.face_value = U256::MAX;
+        for (selector, faulty) in [
+            (TicketBroker::TicketNotWinning::SELECTOR, losing),
+            (TicketBroker::TicketNotMarked::SELECTOR, unmarked),
+            (TicketBroker::InvalidTerms::SELECTOR, too_dear),
+        ] {
+            assert_eq!(judge(FixedBytes(selector), &faulty).0, Verdict::Dead);
+            assert_eq!(judge(FixedBytes(selector), &good).0, Verdict::Wait);
+        }
+        assert_eq!(judge(FixedBytes(TicketBroker::TicketExpired::SELECTOR), &good).0, Verdict::Wait);
     }
 }

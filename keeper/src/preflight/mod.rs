@@ -23,7 +23,7 @@ use revm::{
     context::{BlockEnv, TxEnv, result::ExecutionResult},
     database::CacheDB,
 };
-use streamflow_chain::{BlockHeader, Chain, Revert, Simulated};
+use streamflow_chain::{BlockHeader, Chain, Revert, Rpc, Simulated};
 
 use state::{Account, LazyState};
 
@@ -105,6 +105,11 @@ impl Preflight {
     /// For contracts of this chain.
     pub fn new(chain: Chain, bounds: Bounds) -> Self {
         Self { chain, bounds, codes: Arc::default() }
+    }
+
+    /// The same, of one endpoint.
+    pub(crate) fn through(&self, rpc: Rpc) -> Self {
+        Self { chain: Chain { rpc, ..self.chain.clone() }, ..self.clone() }
     }
 
     /// Runs a call of `from` with `gas_limit` on the state after `head`, as the first transaction of the next block.

@@ -50,7 +50,7 @@ async fn dies_at(step: Step, world: &World, nodes: &[ChaosProxy], winner: &Winni
         Step::Recorded => {}
     }
     let given = nodes[0].transactions().len();
-    let running = start(world, nodes).await;
+    let running = start(world, nodes, World::config()).await;
     eventually(&format!("a keeper is at {step:?}"), || async {
         let reached = match step {
             Step::Bound | Step::Persisted => nodes[0].transactions().len() > given,
@@ -86,7 +86,7 @@ async fn a20_a_keeper_that_dies_at_any_step_pays_each_ticket_once() {
         world.deployment.anvil.mine(3).await.unwrap();
         dies_at(step, &world, &nodes, &winner).await;
         let given = nodes[0].transactions().len();
-        let running = start(&world, &nodes).await;
+        let running = start(&world, &nodes, World::config()).await;
         mined_until(&world, &format!("the ticket is paid after {step:?}"), async || {
             status(&world, &winner).await == TicketStatus::Redeemed
         })

@@ -4,6 +4,7 @@ use std::{
     time::Duration,
 };
 
+use alloy::primitives::U256;
 use anyhow::{Context, Result};
 use axum::{
     Router,
@@ -45,6 +46,10 @@ pub enum Chaos {
     SwallowedTransactions,
     /// It answers every call of a contract with zeros.
     FalseState,
+    /// It answers calls of the function with this selector with this word.
+    FalseView { selector: [u8; 4], word: U256 },
+    /// It refuses calls of the function with this selector with this revert data.
+    FalseRefusal { selector: [u8; 4], reason: Vec<u8> },
 }
 
 #[derive(Debug, Default)]
@@ -175,6 +180,11 @@ async fn answer(State(proxy): State<Arc<Proxy>>, body: String) -> Response {
             let error = json!({ "code": 429, "message": "compute units exceeded: too many requests" });
             return reply(&json!({ "jsonrpc": "2.0", "id": request["id"], "error": error }));
         }
+        Some(Chaos::FalseRefusal { selector, reason }) if calls(&request, selector) => {
+            let data = alloy::hex::encode_prefixed(reason);
+            let error = json!({ "code": 3, "message": "execution reverted", "data": data });
+            return reply(&json!({ "jsonrpc": "2.0", "id": request["id"], "error": error }));
+        }
         Some(Chaos::SwallowedTransactions) if request["method"] == "eth_sendRawTransaction" => {
             return match hash_of(&request) {
                 Some(hash) => reply(&json!({ "jsonrpc": "2.0", "id": request["id"], "result": hash })),
@@ -219,6 +229,13 @@ fn hash_of(request: &Value) -> Option<String> {
     Some(alloy::primitives::keccak256(raw).to_string())
 }
 
+/// Whether it is a call of the function with this selector.
+fn calls(request: &Value, selector: &[u8; 4]) -> bool {
+    let call = &request["params"][0];
+    let input = call["input"].as_str().or_else(|| call["data"].as_str()).unwrap_or_default();
+    request["method"] == "eth_call" && input.starts_with(&alloy::hex::encode_prefixed(selector))
+}
+
 /// Asks for an older block wherever the newest is meant.
 fn freeze(request: &mut Value, number: u64) {
     if let Some(params) = request["params"].as_array_mut() {
@@ -256,6 +273,9 @@ fn garble(request: &Value, result: &mut Value, chaos: &Chaos) {
             if let Some(length) = result.as_str().map(str::len) {
                 *result = format!("0x{}", "0".repeat(length.saturating_sub(2))).into();
             }
+        }
+        Chaos::FalseView { selector, word } if calls(request, selector) => {
+            *result = alloy::hex::encode_prefixed(word.to_be_bytes::<32>()).into();
         }
         _ => {}
     }

@@ -1,0 +1,101 @@
+//! What most endpoints say, for decisions that cannot be taken back (docs/designs/019-endpoints.md): that a ticket can never
+//! be paid, that a payout is final, that it has left the chain. While the endpoints do not agree, the decision waits.
+
+use alloy::{
+    eips::BlockId,
+    primitives::{Address, U256},
+    sol_types::SolCall,
+};
+use streamflow_bindings::{RoundsManager, TicketBroker};
+use streamflow_chain::{Chain, ChainError, redeem_call};
+use streamflow_store::TicketRecord;
+use streamflow_types::Round;
+
+use crate::{
+    metrics,
+    number::to_u64,
+    planner::Situation,
+    verdict::{Verdict, classify},
+};
+
+/// Blocks below the head at which a block is looked for that most endpoints have: some are always a little behind.
+const BEHIND: [u64; 4] = [0, 1, 4, 16];
+
+/// The state of a block that most endpoints have, as most of them tell it.
+#[derive(Clone, Debug)]
+pub(crate) struct Quorum {
+    /// Every question goes to all endpoints.
+    pub(crate) chain: Chain,
+    /// Newest block that most of them have. Depth counts from here: one endpoint alone could make up a head.
+    pub(crate) newest: u64,
+}
+
+impl Quorum {
+    /// At `head` or a little below. `None` while the endpoints do not agree.
+    pub(crate) async fn find(chain: &Chain, head: u64) -> Option<Self> {
+        let chain = Chain { rpc: chain.rpc.agreed(), ..chain.clone() };
+        for behind in BEHIND {
+            let number = head.checked_sub(behind)?;
+            let round = RoundsManager::currentRoundCall {};
+            // Asked for a state, an endpoint without the block says nothing; asked for the block it would say that there is none.
+            match chain.rpc.view(chain.contracts.rounds_manager, round, BlockId::number(number)).await {
+                Ok(_) => return Some(Self { chain, newest: number }),
+                Err(err) => tracing::debug!(%err, block = number, "most endpoints tell no state of this block"),
+            }
+        }
+        undecided(&"no block that most endpoints have");
+        None
+    }
+
+    /// What a view of the contract at `to` gives after `block`. `None` while most endpoints do not say the same.
+    pub(crate) async fn view<C: SolCall>(&self, to: Address, call: C, block: u64) -> Option<C::Return> {
+        self.chain.rpc.view(to, call, BlockId::number(block)).await.inspect_err(|err| undecided(err)).ok()
+    }
+
+    /// Whether the ticket is used.
+    pub(crate) async fn is_used(&self, record: &TicketRecord, block: u64) -> Option<bool> {
+        let call = TicketBroker::usedTicketsCall { ticketHash: record.hash };
+        self.view(self.chain.contracts.ticket_broker, call, block).await
+    }
+
+    /// Whether the ticket was set aside.
+    pub(crate) async fn is_aside(&self, record: &TicketRecord, block: u64) -> Option<bool> {
+        let call = TicketBroker::isSetAsideCall { ticketHash: record.hash };
+        self.view(self.chain.contracts.ticket_broker, call, block).await
+    }
+
+    /// The mark of the ticket's sender for its recipient.
+    pub(crate) async fn mark(&self, record: &TicketRecord, block: u64) -> Option<U256> {
+        let ticket = &record.ticket.signed.ticket;
+        let call = TicketBroker::redemptionMarkCall { recipient: ticket.recipient, sender: ticket.sender };
+        self.view(self.chain.contracts.ticket_broker, call, block).await
+    }
+
+    /// Oldest creation round that can be redeemed after `block`, if what `seen` says of the validity is not longer.
+    pub(crate) async fn oldest_round(&self, seen: &Situation, block: u64) -> Option<Round> {
+        let contracts = &self.chain.contracts;
+        let round = self.view(contracts.rounds_manager, RoundsManager::currentRoundCall {}, block).await?;
+        let validity = self.view(contracts.ticket_broker, TicketBroker::ticketValidityPeriodCall {}, block).await?;
+        let round = Round(to_u64(round, "the round").ok()?).min(seen.round);
+        let validity = to_u64(validity, "the ticket validity period").ok()?.max(seen.validity);
+        Some(Situation { round, validity, ..*seen }.oldest_round())
+    }
+
+    /// Whether most endpoints refuse the ticket for a reason that stays.
+    pub(crate) async fn refuses_for_ever(&self, record: &TicketRecord) -> bool {
+        let broker = self.chain.contracts.ticket_broker;
+        match self.chain.rpc.view(broker, redeem_call(&record.ticket), BlockId::number(self.newest)).await {
+            Err(ChainError::Reverted { reason, .. }) => classify(reason.data()) == Verdict::Dead,
+            Err(err) => {
+                undecided(&err);
+                false
+            }
+            Ok(_) => false,
+        }
+    }
+}
+
+pub(crate) fn undecided(why: &dyn std::fmt::Display) {
+    tracing::info!(%why, "the chain RPCs do not agree; what cannot be taken back waits");
+    metrics::undecided();
+}
