@@ -146,6 +146,10 @@ impl Keeper {
     /// Starts what is due at this view: the round first, then rewards, and redemptions only once rewards are called.
     fn start_due(&self, desk: &mut Desk, view: ChainView, stop: &CancellationToken) {
         desk.enter(view.round);
+        // Beside the redemptions: one that is stuck, or an endpoint that is slow, holds up only its own.
+        if desk.may_start(Duty::Decide) {
+            desk.start(Duty::Decide, self.redeemer(stop).decide().boxed());
+        }
         if !view.round_initialized {
             if self.config.initialize_rounds && desk.may_start(Duty::Initialize) {
                 let attempt = desk.attempt(Duty::Initialize);
@@ -166,10 +170,6 @@ impl Keeper {
         }
         if !desk.reward_goes_first(self.config.reward_head_start) && desk.may_start(Duty::Redeem) {
             desk.start(Duty::Redeem, self.redeemer(stop).pass().boxed());
-        }
-        // Beside the redemptions: one that is stuck, or an endpoint that is slow, holds up only its own.
-        if desk.may_start(Duty::Decide) {
-            desk.start(Duty::Decide, self.redeemer(stop).decide().boxed());
         }
         if desk.may_start(Duty::Forget) {
             let pass = forget(self.chain.chain.clone(), self.store.clone(), self.config.log_lookback_blocks);
@@ -306,10 +306,11 @@ impl Desk {
         self.resting.retain(|_, rest| !matches!(rest, Rest::NextLook));
     }
 
-    /// The end of the first pause after a failure, at most `latest`.
+    /// The end of the first pause that is not over, at most `latest`. A duty whose pause is over may be one that is not due now.
     fn next_wake(&self, latest: Instant) -> Instant {
+        let now = Instant::now();
         let ends = self.resting.values().filter_map(|rest| match rest {
-            Rest::Until(end) => Some(*end),
+            Rest::Until(end) => Some(*end).filter(|end| *end > now),
             Rest::NextLook | Rest::NextRound => None,
         });
         ends.fold(latest, Instant::min)
@@ -395,6 +396,7 @@ mod tests {
         tokio::time::advance(pause).await;
         assert!(desk.may_start(Duty::Redeem));
         assert_eq!(desk.attempt(Duty::Redeem), 0);
+        assert_eq!(desk.next_wake(far), far, "not at once again and again, if it is not due now");
     }
 
     #[tokio::test(start_paused = true)]
