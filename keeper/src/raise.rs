@@ -85,7 +85,10 @@ impl Redeemer {
             let new = at(pressing.margin(self.config.margin_percent));
             if new >= price {
                 self.raise(record, new).await?;
-            } else if place == 0 && at(0) < price && waiting.carries(price, &self.config) {
+                continue;
+            }
+            let is_hopeless = place == 0 && at(0) < price;
+            if is_hopeless && waiting.carries(price, &self.config) && !self.stop.is_cancelled() {
                 self.tx.cancel(&record.intent).await?;
             }
         }
