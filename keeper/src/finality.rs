@@ -48,7 +48,8 @@ impl Redeemer {
         }
         let Some(quorum) = Quorum::find(&self.chain, snapshot.head.number).await else { return Ok(()) };
         let Some(deep) = quorum.newest.checked_sub(self.config.finality_blocks) else { return Ok(()) };
-        let Some(oldest) = quorum.oldest_round(&situation, deep).await else { return Ok(()) };
+        let Some(oldest) = quorum.oldest_round(deep).await else { return Ok(()) };
+        let oldest = oldest.min(situation.oldest_round());
         let expired = self.store.expire_before(oldest, situation.block).await?;
         if !expired.is_empty() {
             tracing::error!(tickets = expired.len(), %oldest, "tickets expired unpaid");
@@ -56,6 +57,14 @@ impl Redeemer {
         }
         Ok(())
     }
+}
+
+/// Oldest creation round that can still be redeemed, as most endpoints tell it `depth` blocks below the newest that they have.
+/// `None` while they do not agree.
+pub async fn oldest_redeemable(chain: &Chain, depth: u64) -> Option<Round> {
+    let head = chain.rpc.head().await.inspect_err(|err| undecided(err)).ok()?;
+    let quorum = Quorum::find(chain, head.number).await?;
+    quorum.oldest_round(quorum.newest.checked_sub(depth)?).await
 }
 
 /// Looks payouts up that have come to lie in a safe or in a finalized block: as the node calls them, if it does, and final

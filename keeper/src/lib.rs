@@ -35,6 +35,7 @@ pub mod verdict;
 pub use config::{ConfigError, KeeperConfig};
 pub use dry_run::{Action, DryRun, PlannedBatch, PlannedTicket};
 pub use error::KeeperError;
+pub use finality::oldest_redeemable;
 pub use journal::Journal;
 pub use keeper::{Keeper, KeeperChain, MOST_LISTED};
 pub use leadership::{Candidate, Standing};

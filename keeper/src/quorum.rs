@@ -14,7 +14,6 @@ use streamflow_types::Round;
 use crate::{
     metrics,
     number::to_u64,
-    planner::Situation,
     verdict::{Verdict, classify},
 };
 
@@ -71,14 +70,13 @@ impl Quorum {
         self.view(self.chain.contracts.ticket_broker, call, block).await
     }
 
-    /// Oldest creation round that can be redeemed after `block`, if what `seen` says of the validity is not longer.
-    pub(crate) async fn oldest_round(&self, seen: &Situation, block: u64) -> Option<Round> {
+    /// Oldest creation round that can be redeemed after `block`.
+    pub(crate) async fn oldest_round(&self, block: u64) -> Option<Round> {
         let contracts = &self.chain.contracts;
         let round = self.view(contracts.rounds_manager, RoundsManager::currentRoundCall {}, block).await?;
         let validity = self.view(contracts.ticket_broker, TicketBroker::ticketValidityPeriodCall {}, block).await?;
-        let round = Round(to_u64(round, "the round").ok()?).min(seen.round);
-        let validity = to_u64(validity, "the ticket validity period").ok()?.max(seen.validity);
-        Some(Situation { round, validity, ..*seen }.oldest_round())
+        let validity = to_u64(validity, "the ticket validity period").ok()?;
+        Some(Round(to_u64(round, "the round").ok()?).next().saturating_sub(validity))
     }
 
     /// Whether most endpoints refuse the ticket for a reason that stays.

@@ -380,7 +380,7 @@ impl Redeemer {
     /// Whether most endpoints say that what was created before the oldest round of this situation has expired.
     async fn is_over(&self, situation: &Situation, head: &BlockHeader) -> bool {
         let Some(quorum) = Quorum::find(&self.chain, head.number).await else { return false };
-        quorum.oldest_round(situation, quorum.newest).await.is_some_and(|oldest| oldest >= situation.oldest_round())
+        quorum.oldest_round(quorum.newest).await.is_some_and(|oldest| oldest >= situation.oldest_round())
     }
 
     /// Block hashes of those of these tickets' rounds that a ticket has another one of, as far as a reorganisation can hardly

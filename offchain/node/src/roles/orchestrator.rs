@@ -136,7 +136,6 @@ async fn chain_deps(node: &mut Node, earlier: Option<[u8; 32]>) -> anyhow::Resul
     let funds: Arc<dyn SenderFundsSource> = match redeemer::outbox(node, &link, &store).await? {
         redeemer::Handed::ToKeeper => Arc::new(own),
         redeemer::Handed::ToRedeemer(floats) => Arc::new(RemoteFunds { own, floats }),
-        redeemer::Handed::Stopped => return Ok(None),
     };
     Ok(Some(ChainDeps {
         view: quotable_rounds(node, &link),

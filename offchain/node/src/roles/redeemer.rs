@@ -1,5 +1,5 @@
 //! Both ends of redemption for orchestrators elsewhere: the service beside a keeper, the outbox beside an orchestrator.
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use alloy::{
     eips::BlockId,
@@ -9,15 +9,20 @@ use anyhow::Context as _;
 use futures::FutureExt;
 use streamflow_bindings::TicketBroker;
 use streamflow_chain::{ChainError, SenderMonitor, wait_for_node};
+use streamflow_keeper::oldest_redeemable;
 use streamflow_redeemer::{
     Floats, FundsFuture, FundsSource, FundsUnavailable, LinkConfig, Outbox, Redeemer, RedeemerDeps, RedeemerLink,
     StartError, Terms,
 };
 use streamflow_store::Store;
-use streamflow_types::Secret;
+use streamflow_types::{Round, Secret};
+use tokio::sync::watch;
 
 use super::{Node, chain_link::ChainLink};
 use crate::admin::listen_error;
+
+/// Time between two looks at which tickets are past.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// Starts the service. False when stopped before the chain was there.
 pub(super) async fn serve(
@@ -60,8 +65,6 @@ pub(super) enum Handed {
     ToKeeper,
     /// Another node, which also tells what senders are good for.
     ToRedeemer(Floats),
-    /// Nobody: stopped before the chain was there.
-    Stopped,
 }
 
 /// Starts to hand over winners, if another node is to redeem them.
@@ -80,17 +83,27 @@ pub(super) async fn outbox(node: &mut Node, link: &ChainLink, store: &Store) -> 
     if certificate.is_none() {
         tracing::warn!(redeemer = %url, "any certificate of the redeemer is taken: set orchestrator.redeemer_certificate_file");
     }
-    let validity = match validity(node, link).await {
-        Ok(validity) => validity,
-        Err(ChainError::Stopped) => return Ok(Handed::Stopped),
-        Err(err) => return Err(err.into()),
-    };
     let redeemer = RedeemerLink::new(&LinkConfig { url, token, certificate })?;
     let floats = Floats::new(redeemer.clone(), node.end.clone());
     // Until the very end: winners come while the node drains.
-    let outbox = Outbox::new(store.clone(), redeemer, floats.clone(), link.view.clone(), validity);
+    let outbox = Outbox::new(store.clone(), redeemer, floats.clone(), link.view.clone(), oldest_round(node, link));
     node.spawn_quiet("outbox of winners", outbox.run(node.end.clone()));
     Ok(Handed::ToRedeemer(floats))
+}
+
+/// Oldest round whose tickets can still be redeemed for good; looked up now and then.
+fn oldest_round(node: &mut Node, link: &ChainLink) -> watch::Receiver<Option<Round>> {
+    let (publish, oldest) = watch::channel(None);
+    let (chain, depth, end) = (link.chain.clone(), node.config.keeper.finality_blocks, node.end.clone());
+    node.spawn_quiet("oldest round", async move {
+        let mut looks = tokio::time::interval(LOOK);
+        while end.run_until_cancelled(looks.tick()).await.is_some() {
+            if let Some(round) = oldest_redeemable(&chain, depth).await {
+                publish.send_replace(Some(round));
+            }
+        }
+    });
+    oldest
 }
 
 /// Rounds in which a ticket can be redeemed.

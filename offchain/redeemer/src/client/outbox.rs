@@ -31,8 +31,7 @@ pub struct Outbox {
     link: RedeemerLink,
     floats: Floats,
     view: watch::Receiver<Option<ChainView>>,
-    /// Rounds in which a ticket can be redeemed.
-    validity: u64,
+    oldest: watch::Receiver<Option<Round>>,
     pause: Duration,
 }
 
@@ -46,15 +45,15 @@ enum Failure {
 }
 
 impl Outbox {
-    /// An outbox that rests until it runs.
+    /// An outbox that rests until it runs. Tickets created before `oldest` are given up: it must be known for good.
     pub fn new(
         store: Store,
         link: RedeemerLink,
         floats: Floats,
         view: watch::Receiver<Option<ChainView>>,
-        validity: u64,
+        oldest: watch::Receiver<Option<Round>>,
     ) -> Self {
-        Self { store, link, floats, view, validity, pause: MIN_PAUSE }
+        Self { store, link, floats, view, oldest, pause: MIN_PAUSE }
     }
 
     /// Hands over what is won until `stop`. What is left then waits for the next start.
@@ -83,10 +82,10 @@ impl Outbox {
 
     /// Hands over what there is now; continues if there may be more.
     async fn pass(&self, stop: &CancellationToken) -> Result<ControlFlow<()>, Failure> {
-        let view = *self.view.borrow();
-        let block = view.map_or(0, |view| view.block);
-        if let Some(view) = view {
-            self.give_up_expired(&view).await?;
+        let block = self.view.borrow().map_or(0, |view| view.block);
+        let oldest = *self.oldest.borrow();
+        if let Some(oldest) = oldest {
+            self.give_up_expired(oldest, block).await?;
         }
         let winners = self.store.undelivered(block, BATCH).await?;
         metrics::waiting(winners.len());
@@ -123,10 +122,8 @@ impl Outbox {
         }
     }
 
-    /// One round later than the contract, in case a reorganisation takes a round back.
-    async fn give_up_expired(&self, view: &ChainView) -> Result<(), StoreError> {
-        let oldest = Round(view.round.0.saturating_sub(self.validity));
-        let expired = self.store.expire_before(oldest, view.block).await?;
+    async fn give_up_expired(&self, oldest: Round, block: u64) -> Result<(), StoreError> {
+        let expired = self.store.expire_before(oldest, block).await?;
         if !expired.is_empty() {
             tracing::error!(tickets = expired.len(), "winners expired before the redeemer took them");
         }

@@ -216,6 +216,7 @@ pub(crate) struct Desk {
     pub(crate) floats: Floats,
     pub(crate) stop: CancellationToken,
     pub(crate) chain: watch::Sender<Option<ChainView>>,
+    pub(crate) oldest: watch::Sender<Option<Round>>,
     task: JoinHandle<()>,
 }
 
@@ -224,10 +225,10 @@ impl Desk {
     pub(crate) async fn start(database: &str, link: RedeemerLink) -> Self {
         let store = Store::open_url(database).await.unwrap();
         let (stop, chain) = (CancellationToken::new(), watch::Sender::new(Some(view())));
-        let floats = Floats::new(link.clone(), stop.clone());
-        let outbox = Outbox::new(store.clone(), link, floats.clone(), chain.subscribe(), 2);
+        let (floats, oldest) = (Floats::new(link.clone(), stop.clone()), watch::Sender::new(None));
+        let outbox = Outbox::new(store.clone(), link, floats.clone(), chain.subscribe(), oldest.subscribe());
         let task = tokio::spawn(outbox.run(stop.clone()));
-        Self { store, floats, stop, chain, task }
+        Self { store, floats, stop, chain, oldest, task }
     }
 
     pub(crate) async fn left(&self) -> usize {

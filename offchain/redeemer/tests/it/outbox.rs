@@ -132,17 +132,18 @@ async fn the_lowest_key_goes_first(database: Database) {
     assert_eq!((by_serial[2], by_serial[3]), (2, 0), "{by_serial:?}");
 }
 
-async fn expired_winners_are_given_up_one_round_late(database: Database) {
+async fn winners_are_given_up_only_when_their_round_is_past_for_good(database: Database) {
     let world = World::beside(&database).await;
     let service = world.start().await;
     world.funds.set(|funds| *funds = SenderFunds::default());
     let desk = desk(&database, &[winner(1)], service.address).await;
     let state = || async { desk.store.ticket(hash(&winner(1))).await.unwrap().unwrap().state };
-    let enter = |round| desk.chain.send_modify(|view| view.as_mut().unwrap().round = Round(round));
-    enter(12);
+    let created = winner(1).signed.ticket.creation_round;
+    desk.chain.send_modify(|view| view.as_mut().unwrap().round = Round(created.0 + 1_000));
+    desk.oldest.send_replace(Some(created));
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     assert!(matches!(state().await, TicketState::Pending { .. }));
-    enter(13);
+    desk.oldest.send_replace(Some(created.next()));
     eventually("it is given up", || async { matches!(state().await, TicketState::Dead { .. }) }).await;
     desk.stopped().await;
 }
@@ -155,5 +156,5 @@ on_both_engines! {
     winners_stay_when_the_redeemer_works_for_somebody_else,
     winners_stay_when_another_certificate_is_shown,
     the_lowest_key_goes_first,
-    expired_winners_are_given_up_one_round_late,
+    winners_are_given_up_only_when_their_round_is_past_for_good,
 }
