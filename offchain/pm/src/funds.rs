@@ -37,8 +37,8 @@ impl DepositDivisor {
 }
 
 impl Default for DepositDivisor {
-    /// Ten parts. A deposit that lasts three days at one orchestrator, or ten hours at ten, is then large enough for what
-    /// waits to be redeemed (docs/designs/024-cover.md).
+    /// Ten parts: a deposit for a week at one orchestrator is then never too small for what waits to be redeemed
+    /// (docs/designs/024-cover.md).
     fn default() -> Self {
         Self::from(10)
     }

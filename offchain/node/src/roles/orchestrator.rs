@@ -46,7 +46,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(2);
 /// Ethereum and its lasting test networks.
 const ETHEREUM: [u64; 3] = [1, 11_155_111, 560_048];
-/// Blocks upon the first of a round there: one more than the longest reorganisation known since 2021.
+/// Blocks upon the first of a round there: one more than the longest reorganisation of the last years.
 const ETHEREUM_DEPTH: u64 = 8;
 /// The broker takes tickets of a round in the next one too, if its validity period is at least this.
 const TWO_ROUNDS: U256 = U256::from_limbs([2, 0, 0, 0]);
