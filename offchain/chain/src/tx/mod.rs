@@ -175,7 +175,7 @@ pub enum TxError {
     #[error("the node refuses {label}: {message}")]
     Refused { label: String, message: String },
     /// Another transaction of this key took its nonce; it will not be mined. May be tried again under the same id.
-    #[error("another transaction of {from} used nonce {nonce} of {label}: it was cancelled, or the key is used elsewhere")]
+    #[error("another transaction of {from} used nonce {nonce} of {label}: cancelled, or the key is used elsewhere")]
     Superseded { from: Address, nonce: u64, label: String },
     /// A reorganisation took it back and another transaction of this key now competes for its nonce. Either may be mined:
     /// ask again under the same id.
