@@ -51,15 +51,16 @@ async fn due(world: &World, nonce: u32) -> WinningTicket {
     winner
 }
 
-async fn mine_slowly(world: &World, blocks: u32) {
+pub(crate) async fn mine_slowly(world: &World, blocks: u32) {
     for _ in 0..blocks {
         world.deployment.anvil.mine(1).await.unwrap();
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 
-async fn redeemed(world: &World, winner: &WinningTicket, chaos: &Chaos) {
-    eventually(&format!("a ticket is redeemed after {chaos:?}"), || async {
+/// Mines slowly: at the end of a round the keeper would send something else.
+pub(crate) async fn redeemed(world: &World, winner: &WinningTicket, after: &impl std::fmt::Debug) {
+    eventually(&format!("a ticket is redeemed after {after:?}"), || async {
         mine_slowly(world, 1).await;
         world.record(hash(winner)).await.state.status() == TicketStatus::Redeemed
     })

@@ -11,7 +11,7 @@ use streamflow_testkit::{Chaos, ChaosProxy, key};
 use streamflow_types::WinningTicket;
 
 use crate::{
-    chaos::{nothing_wrong_was_sent, start},
+    chaos::{mine_slowly, nothing_wrong_was_sent, redeemed, start},
     ordered::{ahead, mined_until},
     world::{World, ether, eventually, face_value, hash},
 };
@@ -62,7 +62,7 @@ async fn dies_at(step: Step, world: &World, nodes: &[ChaosProxy], winner: &Winni
             Step::Recorded => status(world, winner).await == TicketStatus::Redeemed,
         };
         if !reached && step != Step::Sent {
-            anvil.mine(1).await.unwrap();
+            mine_slowly(world, 1).await;
         }
         reached
     })
@@ -87,10 +87,7 @@ async fn a20_a_keeper_that_dies_at_any_step_pays_each_ticket_once() {
         dies_at(step, &world, &nodes, &winner).await;
         let given = nodes[0].transactions().len();
         let running = start(&world, &nodes).await;
-        mined_until(&world, &format!("the ticket is paid after {step:?}"), async || {
-            status(&world, &winner).await == TicketStatus::Redeemed
-        })
-        .await;
+        redeemed(&world, &winner, &step).await;
         running.stop().await;
         if step == Step::Persisted {
             let sent = nodes[0].transactions();
