@@ -11,6 +11,7 @@ use alloy::{
 };
 use streamflow_bindings::TicketBroker;
 use streamflow_chain::ChainConfig;
+use streamflow_keeper::KeeperConfig;
 use streamflow_store::TicketStatus;
 use streamflow_testkit::{Chaos, ChaosProxy};
 use streamflow_types::WinningTicket;
@@ -32,7 +33,7 @@ fn faults() -> Vec<Chaos> {
     ]
 }
 
-pub(crate) async fn start(world: &World, nodes: &[ChaosProxy]) -> Running {
+pub(crate) async fn start(world: &World, nodes: &[ChaosProxy], config: KeeperConfig) -> Running {
     let change = |config: &mut ChainConfig| {
         config.rpc_url = nodes[0].url();
         config.rpc_urls = nodes[1..].iter().map(ChaosProxy::url).collect();
@@ -41,7 +42,7 @@ pub(crate) async fn start(world: &World, nodes: &[ChaosProxy]) -> Running {
         config.max_backoff = Duration::from_millis(500);
         config.max_head_age = Duration::from_secs(3);
     };
-    world.start_through(World::config(), change).await
+    world.start_through(config, change).await
 }
 
 /// A winner that may be redeemed from now on.
@@ -103,7 +104,7 @@ pub(crate) async fn nothing_wrong_was_sent(world: &World, nodes: &[ChaosProxy], 
 async fn a20_whatever_the_only_node_does_each_winner_is_redeemed_once_and_nothing_else_is_sent() {
     let world = World::new().await;
     let nodes = [ChaosProxy::start(world.deployment.anvil.url()).await.unwrap()];
-    let running = start(&world, &nodes).await;
+    let running = start(&world, &nodes, World::config()).await;
     let mut winners = 0;
     for chaos in faults() {
         nodes[0].set(chaos.clone()).await.unwrap();
@@ -123,7 +124,7 @@ async fn a20_while_one_of_two_nodes_misbehaves_winners_are_redeemed_through_the_
     let world = World::new().await;
     let url = || world.deployment.anvil.url();
     let nodes = [ChaosProxy::start(url()).await.unwrap(), ChaosProxy::start(url()).await.unwrap()];
-    let running = start(&world, &nodes).await;
+    let running = start(&world, &nodes, World::config()).await;
     let mut winners = 0;
     for (round, chaos) in faults().into_iter().enumerate() {
         let node = &nodes[round % 2];

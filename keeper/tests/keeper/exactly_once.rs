@@ -2,7 +2,12 @@
 //! Leaders are in `leadership.rs`, nodes that lie in `chaos.rs`; the roles as processes, killed at random, in `test/faults`.
 use std::time::Duration;
 
-use alloy::{primitives::U256, providers::Provider, rpc::types::Filter, sol_types::SolCall, sol_types::SolEvent};
+use alloy::{
+    primitives::U256,
+    providers::{Provider, ext::AnvilApi},
+    rpc::types::Filter,
+    sol_types::{SolCall, SolEvent},
+};
 use streamflow_bindings::TicketBroker;
 use streamflow_chain::redeem_call;
 use streamflow_keeper::KeeperConfig;
@@ -44,13 +49,18 @@ async fn dies_at(step: Step, world: &World, nodes: &[ChaosProxy], winner: &Winni
             let block = world.block().await;
             return world.store.submit("redeem/interrupted", &[hash(winner)], block).await.unwrap();
         }
-        Step::Persisted => nodes[0].set(Chaos::SwallowedTransactions).await.unwrap(),
+        Step::Persisted => {
+            // Empty blocks make gas cheaper, so that what were signed anew would offer less.
+            anvil.provider().anvil_set_next_block_base_fee_per_gas(2_000_000_000).await.unwrap();
+            anvil.mine(1).await.unwrap();
+            nodes[0].set(Chaos::SwallowedTransactions).await.unwrap();
+        }
         Step::Sent => anvil.set_automine(false).await.unwrap(),
         Step::Mined => nodes[0].set(Chaos::DroppedReceipts).await.unwrap(),
         Step::Recorded => {}
     }
     let given = nodes[0].transactions().len();
-    let running = start(world, nodes).await;
+    let running = start(world, nodes, World::config()).await;
     eventually(&format!("a keeper is at {step:?}"), || async {
         let reached = match step {
             Step::Bound | Step::Persisted => nodes[0].transactions().len() > given,
@@ -86,7 +96,7 @@ async fn a20_a_keeper_that_dies_at_any_step_pays_each_ticket_once() {
         world.deployment.anvil.mine(3).await.unwrap();
         dies_at(step, &world, &nodes, &winner).await;
         let given = nodes[0].transactions().len();
-        let running = start(&world, &nodes).await;
+        let running = start(&world, &nodes, World::config()).await;
         redeemed(&world, &winner, &step).await;
         running.stop().await;
         if step == Step::Persisted {
