@@ -229,7 +229,6 @@ fn keeper_config(chain: &Chain, dir: &Path, service: &str) -> String {
 sweep_interval = "200ms"
 retry_interval = "200ms"
 gather_blocks = 2
-min_batch = 3
 expiry_margin_blocks = 25
 retry_blocks = 1
 finality_blocks = {FINALITY}
