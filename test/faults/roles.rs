@@ -6,6 +6,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rand::Rng;
+
 /// A role that can be killed and started again.
 #[derive(Debug)]
 pub(crate) struct Role {
@@ -76,7 +78,9 @@ pub(crate) fn write_secret(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-/// A port that was free just now. A role keeps its port when it starts again.
+/// A port that was free just now. A role keeps its port when it starts again: it is below those that the system gives to
+/// connections, or one of them might have it while the role is down.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let mut ports = std::iter::repeat_with(|| rand::rng().random_range(16_384..32_768));
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }

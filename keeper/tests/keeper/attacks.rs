@@ -15,7 +15,7 @@ use streamflow_types::{Ticket, WinningTicket};
 
 use crate::{
     ordered::{ahead, burning, mined_until, pending_transaction, second_sender},
-    policy::{patient, stays_unsent},
+    policy::{patient, redeemed_at_once, stays_unsent},
     world::{ROUND_LENGTH, World, ether, face_value, hash},
 };
 
@@ -75,7 +75,7 @@ async fn a02_what_a_sender_owes_is_paid_before_it_can_withdraw() {
     let running = world.start(patient()).await;
     stays_unsent(&world).await;
     world.deployment.call(&world.sender, broker, TicketBroker::unlockCall {}, U256::ZERO).await.unwrap();
-    mined_until(&world, "both are redeemed", async || redeemed(&world).await == 2).await;
+    redeemed_at_once(&world, 2).await;
     running.stop().await;
 
     let withdraw = || world.deployment.call(&world.sender, broker, TicketBroker::withdrawCall {}, U256::ZERO);

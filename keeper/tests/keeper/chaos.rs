@@ -59,8 +59,9 @@ pub(crate) async fn mine_slowly(world: &World, blocks: u32) {
     }
 }
 
-async fn redeemed(world: &World, winner: &WinningTicket, chaos: &Chaos) {
-    eventually(&format!("a ticket is redeemed after {chaos:?}"), || async {
+/// Mines slowly: at the end of a round the keeper would send something else.
+pub(crate) async fn redeemed(world: &World, winner: &WinningTicket, after: &impl std::fmt::Debug) {
+    eventually(&format!("a ticket is redeemed after {after:?}"), || async {
         mine_slowly(world, 1).await;
         world.record(hash(winner)).await.state.status() == TicketStatus::Redeemed
     })

@@ -2,7 +2,12 @@
 //! Leaders are in `leadership.rs`, nodes that lie in `chaos.rs`; the roles as processes, killed at random, in `test/faults`.
 use std::time::Duration;
 
-use alloy::{primitives::U256, providers::Provider, rpc::types::Filter, sol_types::SolCall, sol_types::SolEvent};
+use alloy::{
+    primitives::U256,
+    providers::{Provider, ext::AnvilApi},
+    rpc::types::Filter,
+    sol_types::{SolCall, SolEvent},
+};
 use streamflow_bindings::TicketBroker;
 use streamflow_chain::redeem_call;
 use streamflow_keeper::KeeperConfig;
@@ -11,7 +16,7 @@ use streamflow_testkit::{Chaos, ChaosProxy, key};
 use streamflow_types::WinningTicket;
 
 use crate::{
-    chaos::{nothing_wrong_was_sent, start},
+    chaos::{mine_slowly, nothing_wrong_was_sent, redeemed, start},
     ordered::{ahead, mined_until},
     world::{World, ether, eventually, face_value, hash},
 };
@@ -44,7 +49,12 @@ async fn dies_at(step: Step, world: &World, nodes: &[ChaosProxy], winner: &Winni
             let block = world.block().await;
             return world.store.submit("redeem/interrupted", &[hash(winner)], block).await.unwrap();
         }
-        Step::Persisted => nodes[0].set(Chaos::SwallowedTransactions).await.unwrap(),
+        Step::Persisted => {
+            // Empty blocks make gas cheaper, so that what were signed anew would offer less.
+            anvil.provider().anvil_set_next_block_base_fee_per_gas(2_000_000_000).await.unwrap();
+            anvil.mine(1).await.unwrap();
+            nodes[0].set(Chaos::SwallowedTransactions).await.unwrap();
+        }
         Step::Sent => anvil.set_automine(false).await.unwrap(),
         Step::Mined => nodes[0].set(Chaos::DroppedReceipts).await.unwrap(),
         Step::Recorded => {}
@@ -62,7 +72,7 @@ async fn dies_at(step: Step, world: &World, nodes: &[ChaosProxy], winner: &Winni
             Step::Recorded => status(world, winner).await == TicketStatus::Redeemed,
         };
         if !reached && step != Step::Sent {
-            anvil.mine(1).await.unwrap();
+            mine_slowly(world, 1).await;
         }
         reached
     })
@@ -87,10 +97,7 @@ async fn a20_a_keeper_that_dies_at_any_step_pays_each_ticket_once() {
         dies_at(step, &world, &nodes, &winner).await;
         let given = nodes[0].transactions().len();
         let running = start(&world, &nodes, World::config()).await;
-        mined_until(&world, &format!("the ticket is paid after {step:?}"), async || {
-            status(&world, &winner).await == TicketStatus::Redeemed
-        })
-        .await;
+        redeemed(&world, &winner, &step).await;
         running.stop().await;
         if step == Step::Persisted {
             let sent = nodes[0].transactions();

@@ -246,7 +246,7 @@ async fn a21_a_redemption_never_offers_more_than_its_tickets_pay() {
         anvil.mine(1).await.unwrap();
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
-    let waiting = open().await.remove(0);
+    let waiting = open().await.pop().expect("it was mined at 100 gwei");
     for attempt in &waiting.attempts {
         let cost = U256::from(attempt.max_fee) * U256::from(waiting.gas_limit);
         assert!(cost * U256::from(125) <= face_value() * U256::from(100), "{cost} wei for {}", face_value());

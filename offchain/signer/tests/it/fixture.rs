@@ -181,7 +181,8 @@ impl Reply {
     }
 
     pub(crate) fn refused(&self) -> (u16, &str) {
-        (self.status, self.body["error"]["message"].as_str().unwrap())
+        let message = self.body["error"]["message"].as_str();
+        (self.status, message.unwrap_or_else(|| panic!("answered {}, not refused", self.status)))
     }
 
     pub(crate) fn state(&self) -> &Value {

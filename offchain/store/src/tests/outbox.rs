@@ -49,7 +49,7 @@ async fn only_what_is_pending_is_given_out(database: Database) {
     assert_eq!(undelivered(&store, 1_000, 9).await, [1]);
 }
 
-async fn what_was_delivered_is_forgotten_once_and_survives_nothing(database: Database) {
+async fn what_was_delivered_is_forgotten_once_and_for_good(database: Database) {
     let store = open(&database).await;
     let winners = [winner(1), winner(2)];
     store.insert_winners(&winners).await.unwrap();
@@ -98,7 +98,7 @@ on_both_engines! {
     winners_leave_in_the_order_of_round_serial_and_nonce,
     what_waits_is_given_out_when_its_block_comes,
     only_what_is_pending_is_given_out,
-    what_was_delivered_is_forgotten_once_and_survives_nothing,
+    what_was_delivered_is_forgotten_once_and_for_good,
     what_a_keeper_has_taken_up_is_not_forgotten,
     answers_side_by_side_count_once,
     a_block_beyond_what_is_stored_is_refused,
