@@ -203,8 +203,8 @@ impl Payments {
             Err(unavailable) => (SenderFunds::default(), Some(unavailable)),
         };
         let unheard = self.0.closing.unheard_for();
-        let in_sight = stale.is_none() && unknown.is_none() && unheard.is_none();
-        let task = self.clone().take(payment, session.to_owned(), funds, chain, in_sight);
+        let earns = inactive.is_none() && stale.is_none() && unknown.is_none() && unheard.is_none();
+        let task = self.clone().take(payment, session.to_owned(), funds, chain, earns);
         self.0.tasks.spawn(task).await.unwrap_or(Err(PaymentError::Stopping))?;
         let unavailable = stale.or(unknown).map(PaymentError::from);
         let unheard = unheard.map(|silence| PaymentError::Unheard { seconds: silence.as_secs() });
@@ -226,7 +226,7 @@ impl Payments {
         session: String,
         funds: SenderFunds,
         chain: ChainView,
-        in_sight: bool,
+        earns: bool,
     ) -> Result<(), PaymentError> {
         let _under_way = self.0.closing.begin(chain.block);
         let _turn = self.0.turns.of(payment.sender).await;
@@ -235,11 +235,11 @@ impl Payments {
             Err(error) => (U256::MAX, Some(error)),
         };
         let backing = Backing { funds, pending };
-        let in_sight = in_sight && unread.is_none();
+        let earns = earns && unread.is_none();
         let desk = self.clone();
         let (sender, session_id) = (payment.sender, session.clone());
         // Hundreds of tickets take milliseconds of curve arithmetic.
-        let check = move || match in_sight {
+        let check = move || match earns {
             true => desk.0.recipient.receive(&payment, &session, backing, &chain, Instant::now()),
             false => desk.0.recipient.salvage(&payment, &session, backing, &chain, Instant::now()),
         };
@@ -297,10 +297,18 @@ impl Payments {
             return;
         }
         match self.0.store.deliver(&self.0.domain, &waiting).await {
-            Ok(Delivered { new, late }) => {
+            Ok(Delivered { new, late }) if late.is_empty() => {
                 self.unsaved().drain(..waiting.len());
-                tracing::info!(new, lost = late.len(), "winning tickets stored late");
+                tracing::info!(new, "winning tickets stored late");
             }
+            // They have earned their credit. A batch that passed them need not have been mined: the keeper finds out.
+            Ok(Delivered { late, .. }) => match self.0.store.insert_winners(&waiting).await {
+                Ok(_) => {
+                    self.unsaved().drain(..waiting.len());
+                    tracing::error!(tickets = ?late, "winning tickets were stored after a batch that passes them");
+                }
+                Err(error) => tracing::error!(%error, waiting = waiting.len(), "winning tickets cannot be stored"),
+            },
             Err(error) => tracing::error!(%error, waiting = waiting.len(), "winning tickets cannot be stored"),
         }
     }

@@ -7,7 +7,7 @@ use streamflow_types::Round;
 
 use crate::{
     Store, StoreError, TicketRecord, column,
-    sql::query,
+    sql::{Link, query},
     tickets::{COLUMNS, record},
 };
 
@@ -77,25 +77,7 @@ impl Store {
         oldest: Round,
         limit: u32,
     ) -> Result<Vec<TicketRecord>, StoreError> {
-        let [nonce, serial, round, _] = *mark.as_limbs();
-        // A key beyond what a column can hold has nothing above it.
-        let (Ok(round), Ok(nonce)) = (i64::try_from(round), i64::try_from(nonce)) else { return Ok(Vec::new()) };
-        let sql = AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM winning_tickets WHERE state = 'pending' AND recipient = $1 AND sender = $2 \
-             AND creation_round >= $3 AND creation_round >= $4 AND substr(recipient_rand, 1, 8) = $5 \
-             AND (creation_round > $4 OR {SERIAL} > $6 OR ({SERIAL} = $6 AND sender_nonce > $7)) \
-             ORDER BY creation_round, {SERIAL}, sender_nonce LIMIT $8"
-        ));
-        let query = query(sql)
-            .bind(recipient.to_vec())
-            .bind(sender.to_vec())
-            .bind(column::int("creation_round", oldest.0)?)
-            .bind(round)
-            .bind(MARKER.to_be_bytes().to_vec())
-            .bind(serial.to_be_bytes().to_vec())
-            .bind(nonce)
-            .bind(limit);
-        query.fetch_all(self.reader()).await?.iter().map(record).collect()
+        pending_between(self.reader(), (recipient, sender), (mark, U256::MAX), oldest, limit).await
     }
 
     /// Number of winners that are pending or under way.
@@ -124,4 +106,39 @@ impl Store {
         }
         Ok(sum)
     }
+}
+
+/// The sender's pending marked tickets for the recipient above the first key and up to the last, in ascending order, at most
+/// `limit`.
+pub(crate) async fn pending_between(
+    on: impl Into<Link<'_>>,
+    (recipient, sender): (Address, Address),
+    (above, through): (U256, U256),
+    oldest: Round,
+    limit: u32,
+) -> Result<Vec<TicketRecord>, StoreError> {
+    let [nonce, serial, round, _] = *above.as_limbs();
+    let [last_nonce, last_serial, last_round, _] = *through.as_limbs();
+    // A key beyond what a column can hold has nothing above it.
+    let (Ok(round), Ok(nonce)) = (i64::try_from(round), i64::try_from(nonce)) else { return Ok(Vec::new()) };
+    let sql = AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM winning_tickets WHERE state = 'pending' AND recipient = $1 AND sender = $2 \
+         AND creation_round >= $3 AND creation_round >= $4 AND substr(recipient_rand, 1, 8) = $5 \
+         AND (creation_round > $4 OR {SERIAL} > $6 OR ({SERIAL} = $6 AND sender_nonce > $7)) \
+         AND (creation_round < $8 OR (creation_round = $8 AND ({SERIAL} < $9 OR ({SERIAL} = $9 AND sender_nonce <= $10)))) \
+         ORDER BY creation_round, {SERIAL}, sender_nonce LIMIT $11"
+    ));
+    let query = query(sql)
+        .bind(recipient.to_vec())
+        .bind(sender.to_vec())
+        .bind(column::int("creation_round", oldest.0)?)
+        .bind(round)
+        .bind(MARKER.to_be_bytes().to_vec())
+        .bind(serial.to_be_bytes().to_vec())
+        .bind(nonce)
+        .bind(i64::try_from(last_round).unwrap_or(i64::MAX))
+        .bind(last_serial.to_be_bytes().to_vec())
+        .bind(i64::try_from(last_nonce).unwrap_or(i64::MAX))
+        .bind(limit);
+    query.fetch_all(on).await?.iter().map(record).collect()
 }

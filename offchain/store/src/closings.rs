@@ -3,12 +3,13 @@
 use std::{collections::HashSet, time::Duration};
 
 use alloy_primitives::{Address, B256, U256};
-use sqlx::AssertSqlSafe;
 use streamflow_pm::{QuoteDomain, ordered, ticket_hash};
 use streamflow_types::{Round, WinningTicket};
 
 use crate::{
-    Store, StoreError, TicketRecord, column, leases,
+    Store, StoreError, TicketRecord,
+    backlog::pending_between,
+    column, leases,
     sql::{Transaction, query},
     tickets,
 };
@@ -183,23 +184,10 @@ async fn closed_through(
 async fn pass(tx: &mut Transaction, batch: &OrderedBatch<'_>, group: &Passing<'_>) -> Result<(), StoreError> {
     let keys: HashSet<U256> = group.tickets.iter().map(|record| key(&record.ticket)).collect();
     let Some(last) = keys.iter().max() else { return Ok(()) };
-    let sql = AssertSqlSafe(format!(
-        "SELECT {} FROM winning_tickets WHERE sender = $1 AND recipient = $2 AND state = 'pending' \
-         AND creation_round >= $3",
-        tickets::COLUMNS
-    ));
-    let rows = query(sql)
-        .bind(group.sender.as_slice())
-        .bind(batch.recipient.as_slice())
-        .bind(column::int("creation_round", batch.oldest.0)?)
-        .fetch_all(&mut *tx)
-        .await?;
-    for row in rows {
-        let record = tickets::record(&row)?;
-        let place = key(&record.ticket);
-        if is_marked(&record.ticket) && place > group.mark && place <= *last && !keys.contains(&place) {
-            return Err(StoreError::PassesWinner { hash: record.hash });
-        }
+    let pair = (batch.recipient, group.sender);
+    let below = pending_between(&mut *tx, pair, (group.mark, *last), batch.oldest, u32::MAX).await?;
+    if let Some(left_out) = below.iter().find(|record| !keys.contains(&key(&record.ticket))) {
+        return Err(StoreError::PassesWinner { hash: left_out.hash });
     }
     let passed = passed(tx, batch.domain, batch.recipient, group.sender).await?.unwrap_or_default();
     query(

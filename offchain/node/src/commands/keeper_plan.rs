@@ -6,13 +6,13 @@ use anyhow::Context as _;
 use serde::Serialize;
 use streamflow_chain::{BlockFollower, MemoryJournal, RoundFollower, TxManager};
 use streamflow_keeper::{DryRun, Keeper, KeeperChain, PlannedBatch, PlannedTicket};
-use streamflow_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use crate::{
     amount::{Eth, gwei},
     data_dir::DataDir,
+    database,
     output::{Report, Table},
 };
 
@@ -69,7 +69,7 @@ pub async fn run(context: &Context, limit: u32) -> anyhow::Result<()> {
     let config = &context.config;
     let key = config.keys.load()?;
     let chain = context.connect().await?;
-    let store = Store::open(DataDir::open(&config.data)?.database()).await?;
+    let store = database::open(&config.data, &DataDir::open(&config.data)?).await?;
     // Never run: the follower keeps still, and the manager only estimates gas where the node alone can.
     let (_follower, feed) = BlockFollower::new(&chain, &config.chain);
     let (_rounds, view) = RoundFollower::new(&chain, &config.chain, &feed);

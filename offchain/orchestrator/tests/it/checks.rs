@@ -208,7 +208,7 @@ async fn ticket_on_expired_params_is_400() {
 }
 
 #[tokio::test]
-async fn inactive_orchestrator_refuses_payments_but_keeps_winners() {
+async fn inactive_orchestrator_gives_no_credit_but_keeps_winners() {
     let case = Case::new().await;
     let draft = case.draft(&case.broadcaster.pay(&case.offer, 30), &case.request());
     case.world.active.send_replace(false);
@@ -216,6 +216,8 @@ async fn inactive_orchestrator_refuses_payments_but_keeps_winners() {
     let text = format!("orchestrator {account} is inactive in round 10, cannot process payments");
     case.refused(draft, 400, &text).await;
     assert!(case.world.winners().await > 0);
+    let unpaid = Payment::without_tickets(case.broadcaster.address(), case.offer.price);
+    case.refused(case.draft(&unpaid, &case.request()), 400, "Insufficient balance").await;
 }
 
 #[tokio::test]

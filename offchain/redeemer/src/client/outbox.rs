@@ -109,8 +109,14 @@ impl Outbox {
                 metrics::delivered();
                 Ok(())
             }
-            // Only this one: the others need not wait. It is kept, since who answers need not be right.
-            Err(status) if matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition) => {
+            // Only this one: the others need not wait, nor those for another recipient. It is kept, since who answers need not be
+            // right.
+            Err(status)
+                if matches!(
+                    status.code(),
+                    Code::InvalidArgument | Code::FailedPrecondition | Code::PermissionDenied
+                ) =>
+            {
                 let reason = format!("the redeemer refuses it: {}", status.message());
                 tracing::error!(ticket = %winner.hash, reason, "winner is not taken");
                 metrics::put_off();
