@@ -52,7 +52,7 @@ pub(super) fn defaults(losses: &DefaultLosses) -> Chapter {
     let sold = lines(
         losses,
         "default-sales",
-        "Caution costs sales: what an overspending sender can buy, by what is asked of its funds",
+        "Caution costs sales: what an overspending sender can buy",
         "work done, % of the sender's funds",
         |burst| burst.sold.approx(),
     );
