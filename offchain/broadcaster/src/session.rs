@@ -218,11 +218,17 @@ impl Session {
     }
 }
 
-/// Closes a payment.
-pub(crate) async fn complete(purse: Purse<'_>, session: &Session, paid: Paid, outcome: Outcome) {
+/// Closes a payment. If its tickets surely did not leave, the budgets get them back.
+pub(crate) async fn complete(
+    purse: Purse<'_>,
+    session: &Session,
+    paid: Paid,
+    outcome: Outcome,
+    may_have_left: bool,
+) {
     match (purse, paid, &session.remote) {
         (Purse::Own(payer), Paid::Own(prepared), _) => {
-            payer.complete(*prepared, outcome, Instant::now().into_std()).await;
+            payer.complete(*prepared, outcome, may_have_left, Instant::now().into_std()).await;
         }
         (_, Paid::Remote(paid), Some(remote)) => remote.complete(paid, outcome),
         _ => {}
