@@ -106,7 +106,9 @@ impl Core {
         let session = stream.session(self, &turn.candidate).await?;
         let first = self.attempt_on(stream, segment, &session, deadlines).await;
         match first {
-            Err(error) if error.brought_new_params() => self.attempt_on(stream, segment, &session, deadlines).await,
+            Err(error) if session.outlives(&error) && error.brought_new_params() => {
+                self.attempt_on(stream, segment, &session, deadlines).await
+            }
             Err(error) if error.wants_new_quote() => {
                 tracing::debug!(url = %turn.candidate.url, error = with_causes(&error), "asking for a new quote");
                 stream.forget(&session).await;
@@ -125,9 +127,7 @@ impl Core {
         deadlines: Deadlines,
     ) -> Result<Vec<Rendition>, AttemptError> {
         let done = self.submit_and_verify(stream, segment, session, deadlines).await;
-        // An orchestrator that says that it failed keeps its session; one that does not keep to the rules does not.
-        let keeps = |error: &AttemptError| matches!(error, AttemptError::Orchestrator(_)) || error.brought_new_params();
-        if done.as_ref().is_err_and(|error| !keeps(error)) {
+        if done.as_ref().is_err_and(|error| !session.outlives(error)) {
             stream.forget(session).await;
         }
         done
