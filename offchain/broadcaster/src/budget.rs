@@ -47,24 +47,24 @@ impl StreamBudget {
     }
 }
 
-/// What the account may spend in a day. The sum is on the disk before the tickets leave, so that no restart makes a day's
-/// budget twice.
+/// What the account may spend in a day. The sum is on the disk before the tickets leave, so that neither a restart nor
+/// another process of the account makes a day's budget twice.
 pub(crate) struct DayBudget {
     store: Store,
     name: String,
     limit: Option<U256>,
     clock: Clock,
-    /// None until it was read.
-    today: tokio::sync::Mutex<Option<Today>>,
+    /// As this process knows it; with a limit, what is stored counts.
+    today: tokio::sync::Mutex<Today>,
     /// For those who only look.
     spent: Mutex<U256>,
     rate: Mutex<SpendRate>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Today {
     day: u64,
-    allowance: Allowance,
+    spent: U256,
 }
 
 /// Money taken for one payment, to be given back if the payment does not leave.
@@ -99,44 +99,53 @@ impl DayBudget {
 
     async fn take_today(&self, wei: U256) -> Result<u64, PaymentError> {
         let day = (self.clock)() / DAY_SECONDS;
-        let mut today = self.today.lock().await;
-        let mut known = match *today {
-            Some(known) => known,
-            None => self.load().await?,
+        let take = |today: Today| {
+            // A clock that is put back begins no new day.
+            let today = if day > today.day { Today { day, spent: U256::ZERO } } else { today };
+            let mut allowance = Allowance::new(self.limit, today.spent);
+            allowance.take(wei).map_err(BudgetError::Day)?;
+            Ok::<_, PaymentError>(Today { spent: allowance.spent(), ..today })
         };
-        // A clock that is put back begins no new day.
-        if day > known.day {
-            known = Today { day, allowance: Allowance::new(self.limit, U256::ZERO) };
+        if wei.is_zero() {
+            return Ok(day);
         }
-        known.allowance.take(wei).map_err(BudgetError::Day)?;
-        if self.limit.is_some() && !wei.is_zero() {
-            self.store.set_setting(&self.name, &known.to_bytes()).await?;
-        }
-        *today = Some(known);
-        self.note_spent(known.allowance.spent());
-        Ok(known.day)
+        Ok(self.change(take).await?.day)
     }
 
-    async fn load(&self) -> Result<Today, StoreError> {
-        let stored = self.store.setting(&self.name).await?;
-        let stored = stored.and_then(|bytes| Some(*bytes.first_chunk::<STORED>()?));
-        let (day, spent) = match stored {
-            None => (0, U256::ZERO),
-            Some(bytes) => {
-                let (day, spent) = bytes.split_at(8);
-                (U256::from_be_slice(day).saturating_to(), U256::from_be_slice(spent))
-            }
-        };
-        Ok(Today { day, allowance: Allowance::new(self.limit, spent) })
-    }
-
-    /// The payment did not leave. What is stored is corrected with the next one.
+    /// The payment did not leave. If that cannot be stored, its money stays spent.
     pub(crate) async fn give_back(&self, taken: Taken) {
         taken.stream.allowance().give_back(taken.wei);
+        let give_back = |today: Today| {
+            let wei = if today.day == taken.day { taken.wei } else { U256::ZERO };
+            Ok::<_, StoreError>(Today { spent: today.spent.saturating_sub(wei), ..today })
+        };
+        if taken.wei.is_zero() {
+            return;
+        }
+        if let Err(err) = self.change(give_back).await {
+            tracing::warn!(%err, wei = %taken.wei, "money that was not spent stays off the budget of the day");
+        }
+    }
+
+    /// Changes what is spent today; with a limit from what is stored, and as often as another process changes that meanwhile.
+    async fn change<E: From<StoreError>>(&self, change: impl Fn(Today) -> Result<Today, E>) -> Result<Today, E> {
         let mut today = self.today.lock().await;
-        if let Some(known) = today.as_mut().filter(|known| known.day == taken.day) {
-            known.allowance.give_back(taken.wei);
-            self.note_spent(known.allowance.spent());
+        loop {
+            let stored = match self.limit {
+                Some(_) => self.store.setting(&self.name).await?,
+                None => None,
+            };
+            let known = stored.as_deref().and_then(Today::from_bytes).unwrap_or(*today);
+            let changed = change(known)?;
+            let swapped = match self.limit {
+                Some(_) => self.store.swap_setting(&self.name, stored.as_deref(), &changed.to_bytes()).await?,
+                None => true,
+            };
+            if swapped {
+                *today = changed;
+                self.note_spent(changed.spent);
+                return Ok(changed);
+            }
         }
     }
 
@@ -166,8 +175,13 @@ impl Today {
     fn to_bytes(self) -> [u8; STORED] {
         let mut bytes = [0; STORED];
         bytes[..8].copy_from_slice(&self.day.to_be_bytes());
-        bytes[8..].copy_from_slice(&self.allowance.spent().to_be_bytes::<32>());
+        bytes[8..].copy_from_slice(&self.spent.to_be_bytes::<32>());
         bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (day, spent) = bytes.first_chunk::<STORED>()?.split_at(8);
+        Some(Self { day: U256::from_be_slice(day).saturating_to(), spent: U256::from_be_slice(spent) })
     }
 }
 
@@ -222,6 +236,37 @@ mod tests {
         assert!(take(&budget(&store, &time), &streams[2], 1).await.is_err(), "a clock put back begins no day");
         time.store(6 * DAY_SECONDS, Ordering::SeqCst);
         assert!(take(&restarted, &streams[2], 100).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn processes_of_one_account_share_the_budget_of_the_day() {
+        let (store, time) = (Store::in_memory().await.unwrap(), Arc::new(AtomicU64::new(DAY_SECONDS)));
+        let (here, there) = (budget(&store, &time), budget(&store, &time));
+        let streams = [(); 3].map(|()| StreamBudget::new(&config(100, 150)));
+        let first = take(&here, &streams[0], 60).await.unwrap();
+        take(&there, &streams[1], 60).await.unwrap();
+        for budget in [&here, &there] {
+            let refused = take(budget, &streams[2], 31).await.unwrap_err();
+            assert!(matches!(refused, PaymentError::Budget(BudgetError::Day(over)) if over.spent == U256::from(120)));
+        }
+        here.give_back(first).await;
+        take(&there, &streams[2], 90).await.unwrap();
+        assert!(take(&here, &streams[0], 1).await.is_err());
+        assert_eq!(there.status(&config(100, 150), None, Instant::now()).spent_today, "150");
+    }
+
+    #[tokio::test]
+    async fn what_processes_take_side_by_side_adds_up() {
+        let (store, time) = (Store::in_memory().await.unwrap(), Arc::new(AtomicU64::new(DAY_SECONDS)));
+        let budgets = [(); 8].map(|()| (budget(&store, &time), StreamBudget::new(&config(100, 150))));
+        let takes = budgets.iter().map(|(budget, stream)| async move {
+            let mut taken = 0;
+            for _ in 0..5 {
+                taken += u32::from(take(budget, stream, 10).await.is_ok());
+            }
+            taken
+        });
+        assert_eq!(futures::future::join_all(takes).await.iter().sum::<u32>(), 15);
     }
 
     #[tokio::test]

@@ -88,6 +88,12 @@ impl CallError {
             Self::BodyTimeout(_) | Self::Receive(_) | Self::Status { .. } | Self::TooLarge(_) | Self::Decode(_)
         )
     }
+
+    /// Whether the payment may have left us: it is in the headers, so once the connection stood nobody can tell. Who holds
+    /// its tickets may redeem them, whether it answered or not.
+    pub(crate) fn payment_may_have_left(&self) -> bool {
+        !matches!(self, Self::Send(error) if error.is_connect())
+    }
 }
 
 /// Calls any orchestrator.

@@ -82,7 +82,7 @@ pub struct PaymentConfig {
 pub struct BudgetConfig {
     /// By one stream, wei.
     pub per_stream: Option<U256>,
-    /// By all streams in a day (UTC), wei. One process spends from an account.
+    /// By all streams in a day (UTC), wei. Broadcasters of one account on one database share it.
     pub per_day: Option<U256>,
 }
 

@@ -230,9 +230,11 @@ impl Payer {
         *self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) async fn complete(&self, prepared: Prepared, outcome: Outcome, now: Instant) {
+    /// Closes a payment. `outcome` says what the orchestrator holds for us (node.md §2.5); tickets that may have left are
+    /// spent from the budgets even if it holds nothing.
+    pub(crate) async fn complete(&self, prepared: Prepared, outcome: Outcome, may_have_left: bool, now: Instant) {
         self.spending.complete(prepared.stage, outcome, now);
-        if outcome == Outcome::NotSent {
+        if !may_have_left {
             self.budget.give_back(prepared.taken).await;
         }
     }
@@ -318,7 +320,7 @@ mod tests {
             charge.price = Price::new(1, 100).unwrap();
             let paid = payer.prepare(charge, &StreamBudget::default(), &profiles(), 2000, now).await.unwrap();
             seen.extend(paid.payment.tickets.iter().map(|ticket| ticket.sender_nonce));
-            payer.complete(paid, Outcome::Lost, now).await;
+            payer.complete(paid, Outcome::Lost, true, now).await;
         }
         assert!(seen.len() > 100, "{}", seen.len());
         assert_eq!(seen, (1..=u32::try_from(seen.len()).unwrap()).collect::<Vec<_>>());
@@ -331,10 +333,10 @@ mod tests {
         let commitment = payer.accept(params(), now).await.unwrap();
         let first = payer.prepare(charge(commitment), &StreamBudget::default(), &profiles(), 2000, now).await.unwrap();
         assert_eq!(first.payment.tickets.len(), 1); // 102 wei cost, one ticket is worth 249
-        payer.complete(first, Outcome::Served { pixels: 1_000_000 }, now).await;
+        payer.complete(first, Outcome::Served { pixels: 1_000_000 }, true, now).await;
         let second = payer.prepare(charge(commitment), &StreamBudget::default(), &profiles(), 2000, now).await.unwrap();
         assert_eq!(second.payment.tickets.len(), 1); // the orchestrator wants one ticket's worth
-        payer.complete(second, Outcome::Served { pixels: 1_000 }, now).await;
+        payer.complete(second, Outcome::Served { pixels: 1_000 }, true, now).await;
         let third = payer.prepare(charge(commitment), &StreamBudget::default(), &profiles(), 2000, now).await.unwrap();
         assert_eq!(third.payment.tickets.len(), 0);
         assert_eq!(third.value, U256::ZERO);

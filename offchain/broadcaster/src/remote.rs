@@ -281,7 +281,7 @@ impl RemoteSession {
 
     /// Closes a payment by what became of the segment.
     pub(crate) fn complete(&self, paid: RemotePaid, outcome: Outcome) {
-        // What did not arrive, and a bill that cannot be true, stay counted as spent: the session ends anyway.
+        // What did not arrive, and a bill that cannot be true, stay counted as spent: the session ends with it.
         if let Outcome::Served { pixels } = outcome
             && is_credible_bill(paid.estimate, pixels)
         {

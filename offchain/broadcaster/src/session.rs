@@ -157,6 +157,13 @@ impl Session {
         self.guard.map(|guard| guard.first())
     }
 
+    /// Whether the session goes on after an attempt that failed so. An orchestrator that says that it failed keeps its
+    /// session; one that does not keep to the rules does not. New params that come with a refusal do for our own tickets, but
+    /// a remote signer counts on the balance that was there before the refusal, and the orchestrator may have forgotten it.
+    pub(crate) fn outlives(&self, error: &AttemptError) -> bool {
+        matches!(error, AttemptError::Orchestrator(_)) || (self.remote.is_none() && error.brought_new_params())
+    }
+
     /// Whether the token should not be used any more.
     pub(crate) fn is_stale(&self, now: Instant) -> bool {
         now.duration_since(self.opened) > TOKEN_USE
@@ -218,11 +225,11 @@ impl Session {
     }
 }
 
-/// Closes a payment.
-pub(crate) async fn complete(purse: Purse<'_>, session: &Session, paid: Paid, outcome: Outcome) {
+/// Closes a payment. If its tickets surely did not leave, the budgets get them back.
+pub(crate) async fn complete(purse: Purse<'_>, session: &Session, paid: Paid, outcome: Outcome, may_have_left: bool) {
     match (purse, paid, &session.remote) {
         (Purse::Own(payer), Paid::Own(prepared), _) => {
-            payer.complete(*prepared, outcome, Instant::now().into_std()).await;
+            payer.complete(*prepared, outcome, may_have_left, Instant::now().into_std()).await;
         }
         (_, Paid::Remote(paid), Some(remote)) => remote.complete(paid, outcome),
         _ => {}

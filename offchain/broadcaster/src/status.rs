@@ -65,7 +65,8 @@ pub struct BudgetStatus {
     pub per_stream: Option<String>,
     /// Wei that all streams may spend in a day.
     pub per_day: Option<String>,
-    /// Wei spent since the day began (UTC); with a limit for the day also by earlier runs.
+    /// Wei spent since the day began (UTC); with a limit for the day also by earlier runs and other processes, as of the
+    /// last payment.
     pub spent_today: String,
     /// Wei in an hour, going by the last half.
     pub wei_per_hour: String,

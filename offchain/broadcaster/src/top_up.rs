@@ -11,8 +11,8 @@ use crate::{budget::Clock, config::TopUpConfig};
 const DAY_SECONDS: u64 = 24 * 3600;
 /// Time between two looks at the deposit.
 const LOOK: Duration = Duration::from_secs(30);
-/// Day, wei sent in it, top-ups so far, wei of the one under way.
-const STORED: usize = 8 + 32 + 8 + 32;
+/// Day, wei sent in it, top-ups so far, wei of the last one, how that stands.
+const STORED: usize = 8 + 32 + 8 + 32 + 1;
 
 /// What [`DepositTopUp`] returns.
 pub type TopUpFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, TopUpError>> + Send + 'a>>;
@@ -22,7 +22,8 @@ pub trait DepositTopUp: Send + Sync + fmt::Debug {
     /// The deposit, read now: with every top-up in it that [`DepositTopUp::send`] has reported done.
     fn deposit(&self) -> TopUpFuture<'_, U256>;
 
-    /// Adds `wei` to the deposit and waits until it is there. At most once for an `id`, however often it is called.
+    /// Adds `wei` to the deposit and waits until it is there. At most once for an `id`, however often it is called: if a
+    /// reorganisation took it back, the same one is waited for again.
     fn send(&self, id: String, wei: U256) -> TopUpFuture<'_, ()>;
 }
 
@@ -32,7 +33,7 @@ pub enum TopUpError {
     /// It may still be, or was: ask again under the same id.
     #[error("top-up is not done yet")]
     Pending(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It never will be under this id; nothing was moved.
+    /// It was tried, and nothing was moved; only a reorganisation can change that.
     #[error("top-up failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -52,8 +53,19 @@ struct Ledger {
     day: u64,
     sent: U256,
     count: u64,
-    /// Zero when none is under way.
-    under_way: U256,
+    /// Wei of the last top-up; zero when there was none.
+    last: U256,
+    standing: Standing,
+}
+
+/// How the last top-up stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standing {
+    #[default]
+    UnderWay,
+    Done,
+    /// It moved nothing, and is not among what was sent.
+    Failed,
 }
 
 /// What came of a look.
@@ -107,32 +119,66 @@ impl TopUp {
     async fn look(&self, day: u64) -> Result<Looked, LookError> {
         let mut ledger = self.load().await?;
         if day > ledger.day {
-            ledger = Ledger { day, sent: ledger.under_way, ..ledger };
+            let sent = if ledger.is_under_way() { ledger.last } else { U256::ZERO };
+            ledger = Ledger { day, sent, ..ledger };
         }
-        if ledger.under_way.is_zero() {
-            if self.hook.deposit().await? >= self.config.below {
+        if !ledger.is_under_way() {
+            if self.is_enough().await? {
                 return Ok(Looked::Enough);
+            }
+            // Its block may be gone and the transaction still be mined: a second one would be one too many.
+            if !ledger.last.is_zero() {
+                ledger = self.ask_again(ledger).await?;
+                if self.is_enough().await? {
+                    return Ok(Looked::Enough);
+                }
             }
             let sent = ledger.sent.saturating_add(self.config.amount);
             if sent > self.config.max_per_day {
                 return Ok(Looked::Capped);
             }
-            ledger = Ledger { sent, count: ledger.count + 1, under_way: self.config.amount, ..ledger };
+            let (count, last) = (ledger.count + 1, self.config.amount);
+            ledger = Ledger { sent, count, last, standing: Standing::UnderWay, ..ledger };
             self.keep(&ledger).await?;
         }
-        let id = format!("top-up/{:x}/{}", self.account, ledger.count);
-        match self.hook.send(id, ledger.under_way).await {
+        match self.send(&ledger).await {
             Ok(()) => {
-                self.keep(&Ledger { under_way: U256::ZERO, ..ledger }).await?;
+                self.keep(&Ledger { standing: Standing::Done, ..ledger }).await?;
                 Ok(Looked::ToppedUp)
             }
             Err(error @ TopUpError::Pending(_)) => Err(error.into()),
             Err(error @ TopUpError::Failed(_)) => {
-                let sent = ledger.sent.saturating_sub(ledger.under_way);
-                self.keep(&Ledger { sent, under_way: U256::ZERO, ..ledger }).await?;
+                let sent = ledger.sent.saturating_sub(ledger.last);
+                self.keep(&Ledger { sent, standing: Standing::Failed, ..ledger }).await?;
                 Err(error.into())
             }
         }
+    }
+
+    async fn is_enough(&self) -> Result<bool, TopUpError> {
+        Ok(self.hook.deposit().await? >= self.config.below)
+    }
+
+    /// What has become of the last top-up by now. One that failed and went through after all counts as sent today; one that
+    /// went through and failed after all stays counted.
+    async fn ask_again(&self, ledger: Ledger) -> Result<Ledger, LookError> {
+        let standing = match self.send(&ledger).await {
+            Ok(()) => Standing::Done,
+            Err(TopUpError::Failed(_)) => Standing::Failed,
+            Err(error @ TopUpError::Pending(_)) => return Err(error.into()),
+        };
+        let revived = ledger.standing == Standing::Failed && standing == Standing::Done;
+        let sent = if revived { ledger.sent.saturating_add(ledger.last) } else { ledger.sent };
+        let asked = Ledger { sent, standing, ..ledger };
+        if asked != ledger {
+            self.keep(&asked).await?;
+        }
+        Ok(asked)
+    }
+
+    /// Sends the last top-up of the books, or waits for it.
+    async fn send(&self, ledger: &Ledger) -> Result<(), TopUpError> {
+        self.hook.send(format!("top-up/{:x}/{}", self.account, ledger.count), ledger.last).await
     }
 
     fn name(&self) -> String {
@@ -141,7 +187,7 @@ impl TopUp {
 
     async fn load(&self) -> Result<Ledger, StoreError> {
         let stored = self.store.setting(&self.name()).await?;
-        Ok(stored.and_then(|bytes| Some(Ledger::from_bytes(bytes.first_chunk()?))).unwrap_or_default())
+        Ok(stored.and_then(|bytes| Ledger::from_bytes(&bytes)).unwrap_or_default())
     }
 
     async fn keep(&self, ledger: &Ledger) -> Result<(), StoreError> {
@@ -150,23 +196,39 @@ impl TopUp {
 }
 
 impl Ledger {
+    fn is_under_way(&self) -> bool {
+        self.standing == Standing::UnderWay && !self.last.is_zero()
+    }
+
     fn to_bytes(self) -> [u8; STORED] {
         let mut bytes = [0; STORED];
         bytes[..8].copy_from_slice(&self.day.to_be_bytes());
         bytes[8..40].copy_from_slice(&self.sent.to_be_bytes::<32>());
         bytes[40..48].copy_from_slice(&self.count.to_be_bytes());
-        bytes[48..].copy_from_slice(&self.under_way.to_be_bytes::<32>());
+        bytes[48..80].copy_from_slice(&self.last.to_be_bytes::<32>());
+        bytes[80] = match self.standing {
+            Standing::UnderWay => 0,
+            Standing::Done => 1,
+            Standing::Failed => 2,
+        };
         bytes
     }
 
-    fn from_bytes(bytes: &[u8; STORED]) -> Self {
+    /// Earlier programs kept the last top-up only while it was under way, and not how it stands.
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let number = |bytes: &[u8]| U256::from_be_slice(bytes);
-        Self {
-            day: number(&bytes[..8]).saturating_to(),
-            sent: number(&bytes[8..40]),
-            count: number(&bytes[40..48]).saturating_to(),
-            under_way: number(&bytes[48..]),
-        }
+        let (known, standing) = bytes.split_at_checked(STORED - 1)?;
+        Some(Self {
+            day: number(&known[..8]).saturating_to(),
+            sent: number(&known[8..40]),
+            count: number(&known[40..48]).saturating_to(),
+            last: number(&known[48..]),
+            standing: match standing.first() {
+                Some(1) => Standing::Done,
+                Some(2) => Standing::Failed,
+                _ => Standing::UnderWay,
+            },
+        })
     }
 }
 
@@ -179,12 +241,24 @@ mod tests {
 
     use super::*;
 
-    /// A chain that may lose an answer, as a chain does.
+    /// A chain that may lose an answer, fail what is sent, and take back what it mined.
     #[derive(Debug, Default)]
     struct Chain {
         deposit: Mutex<u64>,
-        done: Mutex<BTreeMap<String, u64>>,
-        answers: Mutex<Vec<Option<bool>>>,
+        /// Wei and standing of each id.
+        known: Mutex<BTreeMap<String, (u64, Standing)>>,
+        /// What becomes of those sent next; without one they go through.
+        next: Mutex<Vec<Next>>,
+        /// Numbers of the ids asked for.
+        asked: Mutex<Vec<u64>>,
+    }
+
+    #[derive(Debug)]
+    enum Next {
+        /// It goes through, but the answer is lost.
+        Lost,
+        /// It reverts.
+        Reverts,
     }
 
     impl Chain {
@@ -192,13 +266,29 @@ mod tests {
             *self.deposit.lock().unwrap() = deposit;
         }
 
-        /// `None` loses the answer of a top-up that went through, `Some(false)` fails it for good.
-        fn answer(&self, answer: Option<bool>) {
-            self.answers.lock().unwrap().push(answer);
+        fn next(&self, next: Next) {
+            self.next.lock().unwrap().push(next);
         }
 
         fn sent(&self) -> usize {
-            self.done.lock().unwrap().len()
+            self.known.lock().unwrap().len()
+        }
+
+        /// A reorganisation takes the last one back: it waits to be mined again.
+        fn take_back(&self) {
+            let mut known = self.known.lock().unwrap();
+            let (wei, standing) = known.values_mut().next_back().unwrap();
+            if std::mem::replace(standing, Standing::UnderWay) == Standing::Done {
+                *self.deposit.lock().unwrap() -= *wei;
+            }
+        }
+
+        /// The last one is mined.
+        fn mine(&self) {
+            let mut known = self.known.lock().unwrap();
+            let (wei, standing) = known.values_mut().next_back().unwrap();
+            *standing = Standing::Done;
+            *self.deposit.lock().unwrap() += *wei;
         }
     }
 
@@ -209,15 +299,26 @@ mod tests {
         }
 
         fn send(&self, id: String, wei: U256) -> TopUpFuture<'_, ()> {
-            let answer = self.answers.lock().unwrap().pop().unwrap_or(Some(true));
-            if answer == Some(false) {
-                return Box::pin(async { Err(TopUpError::Failed("reverted".into())) });
-            }
-            let known = self.done.lock().unwrap().insert(id, wei.to());
-            if known.is_none() {
-                *self.deposit.lock().unwrap() += wei.to::<u64>();
-            }
-            Box::pin(async move { answer.map(drop).ok_or_else(|| TopUpError::Pending("no answer".into())) })
+            self.asked.lock().unwrap().push(id.rsplit('/').next().unwrap().parse().unwrap());
+            let known = self.known.lock().unwrap().get(&id).map(|(_, standing)| *standing);
+            let (standing, lost) = match (known, self.next.lock().unwrap().pop_if(|_| known.is_none())) {
+                (Some(standing), _) => (standing, false),
+                (None, next) => {
+                    let reverts = matches!(next, Some(Next::Reverts));
+                    let standing = if reverts { Standing::Failed } else { Standing::Done };
+                    self.known.lock().unwrap().insert(id, (wei.to(), standing));
+                    *self.deposit.lock().unwrap() += if reverts { 0 } else { wei.to::<u64>() };
+                    (standing, matches!(next, Some(Next::Lost)))
+                }
+            };
+            Box::pin(async move {
+                match standing {
+                    _ if lost => Err(TopUpError::Pending("no answer".into())),
+                    Standing::UnderWay => Err(TopUpError::Pending("not mined yet".into())),
+                    Standing::Done => Ok(()),
+                    Standing::Failed => Err(TopUpError::Failed("reverted".into())),
+                }
+            })
         }
     }
 
@@ -263,7 +364,7 @@ mod tests {
     async fn a_lost_answer_is_asked_for_again_and_pays_nothing_twice() {
         let case = Case::new().await;
         case.chain.set(0);
-        case.chain.answer(None);
+        case.chain.next(Next::Lost);
         assert!(matches!(case.look(1).await, Err(LookError::TopUp(TopUpError::Pending(_)))));
         // Also after a restart, on another day, and with a deposit that is high enough by then.
         assert_eq!(case.look(2).await.unwrap(), Looked::ToppedUp);
@@ -275,10 +376,55 @@ mod tests {
         let case = Case::new().await;
         case.chain.set(0);
         for _ in 0..5 {
-            case.chain.answer(Some(false));
+            case.chain.next(Next::Reverts);
             assert!(matches!(case.look(1).await, Err(LookError::TopUp(TopUpError::Failed(_)))));
         }
         assert_eq!(case.look(1).await.unwrap(), Looked::ToppedUp);
-        assert_eq!(case.chain.done.lock().unwrap().keys().next().unwrap().rsplit('/').next(), Some("6"));
+        assert_eq!((case.chain.asked.lock().unwrap().last(), *case.chain.deposit.lock().unwrap()), (Some(&6), 60));
+    }
+
+    #[tokio::test]
+    async fn what_a_reorganisation_took_back_is_waited_for_and_not_sent_twice() {
+        let case = Case::new().await;
+        case.chain.set(50);
+        assert_eq!(case.look(1).await.unwrap(), Looked::ToppedUp);
+        case.chain.take_back();
+        for _ in 0..2 {
+            assert!(matches!(case.look(1).await, Err(LookError::TopUp(TopUpError::Pending(_)))));
+        }
+        assert_eq!(*case.chain.asked.lock().unwrap(), [1, 1, 1]);
+        case.chain.mine();
+        assert_eq!(case.look(1).await.unwrap(), Looked::Enough);
+        assert_eq!((*case.chain.deposit.lock().unwrap(), case.chain.sent()), (110, 1));
+        // One whose block stands keeps nothing up.
+        case.chain.set(0);
+        assert_eq!(case.look(1).await.unwrap(), Looked::ToppedUp);
+        assert_eq!(*case.chain.asked.lock().unwrap(), [1, 1, 1, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn what_failed_and_went_through_after_a_reorganisation_counts() {
+        let case = Case::new().await;
+        case.chain.set(50);
+        case.chain.next(Next::Reverts);
+        assert!(matches!(case.look(1).await, Err(LookError::TopUp(TopUpError::Failed(_)))));
+        case.chain.take_back();
+        assert!(matches!(case.look(1).await, Err(LookError::TopUp(TopUpError::Pending(_)))));
+        assert_eq!(case.chain.sent(), 1);
+        case.chain.mine();
+        for (looked, sent) in [(Looked::ToppedUp, 2), (Looked::Capped, 2)] {
+            case.chain.set(0);
+            assert_eq!((case.look(1).await.unwrap(), case.chain.sent()), (looked, sent));
+        }
+    }
+
+    #[test]
+    fn books_of_earlier_programs_are_read() {
+        let ledger = Ledger { day: 3, sent: U256::from(60), count: 2, last: U256::from(60), ..Ledger::default() };
+        assert_eq!(Ledger::from_bytes(&ledger.to_bytes()[..80]), Some(ledger));
+        assert!(ledger.is_under_way() && !Ledger { last: U256::ZERO, ..ledger }.is_under_way());
+        let done = Ledger { standing: Standing::Done, ..ledger };
+        assert_eq!(Ledger::from_bytes(&done.to_bytes()), Some(done));
+        assert_eq!(Ledger::from_bytes(&[0; 79]), None);
     }
 }

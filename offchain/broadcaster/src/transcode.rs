@@ -106,7 +106,9 @@ impl Core {
         let session = stream.session(self, &turn.candidate).await?;
         let first = self.attempt_on(stream, segment, &session, deadlines).await;
         match first {
-            Err(error) if error.brought_new_params() => self.attempt_on(stream, segment, &session, deadlines).await,
+            Err(error) if session.outlives(&error) && error.brought_new_params() => {
+                self.attempt_on(stream, segment, &session, deadlines).await
+            }
             Err(error) if error.wants_new_quote() => {
                 tracing::debug!(url = %turn.candidate.url, error = with_causes(&error), "asking for a new quote");
                 stream.forget(&session).await;
@@ -125,9 +127,7 @@ impl Core {
         deadlines: Deadlines,
     ) -> Result<Vec<Rendition>, AttemptError> {
         let done = self.submit_and_verify(stream, segment, session, deadlines).await;
-        // An orchestrator that says that it failed keeps its session; one that does not keep to the rules does not.
-        let keeps = |error: &AttemptError| matches!(error, AttemptError::Orchestrator(_)) || error.brought_new_params();
-        if done.as_ref().is_err_and(|error| !keeps(error)) {
+        if done.as_ref().is_err_and(|error| !session.outlives(error)) {
             stream.forget(session).await;
         }
         done
@@ -149,7 +149,9 @@ impl Core {
             media: segment.media.clone(),
         };
         let result = self.client.submit(submission, deadlines).await;
-        self.count_tickets(session, &paid, &result);
+        if result.as_ref().err().is_none_or(CallError::payment_may_have_left) {
+            self.count_tickets(session, &paid);
+        }
         let data = self.settle(session, paid, result).await?;
         let expected = Expected {
             profiles: stream.profiles(),
@@ -191,7 +193,8 @@ impl Core {
             Ok(result) => result,
             Err(error) => {
                 let outcome = if error.payment_arrived() { Outcome::Lost } else { Outcome::NotSent };
-                complete(purse, session, paid, outcome).await;
+                let may_have_left = error.payment_may_have_left();
+                complete(purse, session, paid, outcome, may_have_left).await;
                 if let CallError::Status { info: Some(info), .. } = &error {
                     self.renew(session, info.as_ref().clone()).await;
                 }
@@ -202,7 +205,7 @@ impl Core {
             Some(transcode_result::Result::Data(data)) => billed_pixels(data),
             _ => 0,
         };
-        complete(purse, session, paid, Outcome::Served { pixels }).await;
+        complete(purse, session, paid, Outcome::Served { pixels }, true).await;
         if let Some(info) = result.info {
             self.renew(session, info).await;
         }
@@ -225,18 +228,15 @@ impl Core {
         }
     }
 
-    fn count_tickets(&self, session: &Session, paid: &Paid, result: &Result<TranscodeResult, CallError>) {
+    fn count_tickets(&self, session: &Session, paid: &Paid) {
         let (tickets, value) = paid.worth();
-        let unsent = matches!(result, Err(CallError::Send(error)) if error.is_connect());
-        if !unsent {
-            match self.purse() {
-                Purse::Empty => return,
-                Purse::Own(payer) => payer.sent(tickets, value),
-                Purse::Remote(signer) => signer.sent(tickets, value),
-            }
-            self.orchestrators.paid(&session.url, tickets, value);
-            metrics::tickets_sent(tickets);
+        match self.purse() {
+            Purse::Empty => return,
+            Purse::Own(payer) => payer.sent(tickets, value),
+            Purse::Remote(signer) => signer.sent(tickets, value),
         }
+        self.orchestrators.paid(&session.url, tickets, value);
+        metrics::tickets_sent(tickets);
     }
 
     /// Asks an orchestrator for terms, and checks who it is.

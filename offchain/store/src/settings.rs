@@ -20,6 +20,24 @@ impl Store {
         tx.commit().await
     }
 
+    /// Stores `new` under a name if `expected` is stored there, and tells whether it was. Of those who saw the same value
+    /// one succeeds.
+    pub async fn swap_setting(&self, name: &str, expected: Option<&[u8]>, new: &[u8]) -> Result<bool, StoreError> {
+        let mut tx = self.write().await?;
+        let swap = match expected {
+            None => query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+                .bind(name)
+                .bind(new),
+            Some(expected) => query("UPDATE settings SET value = $2 WHERE name = $1 AND value = $3")
+                .bind(name)
+                .bind(new)
+                .bind(expected),
+        };
+        let swapped = swap.execute(&mut tx).await?;
+        tx.commit().await?;
+        Ok(swapped == 1)
+    }
+
     /// The value stored under a name, or `value` stored now. Processes that start together agree on one value.
     pub async fn setting_or(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         let mut tx = self.write().await?;

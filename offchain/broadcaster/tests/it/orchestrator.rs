@@ -73,6 +73,8 @@ pub(crate) enum Conduct {
     LinksElsewhere,
     /// Sends no status line.
     Stalls,
+    /// Quotes, but nobody listens where it wants segments.
+    ServesNowhere,
     /// Refuses quotes.
     NoQuote,
     /// Claims to be another account in its quotes.
@@ -270,7 +272,10 @@ impl Inner {
             expiration: 4_000_000_000,
         });
         Offer {
-            service_uri: self.url.to_string(),
+            service_uri: match self.conduct() {
+                Conduct::ServesNowhere => "https://127.0.0.1:1/".to_owned(),
+                _ => self.url.to_string(),
+            },
             params: self.paid.then_some(params),
             price: self.paid.then_some(price),
             address: if self.paid { account } else { Address::ZERO },

@@ -248,3 +248,39 @@ async fn a_stream_stops_at_its_budget_and_another_goes_on() {
     assert!(budget.runway_hours.is_some());
     running.stop().await;
 }
+
+/// An orchestrator that never answers holds the tickets all the same.
+#[tokio::test]
+async fn tickets_that_left_stay_spent_when_no_answer_comes() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let running = Setup::new(&[orchestrator.url()]).start().await;
+    running.push_clip("movie", 0).await;
+    let cost = spent(&running);
+    running.stop().await;
+    // Budgets round up what the count of tickets rounds down.
+    let frugal = |setup: &mut Setup| setup.config.budget.per_stream = Some(U256::from(cost + 1));
+    for conduct in [Conduct::Stalls, Conduct::HangsUp] {
+        orchestrator.behave(conduct);
+        let running = Setup::new(&[orchestrator.url()]).with(frugal).start().await;
+        let reply = running.push("/live/movie/0.ts", clip::segment(0)).await;
+        assert_eq!(reply.status(), 503, "{conduct:?}");
+        let text = reply.text().await.unwrap();
+        assert!(text.contains("the budget of the stream is used up"), "{conduct:?}: {text}");
+        let status = running.handle.status();
+        assert_eq!(spent(&running), cost, "{conduct:?}");
+        assert_eq!(status.budget.unwrap().spent_today, (cost + 1).to_string(), "{conduct:?}");
+        assert_eq!(status.streams[0].spent, (cost + 1).to_string(), "{conduct:?}");
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn tickets_that_did_not_leave_are_given_back() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::ServesNowhere, true).await;
+    let frugal = |setup: &mut Setup| setup.config.budget.per_stream = Some(U256::from(100_000));
+    let running = Setup::new(&[orchestrator.url()]).with(frugal).start().await;
+    let reply = running.push("/live/movie/0.ts", clip::segment(0)).await;
+    assert!(reply.text().await.unwrap().contains("no orchestrator transcoded the segment in 3 attempts"));
+    assert_eq!((spent(&running), running.handle.status().budget.unwrap().spent_today.as_str()), (0, "0"));
+    running.stop().await;
+}

@@ -1,5 +1,5 @@
 //! A broadcaster that holds no key: a signer pays.
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, U256};
 use streamflow_broadcaster::{PaymentMode, RemoteSigner};
@@ -10,8 +10,9 @@ use streamflow_orchestrator::{
 use streamflow_pm::{KeySigner, QuoteDomain, QuoteSecret, TicketSigner};
 use streamflow_signer::{Deps, Handle, Registered, Roster, Signer, SignerConfig};
 use streamflow_store::{Store, TicketStatus};
-use streamflow_types::{Price, SenderFunds};
-use tokio::{net::TcpListener, sync::watch};
+use streamflow_types::{ChainView, Price, SenderFunds};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
@@ -35,7 +36,7 @@ struct RunningSigner {
     handle: Handle,
     stop: CancellationToken,
     /// The chain as it knows it ends with these.
-    _chain: (watch::Sender<Option<streamflow_types::ChainView>>, watch::Sender<Option<SenderFunds>>),
+    _chain: (watch::Sender<Option<ChainView>>, watch::Sender<Option<SenderFunds>>),
     _roster: watch::Sender<Option<Arc<Roster>>>,
     tasks: TaskTracker,
 }
@@ -85,6 +86,8 @@ fn keyless(orchestrator: Url, signer: &RunningSigner) -> Setup {
     Setup::new(&[orchestrator]).with(|setup| {
         setup.signer = Some(signer.remote());
         (setup.chain, setup.funds) = (None, None);
+        // No attempt fails because the machine is busy.
+        setup.config.timeout_multiplier = 5;
     })
 }
 
@@ -112,48 +115,98 @@ impl Transcode for InProcess {
     fn end_session(&self, _session_id: &str) {}
 }
 
+/// An orchestrator of ours; its files and winners outlive its runs.
+struct Ours {
+    dir: TempDir,
+    store: Store,
+    listen: SocketAddr,
+    /// Wei for a pixel.
+    price: u64,
+    run: Option<Run>,
+}
+
+struct Run {
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+    /// The chain as it knows it ends with these.
+    _chain: (watch::Sender<Option<ChainView>>, watch::Sender<bool>),
+}
+
+impl Ours {
+    fn key() -> KeySigner {
+        KeySigner::from_bytes([0x0a; 32]).unwrap()
+    }
+
+    /// A signer that pays it.
+    async fn signer() -> RunningSigner {
+        RunningSigner::start(Self::key().address(), |config| {
+            config.tickets.max_ticket_ev = U256::from(1_000_000_000_000_000_u64);
+            config.tickets.max_total_ev = U256::from(100_000_000_000_000_000_u64);
+        })
+        .await
+    }
+
+    async fn start(price: u64) -> Self {
+        let (dir, store) = (tempfile::tempdir().unwrap(), Store::in_memory().await.unwrap());
+        let mut ours = Self { dir, store, listen: "127.0.0.1:0".parse().unwrap(), price, run: None };
+        ours.begin().await;
+        ours
+    }
+
+    async fn begin(&mut self) {
+        let (chain, view) = watch::channel(Some(ChainView { base_fee: 10_000_000, ..VIEW }));
+        let (active, is_active) = watch::channel(true);
+        let deps = OrchestratorDeps {
+            chain: Some(ChainDeps {
+                view,
+                active: is_active,
+                funds: Arc::new(AnybodysFunds),
+                signer: Arc::new(Self::key()),
+                domain: QuoteDomain { chain_id: 31337, broker: Address::repeat_byte(0xbb) },
+                secrets: watch::Sender::new(QuoteSecret::new([7; 32]).into()).subscribe(),
+                deployment: Some(DEPLOYMENT),
+                late_blocks: 10,
+                store: self.store.clone(),
+                rpc: "none".into(),
+            }),
+            local: Some(Arc::new(InProcess)),
+            secret: [7; 32],
+            data_dir: self.dir.path().to_owned(),
+            clock: Arc::new(|| NOW),
+        };
+        // Nine of ten tickets win.
+        let config = OrchestratorConfig {
+            listen: self.listen,
+            price: Price::new(self.price, 1).unwrap(),
+            tickets: TicketConfig { ev: U256::from(315_000_000_000_000_u64), ..TicketConfig::default() },
+            ..OrchestratorConfig::default()
+        };
+        let orchestrator = Orchestrator::bind(config, deps).await.unwrap();
+        self.listen = orchestrator.local_addr();
+        let stop = CancellationToken::new();
+        let serving = orchestrator.run(stop.clone());
+        let serving = tokio::spawn(async move {
+            serving.await;
+        });
+        self.run = Some(Run { stop, serving, _chain: (chain, active) });
+    }
+
+    async fn end(&mut self) {
+        let run = self.run.take().unwrap();
+        run.stop.cancel();
+        run.serving.await.unwrap();
+    }
+
+    fn url(&self) -> Url {
+        format!("https://{}", self.listen).parse().unwrap()
+    }
+}
+
 #[tokio::test]
 async fn an_orchestrator_of_ours_takes_what_the_signer_pays() {
-    let key = KeySigner::from_bytes([0x0a; 32]).unwrap();
-    let signer = RunningSigner::start(key.address(), |config| {
-        config.tickets.max_ticket_ev = U256::from(1_000_000_000_000_000_u64);
-        config.tickets.max_total_ev = U256::from(100_000_000_000_000_000_u64);
-    })
-    .await;
-    let (dir, store) = (tempfile::tempdir().unwrap(), Store::in_memory().await.unwrap());
-    let (chain, view) = watch::channel(Some(streamflow_types::ChainView { base_fee: 10_000_000, ..VIEW }));
-    let (active, is_active) = watch::channel(true);
-    let deps = OrchestratorDeps {
-        chain: Some(ChainDeps {
-            view,
-            active: is_active,
-            funds: Arc::new(AnybodysFunds),
-            signer: Arc::new(key),
-            domain: QuoteDomain { chain_id: 31337, broker: Address::repeat_byte(0xbb) },
-            secrets: watch::Sender::new(QuoteSecret::new([7; 32]).into()).subscribe(),
-            deployment: Some(DEPLOYMENT),
-            late_blocks: 10,
-            store: store.clone(),
-            rpc: "none".into(),
-        }),
-        local: Some(Arc::new(InProcess)),
-        secret: [7; 32],
-        data_dir: dir.path().to_owned(),
-        clock: Arc::new(|| NOW),
-    };
-    // Nine of ten tickets win; a segment costs about four.
-    let config = OrchestratorConfig {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        price: Price::new(140_000_000, 1).unwrap(),
-        tickets: TicketConfig { ev: U256::from(315_000_000_000_000_u64), ..TicketConfig::default() },
-        ..OrchestratorConfig::default()
-    };
-    let orchestrator = Orchestrator::bind(config, deps).await.unwrap();
-    let url = format!("https://{}", orchestrator.local_addr()).parse().unwrap();
-    let stop = CancellationToken::new();
-    let serving = tokio::spawn(orchestrator.run(stop.clone()));
-
-    let running = keyless(url, &signer).start().await;
+    // A segment costs about four tickets.
+    let (signer, mut ours) = (Ours::signer().await, Ours::start(140_000_000).await);
+    let running = keyless(ours.url(), &signer).start().await;
     until("the signer's address", || running.handle.status().refusing.is_none()).await;
     for seq in 0..3 {
         running.push_clip("movie", seq).await;
@@ -161,14 +214,32 @@ async fn an_orchestrator_of_ours_takes_what_the_signer_pays() {
     let status = running.handle.status();
     assert_eq!((status.segments.transcoded, status.segments.failed, status.segments.retried), (3, 0, 0));
     assert_eq!((status.payments, status.sender), (PaymentMode::OnChain, Some(signer.handle.status().sender)));
-    let won = store.ticket_total(TicketStatus::Pending).await.unwrap().count;
+    let won = ours.store.ticket_total(TicketStatus::Pending).await.unwrap().count;
     assert!(won > 0 && won <= status.tickets.sent, "{won} of {}", status.tickets.sent);
-    let ticket = store.tickets(None, 1).await.unwrap().remove(0).ticket.signed.ticket;
+    let ticket = ours.store.tickets(None, 1).await.unwrap().remove(0).ticket.signed.ticket;
     assert_eq!((ticket.sender, ticket.deployment), (signer.handle.status().sender, Some(DEPLOYMENT)));
     running.stop().await;
-    stop.cancel();
-    serving.await.unwrap();
-    drop((chain, active));
+    ours.end().await;
+}
+
+/// It has forgotten our balance, so change that the signer counts on must not be counted on any more.
+#[tokio::test]
+async fn a_restarted_orchestrator_is_paid_from_nothing_at_once() {
+    // A segment costs a part of a ticket: the signer finds that the change of two pays for the third.
+    let (signer, mut ours) = (Ours::signer().await, Ours::start(10_000_000).await);
+    let running = keyless(ours.url(), &signer).start().await;
+    until("the signer's address", || running.handle.status().refusing.is_none()).await;
+    running.push_clip("movie", 0).await;
+    ours.end().await;
+    ours.begin().await;
+    running.push_clip("movie", 1).await;
+    running.push_clip("movie", 2).await;
+    let status = running.handle.status();
+    assert_eq!((status.segments.transcoded, status.segments.retried), (3, 0));
+    let session = &status.sessions[0];
+    assert_eq!((session.failures, session.suspended_ms, session.last_error.as_deref()), (0, 0, None));
+    running.stop().await;
+    ours.end().await;
 }
 
 /// What a segment cost less than its estimate pays for the next one, as with a key.

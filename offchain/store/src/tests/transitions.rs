@@ -225,6 +225,21 @@ async fn the_first_value_of_a_setting_wins(database: Database) {
     assert_eq!(store.setting("secret").await.unwrap().as_deref(), Some(b"three".as_slice()));
 }
 
+async fn a_setting_is_swapped_by_one_of_those_who_saw_it(database: Database) {
+    let (store, other) = (open(&database).await, open(&database).await);
+    assert!(store.swap_setting("sum", None, b"one").await.unwrap());
+    assert!(!other.swap_setting("sum", None, b"two").await.unwrap());
+    assert!(!other.swap_setting("sum", Some(b"two"), b"three").await.unwrap());
+    assert_eq!(store.setting("sum").await.unwrap().as_deref(), Some(b"one".as_slice()));
+    let swaps = tokio::join!(
+        store.swap_setting("sum", Some(b"one"), b"four"),
+        other.swap_setting("sum", Some(b"one"), b"five"),
+    );
+    assert_eq!([swaps.0.unwrap(), swaps.1.unwrap()].iter().filter(|swapped| **swapped).count(), 1);
+    assert!(!store.swap_setting("absent", Some(b"one"), b"two").await.unwrap());
+    assert_eq!(store.setting("absent").await.unwrap(), None);
+}
+
 async fn a_reward_is_recorded_once_per_round(database: Database) {
     let store = open(&database).await;
     let reward = RewardRecord {
@@ -266,6 +281,7 @@ on_both_engines! {
     nonces_never_go_backwards_and_expired_ones_are_forgotten,
     pm_sees_new_winners_duplicates_and_what_is_pending,
     the_first_value_of_a_setting_wins,
+    a_setting_is_swapped_by_one_of_those_who_saw_it,
     a_reward_is_recorded_once_per_round,
     a_block_number_beyond_the_column_is_refused,
 }
