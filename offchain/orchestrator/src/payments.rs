@@ -203,8 +203,8 @@ impl Payments {
             Err(unavailable) => (SenderFunds::default(), Some(unavailable)),
         };
         let unheard = self.0.closing.unheard_for();
-        let in_sight = stale.is_none() && unknown.is_none() && unheard.is_none();
-        let task = self.clone().take(payment, session.to_owned(), funds, chain, in_sight);
+        let earns = inactive.is_none() && stale.is_none() && unknown.is_none() && unheard.is_none();
+        let task = self.clone().take(payment, session.to_owned(), funds, chain, earns);
         self.0.tasks.spawn(task).await.unwrap_or(Err(PaymentError::Stopping))?;
         let unavailable = stale.or(unknown).map(PaymentError::from);
         let unheard = unheard.map(|silence| PaymentError::Unheard { seconds: silence.as_secs() });
@@ -226,7 +226,7 @@ impl Payments {
         session: String,
         funds: SenderFunds,
         chain: ChainView,
-        in_sight: bool,
+        earns: bool,
     ) -> Result<(), PaymentError> {
         let _under_way = self.0.closing.begin(chain.block);
         let _turn = self.0.turns.of(payment.sender).await;
@@ -235,11 +235,11 @@ impl Payments {
             Err(error) => (U256::MAX, Some(error)),
         };
         let backing = Backing { funds, pending };
-        let in_sight = in_sight && unread.is_none();
+        let earns = earns && unread.is_none();
         let desk = self.clone();
         let (sender, session_id) = (payment.sender, session.clone());
         // Hundreds of tickets take milliseconds of curve arithmetic.
-        let check = move || match in_sight {
+        let check = move || match earns {
             true => desk.0.recipient.receive(&payment, &session, backing, &chain, Instant::now()),
             false => desk.0.recipient.salvage(&payment, &session, backing, &chain, Instant::now()),
         };

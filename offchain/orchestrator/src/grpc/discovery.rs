@@ -12,8 +12,9 @@ use tonic::{Request, Response, Status};
 
 use crate::{payments::PaymentError, service::Service};
 
-/// Longest challenge that is signed.
-const MAX_PING_BYTES: usize = 4096;
+/// Longest challenge that is signed: the hash that nodes check themselves with. Anybody may ask, and a signature over a longer
+/// one of his choice could be that of a ticket, whose shortest form has 168 bytes, or of a segment.
+const MAX_PING_BYTES: usize = 32;
 
 #[derive(Clone, Debug)]
 pub(super) struct Discovery {
@@ -81,7 +82,8 @@ impl Orchestrator for Discovery {
     async fn ping(&self, request: Request<PingPong>) -> Result<Response<PingPong>, Status> {
         let value = request.into_inner().value;
         if value.len() > MAX_PING_BYTES {
-            return Err(Status::invalid_argument("challenge is too long"));
+            let told = format!("a challenge of {} bytes, at most {MAX_PING_BYTES} are signed", value.len());
+            return Err(Status::invalid_argument(told));
         }
         match self.service.payments() {
             None => Ok(Response::new(PingPong::default())),

@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use prost::Message;
-use streamflow_pm::{Payment, QuoteError, estimated_pixels, is_credible_bill};
+use streamflow_pm::{Payment, estimated_pixels, is_credible_bill};
 use streamflow_wire::{Offer, SegmentRequest, TranscodeError, WireError, header, proto, result_hash, sign_result};
 use tokio::{
     sync::oneshot,
@@ -68,7 +68,7 @@ async fn accept(service: &Service, headers: &HeaderMap, body: &mut BodyDataStrea
     let gate = |payments: &Payments| payments.gate(read.sender, &token.session_id, estimate(&read.segment));
     let hold = service.payments().map(gate).transpose();
     // Who gets no terms cannot pay: that is the reason, not the balance.
-    let hold = hold.map_err(|error| Refused::with(no_terms.map_or(error, PaymentError::Quote), Some(&offer)))?;
+    let hold = hold.map_err(|error| Refused::with(no_terms.unwrap_or(error), Some(&offer)))?;
     let received = receive(service, headers, body).await.map_err(|error| Refused::with(error, Some(&offer)))?;
     if received.hash != read.segment.hash {
         return Err(Refused::with(WireError::WrongHash, Some(&offer)));
@@ -86,7 +86,7 @@ pub(super) struct Paid {
     /// Terms for the next one.
     pub(super) offer: Offer,
     /// Why they are without params.
-    no_terms: Option<QuoteError>,
+    no_terms: Option<PaymentError>,
 }
 
 /// Takes the tickets for a session or a manifest. That comes even when no fresh terms can be offered, because they may have
@@ -107,11 +107,10 @@ pub(super) async fn pay(
     paid.map_err(|refusal| Refused::with(refusal, offer.as_ref().ok()))?;
     match offer {
         Ok(offer) => Ok(Paid { offer, no_terms: None }),
-        Err(PaymentError::Quote(error)) => {
+        Err(error) => {
             tracing::info!(%sender, %error, "no terms for the next payment");
             Ok(Paid { offer: service.offer_without_params(sender, token), no_terms: Some(error) })
         }
-        Err(other) => Err(other.into()),
     }
 }
 

@@ -102,6 +102,17 @@ async fn ping_is_signed() {
     assert!(verify_ping(b"challenge", &answer, orchestrator_key().address()));
 }
 
+/// A signature over a longer text of the peer's choice could be that of a winning ticket.
+#[tokio::test]
+async fn ping_signs_nothing_that_could_be_a_ticket() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    assert!(orchestrator.grpc().await.ping(PingPong { value: vec![7; 32] }).await.is_ok());
+    let refused = orchestrator.grpc().await.ping(PingPong { value: vec![7; 168] }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(refused.message(), "a challenge of 168 bytes, at most 32 are signed");
+}
+
 #[tokio::test]
 async fn ended_session_frees_its_place() {
     let world = World::new().await;

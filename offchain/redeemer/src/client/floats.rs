@@ -180,11 +180,10 @@ impl Floats {
 pub fn covered_by(funds: &SenderFunds, float: U256) -> SenderFunds {
     let alloc = U256::try_from(reserve_alloc(funds)).unwrap_or(U256::ZERO);
     SenderFunds {
-        reserve: float.min(alloc),
+        reserve: U256::ZERO,
         claimed_in_current_round: U256::ZERO,
         claimed_by_recipient: U256::ZERO,
-        committed: U256::ZERO,
-        pool_size: 1,
+        committed: float.min(alloc),
         ..*funds
     }
 }
