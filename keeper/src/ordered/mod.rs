@@ -336,7 +336,7 @@ impl Redeemer {
     }
 
     /// The pending marked tickets of the recipient above these marks, those whose params live included: of each sender the
-    /// lowest keys, without a gap.
+    /// lowest keys, without a gap; none of a sender of whom it is not certain that older tickets have expired.
     async fn pending_in_order(
         &self,
         recipient: Address,
@@ -347,16 +347,21 @@ impl Redeemer {
         let of_each = u32::try_from((READ_IN_ORDER / marks.len().max(1)).max(1)).unwrap_or(u32::MAX);
         let oldest = situation.oldest_round();
         let mut pending = Vec::new();
-        let mut expired = 0;
+        let mut is_over = None;
         for (sender, mark) in marks {
             let lowest = self.store.pending_above(recipient, *sender, *mark, Round(0), 1).await?;
-            expired += lowest.iter().filter(|record| record.ticket.signed.ticket.creation_round < oldest).count();
+            // What is passed over is given up.
+            if lowest.iter().any(|record| record.ticket.signed.ticket.creation_round < oldest) {
+                let is_over = match is_over {
+                    Some(known) => known,
+                    None => *is_over.insert(self.is_over(situation, &snapshot.head).await),
+                };
+                if !is_over {
+                    tracing::info!(%recipient, %sender, %oldest, "it is not certain that older tickets have expired");
+                    continue;
+                }
+            }
             pending.extend(self.store.pending_above(recipient, *sender, *mark, oldest, of_each).await?);
-        }
-        // What is passed over is given up.
-        if expired > 0 && !self.is_over(situation, &snapshot.head).await {
-            tracing::info!(%recipient, %oldest, "it is not certain that older tickets have expired");
-            return Ok(Vec::new());
         }
         let hashes = self.other_hashes(&pending, snapshot).await?;
         let mut dead = Outcomes::new();

@@ -11,6 +11,7 @@ use streamflow_types::WinningTicket;
 
 use crate::{
     chaos::{due, mine_slowly, start},
+    ordered::second_sender,
     world::{Running, World, ether, eventually, face_value, hash},
 };
 
@@ -96,6 +97,31 @@ async fn no_ticket_is_passed_over_because_one_says_that_it_has_expired() {
     assert_eq!(world.mark(&world.sender).await, U256::ZERO);
     nodes[0].clear();
     all_are_paid(world, running, &[older, newer]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_that_one_calls_expired_holds_up_only_its_own_sender() {
+    let world = World::new().await;
+    world.name_redeemer().await;
+    let other = second_sender(&world, ether(1)).await;
+    let older = in_order(&world, 1).await;
+    world.deployment.next_round().await.unwrap();
+    let newer = in_order(&world, 2).await;
+    let others = world.marked(&other, (1, 1), face_value(), world.block().await).await;
+    world.store.insert_winners(&[others]).await.unwrap();
+    let nodes = endpoints(&world).await;
+    nodes[0].set(says(TicketBroker::ticketValidityPeriodCall {}, U256::ONE)).await.unwrap();
+    let running = start(&world, &nodes, config()).await;
+    eventually("the other sender's is paid", || async {
+        mine_slowly(&world, 1).await;
+        status(&world, &others).await == TicketStatus::Redeemed
+    })
+    .await;
+    for winner in [&older, &newer] {
+        assert_eq!(status(&world, winner).await, TicketStatus::Pending);
+    }
+    running.stop().await;
+    world.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
