@@ -17,8 +17,9 @@ use crate::{
     verdict::{Verdict, classify},
 };
 
-/// Blocks below the head at which a block is looked for that most endpoints have: some are always a little behind.
-const BEHIND: [u64; 4] = [0, 1, 4, 16];
+/// Blocks below the head at which a block is looked for that most endpoints have: some are always a little behind, on Arbitrum
+/// up to 40 blocks of a quarter of a second (`chain.max_lag_blocks`).
+const BEHIND: [u64; 5] = [0, 1, 4, 16, 64];
 
 /// The state of a block that most endpoints have, as most of them tell it.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ impl Quorum {
     pub(crate) async fn find(chain: &Chain, head: u64) -> Option<Self> {
         let chain = Chain { rpc: chain.rpc.agreed(), ..chain.clone() };
         for behind in BEHIND {
-            let number = head.checked_sub(behind)?;
+            let Some(number) = head.checked_sub(behind) else { break };
             let round = RoundsManager::currentRoundCall {};
             // Asked for a state, an endpoint without the block says nothing; asked for the block it would say that there is none.
             match chain.rpc.view(chain.contracts.rounds_manager, round, BlockId::number(number)).await {
@@ -96,4 +97,28 @@ impl Quorum {
 pub(crate) fn undecided(why: &dyn std::fmt::Display) {
     tracing::info!(%why, "the chain RPCs do not agree; what cannot be taken back waits");
     metrics::undecided();
+}
+
+#[cfg(test)]
+mod tests {
+    use streamflow_chain::ChainConfig;
+    use streamflow_testkit::Deployment;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_block_that_most_have_is_found_below_the_head_of_one_that_is_as_far_ahead_as_it_may_be() {
+        const MOST: u64 = 40;
+        let deployment = Deployment::start().await.unwrap();
+        deployment.anvil.mine(2 * MOST).await.unwrap();
+        let config = ChainConfig {
+            rpc_url: deployment.anvil.url(),
+            controller: Some(deployment.contracts.controller),
+            ..ChainConfig::default()
+        };
+        let chain = streamflow_chain::connect(&config).await.unwrap();
+        let known = deployment.anvil.block_number().await.unwrap();
+        let quorum = Quorum::find(&chain, known + MOST).await.unwrap();
+        assert!(quorum.newest <= known && quorum.newest + 2 * MOST > known + MOST, "{}", quorum.newest);
+    }
 }
