@@ -124,7 +124,6 @@ impl Redeemer {
         tickets.retain(|record| {
             record.ticket.signed.ticket.face_value > U256::from(ticket_gas(record)).saturating_mul(U256::from(price))
         });
-        tickets.truncate(self.config.max_batch as usize);
         let covers = self.covers(&tickets.iter().collect::<Vec<_>>(), situation.round, snapshot).await?;
         let payable = select(tickets, covers.clone(), &self.config).batch;
         let escalation = self.escalation(&payable.iter().collect::<Vec<_>>(), &covers, situation, snapshot).await?;
