@@ -3,7 +3,9 @@
 
 use alloy::{
     eips::BlockId,
-    primitives::{Address, U256},
+    primitives::{Address, Bytes, U256, hex},
+    providers::Provider,
+    rpc::types::TransactionRequest,
     sol_types::SolCall,
 };
 use streamflow_bindings::{RoundsManager, TicketBroker};
@@ -14,12 +16,16 @@ use streamflow_types::Round;
 use crate::{
     metrics,
     number::to_u64,
+    planner::Situation,
     verdict::{Verdict, classify},
 };
 
 /// Blocks below the head at which a block is looked for that most endpoints have: some are always a little behind, on Arbitrum
 /// up to 40 blocks of a quarter of a second (`chain.max_lag_blocks`).
 const BEHIND: [u64; 5] = [0, 1, 4, 16, 64];
+
+/// Code that gives `block.number` when it is run to create a contract: NUMBER, kept at 0, 32 bytes from there.
+const BLOCK_NUMBER: [u8; 9] = hex!("4360005260206000f3");
 
 /// The state of a block that most endpoints have, as most of them tell it.
 #[derive(Clone, Debug)]
@@ -80,6 +86,34 @@ impl Quorum {
         Some(Round(to_u64(round, "the round").ok()?).next().saturating_sub(validity))
     }
 
+    /// Where the protocol stands at the newest block.
+    pub(crate) async fn situation(&self) -> Option<Situation> {
+        let (rounds, broker) = (self.chain.contracts.rounds_manager, self.chain.contracts.ticket_broker);
+        let (block, round, start, length, validity) = tokio::join!(
+            self.contract_number(),
+            self.view(rounds, RoundsManager::currentRoundCall {}, self.newest),
+            self.view(rounds, RoundsManager::currentRoundStartBlockCall {}, self.newest),
+            self.view(rounds, RoundsManager::roundLengthCall {}, self.newest),
+            self.view(broker, TicketBroker::ticketValidityPeriodCall {}, self.newest),
+        );
+        Some(Situation {
+            block: block?,
+            round: Round(to_u64(round?, "the round").ok()?),
+            round_start: to_u64(start?, "the start of the round").ok()?,
+            round_length: to_u64(length?, "the length of the round").ok()?,
+            validity: to_u64(validity?, "the ticket validity period").ok()?,
+        })
+    }
+
+    /// Number of the newest block as the contracts see it. Where that is another chain's, no hash vouches for what a header
+    /// tells of it, so it is asked of a call.
+    async fn contract_number(&self) -> Option<u64> {
+        let request = TransactionRequest::default().input(Bytes::from_static(&BLOCK_NUMBER).into());
+        let asked = self.chain.rpc.provider().call(request).block(BlockId::number(self.newest)).await;
+        let word = asked.inspect_err(|err| undecided(err)).ok()?;
+        to_u64(U256::try_from_be_slice(&word)?, "the block number").ok()
+    }
+
     /// Whether most endpoints refuse the ticket for a reason that stays.
     pub(crate) async fn refuses_for_ever(&self, record: &TicketRecord) -> bool {
         let broker = self.chain.contracts.ticket_broker;
@@ -119,6 +153,8 @@ mod tests {
         let chain = streamflow_chain::connect(&config).await.unwrap();
         let known = deployment.anvil.block_number().await.unwrap();
         let quorum = Quorum::find(&chain, known + MOST).await.unwrap();
+        let situation = quorum.situation().await.unwrap();
+        assert_eq!((situation.block, situation.round_length), (quorum.newest, 50));
         assert!(quorum.newest <= known && quorum.newest + 2 * MOST > known + MOST, "{}", quorum.newest);
     }
 }

@@ -33,9 +33,9 @@ use crate::{
     economics::{Timing, carries, ceiling},
     gas::Gas,
     metrics,
-    planner::{Cost, RoughGas, Situation},
+    planner::{Closing, Cost, RoughGas, Situation},
     quorum::Quorum,
-    redeem::{Outcomes, READS, Redeemer},
+    redeem::{Desks, Outcomes, READS, Redeemer},
     snapshot::Snapshot,
     verdict::Verdict,
 };
@@ -129,12 +129,10 @@ impl Batch {
 impl Redeemer {
     /// Sends what can be passed of these tickets, which are marked and whose params have expired, and tells of those that
     /// were passed before.
-    ///
-    /// `closed` says by which block the desks of a recipient have closed their params; all, if it is not in there.
     pub(crate) async fn redeem_in_order(
         &self,
         ready: Vec<TicketRecord>,
-        closed: &HashMap<Address, u64>,
+        desks: &Desks,
     ) -> Result<InOrder, KeeperError> {
         let mut by_recipient: HashMap<Address, Vec<TicketRecord>> = HashMap::new();
         for record in ready {
@@ -169,8 +167,7 @@ impl Redeemer {
             done.aside.extend(aside);
             done.passed.extend(passed);
             if !above.is_empty() && !self.stop.is_cancelled() {
-                let closed = closed.get(&recipient).copied().unwrap_or(u64::MAX);
-                done.more |= self.send_in_order(recipient, &above, &marks, closed, &snapshot).await?;
+                done.more |= self.send_in_order(recipient, &above, &marks, desks.closing(recipient), &snapshot).await?;
             }
         }
         Ok(done)
@@ -255,7 +252,7 @@ impl Redeemer {
         recipient: Address,
         ready: &[TicketRecord],
         marks: &HashMap<Address, U256>,
-        closed: u64,
+        closing: Closing,
         snapshot: &Snapshot,
     ) -> Result<bool, KeeperError> {
         if let Some(reason) = self.refusal_of(recipient, snapshot).await? {
@@ -265,7 +262,7 @@ impl Redeemer {
         }
         let situation = self.situation(snapshot).await?;
         let pending = self.pending_in_order(recipient, marks, &situation, snapshot).await?;
-        let groups = passable(pending.clone(), marks, closed, &situation, &self.config);
+        let groups = passable(pending.clone(), marks, closing, &situation, &self.config);
         let above: Vec<&TicketRecord> = groups.iter().flat_map(|group| &group.tickets).collect();
         if above.is_empty() {
             return Ok(false);
@@ -297,14 +294,13 @@ impl Redeemer {
         }
         let name = intent.id.to_string();
         let groups: Vec<Passing<'_>> = batch.groups.iter().map(passing).collect();
-        let rounds = tickets.iter().map(|record| record.ticket.signed.ticket.creation_round);
         let submission = OrderedBatch {
             intent: &name,
             domain: &self.domain(),
             recipient,
             groups: &groups,
             oldest: situation.oldest_round(),
-            urgent: rounds.filter(|round| situation.is_urgent(*round, &self.config)).max(),
+            urgent: closing.urgent,
             block: situation.block,
         };
         match self.store.submit_in_order(&submission).await {
