@@ -172,16 +172,17 @@ impl Redeemer {
         QuoteDomain { chain_id: self.chain.chain_id, broker: self.chain.contracts.ticket_broker }
     }
 
-    /// Brings batches to their end that an earlier pass, or an earlier run of the program, left under way.
+    /// Brings batches to their end that an earlier pass, or an earlier run of the program, left under way. Returns whether
+    /// there were any.
     async fn resume(&self) -> Result<bool, KeeperError> {
-        let batches = self.store.submitted_batches().await?;
-        let found = !batches.is_empty();
-        for batch in batches {
+        let mut found = false;
+        for batch in self.store.submitted_batches().await? {
             let id = IntentId::new(batch.intent.clone());
             match Journal::new(self.store.clone()).find(self.chain.chain_id, self.tx.address(), &id).await? {
                 Some(sent) if !matches!(sent.state, TxState::Refused { .. } | TxState::Superseded) => {
                     self.finish(batch, resumed(sent)).await?;
                 }
+                None if self.is_with_another(&batch).await? => continue,
                 // nothing of it can be mined; if somebody else redeemed them meanwhile, their simulation tells
                 _ => {
                     let outcomes = batch.tickets.iter().map(|record| {
@@ -192,8 +193,23 @@ impl Redeemer {
                     self.settle(outcomes.collect(), None, block).await?;
                 }
             }
+            found = true;
         }
         Ok(found)
+    }
+
+    /// Whether another account of this database has signed the batch: it is that keeper's to end. If it has not done so when
+    /// one of the tickets comes near its end, it may be gone, and a second transaction costs less than the ticket.
+    async fn is_with_another(&self, batch: &SubmittedBatch) -> Result<bool, KeeperError> {
+        let signers = self.store.other_senders(self.chain.chain_id, self.tx.address(), &batch.intent).await?;
+        if signers.is_empty() {
+            return Ok(false);
+        }
+        let situation = self.situation(&Snapshot::newest(&self.chain).await?).await?;
+        let mut rounds = batch.tickets.iter().map(|record| record.ticket.signed.ticket.creation_round);
+        let is_urgent = rounds.any(|round| situation.is_urgent(round, &self.config));
+        tracing::debug!(intent = batch.intent, ?signers, is_urgent, "a batch is under way from another account");
+        Ok(!is_urgent)
     }
 
     pub(crate) async fn situation(&self, snapshot: &Snapshot) -> Result<Situation, KeeperError> {

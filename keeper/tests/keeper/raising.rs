@@ -51,7 +51,7 @@ async fn mine_at(world: &World, base_fee: u128, blocks: u64, pause: Duration) {
 }
 
 /// First block of the round.
-async fn round_start(world: &World) -> u64 {
+pub(crate) async fn round_start(world: &World) -> u64 {
     let rounds = world.deployment.contracts.rounds_manager;
     world.deployment.view(rounds, RoundsManager::currentRoundStartBlockCall {}).await.unwrap().to()
 }
