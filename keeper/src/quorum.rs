@@ -72,9 +72,14 @@ impl Quorum {
 
     /// The mark of the ticket's sender for its recipient.
     pub(crate) async fn mark(&self, record: &TicketRecord, block: u64) -> Option<U256> {
+        self.told_mark(record, block).await.inspect_err(|err| undecided(err)).ok()
+    }
+
+    /// The same, or why it cannot be told: contracts without the ordered call have none.
+    pub(crate) async fn told_mark(&self, record: &TicketRecord, block: u64) -> Result<U256, ChainError> {
         let ticket = &record.ticket.signed.ticket;
         let call = TicketBroker::redemptionMarkCall { recipient: ticket.recipient, sender: ticket.sender };
-        self.view(self.chain.contracts.ticket_broker, call, block).await
+        self.chain.rpc.view(self.chain.contracts.ticket_broker, call, BlockId::number(block)).await
     }
 
     /// Oldest creation round that can be redeemed after `block`.

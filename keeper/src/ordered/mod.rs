@@ -40,7 +40,7 @@ use crate::{
     verdict::Verdict,
 };
 pub use fit::fit;
-pub(crate) use lookup::batch;
+pub(crate) use lookup::{batch, find};
 use outcome::{BatchOutcome, Fate, judge};
 use plan::{Group, best_prefix, key, passable};
 
@@ -594,7 +594,7 @@ impl Redeemer {
 }
 
 /// Whether the contracts have no ordered call: the mark is a getter, which never reverts where it exists.
-const fn knows_no_order(err: &ChainError) -> bool {
+pub(crate) const fn knows_no_order(err: &ChainError) -> bool {
     matches!(err, ChainError::Reverted { .. } | ChainError::BadContract { .. })
 }
 
