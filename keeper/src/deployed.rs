@@ -10,7 +10,7 @@ use alloy::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use streamflow_bindings::TicketBroker;
-use streamflow_chain::{Calls, ChainError, GasPolicy, Revert, TxIntent, TxOutcome, redeem_call};
+use streamflow_chain::{Calls, Chain, ChainError, GasPolicy, Revert, TxIntent, TxOutcome, redeem_call};
 use streamflow_store::{Payout, TicketOutcome, TicketRecord};
 use streamflow_types::Round;
 
@@ -270,7 +270,21 @@ impl Redeemer {
     /// What is known of a ticket that the chain knows as used. The search must not hold up the other tickets of the batch: a
     /// node may refuse to look so far back.
     pub(crate) async fn redeemed_before(&self, record: &TicketRecord, block: u64) -> TicketOutcome {
-        match self.find_redemption(record).await {
+        let found = async {
+            let newest = self.chain.rpc.head().await?.number;
+            self.find_redemption(&self.chain, newest, record).await
+        };
+        self.known_of(record, found.await, block)
+    }
+
+    /// What a search for the redemption of a used ticket tells of it.
+    pub(crate) fn known_of(
+        &self,
+        record: &TicketRecord,
+        found: Result<Option<Payout>, KeeperError>,
+        block: u64,
+    ) -> TicketOutcome {
+        match found {
             Ok(Some(payout)) => TicketOutcome::Redeemed(payout),
             Ok(None) => self.wait("redeemed before, but its event was not found", block),
             Err(err) => {
@@ -281,7 +295,12 @@ impl Redeemer {
     }
 
     /// The redemption of this ticket by whomever it was, newest blocks first.
-    async fn find_redemption(&self, record: &TicketRecord) -> Result<Option<Payout>, KeeperError> {
+    pub(crate) async fn find_redemption(
+        &self,
+        chain: &Chain,
+        newest: u64,
+        record: &TicketRecord,
+    ) -> Result<Option<Payout>, KeeperError> {
         let ticket = &record.ticket.signed.ticket;
         let broker = self.chain.contracts.ticket_broker;
         let filter = Filter::new()
@@ -289,11 +308,11 @@ impl Redeemer {
             .event_signature(TicketBroker::WinningTicketRedeemed::SIGNATURE_HASH)
             .topic1(ticket.sender)
             .topic2(ticket.recipient);
-        for (from, to) in ranges(self.chain.rpc.head().await?.number, self.config.log_lookback_blocks) {
-            for log in self.chain.rpc.logs(&filter.clone().from_block(from).to_block(to)).await? {
+        for (from, to) in ranges(newest, self.config.log_lookback_blocks) {
+            for log in chain.rpc.logs(&filter.clone().from_block(from).to_block(to)).await? {
                 if ticket_events(broker, std::slice::from_ref(&log)).contains_key(&record.hash)
                     && let (Some(tx_hash), Some(block)) = (log.transaction_hash, log.block_number)
-                    && let Some(amount) = self.paid_in(block, tx_hash, record.hash).await?
+                    && let Some(amount) = paid_in(chain, block, tx_hash, record.hash).await?
                 {
                     return Ok(Some(Payout { amount, tx_hash, block }));
                 }
@@ -301,18 +320,18 @@ impl Redeemer {
         }
         Ok(None)
     }
+}
 
-    /// What a transaction of this block moved for a ticket. The transfer stands in a log of its own.
-    async fn paid_in(&self, block: u64, tx_hash: B256, ticket_hash: B256) -> Result<Option<U256>, KeeperError> {
-        let broker = self.chain.contracts.ticket_broker;
-        let filter = Filter::new().address(broker).from_block(block).to_block(block);
-        let mut logs = self.chain.rpc.logs(&filter).await?;
-        logs.retain(|log| log.transaction_hash == Some(tx_hash));
-        Ok(match ticket_events(broker, &logs).remove(&ticket_hash) {
-            Some(TicketEvent::Paid(amount)) => Some(amount),
-            _ => None,
-        })
-    }
+/// What a transaction of this block moved for a ticket. The transfer stands in a log of its own.
+async fn paid_in(chain: &Chain, block: u64, tx_hash: B256, ticket_hash: B256) -> Result<Option<U256>, KeeperError> {
+    let broker = chain.contracts.ticket_broker;
+    let filter = Filter::new().address(broker).from_block(block).to_block(block);
+    let mut logs = chain.rpc.logs(&filter).await?;
+    logs.retain(|log| log.transaction_hash == Some(tx_hash));
+    Ok(match ticket_events(broker, &logs).remove(&ticket_hash) {
+        Some(TicketEvent::Paid(amount)) => Some(amount),
+        _ => None,
+    })
 }
 
 fn face_value(record: &TicketRecord) -> U256 {

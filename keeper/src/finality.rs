@@ -4,12 +4,12 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use alloy::{
-    primitives::{B256, U64},
+    primitives::{Address, B256, U64},
     providers::Provider,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use streamflow_chain::Chain;
-use streamflow_store::{Store, TicketRecord, TicketState};
+use streamflow_store::{Store, TicketOutcome, TicketRecord, TicketState};
 use streamflow_types::Round;
 
 use crate::{
@@ -17,17 +17,19 @@ use crate::{
     duty::Progress,
     metrics,
     ordered::{
-        batch,
+        batch, find, knows_no_order,
         outcome::{BatchOutcome, Fate},
-        plan::is_marked,
+        plan::{is_marked, key},
     },
     quorum::{Quorum, undecided},
-    redeem::{READS, Redeemer},
+    redeem::{Outcomes, READS, Redeemer},
     snapshot::Snapshot,
 };
 
 /// Payouts looked up in one pass.
 const AT_ONCE: u32 = 500;
+/// Expired tickets looked up in one pass.
+const EXPIRED_AT_ONCE: u32 = 200;
 
 impl Redeemer {
     /// Decides what can be decided now of payouts and expired tickets.
@@ -38,24 +40,109 @@ impl Redeemer {
         Ok(Progress::NotYet)
     }
 
-    /// Gives up tickets whose last round is over where a reorganisation can hardly reach it.
+    /// Gives up tickets whose last round is over where a reorganisation can hardly reach it, some of them at a time. Those that
+    /// were paid after all are recorded so: by a stranger, or on a branch that came back just before the round ended.
     async fn give_up_expired(&self, snapshot: &Snapshot) -> Result<(), KeeperError> {
-        let oldest_pending = self.store.redeemable(i64::MAX.unsigned_abs(), Round(0), 1).await?;
-        let Some(record) = oldest_pending.first() else { return Ok(()) };
+        let block = snapshot.head.contract_number;
+        let created = |record: &TicketRecord| record.ticket.signed.ticket.creation_round;
+        let mut expired = self.store.redeemable(block, Round(0), EXPIRED_AT_ONCE).await?;
+        if expired.is_empty() {
+            return Ok(());
+        }
         let situation = self.situation(snapshot).await?;
-        if record.ticket.signed.ticket.creation_round >= situation.oldest_round() {
+        expired.retain(|record| created(record) < situation.oldest_round());
+        if expired.is_empty() {
             return Ok(());
         }
         let Some(quorum) = Quorum::find(&self.chain, snapshot.head.number).await else { return Ok(()) };
         let Some(deep) = quorum.newest.checked_sub(self.config.finality_blocks) else { return Ok(()) };
         let Some(oldest) = quorum.oldest_round(deep).await else { return Ok(()) };
-        let oldest = oldest.min(situation.oldest_round());
-        let expired = self.store.expire_before(oldest, situation.block).await?;
-        if !expired.is_empty() {
-            tracing::error!(tickets = expired.len(), %oldest, "tickets expired unpaid");
-            metrics::dead(expired.len() as u64);
+        expired.retain(|record| created(record) < oldest);
+        let ends: Vec<(TicketRecord, End)> = stream::iter(expired)
+            .map(|record| async {
+                let end = end(&quorum, &record).await;
+                (record, end)
+            })
+            .buffered(READS)
+            .collect()
+            .await;
+        let mut outcomes = Outcomes::new();
+        let mut passed: HashMap<(Address, Address), Vec<TicketRecord>> = HashMap::new();
+        for (record, end) in ends {
+            let outcome = match end {
+                End::Unpaid => TicketOutcome::Dead { reason: expired_after(&record) },
+                End::Used => {
+                    let found = self.find_redemption(&quorum.chain, quorum.newest, &record).await;
+                    self.known_of(&record, found, block)
+                }
+                End::Passed => {
+                    let ticket = &record.ticket.signed.ticket;
+                    passed.entry((ticket.sender, ticket.recipient)).or_default().push(record);
+                    continue;
+                }
+                End::Undecided => self.wait("expired; the endpoints do not agree whether it was paid", block),
+            };
+            outcomes.push((record.hash, outcome));
+        }
+        self.settle(outcomes, None, block).await?;
+        for records in passed.into_values() {
+            let outcomes = match find(&quorum.chain, &records, quorum.newest, self.config.log_lookback_blocks).await {
+                Ok(found) => records
+                    .iter()
+                    .map(|record| (record.hash, self.passed_before(record, found.get(&record.hash), true, block)))
+                    .collect(),
+                Err(err) => {
+                    undecided(&err);
+                    let reason = "expired and passed by its sender's mark, but the batch cannot be looked for";
+                    records.iter().map(|record| (record.hash, self.wait(reason, block))).collect()
+                }
+            };
+            self.settle(outcomes, None, block).await?;
         }
         Ok(())
+    }
+}
+
+/// How an expired ticket ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// Neither used nor passed in order.
+    Unpaid,
+    /// Paid by itself.
+    Used,
+    /// Its sender's mark has passed it: a batch has paid it, or it is lost.
+    Passed,
+    /// The endpoints do not agree.
+    Undecided,
+}
+
+async fn end(quorum: &Quorum, record: &TicketRecord) -> End {
+    match quorum.is_used(record, quorum.newest).await {
+        Some(true) => return End::Used,
+        Some(false) if !is_marked(record) => return End::Unpaid,
+        Some(false) => {}
+        None => return End::Undecided,
+    }
+    match quorum.told_mark(record, quorum.newest).await {
+        Ok(mark) if key(record) <= mark => {}
+        Ok(_) => return End::Unpaid,
+        Err(err) if knows_no_order(&err) => return End::Unpaid,
+        Err(err) => {
+            undecided(&err);
+            return End::Undecided;
+        }
+    }
+    match quorum.is_aside(record, quorum.newest).await {
+        Some(true) => End::Unpaid,
+        Some(false) => End::Passed,
+        None => End::Undecided,
+    }
+}
+
+fn expired_after(record: &TicketRecord) -> String {
+    match &record.state {
+        TicketState::Pending { reason: Some(reason), .. } => format!("ticket is expired; before: {reason}"),
+        _ => "ticket is expired".to_owned(),
     }
 }
 

@@ -11,6 +11,21 @@ use crate::{
     economics::{Escalation, Exposure, Outlook, Risk, carries, joint_risk},
 };
 
+/// Which of a recipient's tickets need not wait for its desks (docs/designs/023-closing.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// Block by which every desk has closed its params.
+    pub block: u64,
+    /// Newest creation round that is so near its end, by the word of most endpoints, that its tickets do not wait for that.
+    pub urgent: Option<Round>,
+}
+
+impl From<u64> for Closing {
+    fn from(block: u64) -> Self {
+        Self { block, urgent: None }
+    }
+}
+
 /// Where the protocol stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Situation {
@@ -37,12 +52,11 @@ impl Situation {
         self.block.checked_sub(config.expiry_margin_blocks)
     }
 
-    /// Whether the ticket's secret may be shown to the chain, when every desk has closed the params that expired by `closed`.
-    /// What would expire otherwise does not wait for the desks.
-    pub fn may_be_shown(&self, record: &TicketRecord, closed: u64, config: &KeeperConfig) -> bool {
+    /// Whether the ticket's secret may be shown to the chain. What would expire otherwise does not wait for the desks.
+    pub fn may_be_shown(&self, record: &TicketRecord, closing: Closing, config: &KeeperConfig) -> bool {
         let expiration = record.ticket.params_expiration_block;
-        let waits = expiration > closed && !self.is_urgent(record.ticket.signed.ticket.creation_round, config);
-        !waits && self.revealable(config).is_some_and(|revealable| expiration <= revealable)
+        let is_open = expiration > closing.block && Some(record.ticket.signed.ticket.creation_round) > closing.urgent;
+        !is_open && self.revealable(config).is_some_and(|revealable| expiration <= revealable)
     }
 
     /// Whether a ticket created in this round is so near its end that it is redeemed at any gain.
@@ -363,6 +377,18 @@ mod tests {
         let config = KeeperConfig { expiry_margin_blocks: 3, ..config() };
         assert_eq!(situation(1_002).revealable(&config), Some(999));
         assert_eq!(situation(2).revealable(&config), None);
+    }
+
+    #[test]
+    fn what_a_desk_has_not_closed_is_shown_only_if_its_round_is_urgent() {
+        let (config, old, new) = (config(), record(1, 1, 9), record(2, 1, 10)); // params of both expire at 1,000
+        let shown =
+            |closing: Closing| [&old, &new].map(|record| situation(1_098).may_be_shown(record, closing, &config));
+        assert!(situation(1_098).is_urgent(Round(9), &config), "which is not enough by itself");
+        assert_eq!(shown(Closing { block: 999, urgent: None }), [false, false]);
+        assert_eq!(shown(Closing { block: 999, urgent: Some(Round(9)) }), [true, false]);
+        assert_eq!(shown(Closing { block: 1_000, urgent: None }), [true, true]);
+        assert!(!situation(1_000).may_be_shown(&old, Closing { block: 999, urgent: Some(Round(9)) }, &config));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 use alloy::{
     eips::BlockId,
-    primitives::{Address, U256},
+    primitives::{Address, Bytes, U256, hex},
+    providers::Provider,
+    rpc::types::TransactionRequest,
     sol_types::SolCall,
 };
 use streamflow_bindings::{RoundsManager, TicketBroker};
@@ -14,11 +16,16 @@ use streamflow_types::Round;
 use crate::{
     metrics,
     number::to_u64,
+    planner::Situation,
     verdict::{Verdict, classify},
 };
 
-/// Blocks below the head at which a block is looked for that most endpoints have: some are always a little behind.
-const BEHIND: [u64; 4] = [0, 1, 4, 16];
+/// Blocks below the head at which a block is looked for that most endpoints have: some are always a little behind, on Arbitrum
+/// up to 40 blocks of a quarter of a second (`chain.max_lag_blocks`).
+const BEHIND: [u64; 5] = [0, 1, 4, 16, 64];
+
+/// Code that gives `block.number` when it is run to create a contract: NUMBER, kept at 0, 32 bytes from there.
+const BLOCK_NUMBER: [u8; 9] = hex!("4360005260206000f3");
 
 /// The state of a block that most endpoints have, as most of them tell it.
 #[derive(Clone, Debug)]
@@ -34,7 +41,7 @@ impl Quorum {
     pub(crate) async fn find(chain: &Chain, head: u64) -> Option<Self> {
         let chain = Chain { rpc: chain.rpc.agreed(), ..chain.clone() };
         for behind in BEHIND {
-            let number = head.checked_sub(behind)?;
+            let Some(number) = head.checked_sub(behind) else { break };
             let round = RoundsManager::currentRoundCall {};
             // Asked for a state, an endpoint without the block says nothing; asked for the block it would say that there is none.
             match chain.rpc.view(chain.contracts.rounds_manager, round, BlockId::number(number)).await {
@@ -65,9 +72,14 @@ impl Quorum {
 
     /// The mark of the ticket's sender for its recipient.
     pub(crate) async fn mark(&self, record: &TicketRecord, block: u64) -> Option<U256> {
+        self.told_mark(record, block).await.inspect_err(|err| undecided(err)).ok()
+    }
+
+    /// The same, or why it cannot be told: contracts without the ordered call have none.
+    pub(crate) async fn told_mark(&self, record: &TicketRecord, block: u64) -> Result<U256, ChainError> {
         let ticket = &record.ticket.signed.ticket;
         let call = TicketBroker::redemptionMarkCall { recipient: ticket.recipient, sender: ticket.sender };
-        self.view(self.chain.contracts.ticket_broker, call, block).await
+        self.chain.rpc.view(self.chain.contracts.ticket_broker, call, BlockId::number(block)).await
     }
 
     /// Oldest creation round that can be redeemed after `block`.
@@ -77,6 +89,34 @@ impl Quorum {
         let validity = self.view(contracts.ticket_broker, TicketBroker::ticketValidityPeriodCall {}, block).await?;
         let validity = to_u64(validity, "the ticket validity period").ok()?;
         Some(Round(to_u64(round, "the round").ok()?).next().saturating_sub(validity))
+    }
+
+    /// Where the protocol stands at the newest block.
+    pub(crate) async fn situation(&self) -> Option<Situation> {
+        let (rounds, broker) = (self.chain.contracts.rounds_manager, self.chain.contracts.ticket_broker);
+        let (block, round, start, length, validity) = tokio::join!(
+            self.contract_number(),
+            self.view(rounds, RoundsManager::currentRoundCall {}, self.newest),
+            self.view(rounds, RoundsManager::currentRoundStartBlockCall {}, self.newest),
+            self.view(rounds, RoundsManager::roundLengthCall {}, self.newest),
+            self.view(broker, TicketBroker::ticketValidityPeriodCall {}, self.newest),
+        );
+        Some(Situation {
+            block: block?,
+            round: Round(to_u64(round?, "the round").ok()?),
+            round_start: to_u64(start?, "the start of the round").ok()?,
+            round_length: to_u64(length?, "the length of the round").ok()?,
+            validity: to_u64(validity?, "the ticket validity period").ok()?,
+        })
+    }
+
+    /// Number of the newest block as the contracts see it. Where that is another chain's, no hash vouches for what a header
+    /// tells of it, so it is asked of a call.
+    async fn contract_number(&self) -> Option<u64> {
+        let request = TransactionRequest::default().input(Bytes::from_static(&BLOCK_NUMBER).into());
+        let asked = self.chain.rpc.provider().call(request).block(BlockId::number(self.newest)).await;
+        let word = asked.inspect_err(|err| undecided(err)).ok()?;
+        to_u64(U256::try_from_be_slice(&word)?, "the block number").ok()
     }
 
     /// Whether most endpoints refuse the ticket for a reason that stays.
@@ -96,4 +136,30 @@ impl Quorum {
 pub(crate) fn undecided(why: &dyn std::fmt::Display) {
     tracing::info!(%why, "the chain RPCs do not agree; what cannot be taken back waits");
     metrics::undecided();
+}
+
+#[cfg(test)]
+mod tests {
+    use streamflow_chain::ChainConfig;
+    use streamflow_testkit::Deployment;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_block_that_most_have_is_found_below_the_head_of_one_that_is_as_far_ahead_as_it_may_be() {
+        const MOST: u64 = 40;
+        let deployment = Deployment::start().await.unwrap();
+        deployment.anvil.mine(2 * MOST).await.unwrap();
+        let config = ChainConfig {
+            rpc_url: deployment.anvil.url(),
+            controller: Some(deployment.contracts.controller),
+            ..ChainConfig::default()
+        };
+        let chain = streamflow_chain::connect(&config).await.unwrap();
+        let known = deployment.anvil.block_number().await.unwrap();
+        let quorum = Quorum::find(&chain, known + MOST).await.unwrap();
+        let situation = quorum.situation().await.unwrap();
+        assert_eq!((situation.block, situation.round_length), (quorum.newest, 50));
+        assert!(quorum.newest <= known && quorum.newest + 2 * MOST > known + MOST, "{}", quorum.newest);
+    }
 }

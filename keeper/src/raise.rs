@@ -120,11 +120,10 @@ impl Redeemer {
 
     /// The tickets that wait for what is under way: those that are covered and worth their gas, the oldest and dearest of them.
     async fn waiting(&self, situation: &Situation, price: u128, snapshot: &Snapshot) -> Result<Waiting, KeeperError> {
-        let Ready { mut tickets, .. } = self.ready(situation).await?;
+        let Ready { mut tickets, .. } = self.ready(situation, snapshot).await?;
         tickets.retain(|record| {
             record.ticket.signed.ticket.face_value > U256::from(ticket_gas(record)).saturating_mul(U256::from(price))
         });
-        tickets.truncate(self.config.max_batch as usize);
         let covers = self.covers(&tickets.iter().collect::<Vec<_>>(), situation.round, snapshot).await?;
         let payable = select(tickets, covers.clone(), &self.config).batch;
         let escalation = self.escalation(&payable.iter().collect::<Vec<_>>(), &covers, situation, snapshot).await?;

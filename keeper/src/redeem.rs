@@ -28,8 +28,9 @@ use crate::{
     metrics,
     number::to_u64,
     ordered::{InOrder, outcome::BatchOutcome, plan::is_marked},
-    planner::Situation,
+    planner::{Closing, Situation},
     preflight::Preflight,
+    quorum::Quorum,
     snapshot::Snapshot,
 };
 
@@ -39,11 +40,26 @@ const CANDIDATES: u32 = 2_000;
 /// Questions to the node at the same time.
 pub(crate) const READS: usize = 8;
 
-/// Tickets that may be sent, and by which block the desks of their recipients have closed their params.
+/// Tickets that may be sent, and what was known of their recipients' desks.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
     pub(crate) tickets: Vec<TicketRecord>,
-    pub(crate) closed: HashMap<Address, u64>,
+    pub(crate) desks: Desks,
+}
+
+/// What need not wait for the desks.
+#[derive(Debug, Default)]
+pub(crate) struct Desks {
+    /// By which block all of a recipient have closed their params; one without entry has none.
+    closed: HashMap<Address, u64>,
+    /// Newest creation round that waits for none of them.
+    urgent: Option<Round>,
+}
+
+impl Desks {
+    pub(crate) fn closing(&self, recipient: Address) -> Closing {
+        Closing { block: self.closed.get(&recipient).copied().unwrap_or(u64::MAX), urgent: self.urgent }
+    }
 }
 
 pub(crate) type Outcomes = Vec<(B256, TicketOutcome)>;
@@ -78,13 +94,13 @@ impl Redeemer {
         let snapshot = Snapshot::newest(&self.chain).await?;
         self.fees.lock().await.follow(&self.chain, &snapshot.head, self.config.fee_history_blocks).await;
         let situation = self.situation(&snapshot).await?;
-        let Ready { tickets, closed } = self.ready(&situation).await?;
+        let Ready { tickets, desks } = self.ready(&situation, &snapshot).await?;
         metrics::ready(tickets.len());
         if tickets.is_empty() {
             return Ok(Progress::NotYet);
         }
         let (marked, mut tickets): (Vec<_>, Vec<_>) = tickets.into_iter().partition(is_marked);
-        let InOrder { aside, passed, mut more } = self.redeem_in_order(marked, &closed).await?;
+        let InOrder { aside, passed, mut more } = self.redeem_in_order(marked, &desks).await?;
         tickets.extend(aside);
         if !tickets.is_empty() && !self.stop.is_cancelled() {
             // Anew: the batches in order may have waited for their blocks.
@@ -100,17 +116,43 @@ impl Redeemer {
     }
 
     /// Tickets that may be sent now.
-    pub(crate) async fn ready(&self, situation: &Situation) -> Result<Ready, KeeperError> {
+    pub(crate) async fn ready(&self, situation: &Situation, snapshot: &Snapshot) -> Result<Ready, KeeperError> {
         let Some(revealable) = situation.revealable(&self.config) else { return Ok(Ready::default()) };
         let of_each = self.config.max_batch;
         let mut tickets =
             self.store.redeemable_of_each(revealable, situation.oldest_round(), of_each, CANDIDATES).await?;
-        let closed = self.closed(&tickets).await?;
+        let mut desks = Desks { closed: self.closed(&tickets).await?, urgent: None };
+        desks.urgent = self.urgent(&tickets, &desks, situation, snapshot).await;
         tickets.retain(|record| {
-            let closed = closed.get(&record.ticket.signed.ticket.recipient).copied().unwrap_or(u64::MAX);
-            situation.may_be_shown(record, closed, &self.config)
+            let closing = desks.closing(record.ticket.signed.ticket.recipient);
+            situation.may_be_shown(record, closing, &self.config)
         });
-        Ok(Ready { tickets, closed })
+        Ok(Ready { tickets, desks })
+    }
+
+    /// Newest creation round of these tickets that the desks have not closed and that is near its end. Passing them gives up
+    /// what a desk has not stored yet, so most endpoints must say it.
+    async fn urgent(
+        &self,
+        tickets: &[TicketRecord],
+        desks: &Desks,
+        situation: &Situation,
+        snapshot: &Snapshot,
+    ) -> Option<Round> {
+        let is_open = |record: &&TicketRecord| {
+            record.ticket.params_expiration_block > desks.closing(record.ticket.signed.ticket.recipient).block
+        };
+        let rounds: HashSet<Round> = tickets
+            .iter()
+            .filter(is_open)
+            .map(|record| record.ticket.signed.ticket.creation_round)
+            .filter(|round| situation.is_urgent(*round, &self.config))
+            .collect();
+        if rounds.is_empty() {
+            return None;
+        }
+        let agreed = Quorum::find(&self.chain, snapshot.head.number).await?.situation().await?;
+        rounds.into_iter().filter(|round| agreed.is_urgent(*round, &self.config)).max()
     }
 
     /// The block by which every living desk of each of these recipients has closed its params.
@@ -130,16 +172,17 @@ impl Redeemer {
         QuoteDomain { chain_id: self.chain.chain_id, broker: self.chain.contracts.ticket_broker }
     }
 
-    /// Brings batches to their end that an earlier pass, or an earlier run of the program, left under way.
+    /// Brings batches to their end that an earlier pass, or an earlier run of the program, left under way. Returns whether
+    /// there were any.
     async fn resume(&self) -> Result<bool, KeeperError> {
-        let batches = self.store.submitted_batches().await?;
-        let found = !batches.is_empty();
-        for batch in batches {
+        let mut found = false;
+        for batch in self.store.submitted_batches().await? {
             let id = IntentId::new(batch.intent.clone());
             match Journal::new(self.store.clone()).find(self.chain.chain_id, self.tx.address(), &id).await? {
                 Some(sent) if !matches!(sent.state, TxState::Refused { .. } | TxState::Superseded) => {
                     self.finish(batch, resumed(sent)).await?;
                 }
+                None if self.is_with_another(&batch).await? => continue,
                 // nothing of it can be mined; if somebody else redeemed them meanwhile, their simulation tells
                 _ => {
                     let outcomes = batch.tickets.iter().map(|record| {
@@ -150,8 +193,23 @@ impl Redeemer {
                     self.settle(outcomes.collect(), None, block).await?;
                 }
             }
+            found = true;
         }
         Ok(found)
+    }
+
+    /// Whether another account of this database has signed the batch: it is that keeper's to end. If it has not done so when
+    /// one of the tickets comes near its end, it may be gone, and a second transaction costs less than the ticket.
+    async fn is_with_another(&self, batch: &SubmittedBatch) -> Result<bool, KeeperError> {
+        let signers = self.store.other_senders(self.chain.chain_id, self.tx.address(), &batch.intent).await?;
+        if signers.is_empty() {
+            return Ok(false);
+        }
+        let situation = self.situation(&Snapshot::newest(&self.chain).await?).await?;
+        let mut rounds = batch.tickets.iter().map(|record| record.ticket.signed.ticket.creation_round);
+        let is_urgent = rounds.any(|round| situation.is_urgent(round, &self.config));
+        tracing::debug!(intent = batch.intent, ?signers, is_urgent, "a batch is under way from another account");
+        Ok(!is_urgent)
     }
 
     pub(crate) async fn situation(&self, snapshot: &Snapshot) -> Result<Situation, KeeperError> {

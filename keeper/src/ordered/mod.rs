@@ -33,14 +33,14 @@ use crate::{
     economics::{Timing, carries, ceiling},
     gas::Gas,
     metrics,
-    planner::{Cost, RoughGas, Situation},
+    planner::{Closing, Cost, RoughGas, Situation},
     quorum::Quorum,
-    redeem::{Outcomes, READS, Redeemer},
+    redeem::{Desks, Outcomes, READS, Redeemer},
     snapshot::Snapshot,
     verdict::Verdict,
 };
 pub use fit::fit;
-pub(crate) use lookup::batch;
+pub(crate) use lookup::{batch, find};
 use outcome::{BatchOutcome, Fate, judge};
 use plan::{Group, best_prefix, key, passable};
 
@@ -129,12 +129,10 @@ impl Batch {
 impl Redeemer {
     /// Sends what can be passed of these tickets, which are marked and whose params have expired, and tells of those that
     /// were passed before.
-    ///
-    /// `closed` says by which block the desks of a recipient have closed their params; all, if it is not in there.
     pub(crate) async fn redeem_in_order(
         &self,
         ready: Vec<TicketRecord>,
-        closed: &HashMap<Address, u64>,
+        desks: &Desks,
     ) -> Result<InOrder, KeeperError> {
         let mut by_recipient: HashMap<Address, Vec<TicketRecord>> = HashMap::new();
         for record in ready {
@@ -169,8 +167,7 @@ impl Redeemer {
             done.aside.extend(aside);
             done.passed.extend(passed);
             if !above.is_empty() && !self.stop.is_cancelled() {
-                let closed = closed.get(&recipient).copied().unwrap_or(u64::MAX);
-                done.more |= self.send_in_order(recipient, &above, &marks, closed, &snapshot).await?;
+                done.more |= self.send_in_order(recipient, &above, &marks, desks.closing(recipient), &snapshot).await?;
             }
         }
         Ok(done)
@@ -255,7 +252,7 @@ impl Redeemer {
         recipient: Address,
         ready: &[TicketRecord],
         marks: &HashMap<Address, U256>,
-        closed: u64,
+        closing: Closing,
         snapshot: &Snapshot,
     ) -> Result<bool, KeeperError> {
         if let Some(reason) = self.refusal_of(recipient, snapshot).await? {
@@ -265,7 +262,7 @@ impl Redeemer {
         }
         let situation = self.situation(snapshot).await?;
         let pending = self.pending_in_order(recipient, marks, &situation, snapshot).await?;
-        let groups = passable(pending.clone(), marks, closed, &situation, &self.config);
+        let groups = passable(pending.clone(), marks, closing, &situation, &self.config);
         let above: Vec<&TicketRecord> = groups.iter().flat_map(|group| &group.tickets).collect();
         if above.is_empty() {
             return Ok(false);
@@ -297,14 +294,13 @@ impl Redeemer {
         }
         let name = intent.id.to_string();
         let groups: Vec<Passing<'_>> = batch.groups.iter().map(passing).collect();
-        let rounds = tickets.iter().map(|record| record.ticket.signed.ticket.creation_round);
         let submission = OrderedBatch {
             intent: &name,
             domain: &self.domain(),
             recipient,
             groups: &groups,
             oldest: situation.oldest_round(),
-            urgent: rounds.filter(|round| situation.is_urgent(*round, &self.config)).max(),
+            urgent: closing.urgent,
             block: situation.block,
         };
         match self.store.submit_in_order(&submission).await {
@@ -336,7 +332,7 @@ impl Redeemer {
     }
 
     /// The pending marked tickets of the recipient above these marks, those whose params live included: of each sender the
-    /// lowest keys, without a gap.
+    /// lowest keys, without a gap; none of a sender of whom it is not certain that older tickets have expired.
     async fn pending_in_order(
         &self,
         recipient: Address,
@@ -347,16 +343,21 @@ impl Redeemer {
         let of_each = u32::try_from((READ_IN_ORDER / marks.len().max(1)).max(1)).unwrap_or(u32::MAX);
         let oldest = situation.oldest_round();
         let mut pending = Vec::new();
-        let mut expired = 0;
+        let mut is_over = None;
         for (sender, mark) in marks {
             let lowest = self.store.pending_above(recipient, *sender, *mark, Round(0), 1).await?;
-            expired += lowest.iter().filter(|record| record.ticket.signed.ticket.creation_round < oldest).count();
+            // What is passed over is given up.
+            if lowest.iter().any(|record| record.ticket.signed.ticket.creation_round < oldest) {
+                let is_over = match is_over {
+                    Some(known) => known,
+                    None => *is_over.insert(self.is_over(situation, &snapshot.head).await),
+                };
+                if !is_over {
+                    tracing::info!(%recipient, %sender, %oldest, "it is not certain that older tickets have expired");
+                    continue;
+                }
+            }
             pending.extend(self.store.pending_above(recipient, *sender, *mark, oldest, of_each).await?);
-        }
-        // What is passed over is given up.
-        if expired > 0 && !self.is_over(situation, &snapshot.head).await {
-            tracing::info!(%recipient, %oldest, "it is not certain that older tickets have expired");
-            return Ok(Vec::new());
         }
         let hashes = self.other_hashes(&pending, snapshot).await?;
         let mut dead = Outcomes::new();
@@ -593,7 +594,7 @@ impl Redeemer {
 }
 
 /// Whether the contracts have no ordered call: the mark is a getter, which never reverts where it exists.
-const fn knows_no_order(err: &ChainError) -> bool {
+pub(crate) const fn knows_no_order(err: &ChainError) -> bool {
     matches!(err, ChainError::Reverted { .. } | ChainError::BadContract { .. })
 }
 

@@ -64,7 +64,13 @@ impl Redeemer {
 
     /// What became of a ticket whose mark has passed it, and that neither lies aside nor is used: paid by a batch that this
     /// store does not know, or lost.
-    fn passed_before(&self, record: &TicketRecord, found: Option<&Found>, is_lost: bool, block: u64) -> TicketOutcome {
+    pub(crate) fn passed_before(
+        &self,
+        record: &TicketRecord,
+        found: Option<&Found>,
+        is_lost: bool,
+        block: u64,
+    ) -> TicketOutcome {
         let reason = match found {
             Some(Found::Paid(payout)) => return TicketOutcome::Redeemed(*payout),
             Some(Found::Unbalanced { tx_hash, moved, owed }) => format!("{} in {tx_hash}", unbalanced(*moved, *owed)),

@@ -13,7 +13,7 @@ use streamflow_store::{TicketRecord, TicketState};
 
 use crate::{
     KeeperConfig,
-    planner::{RoughGas, Situation},
+    planner::{Closing, RoughGas, Situation},
 };
 
 /// Gas that one more ticket of a group costs, rounded up (gas snapshot `ordered_batch_50_one_sender`).
@@ -51,15 +51,16 @@ pub fn is_marked(record: &TicketRecord) -> bool {
 
 /// For each sender the tickets that can be passed now: from its lowest key above the mark up to the first ticket that must
 /// not be shown yet, or that waits. `tickets` are pending marked ones of one recipient, of each sender all or those with the
-/// lowest keys; senders without an entry in `marks` are left out. `closed` is the block by which every desk has closed its
-/// params; only what would expire otherwise is shown before. Groups in ascending order of their senders.
+/// lowest keys; senders without an entry in `marks` are left out. `closing` says what need not wait for the desks, by a block
+/// alone if nothing is urgent. Groups in ascending order of their senders.
 pub fn passable(
     tickets: Vec<TicketRecord>,
     marks: &HashMap<Address, U256>,
-    closed: u64,
+    closing: impl Into<Closing>,
     situation: &Situation,
     config: &KeeperConfig,
 ) -> Vec<Group> {
+    let closing = closing.into();
     let mut by_sender: BTreeMap<Address, Vec<TicketRecord>> = BTreeMap::new();
     for record in tickets {
         by_sender.entry(record.ticket.signed.ticket.sender).or_default().push(record);
@@ -68,7 +69,7 @@ pub fn passable(
         let mark = *marks.get(&sender)?;
         tickets.retain(|record| key(record) > mark);
         let may_be_sent =
-            |record: &&TicketRecord| is_due(record, situation.block) && situation.may_be_shown(record, closed, config);
+            |record: &&TicketRecord| is_due(record, situation.block) && situation.may_be_shown(record, closing, config);
         let wall = tickets.iter().filter(|record| !may_be_sent(record)).map(key).min();
         tickets.retain(|record| wall.is_none_or(|wall| key(record) < wall));
         // Of two with one key only the first can be paid: the dearer one.
@@ -239,14 +240,19 @@ mod tests {
     #[test]
     fn what_a_desk_has_not_closed_is_passed_only_when_it_would_expire() {
         let tickets = [record(1, (9, 5, 1), 10, 1), record(1, (9, 6, 1), 10, 2), record(1, (10, 7, 1), 10, 3)];
-        let at = |block| {
-            let situation = Situation { block, ..situation() };
-            let groups = passable(tickets.to_vec(), &marks(&[(1, U256::ZERO)]), 1, &situation, &config());
+        let with = |urgent| {
+            let closing = Closing { block: 1, urgent };
+            let groups = passable(tickets.to_vec(), &marks(&[(1, U256::ZERO)]), closing, &situation(), &config());
             groups[0].tickets.len()
         };
-        assert_eq!(at(BLOCK), 1);
-        assert_eq!(at(1_049), 1);
-        assert_eq!(at(1_050), 2, "round 9 ends with round 10 at block 1,100, a quarter of a round later");
+        assert_eq!(with(None), 1);
+        assert_eq!(with(Some(Round(8))), 1);
+        assert_eq!(with(Some(Round(9))), 2);
+        assert!(!situation().is_urgent(Round(9), &config()));
+        assert!(
+            Situation { block: 1_050, ..situation() }.is_urgent(Round(9), &config()),
+            "a quarter of a round before"
+        );
     }
 
     fn best(faces: &[(u64, bool)], gas_price: u128) -> usize {

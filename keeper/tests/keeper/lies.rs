@@ -1,16 +1,19 @@
 //! One of two endpoints lies about the state: what cannot be taken back waits until they agree.
 use alloy::{
     primitives::U256,
+    providers::Provider,
     sol_types::{SolCall, SolError},
 };
-use streamflow_bindings::TicketBroker;
+use streamflow_bindings::{RoundsManager, TicketBroker};
 use streamflow_keeper::KeeperConfig;
-use streamflow_store::{Finality, TicketStatus};
+use streamflow_pm::QuoteDomain;
+use streamflow_store::{DeskId, Finality, TicketStatus};
 use streamflow_testkit::{Chaos, ChaosProxy};
 use streamflow_types::WinningTicket;
 
 use crate::{
     chaos::{due, mine_slowly, start},
+    ordered::second_sender,
     world::{Running, World, ether, eventually, face_value, hash},
 };
 
@@ -96,6 +99,55 @@ async fn no_ticket_is_passed_over_because_one_says_that_it_has_expired() {
     assert_eq!(world.mark(&world.sender).await, U256::ZERO);
     nodes[0].clear();
     all_are_paid(world, running, &[older, newer]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_that_one_calls_expired_holds_up_only_its_own_sender() {
+    let world = World::new().await;
+    world.name_redeemer().await;
+    let other = second_sender(&world, ether(1)).await;
+    let older = in_order(&world, 1).await;
+    world.deployment.next_round().await.unwrap();
+    let newer = in_order(&world, 2).await;
+    let others = world.marked(&other, (1, 1), face_value(), world.block().await).await;
+    world.store.insert_winners(&[others]).await.unwrap();
+    let nodes = endpoints(&world).await;
+    nodes[0].set(says(TicketBroker::ticketValidityPeriodCall {}, U256::ONE)).await.unwrap();
+    let running = start(&world, &nodes, config()).await;
+    eventually("the other sender's is paid", || async {
+        mine_slowly(&world, 1).await;
+        status(&world, &others).await == TicketStatus::Redeemed
+    })
+    .await;
+    for winner in [&older, &newer] {
+        assert_eq!(status(&world, winner).await, TicketStatus::Pending);
+    }
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_shown_before_its_desk_because_one_says_that_the_round_ends() {
+    let world = World::new().await;
+    world.name_redeemer().await;
+    let domain = QuoteDomain {
+        chain_id: world.deployment.anvil.provider().get_chain_id().await.unwrap(),
+        broker: world.deployment.contracts.ticket_broker,
+    };
+    let (recipient, expiration) = (world.orchestrator.address(), world.block().await);
+    world.store.close_params(&domain, recipient, DeskId([1; 16]), expiration - 1).await.unwrap();
+    let marked = in_order(&world, 1).await;
+    let unmarked = world.winner(&world.sender, 9, expiration).await;
+    world.store.insert_winners(&[unmarked]).await.unwrap();
+    // It began at zero, so it has long been over.
+    let nodes = endpoints(&world).await;
+    nodes[0].set(says(RoundsManager::currentRoundStartBlockCall {}, U256::ZERO)).await.unwrap();
+    world.deployment.next_round().await.unwrap();
+    let running = start(&world, &nodes, config()).await;
+    mine_slowly(&world, 10).await;
+    assert_eq!((world.mark(&world.sender).await, world.nonce(&world.keeper_key).await), (U256::ZERO, 0));
+    world.store.close_params(&domain, recipient, DeskId([1; 16]), world.block().await).await.unwrap();
+    all_are_paid(world, running, &[marked, unmarked]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

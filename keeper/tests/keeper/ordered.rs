@@ -15,7 +15,7 @@ use streamflow_store::{DeskId, TicketState, TicketStatus};
 use streamflow_testkit::key as account;
 use streamflow_types::{Ticket, WinningTicket};
 
-use crate::world::{World, ether, eventually, face_value, hash};
+use crate::world::{ROUND_LENGTH, World, ether, eventually, face_value, hash};
 
 async fn total(world: &World, status: TicketStatus) -> u64 {
     world.store.ticket_total(status).await.unwrap().count
@@ -621,6 +621,40 @@ async fn a_key_is_passed_only_when_every_desk_has_closed_it() {
     world.store.close_params(&domain, recipient, desk, expiration + 1).await.unwrap();
     eventually("all are redeemed", async || total(&world, TicketStatus::Redeemed).await == 3).await;
     assert_eq!(world.deposit(world.sender.address()).await, ether(1) - face_value() * U256::from(3));
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_tickets_that_were_paid_are_recorded_and_the_others_given_up() {
+    let world = World::new().await;
+    let expiration = world.block().await;
+    let mut marked = Vec::new();
+    for nonce in 1..=3 {
+        marked.push(world.marked(&world.sender, (1, nonce), face_value(), expiration).await);
+    }
+    let used = world.winner(&world.sender, 9, expiration).await;
+    let unused = world.winner(&world.sender, 10, expiration).await;
+    let batch = overtake(&world, &[&marked[0], &marked[1]], U256::ZERO).await;
+    let single = ahead(&world, &world.orchestrator, redeem_call(&used).abi_encode()).await;
+    // The store knows of none of this, as after a reorganisation that gave the payouts back at the last moment.
+    world.store.insert_winners(&marked).await.unwrap();
+    world.store.insert_winners(&[used, unused]).await.unwrap();
+    world.deployment.anvil.mine(2 * ROUND_LENGTH + World::config().finality_blocks).await.unwrap();
+    let running = world.start(World::config()).await;
+    eventually("all are decided", || async {
+        world.deployment.anvil.mine(1).await.unwrap();
+        total(&world, TicketStatus::Pending).await == 0
+    })
+    .await;
+    for (winner, receipt) in [(&marked[0], &batch), (&marked[1], &batch), (&used, &single)] {
+        let payout = paid(&world, winner).await;
+        assert_eq!((payout.tx_hash, payout.amount), (receipt.transaction_hash, face_value()));
+    }
+    for winner in [&marked[2], &unused] {
+        let TicketState::Dead { reason } = world.record(hash(winner)).await.state else { panic!("not dead") };
+        assert_eq!(reason, "ticket is expired");
+    }
     running.stop().await;
     world.close().await;
 }

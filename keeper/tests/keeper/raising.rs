@@ -5,6 +5,7 @@ use alloy::{primitives::U256, providers::ext::AnvilApi, signers::local::PrivateK
 use streamflow_bindings::RoundsManager;
 use streamflow_keeper::KeeperConfig;
 use streamflow_store::{TicketStatus, TransactionRow};
+use streamflow_testkit::key as account;
 use streamflow_types::WinningTicket;
 
 use crate::{
@@ -17,7 +18,7 @@ const DEAR: u128 = 44_000_000_000;
 
 /// The margin falls from 300 % to nothing between blocks 130 and 150 of the last round's 200.
 fn config() -> KeeperConfig {
-    KeeperConfig { margin_percent: 300, escalation_percent: 10, defer_blocks: 0, ..World::config() }
+    KeeperConfig { margin_percent: 300, escalation_percent: 10, defer_blocks: 0, max_batch: 2, ..World::config() }
 }
 
 async fn status(world: &World, winner: &WinningTicket) -> TicketStatus {
@@ -50,7 +51,7 @@ async fn mine_at(world: &World, base_fee: u128, blocks: u64, pause: Duration) {
 }
 
 /// First block of the round.
-async fn round_start(world: &World) -> u64 {
+pub(crate) async fn round_start(world: &World) -> u64 {
     let rounds = world.deployment.contracts.rounds_manager;
     world.deployment.view(rounds, RoundsManager::currentRoundStartBlockCall {}).await.unwrap().to()
 }
@@ -124,11 +125,16 @@ async fn a_batch_that_an_urgent_ticket_waits_for_is_raised_though_it_has_time_it
     world.name_redeemer().await;
     let other = second_sender(&world, ether(1)).await;
     let urgent = in_order(&world, &other, face_value() * U256::from(5)).await;
+    let broke = account(5).unwrap();
+    let (dear, block) = (face_value() * U256::from(50), world.block().await);
+    let uncovered = [world.marked(&broke, (1, 1), dear, block).await, world.marked(&broke, (1, 2), dear, block).await];
     world.deployment.next_round().await.unwrap();
     let early = in_order(&world, &world.sender, face_value()).await;
     insert(&world, &early).await;
     let running = stuck(&world).await;
     insert(&world, &urgent).await;
+    // They fill a batch, and hide nothing.
+    world.store.insert_winners(&uncovered).await.unwrap();
     to_the_fall(&world).await;
     paid_before_the_end(world, running, &[early, urgent]).await;
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use alloy::{
-    primitives::U256,
+    primitives::{Bytes, U256},
     providers::{Provider, ext::AnvilApi},
     rpc::types::{Filter, TransactionRequest},
     sol_types::{SolCall, SolEvent},
@@ -9,10 +9,14 @@ use alloy::{
 use streamflow_bindings::TicketBroker;
 use streamflow_chain::redeem_call;
 use streamflow_keeper::KeeperConfig;
-use streamflow_store::{TicketState, TicketStatus};
+use streamflow_store::{TicketState, TicketStatus, TransactionRow};
 use streamflow_testkit::key;
 
-use crate::world::{ROUND_LENGTH, World, ether, eventually, face_value, hash};
+use crate::{
+    chaos::mine_slowly,
+    raising::round_start,
+    world::{ROUND_LENGTH, World, ether, eventually, face_value, hash},
+};
 
 async fn total(world: &World, status: TicketStatus) -> u64 {
     world.store.ticket_total(status).await.unwrap().count
@@ -188,6 +192,45 @@ async fn tickets_of_a_batch_that_was_never_signed_are_sent_again() {
     let running = world.start(World::config()).await;
     eventually("all are redeemed", || async { total(&world, TicketStatus::Redeemed).await == 3 }).await;
     assert_eq!(world.nonce(&world.keeper_key).await, 1);
+    running.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_another_account_has_signed_is_left_to_it_until_the_round_ends() {
+    let world = World::new().await;
+    let winner = world.winner(&world.sender, 1, world.block().await).await;
+    world.store.insert_winners(&[winner]).await.unwrap();
+    world.store.submit("theirs", &[hash(&winner)], world.block().await).await.unwrap();
+    let theirs = TransactionRow {
+        chain_id: 31_337,
+        sender: key(5).unwrap().address(),
+        intent: "theirs".to_owned(),
+        label: "redeem tickets".to_owned(),
+        nonce: 7,
+        recipient: world.deployment.contracts.ticket_broker,
+        data: Bytes::new(),
+        value: U256::ZERO,
+        gas_limit: 500_000,
+        max_fee: None,
+        open: true,
+        state: "\"Open\"".to_owned(),
+        attempts: Vec::new(),
+    };
+    world.store.put_transaction(&theirs).await.unwrap();
+    world.deployment.anvil.mine(3).await.unwrap();
+    let running = world.start(World::config()).await;
+    tokio::time::sleep(8 * World::config().sweep_interval).await;
+    assert_eq!(world.nonce(&world.keeper_key).await, 0);
+    assert_eq!(world.record(hash(&winner)).await.state, TicketState::Submitted { intent: "theirs".to_owned() });
+    world.deployment.anvil.mine(ROUND_LENGTH).await.unwrap();
+    let near_its_end = round_start(&world).await + ROUND_LENGTH * 3 / 4 + 1;
+    world.deployment.anvil.mine(near_its_end - world.block().await).await.unwrap();
+    eventually("nobody ended it, so this one does", || async {
+        mine_slowly(&world, 1).await;
+        total(&world, TicketStatus::Redeemed).await == 1
+    })
+    .await;
     running.stop().await;
     world.close().await;
 }

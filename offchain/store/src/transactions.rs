@@ -127,6 +127,22 @@ impl Store {
         }
     }
 
+    /// Accounts other than `sender` that have a transaction of this intent, open or not.
+    pub async fn other_senders(
+        &self,
+        chain_id: u64,
+        sender: Address,
+        intent: &str,
+    ) -> Result<Vec<Address>, StoreError> {
+        let rows = query("SELECT sender FROM transactions WHERE chain_id = $1 AND sender <> $2 AND intent = $3")
+            .bind(column::int("chain_id", chain_id)?)
+            .bind(sender.to_vec())
+            .bind(intent)
+            .fetch_all(self.reader())
+            .await?;
+        rows.iter().map(|row| row.address("sender")).collect()
+    }
+
     /// Forgets closed transactions whose last signature was made before `block`, unless a ticket still waits for the
     /// outcome. Returns how many were forgotten.
     pub async fn prune_transactions(&self, block: u64) -> Result<u64, StoreError> {

@@ -101,8 +101,21 @@ async fn closed_transactions_are_forgotten_unless_a_ticket_waits_for_them(databa
     assert_eq!(store.open_transactions(31_337, SENDER).await.unwrap().len(), 1);
 }
 
+async fn who_else_has_signed_an_intent_is_known_on_each_chain(database: Database) {
+    let store = open(&database).await;
+    let other = Address::repeat_byte(0x0e);
+    store.put_transaction(&row("a", 7)).await.unwrap();
+    store.put_transaction(&TransactionRow { sender: other, open: false, ..row("a", 1) }).await.unwrap();
+    store.put_transaction(&row("b", 8)).await.unwrap();
+    assert_eq!(store.other_senders(31_337, SENDER, "a").await.unwrap(), [other]);
+    assert_eq!(store.other_senders(31_337, other, "b").await.unwrap(), [SENDER]);
+    assert!(store.other_senders(31_337, SENDER, "b").await.unwrap().is_empty());
+    assert!(store.other_senders(1, SENDER, "a").await.unwrap().is_empty());
+}
+
 on_both_engines! {
     a_transaction_comes_back_as_it_was_put,
+    who_else_has_signed_an_intent_is_known_on_each_chain,
     open_transactions_come_in_order_of_nonce,
     two_open_transactions_never_share_a_nonce,
     closed_transactions_are_forgotten_unless_a_ticket_waits_for_them,
