@@ -49,22 +49,12 @@ impl Store {
         Ok(records)
     }
 
-    /// Every pair of recipient and sender that a pending ticket has. Goes from pair to pair in the index, however many
-    /// tickets each has.
+    /// Every pair of recipient and sender that a pending ticket has.
     async fn pending_pairs(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        const FIRST: &str = "SELECT recipient, sender FROM winning_tickets WHERE state = 'pending' \
-                             ORDER BY recipient, sender LIMIT 1";
-        const NEXT: &str = "SELECT recipient, sender FROM winning_tickets WHERE state = 'pending' \
-                            AND (recipient, sender) > ($1, $2) ORDER BY recipient, sender LIMIT 1";
-        let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        loop {
-            let query = match pairs.last() {
-                None => query(FIRST),
-                Some((recipient, sender)) => query(NEXT).bind(recipient.clone()).bind(sender.clone()),
-            };
-            let Some(row) = query.fetch_optional(self.reader()).await? else { return Ok(pairs) };
-            pairs.push((row.bytes("recipient")?, row.bytes("sender")?));
-        }
+        let rows = query("SELECT DISTINCT recipient, sender FROM winning_tickets WHERE state = 'pending'")
+            .fetch_all(self.reader())
+            .await?;
+        rows.iter().map(|row| Ok((row.bytes("recipient")?, row.bytes("sender")?))).collect()
     }
 
     /// The sender's pending marked tickets for the recipient above the key `mark`, created in `oldest` or later, those whose

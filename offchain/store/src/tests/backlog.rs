@@ -1,9 +1,10 @@
 use alloy_primitives::{Address, U256};
 use streamflow_pm::ordered;
+use streamflow_testkit::{Database, on_both_engines};
 use streamflow_types::{Round, WinningTicket};
 
-use super::{dead, hash, paid, waiting, winner_of_round};
-use crate::{Finality, Store, TicketRecord};
+use super::{dead, hash, open, paid, waiting, winner_of_round};
+use crate::{Finality, TicketRecord};
 
 fn marked(n: u32, sender: u8, round: u64, serial: u64) -> WinningTicket {
     let mut winner = winner_of_round(n, Round(round));
@@ -16,9 +17,8 @@ fn nonces(records: &[TicketRecord]) -> Vec<u32> {
     records.iter().map(|record| record.ticket.signed.ticket.sender_nonce).collect()
 }
 
-#[tokio::test]
-async fn a_sender_with_many_tickets_does_not_hide_another() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_sender_with_many_tickets_does_not_hide_another(database: Database) {
+    let store = open(&database).await;
     let mut winners: Vec<_> = (1..=50).map(|n| marked(n, 1, 7, n.into())).collect();
     winners.extend([marked(60, 2, 8, 60), marked(61, 2, 8, 61)]);
     store.insert_winners(&winners).await.unwrap();
@@ -30,18 +30,16 @@ async fn a_sender_with_many_tickets_does_not_hide_another() {
     assert_eq!(nonces(&store.redeemable_of_each(101, Round(7), 3, 99).await.unwrap()), [1], "the others' params live");
 }
 
-#[tokio::test]
-async fn a_ticket_that_waits_is_not_offered_and_those_above_it_are() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_ticket_that_waits_is_not_offered_and_those_above_it_are(database: Database) {
+    let store = open(&database).await;
     let winners = [marked(1, 1, 7, 1), marked(2, 1, 7, 2)];
     store.insert_winners(&winners).await.unwrap();
     store.settle(&[(hash(&winners[0]), waiting(1_001))], None, 1).await.unwrap();
     assert_eq!(nonces(&store.redeemable_of_each(1_000, Round(7), 1, 9).await.unwrap()), [2]);
 }
 
-#[tokio::test]
-async fn pending_tickets_come_from_the_lowest_key_above_the_mark_without_a_gap() {
-    let store = Store::in_memory().await.unwrap();
+async fn pending_tickets_come_from_the_lowest_key_above_the_mark_without_a_gap(database: Database) {
+    let store = open(&database).await;
     // Serials with the highest bit set and nonces that disagree with insertion order.
     let far = 1 << 63;
     let order = [(9, 7, 5), (3, 7, 6), (4, 7, 6), (1, 7, far), (8, 8, 2), (2, 9, 1)];
@@ -64,9 +62,8 @@ async fn pending_tickets_come_from_the_lowest_key_above_the_mark_without_a_gap()
     assert_eq!(above(u64::MAX, u64::MAX, 1, 0, 9).await, [0_u32; 0]);
 }
 
-#[tokio::test]
-async fn what_a_round_won_is_the_sum_of_what_is_not_dead() {
-    let store = Store::in_memory().await.unwrap();
+async fn what_a_round_won_is_the_sum_of_what_is_not_dead(database: Database) {
+    let store = open(&database).await;
     let winners: Vec<_> = (1..=4).map(|n| marked(n, 1, 7, 1)).collect();
     store.insert_winners(&winners).await.unwrap();
     store.insert_winners(&[marked(5, 1, 8, 1)]).await.unwrap();
@@ -78,9 +75,8 @@ async fn what_a_round_won_is_the_sum_of_what_is_not_dead() {
     assert_eq!(store.unpaid().await.unwrap(), 3);
 }
 
-#[tokio::test]
-async fn a_payout_is_included_then_safe_then_finalized_and_starts_again_when_it_left_the_chain() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_payout_is_included_then_safe_then_finalized_and_starts_again_when_it_left_the_chain(database: Database) {
+    let store = open(&database).await;
     let winners: Vec<_> = (1..=3).map(|n| marked(n, 1, 7, 1)).collect();
     store.insert_winners(&winners).await.unwrap();
     let hashes: Vec<_> = winners.iter().map(hash).collect();
@@ -104,4 +100,12 @@ async fn a_payout_is_included_then_safe_then_finalized_and_starts_again_when_it_
     store.settle(&[(hashes[0], paid(3))], None, 1).await.unwrap();
     assert_eq!(store.payout_finality(hashes[0]).await.unwrap(), Some(Finality::Included), "of its new payout");
     assert!(store.secure_payouts(&hashes[2..]).await.is_err());
+}
+
+on_both_engines! {
+    a_sender_with_many_tickets_does_not_hide_another,
+    a_ticket_that_waits_is_not_offered_and_those_above_it_are,
+    pending_tickets_come_from_the_lowest_key_above_the_mark_without_a_gap,
+    what_a_round_won_is_the_sum_of_what_is_not_dead,
+    a_payout_is_included_then_safe_then_finalized_and_starts_again_when_it_left_the_chain,
 }
