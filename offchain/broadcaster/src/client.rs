@@ -96,26 +96,27 @@ impl CallError {
     }
 }
 
-/// Calls any orchestrator.
+/// Calls any orchestrator. Clones share connections.
 #[derive(Clone, Debug)]
-pub(crate) struct OrchestratorClient {
+pub struct OrchestratorClient {
     http: reqwest::Client,
     tls: Arc<ClientConfig>,
 }
 
 /// Deadlines of one segment (node.md §2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Deadlines {
+pub struct Deadlines {
     /// From the start to the status line.
-    pub(crate) upload: Duration,
+    pub upload: Duration,
     /// From the start to the whole result.
-    pub(crate) whole: Duration,
+    pub whole: Duration,
     /// From the result to the last rendition.
-    pub(crate) fetch: Duration,
+    pub fetch: Duration,
 }
 
 impl Deadlines {
-    pub(crate) fn of_segment(duration: Duration, multiplier: u32) -> Self {
+    /// For a segment of this duration.
+    pub fn of_segment(duration: Duration, multiplier: u32) -> Self {
         let upload = Duration::from_secs(2).max(duration / 2) * multiplier;
         let whole = Duration::from_secs(8).max(duration * 4) * multiplier;
         let fetch = Duration::from_secs(4).max(duration) * multiplier;
@@ -124,7 +125,11 @@ impl Deadlines {
 }
 
 impl OrchestratorClient {
-    pub(crate) fn new() -> Result<Self, CallError> {
+    /// A client with connections of its own.
+    ///
+    /// # Errors
+    /// The TLS library cannot be set up.
+    pub fn new() -> Result<Self, CallError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = AnyCertificate::new(provider.clone());
         let mut tls = ClientConfig::builder_with_provider(provider)
@@ -146,7 +151,7 @@ impl OrchestratorClient {
     }
 
     /// GetOrchestrator: price, ticket params and an auth token.
-    pub(crate) async fn quote(
+    pub async fn quote(
         &self,
         url: &Url,
         request: OrchestratorRequest,
@@ -195,7 +200,7 @@ impl OrchestratorClient {
     }
 
     /// POST /segment. Returns the result once the orchestrator is done.
-    pub(crate) async fn submit(&self, request: Submission, deadlines: Deadlines) -> Result<TranscodeResult, CallError> {
+    pub async fn submit(&self, request: Submission, deadlines: Deadlines) -> Result<TranscodeResult, CallError> {
         let start = Instant::now();
         let url = join(&request.base, "segment");
         let sent = self
@@ -225,7 +230,7 @@ impl OrchestratorClient {
     }
 
     /// Fetches a rendition of at most `limit` bytes.
-    pub(crate) async fn fetch(&self, url: &Url, limit: usize, deadline: Duration) -> Result<Bytes, CallError> {
+    pub async fn fetch(&self, url: &Url, limit: usize, deadline: Duration) -> Result<Bytes, CallError> {
         let call = async {
             let reply = self.http.get(url.clone()).send().await.map_err(CallError::Receive)?;
             let status = reply.status();
@@ -242,12 +247,15 @@ impl OrchestratorClient {
 
 /// One POST /segment.
 #[derive(Debug)]
-pub(crate) struct Submission {
+pub struct Submission {
     /// From OrchestratorInfo.transcoder.
-    pub(crate) base: Url,
-    pub(crate) segment: String,
-    pub(crate) payment: String,
-    pub(crate) media: Bytes,
+    pub base: Url,
+    /// Header Livepeer-Segment.
+    pub segment: String,
+    /// Header Livepeer-Payment.
+    pub payment: String,
+    /// The source.
+    pub media: Bytes,
 }
 
 /// `base` with a path below its own.

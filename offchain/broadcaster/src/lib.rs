@@ -28,7 +28,7 @@ mod verify;
 
 pub use broadcaster::{Broadcaster, BroadcasterHandle, Deps};
 pub use budget::{BudgetError, Clock};
-pub use client::CallError;
+pub use client::{CallError, Deadlines, OrchestratorClient, Submission};
 pub use config::{BroadcasterConfig, BroadcasterConfigError, BudgetConfig, FileInput, PaymentConfig, TopUpConfig};
 pub use error::{
     AttemptError, BadTerms, BroadcasterError, Cure, PaymentError, PlayError, QuoteError, Refusal, SegmentError,

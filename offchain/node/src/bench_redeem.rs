@@ -5,19 +5,13 @@
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use alloy::{
-    eips::BlockId,
-    node_bindings::{Anvil, AnvilInstance},
-    primitives::{Address, B256, U256, keccak256},
-    providers::{DynProvider, Provider as _, ProviderBuilder, ext::AnvilApi as _},
+    primitives::{Address, U256, keccak256},
+    providers::ext::AnvilApi as _,
     signers::local::PrivateKeySigner,
 };
 use anyhow::{Context as _, bail, ensure};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
-use streamflow_bindings::{LivepeerToken, RoundsManager};
-use streamflow_chain::{
-    BlockFollower, Calls, Chain, ChainConfig, MemoryJournal, RoundFollower, TxIntent, TxManager, send_all,
-};
+use streamflow_chain::{BlockFollower, MemoryJournal, RoundFollower, TxManager};
 use streamflow_keeper::{
     Keeper, KeeperChain, KeeperConfig, PlannedBatch,
     ordered::{
@@ -28,16 +22,14 @@ use streamflow_keeper::{
 };
 use streamflow_pm::{KeySigner, commitment, ordered, sign_ticket};
 use streamflow_store::{Store, TicketRecord, TicketState, TicketStatus};
-use streamflow_types::{Ppm, Round, Signature65, SignedTicket, Ticket, WinProb, WinningTicket};
+use streamflow_types::{Signature65, SignedTicket, Ticket, WinProb, WinningTicket};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    bench_market::{BenchMarket, ETHER, ROUND_LENGTH},
     cli::BenchRedeemArgs,
-    commands::{
-        Context,
-        deploy::{self, Deploy, find_project, foundry},
-    },
+    commands::{Context, deploy::find_project},
     output::{Report, Table},
 };
 
@@ -51,8 +43,6 @@ const RUNS: usize = 9;
 /// Tickets and senders of the measured batch, as in the gas figure of the contracts.
 const BATCH: u32 = 50;
 const BATCH_SENDERS: u32 = 10;
-const ROUND_LENGTH: u64 = 1_000;
-const ETHER: u128 = 1_000_000_000_000_000_000;
 /// Fills as many bytes as in practice.
 const FACE_VALUE: u64 = 0x11_2233_4455_6677;
 const POLL: Duration = Duration::from_millis(50);
@@ -75,15 +65,10 @@ struct RedeemReport {
 
 /// A deployment with an orchestrator that redeems for itself, and senders with funds.
 struct World {
-    chain: Chain,
-    config: ChainConfig,
+    market: BenchMarket,
     recipient: PrivateKeySigner,
-    senders: Vec<PrivateKeySigner>,
-    round: Round,
-    block_hash: B256,
     /// A block at which all params of the winners have expired.
     expired: u64,
-    _anvil: AnvilInstance,
 }
 
 /// Runs all of it.
@@ -122,14 +107,14 @@ fn plan_time(world: &World) -> anyhow::Result<Duration> {
             attempts: 0,
         });
     }
-    let addresses = || world.senders.iter().map(PrivateKeySigner::address);
+    let addresses = || world.market.senders.iter().map(PrivateKeySigner::address);
     let marks: HashMap<Address, U256> = addresses().map(|sender| (sender, U256::ZERO)).collect();
     let cover = SenderCover { deposit: U256::from(ETHER), ..SenderCover::default() };
     let covers: HashMap<Address, SenderCover> = addresses().map(|sender| (sender, cover.clone())).collect();
     let (config, recipient) = (KeeperConfig::default(), world.recipient.address());
     let situation = Situation {
         block: world.expired + config.expiry_margin_blocks,
-        round: world.round,
+        round: world.market.round,
         round_start: 0,
         round_length: ROUND_LENGTH,
         validity: 2,
@@ -196,76 +181,17 @@ async fn restart_time(world: &World, path: &Path) -> anyhow::Result<(Duration, P
 
 impl World {
     async fn start(project: &Path) -> anyhow::Result<Self> {
-        let program = foundry(project, "anvil")?;
-        let anvil = tokio::task::spawn_blocking(move || {
-            Anvil::at(program).host("127.0.0.1").args(["--base-fee", "10000000"]).try_spawn()
-        })
-        .await?
-        .context("cannot start anvil")?;
-        let provider = ProviderBuilder::new().connect_http(anvil.endpoint_url()).erased();
-        let (deployer, recipient) = (PrivateKeySigner::random(), PrivateKeySigner::random());
-        let senders: Vec<PrivateKeySigner> = (0..SENDERS).map(|_| PrivateKeySigner::random()).collect();
-        for account in senders.iter().chain([&deployer, &recipient]) {
-            provider.anvil_set_balance(account.address(), U256::from(100 * ETHER)).await?;
-        }
-        let url = anvil.endpoint_url();
-        let params = [("STREAMFLOW_ROUND_LENGTH", ROUND_LENGTH.to_string())];
-        let deployment = Deploy { project, rpc_url: &url, key: &deployer, params: &params, dry_run: false };
-        let contracts = deploy::deploy(deployment).await?;
-        let config = ChainConfig {
-            rpc_url: url,
-            controller: Some(contracts.controller),
-            poll_interval: POLL,
-            ..ChainConfig::default()
-        };
-        let chain = streamflow_chain::connect(&config).await?;
-        let calls = Calls::new(contracts);
-
-        next_round(&chain, &provider).await?;
-        send_all(&chain, &config, deployer.clone(), vec![calls.initialize_round()]).await?;
-        let stake = U256::from(1_000 * ETHER);
-        let gift = LivepeerToken::transferCall { to: recipient.address(), value: stake };
-        let gift = TxIntent::call("transfer LPT", contracts.livepeer_token, &gift);
-        send_all(&chain, &config, deployer.clone(), vec![gift]).await?;
-        let half = Ppm::new(500_000).unwrap_or_default();
-        let registration = vec![
-            calls.approve_bond(stake),
-            calls.bond(stake, recipient.address()),
-            calls.set_commission(half, half),
-            calls.set_service_uri("https://127.0.0.1:8935"),
-        ];
-        send_all(&chain, &config, recipient.clone(), registration).await?;
-        let deposit = U256::from(10 * ETHER);
-        stream::iter(senders.clone())
-            .map(|sender| send_all(&chain, &config, sender, vec![calls.fund(deposit, U256::from(ETHER))]))
-            .buffer_unordered(10)
-            .try_collect::<Vec<_>>()
-            .await?;
-        next_round(&chain, &provider).await?;
-        send_all(&chain, &config, deployer, vec![calls.initialize_round()]).await?;
-
-        let rounds = contracts.rounds_manager;
-        let round = chain.rpc.view(rounds, RoundsManager::currentRoundCall {}, BlockId::latest()).await?;
-        let hash = RoundsManager::blockHashForRoundCall { round };
-        let block_hash = chain.rpc.view(rounds, hash, BlockId::latest()).await?;
-        let expired = chain.rpc.head().await?.number;
+        let market = BenchMarket::start(project, &["https://127.0.0.1:8935".parse()?], SENDERS).await?;
+        let recipient = market.orchestrators.first().context("no orchestrator was registered")?.clone();
+        let expired = market.chain.rpc.head().await?.number;
         // So that the params of that block have expired for the keeper, with its margin.
-        provider.anvil_mine(Some(KeeperConfig::default().expiry_margin_blocks + 1), None).await?;
-        Ok(Self {
-            chain,
-            config,
-            recipient,
-            senders,
-            round: Round(round.saturating_to()),
-            block_hash,
-            expired,
-            _anvil: anvil,
-        })
+        market.provider.anvil_mine(Some(KeeperConfig::default().expiry_margin_blocks + 1), None).await?;
+        Ok(Self { market, recipient, expired })
     }
 
     /// Winner number `number`: the senders take turns, and every ticket has a secret of its own.
     fn winner(&self, number: u32, first_serial: u64, signed: bool) -> anyhow::Result<WinningTicket> {
-        let sender = &self.senders[number as usize % SENDERS];
+        let sender = &self.market.senders[number as usize % SENDERS];
         let serial = 1_700_000_000_000 + first_serial + u64::from(number) / SENDERS as u64;
         let secret =
             U256::from_be_bytes(keccak256([number.to_be_bytes(), (first_serial as u32).to_be_bytes()].concat()).0);
@@ -277,8 +203,8 @@ impl World {
             win_prob: WinProb::MAX,
             sender_nonce: 3,
             recipient_rand_hash: commitment(recipient_rand),
-            creation_round: self.round,
-            creation_round_block_hash: self.block_hash,
+            creation_round: self.market.round,
+            creation_round_block_hash: self.market.block_hash,
             deployment: None,
         };
         let signed = if signed {
@@ -318,11 +244,12 @@ impl World {
         store: &Store,
         work: impl AsyncFnOnce(Keeper) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let (follower, feed) = BlockFollower::new(&self.chain, &self.config);
-        let (rounds, view) = RoundFollower::new(&self.chain, &self.config, &feed);
+        let (follower, feed) = BlockFollower::new(&self.market.chain, &self.market.config);
+        let (rounds, view) = RoundFollower::new(&self.market.chain, &self.market.config, &feed);
         let journal = Arc::new(MemoryJournal::default());
-        let (manager, tx) = TxManager::new(&self.chain, &self.config, self.recipient.clone(), journal, &feed);
-        let chain = KeeperChain { chain: self.chain.clone(), view, tx, rewarders: Vec::new(), priority_fee: 0 };
+        let (manager, tx) =
+            TxManager::new(&self.market.chain, &self.market.config, self.recipient.clone(), journal, &feed);
+        let chain = KeeperChain { chain: self.market.chain.clone(), view, tx, rewarders: Vec::new(), priority_fee: 0 };
         let config = KeeperConfig {
             sweep_interval: POLL,
             gather_blocks: 0,
@@ -340,15 +267,6 @@ impl World {
             () = follower.run(end.clone()) => bail!("the blocks ended early"),
         }
     }
-}
-
-/// Mines up to the next round.
-async fn next_round(chain: &Chain, provider: &DynProvider) -> anyhow::Result<()> {
-    let call = RoundsManager::currentRoundStartBlockCall {};
-    let start = chain.rpc.view(chain.contracts.rounds_manager, call, BlockId::latest()).await?;
-    let next = start.saturating_to::<u64>() + ROUND_LENGTH;
-    let head = chain.rpc.head().await?.number;
-    Ok(provider.anvil_mine(Some(next.saturating_sub(head).max(1)), None).await?)
 }
 
 impl Report for RedeemReport {

@@ -5,6 +5,8 @@
 pub mod admin;
 pub mod amount;
 pub mod bench;
+mod bench_market;
+pub mod bench_network;
 pub mod bench_redeem;
 pub mod bench_tickets;
 pub mod cli;
@@ -72,6 +74,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Bench(BenchCommand::Tickets(args)) => bench_tickets::run(&context(&global)?, args).await,
         Command::Bench(BenchCommand::Transcode(args)) => bench::transcode(&context(&global)?, &args).await,
         Command::Bench(BenchCommand::Redeem(args)) => bench_redeem::run(&context(&global)?, &args).await,
+        Command::Bench(BenchCommand::Network(args)) => bench_network::run(&context(&global)?, &args).await,
+        Command::Bench(BenchCommand::StoredTranscoder(args)) => {
+            bench_network::transcoder(&context(&global)?, &args).await
+        }
+        Command::Bench(BenchCommand::StoredWorker(args)) => bench_network::worker(&args),
         Command::Simulate(args) => simulate::run(&context(&global)?, args).await,
         Command::Doctor => doctor::run(&context(&global)?, global.port_offset).await,
         Command::Config(command) => config_file::run(&command, global.config, Output::new(global.json)),

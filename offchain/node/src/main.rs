@@ -4,7 +4,8 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::Context;
 use clap::Parser;
 use streamflow_node::{
-    cli::{Cli, Command},
+    bench_network,
+    cli::{BenchCommand, Cli, Command},
     exit,
 };
 
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> anyhow::Result<()> {
     if matches!(cli.command, Command::MediaWorker) {
         return streamflow_node::media_worker();
+    }
+    if let Command::Bench(BenchCommand::StoredWorker(args)) = &cli.command {
+        return bench_network::worker(args);
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;

@@ -1,5 +1,6 @@
 //! The child process in which libav runs: orders come in on a pipe, one at a time, and replies go out on another.
 mod protocol;
+mod stored;
 
 use std::{
     io::{self, Read, Write},
@@ -18,8 +19,9 @@ pub(crate) use protocol::{
     Answer, JOB_MARK, Order, ProtocolError, RenditionHead, Reply, Request, SourceHead, head, parse_head, parse_len,
 };
 use rustix::time::{ClockId, clock_gettime};
+pub use stored::{run_stored, store};
 
-use crate::{Rendition, SourceSegment, Transcoded, inspect, library, play, probe, transcode};
+use crate::{Rendition, SourceReport, SourceSegment, Transcoded, inspect, library, play, probe, transcode};
 
 /// Why a worker process ended other than by its input being closed.
 #[derive(Debug, thiserror::Error)]

@@ -31,6 +31,48 @@ pub enum BenchCommand {
     Tickets(BenchTicketsArgs),
     /// Planning and restart time of the keeper with many winners, and its gas per ticket on a chain of its own
     Redeem(BenchRedeemArgs),
+    /// Control plane with many sessions, latency of a hop, failover when orchestrators stall, memory of idle sessions
+    Network(BenchNetworkArgs),
+    /// Work as a transcoder that answers with stored renditions; started by `bench network`
+    #[command(hide = true)]
+    StoredTranscoder(StoredTranscoderArgs),
+    /// One worker of it
+    #[command(hide = true)]
+    StoredWorker(StoredWorkerArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct BenchNetworkArgs {
+    /// Sessions at a time
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = sessions)]
+    pub sessions: usize,
+    /// How long the sessions run, and the stream over orchestrators that stall
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub duration: Duration,
+    /// Decides which orchestrator stalls when, and for how long
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Project with foundry.toml and the deploy script; without it, searched from the working directory upwards
+    #[arg(long, value_name = "DIR", env = "STREAMFLOW_PROJECT_DIR")]
+    pub project_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StoredTranscoderArgs {
+    /// Directory of the renditions
+    pub stored: PathBuf,
+    /// Milliseconds that each segment takes
+    #[arg(long)]
+    pub encode_ms: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StoredWorkerArgs {
+    /// Directory of the renditions
+    pub stored: PathBuf,
+    /// Milliseconds that each segment takes
+    #[arg(long)]
+    pub encode_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -58,6 +100,10 @@ pub struct BenchTranscodeArgs {
     /// Runs of each; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub runs: u32,
+}
+
+fn sessions(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| (1..=8_000).contains(count)).ok_or_else(|| "1 to 8000 are possible".to_owned())
 }
 
 /// At least one segment, at most an hour.

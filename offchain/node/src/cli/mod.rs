@@ -15,7 +15,10 @@ pub use contracts::{
     WithdrawArgs,
 };
 pub use delegator::{DelegatorCommand, EarningsArgs, FeeRatioArgs, WhatIfArgs};
-pub use devnet::{BenchCommand, BenchRedeemArgs, BenchTicketsArgs, BenchTranscodeArgs, DevnetArgs};
+pub use devnet::{
+    BenchCommand, BenchNetworkArgs, BenchRedeemArgs, BenchTicketsArgs, BenchTranscodeArgs, DevnetArgs,
+    StoredTranscoderArgs, StoredWorkerArgs,
+};
 pub use simulate::SimulateArgs;
 
 /// Live-video transcoding, paid with probabilistic micropayments settled on Ethereum.

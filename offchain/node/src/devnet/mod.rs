@@ -7,7 +7,7 @@ mod accounts;
 mod anvil;
 mod directory;
 mod input;
-mod processes;
+pub(crate) mod processes;
 mod progress;
 mod roles;
 mod setup;

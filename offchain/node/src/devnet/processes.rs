@@ -22,13 +22,13 @@ const RESTART_PAUSE: Duration = Duration::from_millis(500);
 const RESTARTS: usize = 5;
 
 /// Process id of a role by its name.
-pub(super) type PidOf<'a> = dyn Fn(&str) -> Option<u32> + 'a;
+pub(crate) type PidOf<'a> = dyn Fn(&str) -> Option<u32> + 'a;
 
 type OnRestart = Box<dyn Fn(&PidOf<'_>) + Send>;
 
 /// All processes of one network. Each is in a group of its own, so that Ctrl-C in a terminal reaches devnet alone and the
 /// network stops in order; and each ends with devnet, however that ends.
-pub(super) struct Processes {
+pub(crate) struct Processes {
     logs: PathBuf,
     shared: Arc<Shared>,
     tasks: TaskTracker,
@@ -56,17 +56,17 @@ impl std::fmt::Debug for Processes {
 }
 
 impl Processes {
-    pub(super) fn new(logs: PathBuf) -> Self {
+    pub(crate) fn new(logs: PathBuf) -> Self {
         Self { logs, shared: Arc::default(), tasks: TaskTracker::new(), running: Vec::new() }
     }
 
     /// Starts a program that must run to the end; it is not restarted.
-    pub(super) fn start_tool(&mut self, name: &'static str, command: Command) -> anyhow::Result<()> {
+    pub(crate) fn start_tool(&mut self, name: &'static str, command: Command) -> anyhow::Result<()> {
         self.start(name, command, 0)
     }
 
     /// Starts a role of this binary. When it dies it is started again, as a service manager would.
-    pub(super) fn start_role(&mut self, name: &'static str, command: Command) -> anyhow::Result<()> {
+    pub(crate) fn start_role(&mut self, name: &'static str, command: Command) -> anyhow::Result<()> {
         self.start(name, command, RESTARTS)
     }
 
@@ -87,18 +87,18 @@ impl Processes {
     }
 
     /// Process id of a role.
-    pub(super) fn pid(&self, name: &str) -> Option<u32> {
+    pub(crate) fn pid(&self, name: &str) -> Option<u32> {
         self.shared.pid(name)
     }
 
     /// Calls `tell` with a look-up of process ids whenever a role was started again.
-    pub(super) fn on_restart(&self, tell: impl Fn(&PidOf<'_>) + Send + 'static) {
+    pub(crate) fn on_restart(&self, tell: impl Fn(&PidOf<'_>) + Send + 'static) {
         *self.shared.on_restart.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tell));
     }
 
     /// # Errors
     /// When a process has ended for good.
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         match self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             Some(why) => bail!("{why}"),
             None => Ok(()),
@@ -106,7 +106,7 @@ impl Processes {
     }
 
     /// Stops everything, the latest started first; the chain goes last, because the others still need it.
-    pub(super) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         while let Some(running) = self.running.pop() {
             running.stop.cancel();
             if running.ended.await.is_err() {
