@@ -12,6 +12,7 @@ mod intake;
 mod listener;
 mod metrics;
 mod orchestrator;
+mod outstanding;
 mod payments;
 mod pool;
 mod refusal;

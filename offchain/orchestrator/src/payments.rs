@@ -19,10 +19,14 @@ use crate::{
     closing::Closing,
     config::{OrchestratorConfig, TicketConfig},
     metrics,
+    outstanding::Outstanding,
     serials::Serials,
     turns::Turns,
 };
 
+/// Tickets of one payment that are checked where they arrive. Hundreds take milliseconds of curve arithmetic, and go to
+/// another thread; a few take less time than handing them over.
+const MOST_AT_ONCE: usize = 4;
 /// Attempts to store winners, and the pause between them.
 const STORE_ATTEMPTS: u32 = 5;
 const STORE_PAUSE: Duration = Duration::from_millis(100);
@@ -98,6 +102,7 @@ struct Inner {
     closing: Closing,
     signer: Arc<dyn TicketSigner>,
     store: Store,
+    outstanding: Outstanding,
     domain: QuoteDomain,
     price: RwLock<Price>,
     /// Whether quotes get serials. A redeemer elsewhere hears of winners late, and may pass a key before it has them all: for
@@ -131,6 +136,7 @@ impl Payments {
             recipient: Recipient::new(recipient, deps.secrets.borrow().clone()),
             signer: Arc::clone(&deps.signer),
             store: deps.store.clone(),
+            outstanding: Outstanding::new(deps.store.clone()),
             domain: deps.domain,
             price: RwLock::new(config.price),
             ordered: config.redeemer.is_none(),
@@ -173,7 +179,7 @@ impl Payments {
             true => SenderFunds::default(),
             false => self.0.chain.funds(sender).await?,
         };
-        let pending = self.0.store.outstanding(sender).await?;
+        let pending = self.0.outstanding.of(sender).await?;
         let request = QuoteRequest { sender, price, funds: &funds, pending, gas_price: chain.base_fee, chain: &chain };
         // Free tickets never win, so they need no place in the order. A store that gives no serials would not take winners
         // either: then nothing is sold.
@@ -230,7 +236,7 @@ impl Payments {
     ) -> Result<(), PaymentError> {
         let _under_way = self.0.closing.begin(chain.block);
         let _turn = self.0.turns.of(payment.sender).await;
-        let (pending, unread) = match self.0.store.outstanding(payment.sender).await {
+        let (pending, unread) = match self.0.outstanding.of(payment.sender).await {
             Ok(pending) => (pending, None),
             Err(error) => (U256::MAX, Some(error)),
         };
@@ -238,12 +244,15 @@ impl Payments {
         let earns = earns && unread.is_none();
         let desk = self.clone();
         let (sender, session_id) = (payment.sender, session.clone());
-        // Hundreds of tickets take milliseconds of curve arithmetic.
+        let few = payment.tickets.len() <= MOST_AT_ONCE;
         let check = move || match earns {
             true => desk.0.recipient.receive(&payment, &session, backing, &chain, Instant::now()),
             false => desk.0.recipient.salvage(&payment, &session, backing, &chain, Instant::now()),
         };
-        let receipt: Receipt = tokio::task::spawn_blocking(check).await.map_err(|_| PaymentError::Stopping)?;
+        let receipt: Receipt = match few {
+            true => check(),
+            false => tokio::task::spawn_blocking(check).await.map_err(|_| PaymentError::Stopping)?,
+        };
         metrics::tickets(receipt.credited as u64, receipt.winners.len() as u64);
         if !receipt.winners.is_empty() && !self.keep(&receipt.winners).await?.late.is_empty() {
             self.0.recipient.take_back(sender, &session_id, receipt.credit);
@@ -258,6 +267,12 @@ impl Payments {
     /// A winner that is never stored is lost, because its number counts as seen: what cannot be stored now is tried again
     /// later.
     async fn keep(&self, winners: &[WinningTicket]) -> Result<Delivered, StoreError> {
+        let delivered = self.deliver(winners).await;
+        self.0.outstanding.changed(winners.iter().map(|winner| winner.signed.ticket.sender));
+        delivered
+    }
+
+    async fn deliver(&self, winners: &[WinningTicket]) -> Result<Delivered, StoreError> {
         let mut attempt = 1;
         loop {
             match self.0.store.deliver(&self.0.domain, winners).await {
@@ -311,6 +326,7 @@ impl Payments {
             },
             Err(error) => tracing::error!(%error, waiting = waiting.len(), "winning tickets cannot be stored"),
         }
+        self.0.outstanding.changed(waiting.iter().map(|winner| winner.signed.ticket.sender));
     }
 
     fn unsaved(&self) -> MutexGuard<'_, Vec<WinningTicket>> {
