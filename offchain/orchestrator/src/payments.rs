@@ -13,6 +13,7 @@ use streamflow_store::{Delivered, Store, StoreError};
 use streamflow_types::{ChainView, Price, Round, SenderFunds, TicketParams, WinningTicket};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use crate::{
     chain::{ChainDeps, ChainUnavailable, ChainWatch},
@@ -189,6 +190,7 @@ impl Payments {
 
     /// Takes a payment for a session. What it won is on the disk when this returns, whatever it returns, unless that
     /// is [`PaymentError::Store`]; and that is so even if the caller gives up waiting.
+    #[tracing::instrument(name = "payment", skip_all, fields(sender = %payment.sender, tickets = payment.tickets.len()))]
     pub(crate) async fn receive(&self, payment: Payment, session: &str) -> Result<(), PaymentError> {
         if payment.params.is_none() {
             return self.check_price(&payment, session);
@@ -205,7 +207,7 @@ impl Payments {
         let unheard = self.0.closing.unheard_for();
         let earns = inactive.is_none() && stale.is_none() && unknown.is_none() && unheard.is_none();
         let task = self.clone().take(payment, session.to_owned(), funds, chain, earns);
-        self.0.tasks.spawn(task).await.unwrap_or(Err(PaymentError::Stopping))?;
+        self.0.tasks.spawn(task.in_current_span()).await.unwrap_or(Err(PaymentError::Stopping))?;
         let unavailable = stale.or(unknown).map(PaymentError::from);
         let unheard = unheard.map(|silence| PaymentError::Unheard { seconds: silence.as_secs() });
         inactive.or(unavailable).or(unheard).map_or(Ok(()), Err)
@@ -245,6 +247,12 @@ impl Payments {
         };
         let receipt: Receipt = tokio::task::spawn_blocking(check).await.map_err(|_| PaymentError::Stopping)?;
         metrics::tickets(receipt.credited as u64, receipt.winners.len() as u64);
+        tracing::debug!(
+            session = session_id,
+            credited = receipt.credited,
+            won = receipt.winners.len(),
+            "tickets taken"
+        );
         if !receipt.winners.is_empty() && !self.keep(&receipt.winners).await?.late.is_empty() {
             self.0.recipient.take_back(sender, &session_id, receipt.credit);
             return Err(TicketError::ParamsExpired.into());

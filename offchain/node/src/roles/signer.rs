@@ -56,6 +56,7 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     let handle = signer.handle();
     node.status.set(status(handle.clone()));
     node.spawn_quiet("readiness", watch_readiness(handle, node.readiness.clone(), node.end.clone()));
+    node.works();
     Ok(signer.run(node.stop.clone()).await?)
 }
 
