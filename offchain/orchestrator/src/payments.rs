@@ -157,6 +157,11 @@ impl Payments {
         *self.0.price.write().unwrap_or_else(PoisonError::into_inner) = price;
     }
 
+    /// Quotes no face value above this from now on, wei; 0 sets no limit.
+    pub(crate) fn set_max_face_value(&self, wei: U256) {
+        self.0.recipient.set_max_face_value(Some(wei).filter(|wei| !wei.is_zero()));
+    }
+
     /// What a session is asked: the price it began at, or today's.
     pub(crate) fn price(&self, sender: Address, session: &str) -> Price {
         let today = || *self.0.price.read().unwrap_or_else(PoisonError::into_inner);

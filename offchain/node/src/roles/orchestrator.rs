@@ -115,7 +115,10 @@ async fn serve(
         "listen": orchestrator.local_addr(),
     });
     let live = handle.clone();
-    node.live.on(&["orchestrator.price"], move |config| live.set_price(config.orchestrator.price));
+    node.live.on(&["orchestrator.price", "orchestrator.tickets.max_face_value"], move |config| {
+        live.set_price(config.orchestrator.price);
+        live.set_max_face_value(config.orchestrator.tickets.max_face_value);
+    });
     if let (Some(account), Some(active)) = (account, active.clone()) {
         let (readiness, end) = (node.readiness.clone(), node.end.clone());
         node.spawn_quiet("active set", watch_activity(account, active, readiness, end));
