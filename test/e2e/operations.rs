@@ -118,6 +118,15 @@ fn spans_follow_a_segment(logs: &BTreeMap<&str, String>) {
     };
     paid("broadcaster", "tickets signed", &["recipient"]);
     paid("orchestrator-1", "tickets taken", &["sender", "tickets"]);
+    let redeemed = logs["keeper"]
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|line| (line["message"] == "ticket redeemed").then(|| line["ticket"].as_str().unwrap().to_owned()));
+    let redeemed = redeemed.expect("the keeper names the tickets that it redeemed");
+    let won = ORCHESTRATORS.iter().any(|name| {
+        lines_in(&logs[name], "payment", &[]).any(|line| line["message"] == "ticket won" && line["ticket"] == *redeemed)
+    });
+    assert!(won, "no orchestrator told that {redeemed} won");
 }
 
 /// What no log may tell, in lower case; with the roles that it concerns, if not all.

@@ -1,5 +1,6 @@
 //! Whether this process lives, and whether its disk and database can be worked with.
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -136,21 +137,29 @@ fn tell_free(directory: &Path, free: u64, limit: u64, readiness: &Readiness) {
     readiness.beyond(DISK, reason, Figures { got: free, limit, setting: MIN_FREE });
 }
 
-type FreeSpace = Result<Option<(PathBuf, u64)>, (PathBuf, rustix::io::Errno)>;
+/// Bytes that this user may still write below `directory`.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn free_space(directory: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(directory)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+type FreeSpace = Result<Option<(PathBuf, u64)>, (PathBuf, io::Error)>;
 
 /// The directory with the least space that this user may take.
 fn least_free(directories: &[PathBuf]) -> FreeSpace {
     let mut least: Option<(PathBuf, u64)> = None;
     for directory in directories {
-        match rustix::fs::statvfs(directory) {
-            Ok(found) => {
-                let free = found.f_bavail.saturating_mul(found.f_frsize);
+        match free_space(directory) {
+            Ok(free) => {
                 if least.as_ref().is_none_or(|(_, known)| free < *known) {
                     least = Some((directory.clone(), free));
                 }
             }
             // It is made with the first stream.
-            Err(rustix::io::Errno::NOENT) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err((directory.clone(), error)),
         }
     }

@@ -8,6 +8,7 @@ use alloy_primitives::{Address, B256, U256};
 use streamflow_pm::{
     AccountLimits, Backing, DepositDivisor, GasMeter, GasTotals, Payment, QuoteDomain, QuoteError, QuoteRequest,
     QuoteSecrets, Receipt, Recipient, RecipientConfig, RecoveryQuota, TicketError, TicketPolicy, TicketSigner,
+    ticket_hash,
 };
 use streamflow_store::{Delivered, Store, StoreError};
 use streamflow_types::{ChainView, Price, Round, SenderFunds, TicketParams, WinningTicket};
@@ -258,6 +259,10 @@ impl Payments {
             won = receipt.winners.len(),
             "tickets taken"
         );
+        for winner in &receipt.winners {
+            // The keeper tells of it under the same name.
+            tracing::info!(ticket = %ticket_hash(&winner.signed.ticket), session = session_id, "ticket won");
+        }
         if !receipt.winners.is_empty() && !self.keep(&receipt.winners).await?.late.is_empty() {
             self.0.recipient.take_back(sender, &session_id, receipt.credit);
             return Err(TicketError::ParamsExpired.into());
