@@ -27,6 +27,11 @@ pub(crate) struct Devnet {
 impl Devnet {
     /// Starts `streamflow devnet --json` on ports of its own, with `args` added.
     pub(crate) fn start(port_offset: u16, args: &[&str]) -> Self {
+        Self::start_with(port_offset, args, &[])
+    }
+
+    /// The same with settings for every role, which are environment variables without their prefix.
+    pub(crate) fn start_with(port_offset: u16, args: &[&str], settings: &[(&str, &str)]) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let data = tempfile::tempdir().unwrap();
         let stdout = File::create(data.path().join("stdout")).unwrap();
@@ -35,6 +40,7 @@ impl Devnet {
             .args(["--port-offset", &port_offset.to_string(), "devnet", "--json", "--data-dir"])
             .arg(data.path().join("net"))
             .args(args)
+            .envs(settings.iter().map(|(name, value)| (format!("STREAMFLOW_{name}"), value)))
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)

@@ -5,3 +5,4 @@
 mod devnet;
 mod faults;
 mod main_job;
+mod operations;

@@ -22,6 +22,7 @@ use crate::{
     client::OrchestratorClient,
     config::{BroadcasterConfig, FileInput},
     error::{BroadcasterError, PaymentError, PlayError, Refusal, SegmentError},
+    live::LiveConfig,
     orchestrators::{Candidate, Orchestrators},
     payment::{Payer, Payments},
     remote::RemotePayer,
@@ -70,6 +71,7 @@ pub struct BroadcasterHandle(Arc<Core>);
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) config: BroadcasterConfig,
+    pub(crate) live: LiveConfig,
     pub(crate) payer: Option<Payer>,
     pub(crate) remote: Option<RemotePayer>,
     pub(crate) client: OrchestratorClient,
@@ -134,6 +136,7 @@ impl Broadcaster {
         let core = Core {
             memory: Arc::new(Semaphore::new(config.max_upload_bytes.min(Semaphore::MAX_PERMITS))),
             checker: Checker::new(media.clone()),
+            live: LiveConfig::new(config.clone()),
             config,
             payer,
             remote,
@@ -209,6 +212,12 @@ impl BroadcasterHandle {
     /// What `/status` answers.
     pub fn status(&self) -> Status {
         self.0.status()
+    }
+
+    /// Takes over those of new settings that can change while it runs: renditions and budget of streams that begin, limits on
+    /// payments, the budget of the day, the number of streams. They must have been validated.
+    pub fn reconfigure(&self, config: &BroadcasterConfig) {
+        self.0.reconfigure(config);
     }
 
     /// Plays a file as a live stream, in real time, once an orchestrator is ready. Returns at the end of the stream.
@@ -290,12 +299,13 @@ impl Core {
             return Ok(stream);
         }
         let live = self.streams().iter().filter(|stream| !stream.has_ended()).count();
-        if live >= self.config.max_streams {
+        let settings = self.settings();
+        if live >= settings.max_streams {
             return Err(Refusal::TooManyStreams(live).into());
         }
         set_aside(&self.config.data_dir, name).await.map_err(SegmentError::Directory)?;
         let stream =
-            Arc::new(LiveStream::create(name.clone(), &self.config, self.first_number(name, seq), duration).await?);
+            Arc::new(LiveStream::create(name.clone(), &settings, self.first_number(name, seq), duration).await?);
         let mut streams = self.streams();
         streams.retain(|known| known.name() != name);
         streams.push(stream.clone());
@@ -360,7 +370,7 @@ impl Core {
             input_error: self.input_error().clone(),
             sender: own.or_else(|| self.remote.as_ref().and_then(RemotePayer::sender)),
             funds,
-            budget: payer.map(|payer| payer.budget_status(&self.config.budget, Instant::now().into_std())),
+            budget: payer.map(|payer| payer.budget_status(&self.settings().budget, Instant::now().into_std())),
             block: chain.map(|chain| chain.block),
             round: chain.map(|chain| chain.round.0),
             segments: *self.totals.lock().unwrap_or_else(PoisonError::into_inner),

@@ -52,7 +52,7 @@ impl StreamBudget {
 pub(crate) struct DayBudget {
     store: Store,
     name: String,
-    limit: Option<U256>,
+    limit: Mutex<Option<U256>>,
     clock: Clock,
     /// As this process knows it; with a limit, what is stored counts.
     today: tokio::sync::Mutex<Today>,
@@ -65,6 +65,8 @@ pub(crate) struct DayBudget {
 struct Today {
     day: u64,
     spent: U256,
+    /// Without a limit nothing is stored.
+    unstored: bool,
 }
 
 /// Money taken for one payment, to be given back if the payment does not leave.
@@ -77,14 +79,24 @@ pub(crate) struct Taken {
 
 impl fmt::Debug for DayBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DayBudget").field("limit", &self.limit).finish_non_exhaustive()
+        f.debug_struct("DayBudget").field("limit", &self.limit()).finish_non_exhaustive()
     }
 }
 
 impl DayBudget {
     pub(crate) fn new(config: &BudgetConfig, account: Address, store: Store, clock: Clock) -> Self {
         let (today, spent, rate) = Default::default();
-        Self { store, name: format!("broadcaster-spent/{account:x}"), limit: config.per_day, clock, today, spent, rate }
+        let (name, limit) = (format!("broadcaster-spent/{account:x}"), Mutex::new(config.per_day));
+        Self { store, name, limit, clock, today, spent, rate }
+    }
+
+    /// Changes the limit of the day. What this process spent today without a limit counts; what others did does not.
+    pub(crate) fn set_limit(&self, per_day: Option<U256>) {
+        *self.limit.lock().unwrap_or_else(PoisonError::into_inner) = per_day;
+    }
+
+    fn limit(&self) -> Option<U256> {
+        *self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes `wei` off the budgets of the stream and of the day.
@@ -101,8 +113,8 @@ impl DayBudget {
         let day = (self.clock)() / DAY_SECONDS;
         let take = |today: Today| {
             // A clock that is put back begins no new day.
-            let today = if day > today.day { Today { day, spent: U256::ZERO } } else { today };
-            let mut allowance = Allowance::new(self.limit, today.spent);
+            let today = if day > today.day { Today { day, ..Today::default() } } else { today };
+            let mut allowance = Allowance::new(self.limit(), today.spent);
             allowance.take(wei).map_err(BudgetError::Day)?;
             Ok::<_, PaymentError>(Today { spent: allowance.spent(), ..today })
         };
@@ -130,16 +142,17 @@ impl DayBudget {
     /// Changes what is spent today; with a limit from what is stored, and as often as another process changes that meanwhile.
     async fn change<E: From<StoreError>>(&self, change: impl Fn(Today) -> Result<Today, E>) -> Result<Today, E> {
         let mut today = self.today.lock().await;
+        let limited = self.limit().is_some();
         loop {
-            let stored = match self.limit {
-                Some(_) => self.store.setting(&self.name).await?,
-                None => None,
+            let stored = match limited {
+                true => self.store.setting(&self.name).await?,
+                false => None,
             };
-            let known = stored.as_deref().and_then(Today::from_bytes).unwrap_or(*today);
-            let changed = change(known)?;
-            let swapped = match self.limit {
-                Some(_) => self.store.swap_setting(&self.name, stored.as_deref(), &changed.to_bytes()).await?,
-                None => true,
+            let known = today.or_stored(stored.as_deref().and_then(Today::from_bytes));
+            let changed = Today { unstored: !limited, ..change(known)? };
+            let swapped = match limited {
+                true => self.store.swap_setting(&self.name, stored.as_deref(), &changed.to_bytes()).await?,
+                false => true,
             };
             if swapped {
                 *today = changed;
@@ -172,6 +185,14 @@ impl DayBudget {
 }
 
 impl Today {
+    /// What is stored counts, unless more was spent here while there was no limit.
+    fn or_stored(self, stored: Option<Self>) -> Self {
+        match stored {
+            Some(stored) if !self.unstored || (stored.day, stored.spent) >= (self.day, self.spent) => stored,
+            _ => self,
+        }
+    }
+
     fn to_bytes(self) -> [u8; STORED] {
         let mut bytes = [0; STORED];
         bytes[..8].copy_from_slice(&self.day.to_be_bytes());
@@ -181,7 +202,8 @@ impl Today {
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (day, spent) = bytes.first_chunk::<STORED>()?.split_at(8);
-        Some(Self { day: U256::from_be_slice(day).saturating_to(), spent: U256::from_be_slice(spent) })
+        let day = U256::from_be_slice(day).saturating_to();
+        Some(Self { day, spent: U256::from_be_slice(spent), unstored: false })
     }
 }
 
@@ -236,6 +258,20 @@ mod tests {
         assert!(take(&budget(&store, &time), &streams[2], 1).await.is_err(), "a clock put back begins no day");
         time.store(6 * DAY_SECONDS, Ordering::SeqCst);
         assert!(take(&restarted, &streams[2], 100).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_limit_that_comes_later_counts_what_was_spent_without_one() {
+        let (store, time) = (Store::in_memory().await.unwrap(), Arc::new(AtomicU64::new(DAY_SECONDS)));
+        let (budget, stream) = (budget(&store, &time), StreamBudget::new(&BudgetConfig::default()));
+        budget.set_limit(None);
+        take(&budget, &stream, 140).await.unwrap();
+        budget.set_limit(Some(U256::from(150)));
+        let refused = take(&budget, &stream, 11).await.unwrap_err();
+        assert!(matches!(refused, PaymentError::Budget(BudgetError::Day(over)) if over.spent == U256::from(140)));
+        take(&budget, &stream, 10).await.unwrap();
+        budget.set_limit(Some(U256::from(160)));
+        take(&budget, &stream, 10).await.unwrap();
     }
 
     #[tokio::test]

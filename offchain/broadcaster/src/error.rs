@@ -67,13 +67,15 @@ pub enum Refusal {
     #[error("cannot pay: {0}: `streamflow fund` adds to deposit and reserve, and stops an unlock")]
     Funds(FundsError),
     /// The remote signer fails for every session.
-    #[error("cannot pay: remote signer: {0}")]
+    #[error("cannot pay: remote signer: {0} (setting broadcaster.signer)")]
     Signer(String),
     /// What may be spent is spent.
     #[error("cannot pay: {0}")]
     Budget(BudgetError),
     /// No list, or an empty one.
-    #[error("No sessions available: no orchestrator is known")]
+    #[error(
+        "No sessions available: no orchestrator is known: none is registered on chain, or set broadcaster.orchestrators"
+    )]
     NoOrchestrators,
     /// More streams than allowed.
     #[error("{0} streams are live already")]

@@ -9,6 +9,7 @@ mod budget;
 mod client;
 mod config;
 mod error;
+mod live;
 mod metrics;
 mod multipart;
 mod orchestrators;

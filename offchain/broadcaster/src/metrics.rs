@@ -7,16 +7,16 @@ use streamflow_pm::Remedy;
 use crate::error::AttemptError;
 
 pub(crate) fn received() {
-    counter!("streamflow_broadcaster_received_segments").increment(1);
+    counter!("streamflow_broadcaster_received_segments_total").increment(1);
 }
 
 pub(crate) fn transcoded(took: Duration) {
-    counter!("streamflow_broadcaster_transcoded_segments").increment(1);
+    counter!("streamflow_broadcaster_transcoded_segments_total").increment(1);
     histogram!("streamflow_broadcaster_transcode_seconds").record(took);
 }
 
 pub(crate) fn failed() {
-    counter!("streamflow_broadcaster_failed_segments").increment(1);
+    counter!("streamflow_broadcaster_failed_segments_total").increment(1);
 }
 
 pub(crate) fn attempt_failed(error: &AttemptError) {
@@ -27,7 +27,7 @@ pub(crate) fn attempt_failed(error: &AttemptError) {
         AttemptError::Orchestrator(_) => "orchestrator",
         AttemptError::Verify(_) => "verify",
     };
-    counter!("streamflow_broadcaster_failed_attempts", "cause" => cause).increment(1);
+    counter!("streamflow_broadcaster_failed_attempts_total", "cause" => cause).increment(1);
 }
 
 /// Terms that were not accepted, by what would help.
@@ -37,9 +37,9 @@ pub(crate) fn refused_terms(remedy: Remedy) {
         Remedy::Fund => "fund",
         Remedy::Leave => "leave",
     };
-    counter!("streamflow_broadcaster_refused_terms", "remedy" => remedy).increment(1);
+    counter!("streamflow_broadcaster_refused_terms_total", "remedy" => remedy).increment(1);
 }
 
 pub(crate) fn tickets_sent(count: u64) {
-    counter!("streamflow_broadcaster_sent_tickets").increment(count);
+    counter!("streamflow_broadcaster_sent_tickets_total").increment(count);
 }

@@ -1,7 +1,7 @@
 //! Paying for segments with tickets (payments.md §1.6, §1.9).
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Instant,
 };
 
@@ -65,7 +65,7 @@ pub(crate) struct Payer {
     funding: Funding,
     sender: Sender,
     spending: Spending,
-    limits: PaymentConfig,
+    limits: RwLock<PaymentConfig>,
     budget: DayBudget,
     sent: Mutex<Sent>,
 }
@@ -102,15 +102,16 @@ impl Payer {
     pub(crate) fn new(funding: Funding, config: &PaymentConfig, budget: &BudgetConfig) -> Self {
         let (account, clock) = (funding.signer.address(), funding.clock.clone());
         let budget = DayBudget::new(budget, account, funding.store.clone(), clock);
-        let limits = SenderLimits {
-            max_ticket_ev: config.max_ticket_ev,
-            max_total_ev: config.max_total_ev,
-            deposit_multiplier: config.deposit_multiplier,
-            ..SenderLimits::default()
-        };
-        let sender = Sender::new(funding.signer.clone(), limits).bound_to(funding.deployment);
+        let sender = Sender::new(funding.signer.clone(), sender_limits(config)).bound_to(funding.deployment);
         let spending = Spending::new(AccountLimits::default());
-        Self { funding, sender, spending, limits: config.clone(), budget, sent: Mutex::default() }
+        Self { funding, sender, spending, limits: RwLock::new(config.clone()), budget, sent: Mutex::default() }
+    }
+
+    /// Changes what is paid at most, from the next payment on.
+    pub(crate) fn set_limits(&self, config: &PaymentConfig, budget: &BudgetConfig) {
+        self.sender.set_limits(sender_limits(config));
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
+        self.budget.set_limit(budget.per_day);
     }
 
     pub(crate) fn signer(&self) -> &dyn TicketSigner {
@@ -176,7 +177,10 @@ impl Payer {
             Ok(payment)
         };
         match signed.await {
-            Ok(payment) => Ok(Prepared { payment, stage, value: value.floor_wei(), taken }),
+            Ok(payment) => {
+                tracing::debug!(tickets = payment.tickets.len(), value = %value.floor_wei(), "tickets signed");
+                Ok(Prepared { payment, stage, value: value.floor_wei(), taken })
+            }
             Err(error) => {
                 self.spending.complete(stage, Outcome::NotSent, now);
                 self.budget.give_back(taken).await;
@@ -190,7 +194,8 @@ impl Payer {
         match error {
             SenderError::Params(error) => {
                 let face_value = self.sender.params(session).map(|params| params.face_value).unwrap_or_default();
-                let needs = face_value.saturating_mul(U256::from(self.limits.deposit_multiplier));
+                let multiplier = self.limits.read().unwrap_or_else(PoisonError::into_inner).deposit_multiplier;
+                let needs = face_value.saturating_mul(U256::from(multiplier));
                 let cure = Cure::new(&error, needs, funds, chain);
                 metrics::refused_terms(error.remedy());
                 PaymentError::Terms(Box::new(BadTerms { error, cure }))
@@ -246,6 +251,15 @@ impl Payer {
         self.sender.prune(now, chain.block);
         self.funding.store.prune_nonces(chain.block).await?;
         Ok(())
+    }
+}
+
+fn sender_limits(config: &PaymentConfig) -> SenderLimits {
+    SenderLimits {
+        max_ticket_ev: config.max_ticket_ev,
+        max_total_ev: config.max_total_ev,
+        deposit_multiplier: config.deposit_multiplier,
+        ..SenderLimits::default()
     }
 }
 
@@ -351,6 +365,23 @@ mod tests {
             payer.prepare(charge(commitment), &StreamBudget::default(), &profiles(), 2000, now).await.unwrap_err();
         assert!(refused.wants_new_quote(), "{refused}");
         assert_eq!(payer.funding.store.last_nonce(params().recipient_rand_hash).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn new_limits_hold_from_the_next_payment_on() {
+        let payer = payer(Store::in_memory().await.unwrap(), Some(CHAIN), Some(funds()));
+        let now = Instant::now();
+        let commitment = payer.accept(params(), now).await.unwrap();
+        let pay = async || payer.prepare(charge(commitment), &StreamBudget::default(), &profiles(), 2000, now).await;
+        let paid = pay().await.unwrap();
+        payer.complete(paid, Outcome::Lost, true, now).await;
+        let config = PaymentConfig { max_ticket_ev: U256::from(10_u64), ..PaymentConfig::default() };
+        payer.set_limits(&config, &BudgetConfig::default());
+        let refused = pay().await.unwrap_err().to_string();
+        assert!(refused.contains("max_ticket_ev"), "{refused}");
+        let poor = BudgetConfig { per_day: Some(U256::from(1_u64)), ..BudgetConfig::default() };
+        payer.set_limits(&PaymentConfig::default(), &poor);
+        assert!(matches!(pay().await.unwrap_err(), PaymentError::Budget(_)), "what was spent before counts");
     }
 
     #[tokio::test]

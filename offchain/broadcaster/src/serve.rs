@@ -80,11 +80,14 @@ async fn accept_push(core: &Arc<Core>, path: &str, headers: &HeaderMap, body: Bo
         read = read_body(body, headers, core.config.max_segment_bytes, &core.memory) => read?,
     };
     let pushed = Pushed { seq, media, duration: asked.duration, resolution: asked.resolution, memory: Some(memory) };
-    let renditions = core.clone().push(name, pushed).await?;
+    let renditions = core.clone().push(name.clone(), pushed).await?;
     if !asked.multipart {
         return Ok(StatusCode::OK.into_response());
     }
-    let parts = core.config.profiles.iter().zip(renditions);
+    // Those of the stream: the settings may have changed since it began.
+    let stream = core.find_stream(name.as_str());
+    let profiles = stream.as_ref().map_or(&[][..], |stream| stream.profiles());
+    let parts = profiles.iter().zip(renditions);
     let parts: Vec<Part<'_>> = parts.map(|(profile, data)| Part { profile, seq, data }).collect();
     Ok(multipart::reply(&parts, &multipart::boundary()))
 }
@@ -144,7 +147,7 @@ async fn media(
 ) -> Response {
     let seq = file.strip_suffix(".ts").and_then(|seq| seq.parse::<u64>().ok());
     let (Some(stream), Some(seq)) = (core.find_stream(&name), seq) else { return unknown() };
-    let known = rendition == SOURCE || core.config.profiles.iter().any(|profile| profile.name == rendition);
+    let known = rendition == SOURCE || stream.profiles().iter().any(|profile| profile.name == rendition);
     if !known {
         return unknown();
     }

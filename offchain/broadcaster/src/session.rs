@@ -171,6 +171,7 @@ impl Session {
 
     /// The payment header for a segment, and what is to be completed once the answer is there. A remote signer signs the
     /// segment with it.
+    #[tracing::instrument(name = "payment", skip_all, fields(recipient = ?self.account))]
     pub(crate) async fn pay(
         &self,
         purse: Purse<'_>,

@@ -408,7 +408,7 @@ impl LiveStream {
             return Ok(session.clone());
         }
         let first = self.first_prices().get(&candidate.url).copied();
-        let opened = Arc::new(core.open_session(candidate, first).await?);
+        let opened = Arc::new(core.open_session(candidate, &self.profiles, first).await?);
         if let Some(price) = opened.first_price() {
             self.first_prices().insert(candidate.url.clone(), price);
         }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use alloy_primitives::keccak256;
 use streamflow_pm::Outcome;
-use streamflow_types::{Price, VideoCodec, with_causes};
+use streamflow_types::{Price, Profile, VideoCodec, with_causes};
 use streamflow_wire::{
     SegmentRequest, TranscodeError, capability, header,
     proto::{OrchestratorInfo, OrchestratorRequest, TranscodeData, TranscodeResult, transcode_result},
@@ -133,6 +133,7 @@ impl Core {
         done
     }
 
+    #[tracing::instrument(name = "attempt", skip_all, fields(session = session.token.session_id, orchestrator = %session.url))]
     async fn submit_and_verify(
         &self,
         stream: &LiveStream,
@@ -255,9 +256,10 @@ impl Core {
     pub(crate) async fn open_session(
         &self,
         candidate: &Candidate,
+        profiles: &[Profile],
         first: Option<Price>,
     ) -> Result<Session, AttemptError> {
-        let job = capability::job(VideoCodec::H264, &self.config.profiles, false);
+        let job = capability::job(VideoCodec::H264, profiles, false);
         let request = OrchestratorRequest { capabilities: Some(job.clone()), ..self.quote_request().await? };
         let quote = self.quote(candidate, request).await?;
         if let Some(node) = &quote.offer.capabilities
@@ -265,7 +267,7 @@ impl Core {
         {
             return Err(QuoteError::Incapable.into());
         }
-        Session::open(candidate, quote, self.purse(), self.config.payment.max_price, first).await
+        Session::open(candidate, quote, self.purse(), self.settings().payment.max_price, first).await
     }
 }
 

@@ -1,113 +1,28 @@
-//! The admin server of a role: `/healthz`, `/readyz`, `/metrics`, `/status`.
-use std::{
-    collections::BTreeMap,
-    fmt, io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+//! The admin server of a role: `/healthz`, `/readyz`, `/metrics`, `/status`, `/reload`.
+use std::{fmt, io, net::SocketAddr, sync::Arc, thread};
 
 use anyhow::Context;
 use axum::{
     Json, Router,
-    extract::State,
-    http::{StatusCode, header},
+    extract::{ConnectInfo, State},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use futures::future::BoxFuture;
+use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde::Serialize;
-use serde_json::Value;
-use tokio::{net::TcpListener, time::Instant};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::Level;
 
-/// Time after the start in which needs that are not met yet are no reason to warn.
-const STARTING: Duration = Duration::from_secs(5);
-
-/// What a role needs before it can work, and what is missing.
-#[derive(Clone, Debug)]
-pub struct Readiness {
-    started: Instant,
-    needs: Arc<Mutex<BTreeMap<&'static str, Known>>>,
-}
-
-/// What is known of a need, and whether a warning about it is in the log.
-#[derive(Clone, Debug)]
-struct Known {
-    need: Need,
-    warned: bool,
-}
-
-/// One thing that a role needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", content = "reason", rename_all = "lowercase")]
-pub enum Need {
-    /// It is there.
-    Met,
-    /// It is not, and why.
-    Missing(String),
-}
-
-impl Default for Readiness {
-    fn default() -> Self {
-        Self { started: Instant::now(), needs: Arc::default() }
-    }
-}
-
-impl fmt::Display for Need {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Met => f.write_str("met"),
-            Self::Missing(reason) => f.write_str(reason),
-        }
-    }
-}
-
-impl Readiness {
-    /// `need` is there.
-    pub fn met(&self, need: &'static str) {
-        self.set(need, Need::Met);
-    }
-
-    /// `need` is not there. Logged whenever the reason changes; a warning only after `STARTING`.
-    pub fn missing(&self, need: &'static str, reason: impl fmt::Display) {
-        self.set(need, Need::Missing(reason.to_string()));
-    }
-
-    /// Everything, by name.
-    pub fn needs(&self) -> BTreeMap<&'static str, Need> {
-        self.lock().iter().map(|(name, known)| (*name, known.need.clone())).collect()
-    }
-
-    /// Whether nothing is missing.
-    pub fn is_ready(&self) -> bool {
-        self.lock().values().all(|known| known.need == Need::Met)
-    }
-
-    fn set(&self, name: &'static str, need: Need) {
-        match self.change(name, &need) {
-            Some(Level::WARN) => tracing::warn!(need = name, reason = need.to_string(), "not ready"),
-            Some(_) if need == Need::Met => tracing::info!(need = name, "ready"),
-            Some(_) => tracing::info!(need = name, reason = need.to_string(), "not ready yet"),
-            None => {}
-        }
-    }
-
-    /// How loud the news is, if it is any.
-    fn change(&self, name: &'static str, need: &Need) -> Option<Level> {
-        let warn = *need != Need::Met && self.started.elapsed() >= STARTING;
-        let before = self.lock().insert(name, Known { need: need.clone(), warned: warn });
-        let level = if warn { Level::WARN } else { Level::INFO };
-        // What was missing from the start on and still is, has not been warned of.
-        before.is_none_or(|before| before.need != *need || (warn && !before.warned)).then_some(level)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Known>> {
-        self.needs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub use crate::readiness::Readiness;
+use crate::{
+    health::{self, Health},
+    monitoring,
+    readiness::Need,
+    reload::ReloadHandle,
+};
 
 /// Makes the `/status` document of a role.
 pub type Status = Arc<dyn Fn() -> BoxFuture<'static, Value> + Send + Sync>;
@@ -118,10 +33,30 @@ pub struct Admin {
     address: SocketAddr,
 }
 
+/// What the server shows of a role.
+#[derive(Clone)]
+pub struct Desk {
+    /// What is missing.
+    pub readiness: Readiness,
+    /// The `/status` document.
+    pub status: Status,
+    /// Event loop and database.
+    pub health: Health,
+    /// Reads the configuration again; none where it did not come from a file or the environment.
+    pub reload: Option<ReloadHandle>,
+    /// Role as the deployed network calls it, if its metrics are to be shown under the names used there too.
+    pub deployed_names: Option<&'static str>,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("readiness", &self.readiness).finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone)]
 struct Shared {
-    readiness: Readiness,
-    status: Status,
+    desk: Desk,
     metrics: PrometheusHandle,
 }
 
@@ -141,27 +76,51 @@ impl Admin {
         self.address
     }
 
-    /// Serves until `stop`, which should be cancelled last, so that draining can be watched.
+    /// Serves until `stop`, which should be cancelled last, so that draining can be watched. On a thread of its own: it
+    /// must answer when nothing else does.
     ///
     /// # Errors
     /// When accepting fails for good.
-    pub async fn serve(self, readiness: Readiness, status: Status, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn serve(self, desk: Desk, stop: CancellationToken) -> anyhow::Result<()> {
         let metrics = crate::telemetry::metrics()?;
-        let upkeep = crate::telemetry::keep_metrics_small(metrics.clone());
+        monitoring::describe();
+        let listener = self.listener.into_std().context("cannot hand over the admin port")?;
         let router = Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/metrics", get(render_metrics))
             .route("/status", get(status_document))
-            .with_state(Shared { readiness, status, metrics });
+            .route("/reload", post(reload))
+            .with_state(Shared { desk, metrics: metrics.clone() });
         tracing::info!(address = %self.address, "admin server listens");
-        let server = axum::serve(self.listener, router);
+        let (done, ended) = oneshot::channel();
+        thread::Builder::new()
+            .name("admin".to_owned())
+            .spawn(move || drop(done.send(serve_here(listener, router, metrics, stop))))
+            .context("cannot start the thread of the admin server")?;
+        ended.await.context("the thread of the admin server is gone")?
+    }
+}
+
+/// Serves on this thread alone.
+fn serve_here(
+    listener: std::net::TcpListener,
+    router: Router,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime of the admin server")?;
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener).context("cannot take over the admin port")?;
+        let server = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>());
+        let upkeep = crate::telemetry::keep_metrics_small(metrics);
         tokio::select! { biased;
             () = stop.cancelled() => Ok(()),
             ended = server => ended.context("admin server failed"),
             () = upkeep => Ok(()),
         }
-    }
+    })
 }
 
 impl fmt::Debug for Admin {
@@ -181,22 +140,62 @@ pub fn listen_error(setting: &str, address: SocketAddr, error: io::Error) -> any
     anyhow::Error::new(error).context(format!("cannot listen on {address} ({setting}){advice}"))
 }
 
+async fn healthz(State(shared): State<Shared>) -> Response {
+    let vitals = shared.desk.health.vitals().await;
+    let code = if vitals.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(vitals)).into_response()
+}
+
 async fn readyz(State(shared): State<Shared>) -> Response {
-    let code = if shared.readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = serde_json::json!({ "ready": code == StatusCode::OK, "needs": shared.readiness.needs() });
+    let readiness = &shared.desk.readiness;
+    let code = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({ "ready": code == StatusCode::OK, "needs": readiness.needs() });
     (code, Json(body)).into_response()
 }
 
 async fn render_metrics(State(shared): State<Shared>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render())
+    let needs = shared.desk.readiness.needs();
+    gauge!("streamflow_node_ready").set(f64::from(u8::from(needs.values().all(|need| *need == Need::Met))));
+    for (name, need) in needs {
+        gauge!("streamflow_node_need_met", "need" => name).set(f64::from(u8::from(need == Need::Met)));
+    }
+    let mut text = shared.metrics.render();
+    if let Some(node_type) = shared.desk.deployed_names {
+        text.push_str(&monitoring::under_deployed_names(&text, node_type));
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
-async fn status_document(State(shared): State<Shared>) -> Json<Value> {
-    let mut document = (shared.status)().await;
+async fn status_document(State(shared): State<Shared>) -> Response {
+    let status = shared.desk.status.clone();
+    let asked = shared.desk.health.role().spawn(async move { status().await });
+    let Ok(Ok(mut document)) = timeout(health::BOUND, asked).await else {
+        let error = format!("no status within {:?}: /healthz says more", health::BOUND);
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error }))).into_response();
+    };
     if let Value::Object(fields) = &mut document {
-        fields.insert("ready".into(), shared.readiness.is_ready().into());
+        fields.insert("ready".into(), shared.desk.readiness.is_ready().into());
     }
-    Json(document)
+    Json(document).into_response()
+}
+
+/// Reads the configuration again. From this machine alone, and not from a web page that is open on it.
+async fn reload(
+    State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    let refuse = |code: StatusCode, error: &str| (code, Json(json!({ "error": error }))).into_response();
+    if !peer.ip().to_canonical().is_loopback() || headers.contains_key(header::ORIGIN) {
+        return refuse(StatusCode::FORBIDDEN, "a reload is taken from a command on this machine alone, or as SIGHUP");
+    }
+    let Some(handle) = &shared.desk.reload else {
+        return refuse(StatusCode::NOT_FOUND, "this role was started without a configuration to read again");
+    };
+    match handle.reload().await {
+        Ok(report) => Json(report).into_response(),
+        Err(error) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -207,8 +206,10 @@ mod tests {
         let admin = Admin::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let url = format!("http://{}", admin.address());
         let stop = CancellationToken::new();
-        let status: Status = Arc::new(|| Box::pin(async { serde_json::json!({ "role": "test" }) }));
-        tokio::spawn(admin.serve(readiness.clone(), status, stop.clone()));
+        let status: Status = Arc::new(|| Box::pin(async { json!({ "role": "test" }) }));
+        let (health, readiness) = (Health::here(), readiness.clone());
+        let desk = Desk { readiness, status, health, reload: None, deployed_names: Some("bctr") };
+        tokio::spawn(admin.serve(desk, stop.clone()));
         (url, stop)
     }
 
@@ -224,6 +225,8 @@ mod tests {
         let body: Value = reply.json().await.unwrap();
         assert_eq!(body["needs"]["chain"]["reason"], "connection refused");
         assert_eq!(body["needs"]["store"]["state"], "met");
+        let text = reqwest::get(format!("{url}/metrics")).await.unwrap().text().await.unwrap();
+        assert!(text.contains("streamflow_node_need_met{need=\"chain\"} 0"), "{text}");
 
         readiness.met("chain");
         assert_eq!(reqwest::get(format!("{url}/readyz")).await.unwrap().status(), 200);
@@ -231,30 +234,31 @@ mod tests {
         assert_eq!((&status["role"], &status["ready"]), (&"test".into(), &true.into()));
         stop.cancel();
     }
-    #[tokio::test(start_paused = true)]
-    async fn what_is_missing_right_after_the_start_is_no_warning() {
-        let readiness = Readiness::default();
-        let missing = |reason: &str| Need::Missing(reason.to_owned());
-        assert_eq!(readiness.change("chain", &missing("connecting")), Some(Level::INFO));
-        assert_eq!(readiness.change("chain", &missing("refused")), Some(Level::INFO));
-        assert_eq!(readiness.change("chain", &missing("refused")), None);
-        tokio::time::advance(STARTING).await;
-        assert_eq!(readiness.change("chain", &missing("refused")), Some(Level::WARN));
-        assert_eq!(readiness.change("chain", &missing("refused")), None);
-        assert_eq!(readiness.change("chain", &Need::Met), Some(Level::INFO));
-        assert_eq!(readiness.change("chain", &Need::Met), None);
-        assert_eq!(readiness.change("chain", &missing("no answer")), Some(Level::WARN));
-    }
 
     #[tokio::test]
     async fn health_and_metrics_are_served() {
         let (url, stop) = served(&Readiness::default()).await;
-        assert_eq!(reqwest::get(format!("{url}/healthz")).await.unwrap().text().await.unwrap(), "ok\n");
+        let health = reqwest::get(format!("{url}/healthz")).await.unwrap();
+        assert_eq!(health.status(), 200);
+        let health: Value = health.json().await.unwrap();
+        assert_eq!(health, json!({ "healthy": true, "event_loop": "ok", "store": "none" }));
         metrics::counter!("streamflow_node_tests_total").increment(1);
         metrics::histogram!("streamflow_node_test_seconds").record(0.2);
         let text = reqwest::get(format!("{url}/metrics")).await.unwrap().text().await.unwrap();
         assert!(text.contains("streamflow_node_tests_total"), "{text}");
         assert!(text.contains("streamflow_node_test_seconds_bucket"), "{text}");
+        assert!(text.contains("# HELP streamflow_node_ready "), "{text}");
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_web_page_cannot_ask_for_a_reload() {
+        let (url, stop) = served(&Readiness::default()).await;
+        let post = reqwest::Client::new().post(format!("{url}/reload"));
+        let from_page = post.try_clone().unwrap().header(header::ORIGIN, "http://evil.example").send().await.unwrap();
+        assert_eq!(from_page.status(), 403);
+        assert_eq!(post.send().await.unwrap().status(), 404, "nothing to read again here");
+        assert_eq!(reqwest::get(format!("{url}/reload")).await.unwrap().status(), 405);
         stop.cancel();
     }
 

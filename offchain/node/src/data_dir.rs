@@ -20,11 +20,18 @@ pub struct DataConfig {
     pub database_url: Secret,
     /// File that holds the URL instead, mode 0600.
     pub database_url_file: Option<PathBuf>,
+    /// Bytes free on the disk of `dir` below which the role is not ready; 0 does not look.
+    pub min_free_bytes: u64,
 }
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self { dir: PathBuf::from("~/.streamflow"), database_url: Secret::default(), database_url_file: None }
+        Self {
+            dir: PathBuf::from("~/.streamflow"),
+            database_url: Secret::default(),
+            database_url_file: None,
+            min_free_bytes: 256 << 20,
+        }
     }
 }
 

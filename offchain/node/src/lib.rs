@@ -17,23 +17,31 @@ pub mod data_dir;
 pub mod database;
 pub mod devnet;
 pub mod exit;
+pub mod health;
 pub mod keys;
+pub mod monitoring;
 pub mod output;
 pub mod quote_secret;
+pub mod readiness;
+pub mod reload;
 pub mod roles;
 pub mod stop;
 pub mod telemetry;
+
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use crate::{
     cli::{BenchCommand, ChainCommand, Cli, Command, Global},
     commands::{
-        Context, chain_status, completions, config_file, delegator, deploy, doctor, funds, keeper_plan, registration,
-        simulate, stake, tickets,
+        Context, chain_status, completions, config_file, delegator, deploy, doctor, funds, keeper_plan, man,
+        registration, simulate, stake, tickets,
     },
     config::{Config, Role},
+    exit::Usage,
     output::Output,
+    reload::Loaded,
     telemetry::LogConfig,
 };
 
@@ -45,23 +53,25 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
     match command {
         Command::Broadcaster(args) => {
-            let mut config = load(&global)?;
-            if args.signer.is_some() {
-                config.broadcaster.signer = args.signer;
-            }
-            run_role(Role::Broadcaster, config, &global).await
+            let signer = move |config: &mut Config| {
+                if let Some(signer) = &args.signer {
+                    config.broadcaster.signer = Some(signer.clone());
+                }
+            };
+            run_role(Role::Broadcaster, &global, signer).await
         }
-        Command::Orchestrator => run_role(Role::Orchestrator, load(&global)?, &global).await,
+        Command::Orchestrator => run_role(Role::Orchestrator, &global, |_| {}).await,
         Command::Transcoder(args) => {
-            let mut config = load(&global)?;
-            if args.orchestrator.is_some() {
-                config.transcoder.orchestrator = args.orchestrator;
-            }
-            run_role(Role::Transcoder, config, &global).await
+            let orchestrator = move |config: &mut Config| {
+                if let Some(orchestrator) = &args.orchestrator {
+                    config.transcoder.orchestrator = Some(orchestrator.clone());
+                }
+            };
+            run_role(Role::Transcoder, &global, orchestrator).await
         }
         Command::Keeper(args) if args.dry_run => keeper_plan::run(&context(&global)?, args.limit).await,
-        Command::Keeper(_) => run_role(Role::Keeper, load(&global)?, &global).await,
-        Command::Signer => run_role(Role::Signer, load(&global)?, &global).await,
+        Command::Keeper(_) => run_role(Role::Keeper, &global, |_| {}).await,
+        Command::Signer => run_role(Role::Signer, &global, |_| {}).await,
         Command::Devnet(args) => devnet::run(&context(&global)?, &args, global.port_offset, stop::on_signals()?).await,
         Command::Chain(command) => run_chain(&context(&global)?, command).await,
         Command::Fund(args) => funds::fund(&context(&global)?, &args).await,
@@ -83,6 +93,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Doctor => doctor::run(&context(&global)?, global.port_offset).await,
         Command::Config(command) => config_file::run(&command, global.config, Output::new(global.json)),
         Command::Completions { shell } => Ok(completions::run(shell)?),
+        Command::Man { directory } => man::run(&directory, Output::new(global.json)),
         Command::MediaWorker => media_worker(),
     }
 }
@@ -119,11 +130,25 @@ fn load(global: &Global) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-async fn run_role(role: Role, mut config: Config, global: &Global) -> anyhow::Result<()> {
-    config.offset_ports(role, global.port_offset)?;
-    telemetry::start_logs(&config.log)?;
+/// Runs a role; `adjust` puts what the command line says into what was read, now and whenever it is read again.
+async fn run_role(
+    role: Role,
+    global: &Global,
+    adjust: impl Fn(&mut Config) + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    let from = global.clone();
+    let source: reload::Source = Arc::new(move || {
+        let written = Config::as_written(from.config.as_deref())?;
+        let mut config = load(&from).map_err(|error| Usage(error.to_string()))?;
+        adjust(&mut config);
+        config.offset_ports(role, from.port_offset)?;
+        config.validate_for(role)?;
+        Ok(Loaded { config, written })
+    });
+    let started = source()?;
+    telemetry::start_logs(&started.config.log)?;
     let stop = stop::on_signals()?;
-    roles::run(role, config, stop).await.with_context(|| format!("{} failed", role.name()))
+    roles::run(role, started, source, stop).await.with_context(|| format!("{} failed", role.name()))
 }
 
 /// Runs one media worker on stdin and stdout until stdin ends. Only for a process that does nothing else.

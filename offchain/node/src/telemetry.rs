@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Registry, fmt::MakeWriter, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::exit::Usage;
 
@@ -49,23 +49,57 @@ pub enum LogFormat {
 /// # Errors
 /// [`Usage`] when the level is not understood.
 pub fn start_logs(config: &LogConfig) -> Result<(), Usage> {
-    let filter = EnvFilter::try_new(&config.level).map_err(|e| Usage(format!("log.level {:?}: {e}", config.level)))?;
+    let (filter, handle) = reload::Layer::new(filter_of(config)?);
     // a second start in one process, as in tests, keeps the first subscriber
-    let _ = subscriber(config.format, filter, io::stderr).try_init();
+    if subscriber(config.format, filter, io::stderr).try_init().is_ok() {
+        *filter_in_use() = Some(handle);
+    }
     Ok(())
 }
 
-fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
+/// Changes what is logged from now on. The level was checked when the configuration was read.
+pub fn set_level(config: &LogConfig) {
+    let changed = match (&*filter_in_use(), filter_of(config)) {
+        (Some(handle), Ok(filter)) => handle.reload(filter).is_ok(),
+        _ => false,
+    };
+    if !changed {
+        tracing::warn!(level = config.level, "log level stays as it is");
+    }
+}
+
+/// What is logged, as `level` says it.
+///
+/// # Errors
+/// [`Usage`] when it is not understood.
+pub fn filter_of(config: &LogConfig) -> Result<EnvFilter, Usage> {
+    EnvFilter::try_new(&config.level).map_err(|e| Usage(format!("configuration: log.level {:?}: {e}", config.level)))
+}
+
+type FilterHandle = reload::Handle<EnvFilter, Registry>;
+
+/// Of the subscriber of this process.
+fn filter_in_use() -> std::sync::MutexGuard<'static, Option<FilterHandle>> {
+    static FILTER: Mutex<Option<FilterHandle>> = Mutex::new(None);
+    FILTER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    filter: reload::Layer<EnvFilter, Registry>,
+    writer: W,
+) -> Box<dyn tracing::Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let filtered = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Text => {
             let colour = io::IsTerminal::is_terminal(&io::stderr());
-            Box::new(builder.with_ansi(colour).with_target(false).finish())
+            Box::new(filtered.with(lines.with_ansi(colour).with_target(false)))
         }
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+        LogFormat::Json => Box::new(filtered.with(lines.json().flatten_event(true))),
     }
 }
 
@@ -121,11 +155,21 @@ mod tests {
     fn a_json_line_is_one_object_with_its_fields() {
         let lines = Lines::default();
         let writer = lines.clone();
-        let logs = subscriber(LogFormat::Json, EnvFilter::new("info"), move || writer.clone());
-        tracing::subscriber::with_default(logs, || tracing::info!(segment = 7, "stored"));
+        let (filter, level) = reload::Layer::new(EnvFilter::new("info"));
+        let logs = subscriber(LogFormat::Json, filter, move || writer.clone());
+        tracing::subscriber::with_default(logs, || {
+            let segment = tracing::info_span!("segment", stream = "studio", seq = 3);
+            segment.in_scope(|| tracing::info!(segment = 7, "stored"));
+            tracing::debug!("not told");
+            level.reload(EnvFilter::new("debug")).unwrap();
+            tracing::debug!("told");
+        });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&line["message"], &line["segment"]), (&"stored".into(), &7.into()));
+        let told: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&told[0]["message"], &told[0]["segment"]), (&"stored".into(), &7.into()));
+        let span = &told[0]["span"];
+        assert_eq!((&span["name"], &span["stream"], &span["seq"]), (&"segment".into(), &"studio".into(), &3.into()));
+        assert_eq!((told.len(), &told[1]["message"]), (2, &"told".into()), "{text}");
     }
 
     #[test]

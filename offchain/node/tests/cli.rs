@@ -72,6 +72,7 @@ fn every_command_explains_itself() {
         "config print-default",
         "doctor",
         "completions",
+        "man",
         "media-worker",
     ];
     for command in commands {

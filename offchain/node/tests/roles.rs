@@ -1,110 +1,21 @@
 //! Roles as processes: what they say while they wait, and how they stop.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    io::{BufRead, BufReader},
-    net::SocketAddr,
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
-    thread,
-    time::Duration,
-};
+mod operations;
+mod process;
 
-use alloy::{hex, primitives::U256};
+use std::{net::SocketAddr, process::Command, time::Duration};
+
+use alloy::primitives::U256;
 use serde_json::Value;
 use streamflow_testkit::{Database, Deployment, key};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
-    time::{Instant, sleep},
+    time::Instant,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A role with its admin server on a free port.
-struct Role {
-    child: Child,
-    admin: String,
-    _home: tempfile::TempDir,
-}
-
-impl Role {
-    /// `settings` are environment variables without their prefix.
-    fn start(name: &str, settings: &[(&str, &str)]) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_streamflow"));
-        command
-            .arg(name)
-            .env("HOME", home.path())
-            .env("TEST_KEY", hex::encode(key(1).unwrap().to_bytes()))
-            .env("STREAMFLOW_KEYS__PRIVATE_KEY_ENV", "TEST_KEY")
-            .env("STREAMFLOW_ADMIN__LISTEN", "127.0.0.1:0")
-            .env("STREAMFLOW_LOG__FORMAT", "json")
-            .env("STREAMFLOW_CHAIN__POLL_INTERVAL", "100ms")
-            .stderr(Stdio::piped());
-        for (setting, value) in settings {
-            command.env(format!("STREAMFLOW_{setting}"), value);
-        }
-        let mut child = command.spawn().unwrap();
-        let admin = format!("http://{}", logged_address(&mut child, "admin server listens"));
-        Self { child, admin, _home: home }
-    }
-
-    async fn get(&self, path: &str) -> (u16, String) {
-        let reply = reqwest::get(format!("{}{path}", self.admin)).await.unwrap();
-        (reply.status().as_u16(), reply.text().await.unwrap())
-    }
-
-    /// Waits until `/readyz` answers with `status` and a body that `fits`.
-    async fn ready(&self, status: u16, fits: impl Fn(&str) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let (now, body) = self.get("/readyz").await;
-            if now == status && fits(&body) {
-                return;
-            }
-            assert!(Instant::now() < end, "waited for {status}, got {now}: {body}");
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
-    }
-
-    async fn ends(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-        panic!("the role does not end");
-    }
-}
-
-impl Drop for Role {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The `address` of the log line with this message. The rest of the log is read and dropped, so that the pipe stays open.
-fn logged_address(child: &mut Child, message: &'static str) -> SocketAddr {
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let (found, address) = mpsc::channel();
-    thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
-            let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not a JSON log line: {line}"));
-            if line["message"] == message {
-                let _ = found.send(line["address"].as_str().unwrap().parse().unwrap());
-            }
-        }
-    });
-    address.recv_timeout(PATIENCE).unwrap()
-}
+use self::process::Role;
 
 /// A node that can go away and come back at the same address.
 struct Switch {

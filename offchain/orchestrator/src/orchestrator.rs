@@ -1,6 +1,7 @@
 //! Binding the port, running, stopping.
 use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use alloy_primitives::U256;
 use streamflow_types::{Price, Secret};
 use streamflow_wire::AuthTokens;
 use tokio::{
@@ -120,6 +121,13 @@ impl Handle {
     /// Remote transcoders that are connected.
     pub fn transcoders(&self) -> usize {
         self.service.pool().connected()
+    }
+
+    /// Changes the largest face value that is quoted, wei; 0 sets no limit.
+    pub fn set_max_face_value(&self, wei: U256) {
+        if let Some(payments) = self.service.payments() {
+            payments.set_max_face_value(wei);
+        }
     }
 
     /// Changes what sessions that begin from now on are asked. Those that have begun keep their price.

@@ -8,11 +8,13 @@ use alloy_primitives::{Address, B256, U256};
 use streamflow_pm::{
     AccountLimits, Backing, DepositDivisor, GasMeter, GasTotals, Payment, QuoteDomain, QuoteError, QuoteRequest,
     QuoteSecrets, Receipt, Recipient, RecipientConfig, RecoveryQuota, TicketError, TicketPolicy, TicketSigner,
+    ticket_hash,
 };
 use streamflow_store::{Delivered, Store, StoreError};
 use streamflow_types::{ChainView, Price, Round, SenderFunds, TicketParams, WinningTicket};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use crate::{
     chain::{ChainDeps, ChainUnavailable, ChainWatch},
@@ -162,6 +164,11 @@ impl Payments {
         *self.0.price.write().unwrap_or_else(PoisonError::into_inner) = price;
     }
 
+    /// Quotes no face value above this from now on, wei; 0 sets no limit.
+    pub(crate) fn set_max_face_value(&self, wei: U256) {
+        self.0.recipient.set_max_face_value(Some(wei).filter(|wei| !wei.is_zero()));
+    }
+
     /// What a session is asked: the price it began at, or today's.
     pub(crate) fn price(&self, sender: Address, session: &str) -> Price {
         let today = || *self.0.price.read().unwrap_or_else(PoisonError::into_inner);
@@ -195,6 +202,7 @@ impl Payments {
 
     /// Takes a payment for a session. What it won is on the disk when this returns, whatever it returns, unless that
     /// is [`PaymentError::Store`]; and that is so even if the caller gives up waiting.
+    #[tracing::instrument(name = "payment", skip_all, fields(sender = %payment.sender, tickets = payment.tickets.len()))]
     pub(crate) async fn receive(&self, payment: Payment, session: &str) -> Result<(), PaymentError> {
         if payment.params.is_none() {
             return self.check_price(&payment, session);
@@ -211,7 +219,7 @@ impl Payments {
         let unheard = self.0.closing.unheard_for();
         let earns = inactive.is_none() && stale.is_none() && unknown.is_none() && unheard.is_none();
         let task = self.clone().take(payment, session.to_owned(), funds, chain, earns);
-        self.0.tasks.spawn(task).await.unwrap_or(Err(PaymentError::Stopping))?;
+        self.0.tasks.spawn(task.in_current_span()).await.unwrap_or(Err(PaymentError::Stopping))?;
         let unavailable = stale.or(unknown).map(PaymentError::from);
         let unheard = unheard.map(|silence| PaymentError::Unheard { seconds: silence.as_secs() });
         inactive.or(unavailable).or(unheard).map_or(Ok(()), Err)
@@ -254,6 +262,16 @@ impl Payments {
             false => tokio::task::spawn_blocking(check).await.map_err(|_| PaymentError::Stopping)?,
         };
         metrics::tickets(receipt.credited as u64, receipt.winners.len() as u64);
+        tracing::debug!(
+            session = session_id,
+            credited = receipt.credited,
+            won = receipt.winners.len(),
+            "tickets taken"
+        );
+        for winner in &receipt.winners {
+            // The keeper tells of it under the same name.
+            tracing::info!(ticket = %ticket_hash(&winner.signed.ticket), session = session_id, "ticket won");
+        }
         if !receipt.winners.is_empty() && !self.keep(&receipt.winners).await?.late.is_empty() {
             self.0.recipient.take_back(sender, &session_id, receipt.credit);
             return Err(TicketError::ParamsExpired.into());

@@ -120,6 +120,7 @@ pub struct Recipient {
     secrets: RwLock<QuoteSecrets>,
     /// What the policy reckons with in place of its own.
     redeem_gas: AtomicU64,
+    max_face_value: RwLock<Option<U256>>,
     /// Part of every seed that this process quotes.
     epoch: OnceLock<u64>,
     books: Mutex<Books>,
@@ -141,10 +142,16 @@ impl Recipient {
         Self {
             secrets: RwLock::new(secrets.into()),
             redeem_gas: AtomicU64::new(config.policy.redeem_gas),
+            max_face_value: RwLock::new(config.policy.max_face_value),
             epoch: OnceLock::new(),
             books: Mutex::new(Books { nonces, accounts, recoveries }),
             config,
         }
+    }
+
+    /// Quotes no face value above this from now on, wei; `None` sets no limit.
+    pub fn set_max_face_value(&self, wei: Option<U256>) {
+        *self.max_face_value.write().unwrap_or_else(PoisonError::into_inner) = wei;
     }
 
     /// Quotes under other secrets from now on. Those made under the one that was in use stay valid if it is the previous
@@ -218,7 +225,8 @@ impl Recipient {
             return Err(QuoteError::UnlockingSoon { sender: request.sender });
         }
         let redeem_gas = self.redeem_gas.load(Ordering::Relaxed);
-        let policy = TicketPolicy { redeem_gas, ..self.config.policy.clone() };
+        let max_face_value = *self.max_face_value.read().unwrap_or_else(PoisonError::into_inner);
+        let policy = TicketPolicy { redeem_gas, max_face_value, ..self.config.policy.clone() };
         let backing = Backing { funds: *request.funds, pending: request.pending };
         let divisor = self.config.deposit_divisor;
         policy.terms(request.gas_price, backing.float(divisor)).map_err(|error| match error {

@@ -2,7 +2,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -90,7 +90,7 @@ impl SenderError {
 /// A broadcaster's ticket book. Sessions are known by the commitment of their params.
 pub struct Sender {
     signer: Arc<dyn TicketSigner>,
-    limits: SenderLimits,
+    limits: RwLock<SenderLimits>,
     deployment: Option<B256>,
     sessions: Mutex<HashMap<B256, Session>>,
 }
@@ -104,14 +104,26 @@ struct Session {
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("address", &self.address()).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Sender")
+            .field("address", &self.address())
+            .field("limits", &self.limits())
+            .finish_non_exhaustive()
     }
 }
 
 impl Sender {
     /// An empty book.
     pub fn new(signer: Arc<dyn TicketSigner>, limits: SenderLimits) -> Self {
-        Self { signer, limits, deployment: None, sessions: Mutex::default() }
+        Self { signer, limits: RwLock::new(limits), deployment: None, sessions: Mutex::default() }
+    }
+
+    /// Changes what is risked, from the next payment on.
+    pub fn set_limits(&self, limits: SenderLimits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    fn limits(&self) -> SenderLimits {
+        self.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Binds tickets to this deployment, if any, wherever the recipient takes such tickets.
@@ -154,15 +166,16 @@ impl Sender {
         if ev >= TicketEv::from_wei(face_value) {
             return Err(ParamsError::FaceValueTooLow { face_value });
         }
-        if ev > TicketEv::from_wei(self.limits.max_ticket_ev) {
-            return Err(ParamsError::TicketEv { ev: ev.floor_wei(), max: self.limits.max_ticket_ev });
+        let limits = self.limits();
+        if ev > TicketEv::from_wei(limits.max_ticket_ev) {
+            return Err(ParamsError::TicketEv { ev: ev.floor_wei(), max: limits.max_ticket_ev });
         }
         check_funds(funds, chain)?;
         let total = ev.times(count);
-        if total > TicketEv::from_wei(self.limits.max_total_ev) {
-            return Err(ParamsError::TotalEv { ev: total.floor_wei(), count, max: self.limits.max_total_ev });
+        if total > TicketEv::from_wei(limits.max_total_ev) {
+            return Err(ParamsError::TotalEv { ev: total.floor_wei(), count, max: limits.max_total_ev });
         }
-        let max = funds.deposit / U256::from(self.limits.deposit_multiplier.max(1));
+        let max = funds.deposit / U256::from(limits.deposit_multiplier.max(1));
         if face_value > max {
             return Err(ParamsError::FaceValueTooHigh { face_value, max });
         }
@@ -191,10 +204,11 @@ impl Sender {
             *session = Session { params, last_nonce: session.last_nonce.max(last_nonce), touched: now };
             return Ok(id);
         }
-        if sessions.len() >= self.limits.max_sessions {
-            forget_idle(&mut sessions, self.limits.idle, now);
+        let limits = self.limits();
+        if sessions.len() >= limits.max_sessions {
+            forget_idle(&mut sessions, limits.idle, now);
         }
-        if sessions.len() >= self.limits.max_sessions {
+        if sessions.len() >= limits.max_sessions {
             return Err(SenderError::TooManySessions);
         }
         sessions.insert(id, Session { params, last_nonce, touched: now });
@@ -261,7 +275,7 @@ impl Sender {
     pub fn prune(&self, now: Instant, block: u64) {
         let mut sessions = self.sessions();
         sessions.retain(|_, session| session.params.expiration_block > block);
-        forget_idle(&mut sessions, self.limits.idle, now);
+        forget_idle(&mut sessions, self.limits().idle, now);
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<B256, Session>> {

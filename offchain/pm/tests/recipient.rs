@@ -533,3 +533,19 @@ fn quotes_need_a_round_a_reserve_and_a_locked_sender() {
     let free = refused(SenderFunds::default(), chain(), Price::FREE).unwrap();
     assert_eq!((free.face_value, free.win_prob), (U256::ZERO, WinProb::ZERO));
 }
+
+#[test]
+fn a_new_largest_face_value_holds_for_the_next_quote() {
+    let desk = Desk::new();
+    assert_eq!(desk.params.face_value, U256::from(2 * EV));
+    let cap = U256::from(2 * EV - 1);
+    desk.recipient.set_max_face_value(Some(cap));
+    let (funds, chain) = (funds(), chain());
+    let sender = key().address();
+    let request =
+        QuoteRequest { sender, price: price(), funds: &funds, pending: U256::ZERO, gas_price: 0, chain: &chain };
+    let capped = desk.recipient.quote(&request, None, &mut StdRng::seed_from_u64(4)).unwrap();
+    assert_eq!(capped.face_value, cap);
+    desk.recipient.set_max_face_value(None);
+    assert_eq!(quote(&desk.recipient, 5, price()).face_value, U256::from(2 * EV));
+}

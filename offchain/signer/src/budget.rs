@@ -1,7 +1,7 @@
 //! What one client may spend, by its auth id (payments.md §2.8). Kept in memory: a restart opens a new window.
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -34,7 +34,7 @@ impl BudgetError {
 
 #[derive(Debug)]
 pub(crate) struct Budget {
-    config: BudgetConfig,
+    config: RwLock<BudgetConfig>,
     clients: Mutex<HashMap<String, Client>>,
 }
 
@@ -48,36 +48,38 @@ struct Client {
 
 impl Budget {
     pub(crate) fn new(config: BudgetConfig) -> Self {
-        Self { config, clients: Mutex::default() }
+        Self { config: RwLock::new(config), clients: Mutex::default() }
     }
 
-    fn is_limited(&self) -> bool {
-        !self.config.max_spend.is_zero() || self.config.max_payments_per_minute > 0
+    /// Changes the limits; what was spent in the open windows counts under the new ones.
+    pub(crate) fn set_limits(&self, config: BudgetConfig) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
     /// Counts `wei` as spent at `now`, time since 1970.
     pub(crate) fn charge(&self, auth_id: &str, wei: U256, now: Duration) -> Result<(), BudgetError> {
-        if !self.is_limited() {
+        let config = self.config.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if config.max_spend.is_zero() && config.max_payments_per_minute == 0 {
             return Ok(());
         }
         let mut clients = self.clients();
-        if !clients.contains_key(auth_id) && clients.len() >= self.config.max_clients {
-            let (window, spendless) = (self.config.window, self.config.max_spend.is_zero());
+        if !clients.contains_key(auth_id) && clients.len() >= config.max_clients {
+            let (window, spendless) = (config.window, config.max_spend.is_zero());
             let is_new = |start: Duration, length: Duration| now.saturating_sub(start) < length;
             clients.retain(|_, client| is_new(client.minute, MINUTE) || (!spendless && is_new(client.window, window)));
-            if clients.len() >= self.config.max_clients {
+            if clients.len() >= config.max_clients {
                 return Err(BudgetError::TooManyClients);
             }
         }
         let fresh = Client { window: now, spent: U256::ZERO, minute: now, payments: 0 };
         let client = clients.entry(auth_id.to_owned()).or_insert(fresh);
-        if now.saturating_sub(client.window) >= self.config.window {
+        if now.saturating_sub(client.window) >= config.window {
             (client.window, client.spent) = (now, U256::ZERO);
         }
         if now.saturating_sub(client.minute) >= MINUTE {
             (client.minute, client.payments) = (now, 0);
         }
-        let (max, rate) = (self.config.max_spend, self.config.max_payments_per_minute);
+        let (max, rate) = (config.max_spend, config.max_payments_per_minute);
         let spent = client.spent.saturating_add(wei);
         if !max.is_zero() && spent > max {
             return Err(BudgetError::Spent { spent: client.spent, wanted: wei, max });
@@ -118,6 +120,18 @@ mod tests {
     fn budget(max_spend: u64, rate: u32) -> Budget {
         let window = Duration::from_secs(600);
         Budget::new(BudgetConfig { max_spend: wei(max_spend), max_payments_per_minute: rate, window, max_clients: 2 })
+    }
+
+    #[test]
+    fn new_limits_count_what_was_spent_under_the_old_ones() {
+        let budget = budget(0, 5);
+        assert_eq!(budget.charge("a", wei(60), at(0)), Ok(()));
+        let config = BudgetConfig { max_spend: wei(100), ..BudgetConfig::default() };
+        budget.set_limits(config);
+        assert!(
+            matches!(budget.charge("a", wei(41), at(1)), Err(BudgetError::Spent { spent, .. }) if spent == wei(60))
+        );
+        assert_eq!(budget.charge("a", wei(40), at(1)), Ok(()));
     }
 
     #[test]

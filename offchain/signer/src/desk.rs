@@ -2,7 +2,10 @@
 //!
 //! Everything up to the signatures is a function of the request, its state, the chain and the time. The webhook, the fence
 //! and the budget are asked between that and the first signature.
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
 
 use alloy_primitives::{Address, U256, keccak256};
 use axum::http::HeaderMap;
@@ -20,7 +23,7 @@ use crate::{
     billing::JobType,
     budget::Budget,
     ceiling::Ceiling,
-    config::SignerConfig,
+    config::{PriceConfig, SignerConfig},
     fence::{Claim, Fence},
     metrics,
     refusal::Refusal,
@@ -35,6 +38,8 @@ const MAX_TICKETS: usize = 100;
 /// Makes payments.
 pub(crate) struct Desk {
     pub(crate) config: SignerConfig,
+    /// Takes the place of `config.price`, as it may change.
+    pub(crate) prices: RwLock<PriceConfig>,
     pub(crate) signer: Arc<dyn TicketSigner>,
     pub(crate) chain: watch::Receiver<Option<ChainView>>,
     pub(crate) funds: watch::Receiver<Option<SenderFunds>>,
@@ -269,7 +274,7 @@ impl Desk {
             let bit = bit.parse().ok();
             bit.zip(capabilities).is_some_and(|(bit, wanted)| capability::has_bit(&wanted.bitstring, bit))
         };
-        let config = &self.config.price;
+        let config = self.prices.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut configured: Vec<Price> =
             config.capabilities.iter().filter(|(bit, _)| wanted(bit)).map(|(_, price)| *price).collect();
         if configured.is_empty() {

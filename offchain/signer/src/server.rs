@@ -86,6 +86,7 @@ async fn generate_live_payment(State(service): State<Arc<Service>>, request: Req
     response
 }
 
+#[tracing::instrument(name = "payment", skip_all)]
 async fn pay(service: &Service, request: Request) -> Result<Answer, Refusal> {
     let _permit = service.requests.try_acquire().map_err(|_| Refusal::Busy)?;
     let (parts, body) = request.into_parts();

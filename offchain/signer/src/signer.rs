@@ -1,5 +1,11 @@
 //! The signer as a whole: what it is built of, how it starts and how it stops.
-use std::{collections::HashMap, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt, io,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use alloy_primitives::{Address, B256};
 use serde::Serialize;
@@ -184,6 +190,7 @@ impl Signer {
                 budget: Budget::new(config.budget.clone()),
                 fence,
                 clock: deps.clock,
+                prices: RwLock::new(config.price.clone()),
                 config,
             },
         };
@@ -241,6 +248,13 @@ async fn refresh(service: &Service, stop: &CancellationToken) {
 }
 
 impl Handle {
+    /// Takes over prices and budgets of new settings; the rest stays as it was at the start. They must have been validated.
+    pub fn reconfigure(&self, config: &SignerConfig) {
+        let desk = &self.0.desk;
+        desk.budget.set_limits(config.budget.clone());
+        *desk.prices.write().unwrap_or_else(PoisonError::into_inner) = config.price.clone();
+    }
+
     /// What `/status` answers.
     pub fn status(&self) -> Status {
         let Service { desk, requests, .. } = &*self.0;

@@ -15,6 +15,7 @@ mod nonces;
 mod outbox;
 mod payouts;
 mod postgres;
+mod probe;
 mod serials;
 mod settings;
 mod sql;

@@ -14,4 +14,4 @@ mod task;
 pub use config::{ConfigError, TranscoderConfig};
 pub use error::TranscoderError;
 pub use local::{LocalError, LocalTranscoder};
-pub use remote::RemoteTranscoder;
+pub use remote::{RemoteTranscoder, Standing};

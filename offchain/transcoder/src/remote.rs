@@ -13,7 +13,7 @@ use streamflow_wire::{
     proto::{Capabilities, NotifySegment, RegisterRequest, transcoder_client::TranscoderClient},
 };
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -47,6 +47,16 @@ pub struct RemoteTranscoder {
     client: TaskClient,
     local: LocalTranscoder,
     places: Arc<Semaphore>,
+    standing: watch::Sender<Standing>,
+}
+
+/// Whether the orchestrator has taken this transcoder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Segments may come.
+    Registered,
+    /// Why none can come, with the setting to look at.
+    Away(String),
 }
 
 impl RemoteTranscoder {
@@ -67,7 +77,13 @@ impl RemoteTranscoder {
         }
         let client = TaskClient::new(&config, &orchestrator, secret.clone())?;
         let places = Arc::new(Semaphore::new(config.capacity));
-        Ok(Self { config: Arc::new(config), orchestrator, secret, client, local, places })
+        let (standing, _) = watch::channel(Standing::Away("not registered yet".to_owned()));
+        Ok(Self { config: Arc::new(config), orchestrator, secret, client, local, places, standing })
+    }
+
+    /// Whether it is registered; changes while it runs.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
     }
 
     /// Works until `stop`; then takes no more segments, and returns when those in hand are delivered. A lost connection
@@ -86,6 +102,8 @@ impl RemoteTranscoder {
             let pause = backoff.pause(rand::random());
             let (error, pause_ms) = (with_causes(&lost), pause.as_millis());
             tracing::warn!(orchestrator = %self.orchestrator, error, pause_ms, "not registered, trying again");
+            let away = format!("not registered with {} (transcoder.orchestrator): {error}", self.orchestrator);
+            self.standing.send_replace(Standing::Away(away));
             metrics::connection_lost();
             tokio::select! { biased;
                 () = stop.cancelled() => {}
@@ -107,6 +125,7 @@ impl RemoteTranscoder {
             Err(lost) => return Ok(Some(lost)),
         };
         tracing::info!(orchestrator = %self.orchestrator, capacity = self.config.capacity, "registered");
+        self.standing.send_replace(Standing::Registered);
         let registration = Registration::new(self);
         let lost = registration.follow(notices, stop).await;
         match lost {

@@ -11,6 +11,7 @@ use streamflow_media::Transcoded;
 use streamflow_types::Secret;
 use streamflow_wire::{SegmentRequest, header};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use url::Url;
 
 use crate::{
@@ -122,8 +123,16 @@ pub(crate) struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Does the work and delivers renditions or the reason why there are none.
+    /// Does the work, under the name that the segment has elsewhere too.
     pub(crate) async fn run(self) {
+        let (stream, seq) = (&self.segment.manifest_id, self.segment.seq);
+        let session = self.segment.auth_token.as_ref().map(|token| token.session_id.clone());
+        let span = tracing::info_span!("segment", %stream, seq, session, task_id = self.task_id);
+        self.work().instrument(span).await;
+    }
+
+    /// Does the work and delivers renditions or the reason why there are none.
+    async fn work(self) {
         let (task_id, started) = (self.task_id, Instant::now());
         match self.transcode().await {
             Ok(done) => self.deliver(done, started).await,

@@ -43,9 +43,11 @@ pub(crate) struct Made {
 
 /// Renditions of a segment; made once for all tests.
 pub(crate) fn renditions(segment: &Bytes, profiles: &[Profile]) -> Vec<Made> {
-    static MADE: OnceLock<std::sync::Mutex<HashMap<Bytes, Vec<Made>>>> = OnceLock::new();
+    type Asked = (Bytes, Vec<String>);
+    static MADE: OnceLock<std::sync::Mutex<HashMap<Asked, Vec<Made>>>> = OnceLock::new();
     let mut made = MADE.get_or_init(Default::default).lock().unwrap();
-    made.entry(segment.clone())
+    let names = profiles.iter().map(|profile| profile.name.clone()).collect();
+    made.entry((segment.clone(), names))
         .or_insert_with(|| {
             let done = transcode(segment, profiles, &TranscodeSettings::default()).unwrap();
             done.renditions.into_iter().map(|r| Made { bytes: r.bytes, pixels: r.pixels }).collect()

@@ -5,6 +5,7 @@ mod clip;
 mod fixture;
 mod hls;
 mod http;
+mod live;
 mod orchestrator;
 mod payment;
 mod retry;

@@ -19,8 +19,11 @@ pub enum Fault {
     #[error("it serves chain {got} instead of {expected}")]
     WrongChain { got: u64, expected: u64 },
     /// The newest block is old: the node is stuck, its chain is, or our clock is wrong.
-    #[error("its newest block {number} is {age} s old, or the clock of this machine is wrong")]
-    Stale { number: u64, age: u64 },
+    #[error(
+        "its newest block {number} is {age} s old, or the clock of this machine is wrong; {max} s are allowed \
+         (chain.max_head_age)"
+    )]
+    Stale { number: u64, age: u64, max: u64 },
     /// Others are further.
     #[error("its newest block {number} is {blocks} blocks behind the others")]
     Behind { number: u64, blocks: u64 },

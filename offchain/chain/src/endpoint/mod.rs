@@ -378,8 +378,8 @@ impl Endpoints {
                     endpoint.health().head = Some(number);
                 }
                 let age = since_1970().saturating_sub(Duration::from_secs(checked.header.timestamp));
-                if profile.max_head_age(&self.config).is_some_and(|max| age > max) {
-                    return Err(Fault::Stale { number, age: age.as_secs() });
+                if let Some(max) = profile.max_head_age(&self.config).filter(|max| age > *max) {
+                    return Err(Fault::Stale { number, age: age.as_secs(), max: max.as_secs() });
                 }
             }
             Some(asked) if asked.len() == 66 && asked.parse() != Ok(hash) => return Err(Fault::FalseHeader { number }),

@@ -98,6 +98,11 @@ pub enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Write manual pages, one for each command, into a directory
+    Man {
+        /// Where to; made if it is not there
+        directory: PathBuf,
+    },
     /// Run one media worker on stdin and stdout; started by the roles
     #[command(hide = true)]
     MediaWorker,

@@ -1,5 +1,5 @@
 //! `doctor`: can this machine and this account do the work; if not, what to do.
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, path::Path, time::Instant};
 
 use alloy::{eips::BlockId, primitives::Address, sol_types::SolCall};
 use anyhow::bail;
@@ -18,6 +18,7 @@ use crate::{
     data_dir::DataDir,
     database,
     exit::Reported,
+    health,
     output::{Report, Table},
     roles,
 };
@@ -94,12 +95,26 @@ impl Diagnosis {
             Err(e) => return self.add("data directory", State::Fail, format!("{:#}", anyhow::Error::new(e))),
         };
         self.add("data directory", State::Ok, data.path().display());
+        self.free_space(config, data.path());
         match database::open(&config.data, &data).await {
             Ok(store) => {
                 store.close().await;
                 self.add("database", State::Ok, "opens, schema is current");
             }
             Err(e) => self.add("database", State::Fail, format!("{:#}", anyhow::Error::new(e))),
+        }
+    }
+
+    fn free_space(&mut self, config: &Config, directory: &Path) {
+        let wanted = config.data.min_free_bytes;
+        match health::free_space(directory) {
+            Ok(free) if free >= wanted => self.add("free space", State::Ok, format!("{free} bytes")),
+            Ok(free) => self.add(
+                "free space",
+                State::Fail,
+                format!("{free} bytes, {wanted} are wanted (data.min_free_bytes): free space, or move data.dir"),
+            ),
+            Err(e) => self.add("free space", State::Warn, format!("cannot be told: {e}")),
         }
     }
 

@@ -7,6 +7,7 @@ pub mod deploy;
 pub mod doctor;
 pub mod funds;
 pub mod keeper_plan;
+pub mod man;
 pub mod operation;
 pub mod registration;
 pub mod simulate;

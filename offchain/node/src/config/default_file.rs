@@ -47,7 +47,7 @@ fn write_setting(file: &mut String, setting: &Setting, name: &str, value: &Value
 }
 
 /// `value` in TOML, on one line. JSON and TOML write text, numbers and truth values alike.
-fn toml_value(value: &Value) -> String {
+pub(crate) fn toml_value(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
             let fields = fields.iter().filter(|(_, value)| !value.is_null());

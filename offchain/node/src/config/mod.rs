@@ -27,6 +27,7 @@ use streamflow_types::with_causes;
 use crate::{data_dir::DataConfig, exit::Usage, keys::KeysConfig, telemetry::LogConfig};
 
 pub use default_file::print_default;
+pub(crate) use default_file::toml_value;
 
 /// Prefix of environment variables that are settings; sections are separated by two underscores.
 const ENV_PREFIX: &str = "STREAMFLOW_";
@@ -65,6 +66,8 @@ pub struct Config {
 pub struct AdminConfig {
     /// Address and port; without it, loopback and the role's own port.
     pub listen: Option<SocketAddr>,
+    /// Whether metrics that the deployed network has too are shown under its names beside ours.
+    pub deployed_metric_names: bool,
 }
 
 /// `[transcoding]`: the media workers of this machine, and who transcodes for the orchestrator.
@@ -129,6 +132,17 @@ impl Role {
         }
     }
 
+    /// What the deployed network calls this kind of node in metrics.
+    pub const fn node_type(self) -> &'static str {
+        match self {
+            Self::Broadcaster => "bctr",
+            Self::Orchestrator => "orch",
+            Self::Transcoder => "trcr",
+            Self::Keeper => "rdmr",
+            Self::Signer => "dflt",
+        }
+    }
+
     /// Port of the admin server when `[admin] listen` is not set.
     pub const fn admin_port(self) -> u16 {
         match self {
@@ -147,6 +161,20 @@ impl Config {
     /// # Errors
     /// [`Usage`] that names the key, and the file and line or the environment variable it stands in.
     pub fn load(file: Option<&Path>) -> Result<Self, Usage> {
+        let config: Self = Self::figment(file)?.extract().map_err(refusal::explain)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The same as it is written, secrets included. For comparing, never for showing.
+    ///
+    /// # Errors
+    /// As [`Config::load`], for what is wrong with the form of it.
+    pub fn as_written(file: Option<&Path>) -> Result<serde_json::Value, Usage> {
+        Self::figment(file)?.extract().map_err(refusal::explain)
+    }
+
+    fn figment(file: Option<&Path>) -> Result<Figment, Usage> {
         let mut figment = Figment::new();
         if let Some(file) = file {
             let place = file.display();
@@ -157,9 +185,7 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         let environment = Env::prefixed(ENV_PREFIX).filter(|key| key.as_str().contains("__")).split("__");
-        let config: Self = figment.merge(environment).extract().map_err(refusal::explain)?;
-        config.validate()?;
-        Ok(config)
+        Ok(figment.merge(environment))
     }
 
     /// Checks what the types cannot express and holds for every role.
@@ -167,6 +193,7 @@ impl Config {
     /// # Errors
     /// [`Usage`] that names the setting.
     pub fn validate(&self) -> Result<(), Usage> {
+        crate::telemetry::filter_of(&self.log)?;
         self.chain.validate().map_err(|e| bad("", &e))?;
         self.keys.source().map_err(|e| bad("", &e))?;
         if !self.data.database_url.is_empty() && self.data.database_url_file.is_some() {

@@ -77,12 +77,20 @@ pub(super) const SETTINGS: &[Setting] = &[
         "File that holds the URL instead, mode 0600.",
         "\"/etc/streamflow/database-url\"",
     ),
+    set(
+        "data.min_free_bytes",
+        "Bytes free on the disk of data.dir below which the role is not ready; 0 does not look.",
+    ),
     set("log.level", "error, warn, info, debug, trace, or per module: info,streamflow_chain=debug"),
     set("log.format", "text or json; always on stderr."),
     optional(
         "admin.listen",
         "Health, metrics and status. Without it: loopback, and the port of the role\n(broadcaster 5935, orchestrator 7935, transcoder 6935, keeper 4935, signer 3935).",
         "\"127.0.0.1:7935\"",
+    ),
+    set(
+        "admin.deployed_metric_names",
+        "Whether metrics that the deployed network has too are shown under its names (livepeer_...) beside ours.",
     ),
     set(
         "transcoding.transcoders",

@@ -6,6 +6,7 @@ use alloy::{
     signers::local::PrivateKeySigner,
 };
 use futures::FutureExt;
+use metrics::gauge;
 use streamflow_broadcaster::{
     Broadcaster, BroadcasterError, BroadcasterHandle, Candidate, DepositTopUp, Deps, Funding, Payments, RemoteSigner,
     TopUpError, TopUpFuture,
@@ -29,6 +30,10 @@ use crate::{
 
 /// Name among the needs: deposit, orchestrators, whatever else keeps segments from being taken.
 const NEED: &str = "segments";
+/// Settings that a running broadcaster takes over.
+const LIVE: &[&str] = &["broadcaster.profiles", "broadcaster.payment", "broadcaster.budget", "broadcaster.max_streams"];
+/// Wei in one gwei.
+const GWEI: u128 = 1_000_000_000;
 /// Longest list of orchestrators read from the chain.
 const MOST_ORCHESTRATORS: usize = 10_000;
 /// Time after which the list is read again although the round is the same: service URIs change at any time.
@@ -62,7 +67,10 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     let broadcaster = Broadcaster::bind(config, deps).await.map_err(named)?;
     let handle = broadcaster.handle();
     node.status.set(status(handle.clone()));
+    let live = handle.clone();
+    node.live.on(LIVE, move |config| live.reconfigure(&config.broadcaster));
     node.spawn_quiet("readiness", watch_readiness(handle, node.readiness.clone(), node.end.clone()));
+    node.works();
     let outcome = broadcaster.run(node.stop.clone()).await;
     workers.shutdown().await;
     Ok(outcome?)
@@ -200,7 +208,9 @@ fn named(error: BroadcasterError) -> anyhow::Error {
 
 async fn watch_readiness(handle: BroadcasterHandle, readiness: Readiness, end: CancellationToken) {
     loop {
-        match handle.status().refusing {
+        let status = handle.status();
+        measure(&status);
+        match status.refusing {
             Some(reason) => readiness.missing(NEED, reason),
             None => readiness.met(NEED),
         }
@@ -208,6 +218,20 @@ async fn watch_readiness(handle: BroadcasterHandle, readiness: Readiness, end: C
             () = end.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
+    }
+}
+
+/// What the status says in figures. Amounts are rounded down to gwei.
+fn measure(status: &streamflow_broadcaster::Status) {
+    gauge!("streamflow_broadcaster_live_streams")
+        .set(status.streams.iter().filter(|stream| stream.live).count() as f64);
+    if let Some(funds) = &status.funds {
+        let gwei = |wei: &str| wei.parse::<u128>().map_or(f64::MAX, |wei| (wei / GWEI) as f64);
+        gauge!("streamflow_broadcaster_deposit_gwei").set(gwei(&funds.deposit));
+        gauge!("streamflow_broadcaster_reserve_gwei").set(gwei(&funds.reserve));
+    }
+    if let Some(hours) = status.budget.as_ref().and_then(|budget| budget.runway_hours) {
+        gauge!("streamflow_broadcaster_runway_hours").set(hours as f64);
     }
 }
 

@@ -6,7 +6,9 @@ use alloy::{
     primitives::{Address, B256},
 };
 use streamflow_bindings::{BondingManager, TicketBroker};
-use streamflow_chain::{BlockFeed, BlockFollower, Chain, ChainError, Health, RoundFollower, SenderMonitor};
+use streamflow_chain::{
+    BlockFeed, BlockFollower, BlockHeader, Chain, ChainError, Health, RoundFollower, SenderMonitor,
+};
 use streamflow_types::{ChainView, SenderFunds, with_causes};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +20,8 @@ use crate::admin::Readiness;
 const NEED: &str = "chain";
 /// Pause before asking again what the chain did not tell.
 const RETRY: Duration = Duration::from_secs(2);
+/// Time between two looks at the age of the newest block.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// A deployment that is being followed.
 pub(super) struct ChainLink {
@@ -41,6 +45,7 @@ impl ChainLink {
         node.spawn_quiet("sender monitor", monitor.run(end.clone()));
         let readiness = node.readiness.clone();
         node.spawn_quiet("chain health", watch_health(feed.health(), view.clone(), readiness, end));
+        node.spawn_quiet("head age", measure_age(feed.head(), node.end.clone()));
         Ok(Some(Self { chain, feed, view, senders }))
     }
 
@@ -143,6 +148,17 @@ async fn connect(node: &Node) -> anyhow::Result<Option<Chain>> {
         Ok(chain) => Ok(Some(chain)),
         Err(ChainError::Stopped) => Ok(None),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// Says how old the newest block is, also while no new one comes.
+async fn measure_age(head: watch::Receiver<Option<BlockHeader>>, end: CancellationToken) {
+    let mut looks = tokio::time::interval(LOOK);
+    while end.run_until_cancelled(looks.tick()).await.is_some() {
+        if let Some(head) = *head.borrow() {
+            let age = crate::clock::unix_seconds().saturating_sub(head.timestamp);
+            metrics::gauge!("streamflow_chain_head_age_seconds").set(age as f64);
+        }
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     }
     let (link, config, stop) = (&link, &node.config, &node.stop);
     let work = |store| keep(store, link, config, key.clone(), stop.clone());
+    node.works();
     candidate.run(stop.clone(), work).await?;
     Ok(())
 }

@@ -25,12 +25,17 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::media::start_workers;
 use crate::{
-    admin::{Admin, Readiness, Status, listen_error},
+    admin::{Admin, Desk, Readiness, Status, listen_error},
     config::{Config, Role},
     data_dir::DataDir,
     database,
+    health::{self, Health},
+    reload::{LiveSettings, Loaded, ReloadHandle, Reloader, Source},
+    telemetry,
 };
 
+/// Name of the role itself among its needs: it has started and is not asked to stop.
+const NEED_WORK: &str = "work";
 /// Time that background tasks get to end after the role has drained.
 const LAST_CALL: Duration = Duration::from_secs(5);
 
@@ -38,10 +43,12 @@ const LAST_CALL: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When it cannot start, or a part of it that it cannot do without has failed.
-pub async fn run(role: Role, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(role: Role, started: Loaded, source: Source, stop: CancellationToken) -> anyhow::Result<()> {
+    let config = started.config.clone();
     config.validate_for(role)?;
     let data = DataDir::open(&config.data)?;
     let admin = Admin::bind(config.admin_listen(role)).await?;
+    let live = LiveSettings::default();
     let mut node = Node {
         role,
         config,
@@ -52,8 +59,14 @@ pub async fn run(role: Role, config: Config, stop: CancellationToken) -> anyhow:
         end: CancellationToken::new(),
         tasks: JoinSet::new(),
         store: None,
+        health: Health::here(),
+        live: live.clone(),
     };
-    node.spawn("admin server", admin.serve(node.readiness.clone(), node.status_document(), node.end.clone()));
+    live.on(&["log.level"], |config| telemetry::set_level(&config.log));
+    let (reloader, reload) = Reloader::new(source, &started, live);
+    node.spawn("reload", reloader.run(node.end.clone()));
+    node.spawn("admin server", admin.serve(node.desk(reload), node.end.clone()));
+    node.watch_from_outside();
     tracing::info!(role = role.name(), version = env!("CARGO_PKG_VERSION"), "starting");
     let outcome = match role {
         Role::Broadcaster => broadcaster::run(&mut node).await,
@@ -86,6 +99,10 @@ struct Node {
     tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
     /// Closed last.
     store: Option<Store>,
+    /// Sees that this process and its database live.
+    health: Health,
+    /// Settings that can change while the role runs.
+    live: LiveSettings,
 }
 
 /// Filled by the role once it runs.
@@ -149,10 +166,54 @@ impl Node {
         })
     }
 
+    /// What the admin server shows.
+    fn desk(&self, reload: ReloadHandle) -> Desk {
+        let deployed_names = self.config.admin.deployed_metric_names.then(|| self.role.node_type());
+        Desk {
+            readiness: self.readiness.clone(),
+            status: self.status_document(),
+            health: self.health.clone(),
+            reload: Some(reload),
+            deployed_names,
+        }
+    }
+
+    /// The role takes work from now on.
+    fn works(&self) {
+        if !self.stop.is_cancelled() {
+            self.readiness.met(NEED_WORK);
+        }
+    }
+
+    /// What every role tells of itself: what runs, its disk, and that it takes no new work once it is asked to stop.
+    fn watch_from_outside(&mut self) {
+        self.readiness.missing(NEED_WORK, "the role is starting");
+        let (role, version) = (self.role.name(), env!("CARGO_PKG_VERSION"));
+        metrics::gauge!("streamflow_node_info", "role" => role, "version" => version).set(1.0);
+        let limit = self.config.data.min_free_bytes;
+        if limit > 0 {
+            let directories = match self.role {
+                Role::Broadcaster => vec![self.data.path().to_owned(), self.config.streams_dir()],
+                _ => vec![self.data.path().to_owned()],
+            };
+            let watch = health::watch_disk(directories, limit, self.readiness.clone(), self.end.clone());
+            self.spawn_quiet("free space", watch);
+        }
+        let (stop, end, readiness) = (self.stop.clone(), self.end.clone(), self.readiness.clone());
+        self.spawn_quiet("draining", async move {
+            if end.run_until_cancelled(stop.cancelled()).await.is_some() {
+                readiness.missing(NEED_WORK, "draining: the role was asked to stop and takes no new work");
+                end.cancelled().await;
+            }
+        });
+    }
+
     /// Opens the database.
     async fn open_store(&mut self) -> anyhow::Result<Store> {
         let store = database::open(&self.config.data, &self.data).await?;
-        self.readiness.met("store");
+        self.health.watch(store.clone());
+        let watch = health::watch_store(store.clone(), self.readiness.clone(), self.end.clone());
+        self.spawn_quiet("store", watch);
         self.store = Some(store.clone());
         Ok(store)
     }

@@ -40,6 +40,8 @@ use crate::{
 const TOKEN_SECRET: &str = "orchestrator-secret";
 /// Name of the remote transcoders among the needs of the role.
 const NEED_TRANSCODERS: &str = "transcoders";
+/// Name of the place in the active set among them.
+const NEED_ACTIVE: &str = "active";
 /// Time between two looks at how many there are.
 const LOOK: Duration = Duration::from_secs(1);
 /// Pause before asking again what the chain did not tell about a round.
@@ -112,7 +114,17 @@ async fn serve(
         "service_uri": orchestrator.service_uri(),
         "listen": orchestrator.local_addr(),
     });
+    let live = handle.clone();
+    node.live.on(&["orchestrator.price", "orchestrator.tickets.max_face_value"], move |config| {
+        live.set_price(config.orchestrator.price);
+        live.set_max_face_value(config.orchestrator.tickets.max_face_value);
+    });
+    if let (Some(account), Some(active)) = (account, active.clone()) {
+        let (readiness, end) = (node.readiness.clone(), node.end.clone());
+        node.spawn_quiet("active set", watch_activity(account, active, readiness, end));
+    }
     node.status.set(status(facts, handle, store, active));
+    node.works();
     orchestrator.run(node.stop.clone()).await;
     Ok(())
 }
@@ -294,12 +306,41 @@ impl SenderFundsSource for RemoteFunds {
 async fn watch_transcoders(handle: Handle, readiness: crate::admin::Readiness, end: CancellationToken) {
     loop {
         match handle.transcoders() {
-            0 => readiness.missing(NEED_TRANSCODERS, "no transcoder is connected"),
+            0 => readiness.missing(
+                NEED_TRANSCODERS,
+                "no transcoder is connected: start one with --orchestrator and the secret of this node, or set \
+                 transcoding.transcoders to local",
+            ),
             _ => readiness.met(NEED_TRANSCODERS),
         }
         tokio::select! { biased;
             () = end.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Outside of the active set payments are refused, as they could not be redeemed.
+async fn watch_activity(
+    account: Address,
+    mut active: watch::Receiver<bool>,
+    readiness: crate::admin::Readiness,
+    end: CancellationToken,
+) {
+    loop {
+        match *active.borrow_and_update() {
+            true => readiness.met(NEED_ACTIVE),
+            false => readiness.missing(
+                NEED_ACTIVE,
+                format_args!(
+                    "account {account} is not in the active set, so payments are refused: `streamflow chain status` \
+                     tells its stake, `streamflow register` stakes; a stake counts from the next round on"
+                ),
+            ),
+        }
+        tokio::select! { biased;
+            () = end.cancelled() => return,
+            changed = active.changed() => if changed.is_err() { return end.cancelled().await },
         }
     }
 }

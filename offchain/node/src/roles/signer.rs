@@ -55,7 +55,10 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     let signer = Signer::bind(node.config.signer.clone(), deps).await.map_err(named)?;
     let handle = signer.handle();
     node.status.set(status(handle.clone()));
+    let live = handle.clone();
+    node.live.on(&["signer.price", "signer.budget"], move |config| live.reconfigure(&config.signer));
     node.spawn_quiet("readiness", watch_readiness(handle, node.readiness.clone(), node.end.clone()));
+    node.works();
     Ok(signer.run(node.stop.clone()).await?)
 }
 

@@ -19,6 +19,7 @@ use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
 };
+use tracing::Instrument as _;
 
 use super::read_headers;
 use crate::{
@@ -48,6 +49,7 @@ struct Accepted {
     hold: Option<Hold>,
 }
 
+#[tracing::instrument(name = "segment", skip_all, fields(stream, seq, session))]
 pub(super) async fn post(State(service): State<Service>, request: Request) -> Response {
     // A node that stops waits for segments that it has begun to take.
     let _in_hand = service.deliveries().token();
@@ -63,6 +65,7 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
 async fn accept(service: &Service, headers: &HeaderMap, body: &mut BodyDataStream) -> Result<Accepted, Refused> {
     service.check_open()?;
     let read = read_headers(headers, SegmentRequest::from_proto)?;
+    name_span(&read.segment);
     let token = service.check_segment(&read.segment, read.sender)?;
     let Paid { offer, no_terms } = pay(service, read.payment, read.sender, &token.session_id, &token).await?;
     let gate = |payments: &Payments| payments.gate(read.sender, &token.session_id, estimate(&read.segment));
@@ -74,6 +77,15 @@ async fn accept(service: &Service, headers: &HeaderMap, body: &mut BodyDataStrea
         return Err(Refused::with(WireError::WrongHash, Some(&offer)));
     }
     Ok(Accepted { sender: read.sender, token, segment: read.segment, offer, received, hold })
+}
+
+/// Which segment the log lines from here on are about.
+fn name_span(segment: &SegmentRequest) {
+    let span = tracing::Span::current();
+    span.record("stream", tracing::field::display(&segment.manifest_id)).record("seq", segment.seq);
+    if let Some(token) = &segment.auth_token {
+        span.record("session", token.session_id.as_str());
+    }
 }
 
 /// Pixels that the segment will about have, if it is as long as its sender says.
@@ -160,7 +172,7 @@ fn queue(service: Service, accepted: Accepted) -> Response {
     let queued = service.sessions().submit(job, received.share);
     let (reply, result) = oneshot::channel::<Bytes>();
     let deliveries = service.deliveries().clone();
-    deliveries.spawn(async move {
+    let work = async move {
         let outcome = match queued {
             Ok(outcome) => outcome.await.unwrap_or(Err(TranscodeError::TranscoderStopped)),
             Err(error) => Err(error),
@@ -169,7 +181,8 @@ fn queue(service: Service, accepted: Accepted) -> Response {
         let result = delivery.result(outcome, hold, started).await;
         // Nobody may be listening any more.
         drop(reply.send(result.encode_to_vec().into()));
-    });
+    };
+    deliveries.spawn(work.in_current_span());
     // An empty body is a result without data or error: peers take it as a failure.
     let body = async move { Ok::<_, Infallible>(result.await.unwrap_or_default()) };
     Response::new(Body::from_stream(futures::stream::once(body)))
