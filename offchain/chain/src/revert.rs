@@ -8,9 +8,9 @@ use alloy::{
 use serde::{Deserialize, Serialize};
 use streamflow_bindings::{
     bonding_manager::BondingManager::BondingManagerErrors, controller::Controller::ControllerErrors,
-    jobs_manager::JobsManager::JobsManagerErrors,
-    livepeer_token::LivepeerToken::LivepeerTokenErrors, minter::Minter::MinterErrors,
-    rounds_manager::RoundsManager::RoundsManagerErrors, ticket_broker::TicketBroker::TicketBrokerErrors,
+    jobs_manager::JobsManager::JobsManagerErrors, livepeer_token::LivepeerToken::LivepeerTokenErrors,
+    minter::Minter::MinterErrors, rounds_manager::RoundsManager::RoundsManagerErrors,
+    ticket_broker::TicketBroker::TicketBrokerErrors,
 };
 
 /// The bytes a contract reverted with. Empty when the node told none.

@@ -110,10 +110,15 @@ fn the_answer_has_the_bytes_of_2018() {
         stream_ids: [("s/p".to_owned(), "p".to_owned())].into(),
     };
     let expected = concat!(
-        "0a09", "68747470733a2f2f6f", // https://o
-        "120e", "4c697665706565722d4574682d31", // Livepeer-Eth-1
-        "1a04", "65413d3d", // eA==
-        "820108", "0a03732f70", "120170", // field 16: s/p, p
+        "0a09",
+        "68747470733a2f2f6f", // https://o
+        "120e",
+        "4c697665706565722d4574682d31", // Livepeer-Eth-1
+        "1a04",
+        "65413d3d", // eA==
+        "820108",
+        "0a03732f70",
+        "120170", // field 16: s/p, p
     );
     assert_eq!(hex::encode(info.encode_to_vec()), expected);
     assert!(!format!("{info:?}").contains("eA=="), "credentials must not be printed");

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use streamflow_bindings::{RoundsManager, TicketBroker};
 use streamflow_chain::{Chain, ChainError, ChainProfile, SenderMonitor};
 use streamflow_orchestrator::{
-    ChainDeps, Clock, Deps, FundsFuture, FundsUnavailable, Handle, JobSource, Orchestrator, RoundFacts, SenderFundsSource,
-    StartError, Transcode, unquotable,
+    ChainDeps, Clock, Deps, FundsFuture, FundsUnavailable, Handle, JobSource, Orchestrator, RoundFacts,
+    SenderFundsSource, StartError, Transcode, unquotable,
 };
 use streamflow_pm::{KeySigner, QuoteDomain};
 use streamflow_redeemer::{Floats, covered_by};

@@ -41,7 +41,11 @@ impl Jobs {
 /// Takes segments of jobs out of today's protocol.
 async fn divert(State(jobs): State<Jobs>, request: Request, next: Next) -> Response {
     let is_segment = request.method() == Method::POST && request.uri().path() == "/segment";
-    if is_segment && is_of_job(request.headers()) { segment::post(jobs, request).await } else { next.run(request).await }
+    if is_segment && is_of_job(request.headers()) {
+        segment::post(jobs, request).await
+    } else {
+        next.run(request).await
+    }
 }
 
 fn is_of_job(headers: &HeaderMap) -> bool {

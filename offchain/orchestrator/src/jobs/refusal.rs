@@ -156,11 +156,9 @@ impl JobRefusal {
             Self::RequestSignature { .. } => Code::Unauthenticated,
             Self::NotAssigned { .. } | Self::NotServed { .. } => Code::PermissionDenied,
             Self::Capped { .. } => Code::ResourceExhausted,
-            Self::Behind { .. }
-            | Self::NotBegun { .. }
-            | Self::Unreadable { .. }
-            | Self::Chain(_)
-            | Self::Stopping => Code::Unavailable,
+            Self::Behind { .. } | Self::NotBegun { .. } | Self::Unreadable { .. } | Self::Chain(_) | Self::Stopping => {
+                Code::Unavailable
+            }
             Self::Signing(_) => Code::Internal,
             _ => Code::FailedPrecondition,
         };
