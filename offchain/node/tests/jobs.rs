@@ -73,8 +73,12 @@ impl Orchestrator {
         format!("https://{}{path}", self.address)
     }
 
+    fn certificate(&self) -> PathBuf {
+        find(self.home.path(), "127.0.0.1.cert.pem").unwrap()
+    }
+
     async fn channel(&self) -> Channel {
-        let certificate = std::fs::read(find(self.home.path(), "127.0.0.1.cert.pem").unwrap()).unwrap();
+        let certificate = std::fs::read(self.certificate()).unwrap();
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(certificate));
         Endpoint::from_shared(self.url("")).unwrap().tls_config(tls).unwrap().connect().await.unwrap()
     }
@@ -85,6 +89,14 @@ impl Drop for Orchestrator {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether `test/interop/jobs_2018.py` is content, and what it says.
+fn python(arguments: &[&str]) -> (bool, String) {
+    let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../test/interop/jobs_2018.py");
+    let output = Command::new("/usr/bin/python3").arg(program).args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (output.status.success(), said)
 }
 
 fn find(folder: &Path, name: &str) -> Option<PathBuf> {
@@ -251,6 +263,21 @@ async fn a_stream_of_2018_is_transcoded_for_its_job() {
             assert!(inspection.pixels > 0);
         }
     }
+
+    // The same from another program.
+    assert!(python(&["check"]).0, "{}", python(&["check"]).1);
+    let (target, certificate) = (orchestrator.address.to_string(), orchestrator.certificate());
+    let sig = hex::encode(broadcaster.sign(job.to_string().as_bytes()));
+    let ask = ["ask", &target, certificate.to_str().unwrap(), &job.to_string(), "0", &sig];
+    let (_, answer) = python(&ask);
+    let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer}"));
+    let streams: BTreeMap<String, String> = serde_json::from_value(answer["stream_ids"].clone()).unwrap();
+    assert_eq!((&streams, answer["job"].as_u64()), (&info.stream_ids, Some(job)), "{answer}");
+    assert_eq!(answer["transcoder"].as_str(), Some(info.transcoder.as_str()), "{answer}");
+    assert_eq!(answer["auth_type"], "Livepeer-Eth-1", "{answer}");
+    let forged = ["ask", &target, certificate.to_str().unwrap(), &job.to_string(), "0", &"11".repeat(65)];
+    let (_, refused) = python(&forged);
+    assert!(refused.contains("UNAUTHENTICATED") && refused.contains(&account.address().to_string()), "{refused}");
 
     // Nobody's job, and another's.
     let refused = broadcaster.ask(job + 9, 0).await.unwrap_err();

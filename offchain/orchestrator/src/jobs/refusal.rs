@@ -73,7 +73,7 @@ pub(crate) enum JobRefusal {
         #[source]
         source: Option<JobUnavailable>,
     },
-    #[error(transparent)]
+    #[error("the chain is out of this orchestrator's sight, {}; ask again in a moment, or ask another one", age(.0))]
     Chain(#[from] ChainUnavailable),
     #[error("Internal Server Error")]
     Signing(#[source] streamflow_pm::SignError),
@@ -83,6 +83,14 @@ pub(crate) enum JobRefusal {
 
 fn told(there: &Option<u64>) -> String {
     there.map_or_else(String::new, |there| format!(" and you are at block {there}"))
+}
+
+/// Without the endpoint, which is the operator's business.
+fn age(unavailable: &ChainUnavailable) -> String {
+    match unavailable {
+        ChainUnavailable::Stale { seconds, .. } => format!("for {seconds} s (orchestrator.max_chain_age)"),
+        ChainUnavailable::Unknown { .. } | ChainUnavailable::Funds { .. } => "since it started".to_owned(),
+    }
 }
 
 fn by(signer: &Option<Address>) -> String {
@@ -124,7 +132,6 @@ impl JobRefusal {
             Self::AuthType { .. } => StatusCode::UNAUTHORIZED,
             Self::NoSuchJob { .. } => StatusCode::NOT_FOUND,
             Self::NotAssigned { .. }
-            | Self::NotBegun { .. }
             | Self::Ended { .. }
             | Self::RequestSignature { .. }
             | Self::NotServed { .. }
@@ -140,6 +147,7 @@ impl JobRefusal {
             Self::Transcode { source, .. } if source.is_overload() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Transcode { source: TranscodeError::NoTranscoders | TranscodeError::TranscoderStopped, .. }
             | Self::Behind { .. }
+            | Self::NotBegun { .. }
             | Self::Capped { .. }
             | Self::Body(BodyError::Overloaded)
             | Self::Unreadable { .. }

@@ -345,7 +345,8 @@ async fn a_chain_out_of_sight_is_told_without_its_secrets() {
     assert_refused(&orchestrator, noise(), 503, &[&"job 7 cannot be read"]).await;
     world.chain.send_replace(None);
     let refused = info(&orchestrator).await.unwrap_err();
-    assert_told(refused.message(), &[&"chain state is not known yet"]);
+    assert_told(refused.message(), &[&"out of this orchestrator's sight, since it started", &"ask again"]);
+    assert!(!refused.message().contains("rpc.example"), "{refused}");
 }
 
 // --- segments refused, in the order of the checks ---
