@@ -91,7 +91,7 @@ impl Jobs {
         if !served.contains(&job.broadcaster) {
             return Err(JobRefusal::NotServed { broadcaster: job.broadcaster, listed: served.len() });
         }
-        let session = self.session(job.id);
+        let session = session(self.0.session_key, job.id);
         let price = self.0.payments.price(job.broadcaster, &session);
         if !is_within(price, job.max_price_per_unit) {
             return Err(JobRefusal::PriceCeiling { job: job.id, ceiling: job.max_price_per_unit, price });
@@ -110,14 +110,14 @@ impl Jobs {
         let found = timeout(LOOKUP_TIMEOUT, self.0.source.job(id)).await.map_err(|_| failed(None))?;
         found.map_err(|source| failed(Some(source)))
     }
+}
 
-    /// Whoever knows the name may fetch the renditions.
-    fn session(&self, id: u64) -> String {
-        let mut hasher = Keccak256::new();
-        hasher.update(self.0.session_key);
-        hasher.update(id.to_be_bytes());
-        format!("job-{id}-{}", hex::encode(&hasher.finalize()[..8]))
-    }
+/// Name of a job's session. Whoever knows it may fetch the renditions.
+fn session(key: B256, id: u64) -> String {
+    let mut hasher = Keccak256::new();
+    hasher.update(key);
+    hasher.update(id.to_be_bytes());
+    format!("job-{id}-{}", hex::encode(&hasher.finalize()[..8]))
 }
 
 /// Whether the price of a pixel is at most so many wei.
@@ -138,6 +138,16 @@ mod tests {
         assert!(!within(31, 10, 3_u64));
         assert!(within(0, 1, 0_u64));
         assert!(is_within(Price::new(1, i64::MAX as u64).unwrap(), U256::MAX));
+    }
+
+    #[test]
+    fn names_of_sessions_cannot_be_guessed_from_the_job() {
+        let name = session(B256::repeat_byte(1), 7);
+        assert_eq!(name.len(), "job-7-".len() + 16);
+        assert_eq!(session(B256::repeat_byte(1), 7), name);
+        assert_ne!(session(B256::repeat_byte(2), 7), name);
+        let tail = |name: &str| name.rsplit('-').next().unwrap().to_owned();
+        assert_ne!(tail(&session(B256::repeat_byte(1), 8)), tail(&name));
     }
 
     #[test]
