@@ -6,6 +6,7 @@ import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.s
 import {ERC1967Utils} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Utils.sol";
 import {BondingManager} from "../contracts/BondingManager.sol";
 import {Controller} from "../contracts/Controller.sol";
+import {JobsManager} from "../contracts/JobsManager.sol";
 import {LivepeerToken} from "../contracts/LivepeerToken.sol";
 import {Minter} from "../contracts/Minter.sol";
 import {RoundsManager} from "../contracts/RoundsManager.sol";
@@ -125,6 +126,7 @@ contract Deploy {
         CommitteeVerifier committeeVerifier;
         EquivocationVerifier equivocationVerifier;
         TimelockController timelock;
+        JobsManager jobsManager;
     }
 
     /// @notice Thrown when a contract did not land where its peers expect it.
@@ -286,6 +288,9 @@ contract Deploy {
                 abi.encodeCall(CommitteeVerifier.initialize, (p.committeeRules))
             )
         );
+        d.jobsManager = JobsManager(
+            _proxy(address(new JobsManager(e.controller, e.bondingManager)), abi.encodeCall(JobsManager.initialize, ()))
+        );
     }
 
     function _proxy(address implementation, bytes memory initialization) private returns (address) {
@@ -302,6 +307,7 @@ contract Deploy {
         // Older clients know the broker by this name.
         _set(d.controller, "JobsManager", address(d.ticketBroker));
         _set(d.controller, "SlashingManager", address(d.slashingManager));
+        _set(d.controller, "TranscodingJobs", address(d.jobsManager));
         if (p.slashing != 0) _set(d.controller, "Verifier", address(d.slashingManager));
         if (p.guardian != address(0)) d.controller.setGuardian(p.guardian);
     }
@@ -369,6 +375,7 @@ contract Deploy {
         _jsonProxy(key, "ServiceRegistry", address(d.serviceRegistry));
         _jsonProxy(key, "SlashingManager", address(d.slashingManager));
         _jsonProxy(key, "CommitteeVerifier", address(d.committeeVerifier));
+        _jsonProxy(key, "JobsManager", address(d.jobsManager));
         return _jsonProxy(key, "TicketBroker", address(d.ticketBroker));
     }
 
@@ -392,6 +399,7 @@ contract Deploy {
         e.ticketBroker = TicketBroker(_VM.computeCreateAddress(deployer, nonce + 14));
         e.slashingManager = SlashingManager(_VM.computeCreateAddress(deployer, nonce + 16));
         e.committeeVerifier = CommitteeVerifier(_VM.computeCreateAddress(deployer, nonce + 18));
+        e.jobsManager = JobsManager(_VM.computeCreateAddress(deployer, nonce + 20));
     }
 
     function _requireEqual(Deployment memory d, Deployment memory e) private pure {
@@ -407,6 +415,7 @@ contract Deploy {
         _requireEqual(address(d.ticketBroker), address(e.ticketBroker));
         _requireEqual(address(d.slashingManager), address(e.slashingManager));
         _requireEqual(address(d.committeeVerifier), address(e.committeeVerifier));
+        _requireEqual(address(d.jobsManager), address(e.jobsManager));
     }
 
     function _requireEqual(address actual, address expected) private pure {

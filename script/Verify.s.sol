@@ -7,6 +7,7 @@ import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.s
 import {ERC1967Utils} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Utils.sol";
 import {BondingManager} from "../contracts/BondingManager.sol";
 import {Controller} from "../contracts/Controller.sol";
+import {JobsManager} from "../contracts/JobsManager.sol";
 import {LivepeerToken} from "../contracts/LivepeerToken.sol";
 import {Minter} from "../contracts/Minter.sol";
 import {RoundsManager} from "../contracts/RoundsManager.sol";
@@ -59,7 +60,7 @@ contract Verify {
         address deployer;
         Deploy.Deployment system;
         /// Of the proxies, in the order of `_proxyNames`.
-        address[7] implementations;
+        address[8] implementations;
     }
 
     /// @notice Thrown when a constructor cannot be run where the contract should be.
@@ -121,13 +122,13 @@ contract Verify {
             abi.encodePacked(type(EquivocationVerifier).creationCode, abi.encode(d.slashingManager))
         );
         _code("OverspendProof", address(d.overspendProof), type(OverspendProof).creationCode);
-        bytes[7] memory creations = _creations(d);
+        bytes[8] memory creations = _creations(d);
         for (uint256 i = 0; i < creations.length; ++i) {
             _code(string.concat(_proxyName(i), "Implementation"), a.implementations[i], creations[i]);
         }
     }
 
-    function _creations(Deploy.Deployment memory d) private pure returns (bytes[7] memory) {
+    function _creations(Deploy.Deployment memory d) private pure returns (bytes[8] memory) {
         return [
             abi.encodePacked(
                 type(Minter).creationCode, abi.encode(d.controller, d.livepeerToken, d.bondingManager, d.roundsManager)
@@ -148,7 +149,8 @@ contract Verify {
             ),
             abi.encodePacked(
                 type(CommitteeVerifier).creationCode, abi.encode(d.controller, d.slashingManager, d.livepeerToken)
-            )
+            ),
+            abi.encodePacked(type(JobsManager).creationCode, abi.encode(d.controller, d.bondingManager))
         ];
     }
 
@@ -166,7 +168,7 @@ contract Verify {
     // --- proxies ---
 
     function _compareProxies(Addresses memory a) private {
-        address[7] memory proxies = _proxies(a.system);
+        address[8] memory proxies = _proxies(a.system);
         bytes32 code = keccak256(type(ERC1967Proxy).runtimeCode);
         for (uint256 i = 0; i < proxies.length; ++i) {
             string memory name = _proxyName(i);
@@ -191,6 +193,7 @@ contract Verify {
         _registered(d, "TicketBroker", address(d.ticketBroker));
         _registered(d, "JobsManager", address(d.ticketBroker));
         _registered(d, "SlashingManager", address(d.slashingManager));
+        _registered(d, "TranscodingJobs", address(d.jobsManager));
         _registered(d, "Verifier", p.slashing == 0 ? address(0) : address(d.slashingManager));
     }
 
@@ -351,12 +354,13 @@ contract Verify {
         a.system.ticketBroker = TicketBroker(_VM.parseJsonAddress(json, ".TicketBroker"));
         a.system.slashingManager = SlashingManager(_VM.parseJsonAddress(json, ".SlashingManager"));
         a.system.committeeVerifier = CommitteeVerifier(_VM.parseJsonAddress(json, ".CommitteeVerifier"));
+        a.system.jobsManager = JobsManager(_VM.parseJsonAddress(json, ".JobsManager"));
         for (uint256 i = 0; i < a.implementations.length; ++i) {
             a.implementations[i] = _VM.parseJsonAddress(json, string.concat(".", _proxyName(i), "Implementation"));
         }
     }
 
-    function _proxies(Deploy.Deployment memory d) private pure returns (address[7] memory) {
+    function _proxies(Deploy.Deployment memory d) private pure returns (address[8] memory) {
         return [
             address(d.minter),
             address(d.roundsManager),
@@ -364,7 +368,8 @@ contract Verify {
             address(d.serviceRegistry),
             address(d.ticketBroker),
             address(d.slashingManager),
-            address(d.committeeVerifier)
+            address(d.committeeVerifier),
+            address(d.jobsManager)
         ];
     }
 
@@ -376,7 +381,8 @@ contract Verify {
             "ServiceRegistry",
             "TicketBroker",
             "SlashingManager",
-            "CommitteeVerifier"
+            "CommitteeVerifier",
+            "JobsManager"
         ][index];
     }
 

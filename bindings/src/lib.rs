@@ -26,6 +26,7 @@ binding!(bonding_manager, BondingManager, "abi/BondingManager.json");
 binding!(committee_verifier, CommitteeVerifier, "abi/CommitteeVerifier.json");
 binding!(controller, Controller, "abi/Controller.json");
 binding!(equivocation_verifier, EquivocationVerifier, "abi/EquivocationVerifier.json");
+binding!(jobs_manager, JobsManager, "abi/JobsManager.json");
 binding!(livepeer_token, LivepeerToken, "abi/LivepeerToken.json");
 binding!(minter, Minter, "abi/Minter.json");
 binding!(rounds_manager, RoundsManager, "abi/RoundsManager.json");

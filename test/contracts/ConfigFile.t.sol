@@ -82,14 +82,15 @@ contract ConfigFileTest is StreamflowTest {
     function _addresses(Deploy.Deployment memory d) private view returns (Verify.Addresses memory a) {
         a.deployer = deployer;
         a.system = d;
-        address[7] memory proxies = [
+        address[8] memory proxies = [
             address(d.minter),
             address(d.roundsManager),
             address(d.bondingManager),
             address(d.serviceRegistry),
             address(d.ticketBroker),
             address(d.slashingManager),
-            address(d.committeeVerifier)
+            address(d.committeeVerifier),
+            address(d.jobsManager)
         ];
         for (uint256 i = 0; i < proxies.length; ++i) {
             a.implementations[i] = address(uint160(uint256(vm.load(proxies[i], ERC1967Utils.IMPLEMENTATION_SLOT))));

@@ -7,6 +7,7 @@ import {ERC1967Utils} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Utils.s
 import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
 import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
 import {BondingManager} from "../../contracts/BondingManager.sol";
+import {JobsManager} from "../../contracts/JobsManager.sol";
 import {Minter} from "../../contracts/Minter.sol";
 import {OverspendProof} from "../../contracts/OverspendProof.sol";
 import {RoundsManager} from "../../contracts/RoundsManager.sol";
@@ -68,8 +69,8 @@ contract UpgradeTest is SlashingTest {
         vm.prank(orchestrator);
         registry.setServiceURI("https://o.example");
         bytes memory before = _state();
-        address[7] memory proxies = _proxies();
-        address[7] memory implementations = _freshImplementations();
+        address[8] memory proxies = _proxies();
+        address[8] memory implementations = _freshImplementations();
         for (uint256 i = 0; i < proxies.length; ++i) {
             _upgrade(proxies[i], implementations[i], "");
             vm.assertEq(_implementation(proxies[i]), implementations[i]);
@@ -102,8 +103,8 @@ contract UpgradeTest is SlashingTest {
     }
 
     function test_RevertWhen_AnybodyButTheTimelockUpgrades() external {
-        address[7] memory proxies = _proxies();
-        address[7] memory implementations = _freshImplementations();
+        address[8] memory proxies = _proxies();
+        address[8] memory implementations = _freshImplementations();
         address[4] memory callers = [stranger, deployer, _council, _guardian];
         for (uint256 i = 0; i < proxies.length; ++i) {
             for (uint256 j = 0; j < callers.length; ++j) {
@@ -178,16 +179,16 @@ contract UpgradeTest is SlashingTest {
     }
 
     function test_RevertWhen_InitialisedAgain() external {
-        address[7] memory proxies = _proxies();
-        bytes[7] memory calls = _initializations();
+        address[8] memory proxies = _proxies();
+        bytes[8] memory calls = _initializations();
         for (uint256 i = 0; i < proxies.length; ++i) {
             _assertRefused(proxies[i], calls[i], Initializable.InvalidInitialization.selector);
         }
     }
 
     function test_RevertWhen_TheImplementationItselfIsUsed() external {
-        address[7] memory proxies = _proxies();
-        bytes[7] memory calls = _initializations();
+        address[8] memory proxies = _proxies();
+        bytes[8] memory calls = _initializations();
         bytes memory upgrade = abi.encodeCall(UUPSUpgradeable.upgradeToAndCall, (address(token), ""));
         for (uint256 i = 0; i < proxies.length; ++i) {
             address implementation = _implementation(proxies[i]);
@@ -211,7 +212,7 @@ contract UpgradeTest is SlashingTest {
         timelock.execute(proxy, 0, call, 0, 0);
     }
 
-    function _proxies() private view returns (address[7] memory) {
+    function _proxies() private view returns (address[8] memory) {
         return [
             address(minter),
             address(rounds),
@@ -219,11 +220,12 @@ contract UpgradeTest is SlashingTest {
             address(registry),
             address(broker),
             address(slashing),
-            address(committee)
+            address(committee),
+            address(deployment.jobsManager)
         ];
     }
 
-    function _freshImplementations() private returns (address[7] memory) {
+    function _freshImplementations() private returns (address[8] memory) {
         return [
             address(new Minter(controller, token, bonding, rounds)),
             address(new RoundsManager(controller, bonding, minter)),
@@ -231,11 +233,12 @@ contract UpgradeTest is SlashingTest {
             address(new ServiceRegistry(controller, bonding)),
             address(new TicketBroker(controller, bonding, rounds, broker.overspendProof())),
             address(new SlashingManager(controller, token, bonding, rounds, registry)),
-            address(new CommitteeVerifier(controller, slashing, token))
+            address(new CommitteeVerifier(controller, slashing, token)),
+            address(new JobsManager(controller, bonding))
         ];
     }
 
-    function _initializations() private pure returns (bytes[7] memory) {
+    function _initializations() private pure returns (bytes[8] memory) {
         return [
             abi.encodeCall(Minter.initialize, (1, 1, 1)),
             abi.encodeCall(RoundsManager.initialize, (1, 1)),
@@ -243,7 +246,8 @@ contract UpgradeTest is SlashingTest {
             abi.encodeCall(ServiceRegistry.initialize, ()),
             abi.encodeCall(TicketBroker.initialize, (1, 1)),
             abi.encodeCall(SlashingManager.initialize, ()),
-            abi.encodeCall(CommitteeVerifier.initialize, (_rules()))
+            abi.encodeCall(CommitteeVerifier.initialize, (_rules())),
+            abi.encodeCall(JobsManager.initialize, ())
         ];
     }
 

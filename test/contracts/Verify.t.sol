@@ -105,14 +105,15 @@ contract VerifyTest is SlashingTest {
     function _addresses() private view returns (Verify.Addresses memory a) {
         a.deployer = deployer;
         a.system = deployment;
-        address[7] memory proxies = [
+        address[8] memory proxies = [
             address(minter),
             address(rounds),
             address(bonding),
             address(registry),
             address(broker),
             address(slashing),
-            address(committee)
+            address(committee),
+            address(deployment.jobsManager)
         ];
         for (uint256 i = 0; i < proxies.length; ++i) {
             a.implementations[i] = address(uint160(uint256(vm.load(proxies[i], ERC1967Utils.IMPLEMENTATION_SLOT))));

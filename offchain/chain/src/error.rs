@@ -53,6 +53,11 @@ pub enum ChainError {
     /// Controller does not know a contract we need.
     #[error("Controller {controller} has no {name}: check chain.controller")]
     NotRegistered { controller: Address, name: ContractName },
+    /// The deployment has no contract for the jobs of 2018.
+    #[error(
+        "Controller {controller} has no TranscodingJobs: check chain.controller, or set orchestrator.jobs_2018.enabled = false"
+    )]
+    NoJobs { controller: Address },
     /// The follower has not seen a block yet.
     #[error("not synced with the chain yet")]
     NotSynced,

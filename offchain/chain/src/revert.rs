@@ -8,8 +8,9 @@ use alloy::{
 use serde::{Deserialize, Serialize};
 use streamflow_bindings::{
     bonding_manager::BondingManager::BondingManagerErrors, controller::Controller::ControllerErrors,
-    livepeer_token::LivepeerToken::LivepeerTokenErrors, minter::Minter::MinterErrors,
-    rounds_manager::RoundsManager::RoundsManagerErrors, ticket_broker::TicketBroker::TicketBrokerErrors,
+    jobs_manager::JobsManager::JobsManagerErrors, livepeer_token::LivepeerToken::LivepeerTokenErrors,
+    minter::Minter::MinterErrors, rounds_manager::RoundsManager::RoundsManagerErrors,
+    ticket_broker::TicketBroker::TicketBrokerErrors,
 };
 
 /// The bytes a contract reverted with. Empty when the node told none.
@@ -46,6 +47,7 @@ impl Revert {
             .or_else(|| self.custom::<RoundsManagerErrors>())
             .or_else(|| self.custom::<LivepeerTokenErrors>())
             .or_else(|| self.custom::<MinterErrors>())
+            .or_else(|| self.custom::<JobsManagerErrors>())
             .or_else(|| self.custom::<ControllerErrors>())
     }
 

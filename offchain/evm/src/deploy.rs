@@ -108,6 +108,7 @@ pub(crate) mod abi {
                 address committeeVerifier;
                 address equivocationVerifier;
                 address timelock;
+                address jobsManager;
             }
 
             function defaultParams(uint256 deployerKey) external pure returns (Params memory p);

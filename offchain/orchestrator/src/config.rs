@@ -7,6 +7,8 @@ use streamflow_pm::MAX_TICKETS;
 use streamflow_types::{Price, Secret};
 use url::Url;
 
+use crate::jobs::JobsConfig;
+
 /// A quote is long dead a day after the secret that made it was replaced.
 const LEAST_SECRET_LIFE: Duration = Duration::from_secs(24 * 3600);
 
@@ -56,6 +58,8 @@ pub struct OrchestratorConfig {
     pub storage: StorageConfig,
     /// Bounds on connections and bodies.
     pub limits: LimitsConfig,
+    /// The protocol of 2018.
+    pub jobs_2018: JobsConfig,
 }
 
 /// Terms of the tickets that are accepted (payments.md §1.4).
@@ -153,6 +157,7 @@ impl Default for OrchestratorConfig {
             redeemer_certificate_file: None,
             storage: StorageConfig::default(),
             limits: LimitsConfig::default(),
+            jobs_2018: JobsConfig::default(),
         }
     }
 }
@@ -239,6 +244,17 @@ pub enum ConfigError {
         /// As set.
         secret_life: Duration,
     },
+    /// Jobs would be done for nobody.
+    #[error("jobs_2018.enabled is set and jobs_2018.broadcasters is empty: list the accounts whose jobs are done")]
+    NoJobBroadcasters,
+    /// More accounts than are looked through for each request.
+    #[error("jobs_2018.broadcasters has {got} accounts, more than {max}")]
+    TooManyJobBroadcasters {
+        /// As set.
+        got: usize,
+        /// Allowed.
+        max: usize,
+    },
     /// Every ticket would be refused.
     #[error("tickets.max_face_value {max_face_value} wei is not more than tickets.ev {ev} wei")]
     FaceValueBelowEv {
@@ -268,6 +284,7 @@ impl OrchestratorConfig {
                 larger: "limits.max_buffered_bytes",
             });
         }
+        self.jobs_2018.validate()?;
         self.tickets.validate()
     }
 

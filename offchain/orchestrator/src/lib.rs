@@ -9,6 +9,7 @@ mod config;
 mod grpc;
 mod http;
 mod intake;
+mod jobs;
 mod listener;
 mod metrics;
 mod orchestrator;
@@ -28,6 +29,7 @@ mod wei;
 
 pub use chain::{ChainDeps, ChainUnavailable, FundsFuture, FundsUnavailable, SenderFundsSource};
 pub use config::{ConfigError, LimitsConfig, OrchestratorConfig, StorageConfig, TicketConfig};
+pub use jobs::{JobFuture, JobSource, JobUnavailable, JobsConfig};
 pub use orchestrator::{Deps, Handle, Orchestrator, StartError};
 pub use payments::PaymentError;
 pub use rounds::{RoundFacts, unquotable};

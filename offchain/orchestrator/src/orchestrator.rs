@@ -1,7 +1,7 @@
 //! Binding the port, running, stopping.
 use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use alloy_primitives::U256;
+use alloy_primitives::{B256, U256};
 use streamflow_types::{Price, Secret};
 use streamflow_wire::AuthTokens;
 use tokio::{
@@ -16,6 +16,7 @@ use url::Url;
 use crate::{
     ChainDeps, Clock, ConfigError, OrchestratorConfig, TlsError, Transcode, grpc, http,
     intake::Intake,
+    jobs::{self, JobSource, Jobs},
     listener::{Listener, Routes},
     payments::Payments,
     pool::TranscoderPool,
@@ -87,6 +88,9 @@ pub enum StartError {
     /// The bound address does not make a URL.
     #[error("cannot make a service URI of {0}")]
     ServiceUri(SocketAddr),
+    /// Jobs are checked against the chain, and there is none.
+    #[error("jobs_2018.enabled needs a chain (setting `chain.controller`)")]
+    JobsWithoutChain,
     /// The HTTP client cannot be set up.
     #[error("cannot set up the HTTP client")]
     Client(#[from] reqwest::Error),
@@ -98,6 +102,8 @@ pub struct Orchestrator {
     service_uri: Url,
     service: Service,
     listener: Listener,
+    session_key: B256,
+    jobs: Option<Jobs>,
 }
 
 impl fmt::Debug for Orchestrator {
@@ -153,9 +159,17 @@ impl Orchestrator {
         let host = service_uri.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let tls = tls::server_config(&deps.data_dir, host).await?;
         let limits = config.limits;
+        let session_key = jobs::session_key(&deps.secret);
         let service = service(config, deps, transcoder_secret, &service_uri)?;
         let listener = Listener { tcp, tls: TlsAcceptor::from(tls), limits };
-        Ok(Self { local_addr, service_uri, service, listener })
+        Ok(Self { local_addr, service_uri, service, listener, session_key, jobs: None })
+    }
+
+    /// Answers the protocol of 2018 too, for the broadcasters of `jobs_2018`, whose jobs `source` knows.
+    pub fn with_jobs(mut self, source: Arc<dyn JobSource>) -> Result<Self, StartError> {
+        let jobs = Jobs::new(self.service.clone(), source, self.session_key).ok_or(StartError::JobsWithoutChain)?;
+        self.jobs = Some(jobs);
+        Ok(self)
     }
 
     /// The bound address.
@@ -176,9 +190,12 @@ impl Orchestrator {
     /// Serves until `stop`. Then new work is refused, segments in hand are finished, their results delivered and their
     /// renditions fetched, and the port closes.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { service, listener, .. } = self;
+        let Self { service, listener, jobs, .. } = self;
         let (close, background) = (CancellationToken::new(), CancellationToken::new());
-        let routes = Routes { grpc: grpc::router(service.clone()), http: http::router(service.clone()) };
+        let mut routes = Routes { grpc: grpc::router(service.clone()), http: http::router(service.clone()) };
+        if let Some(jobs) = jobs {
+            routes = jobs.add_to(routes);
+        }
         // Aborted if this future is dropped.
         let mut tasks = JoinSet::new();
         tasks.spawn(listener.serve(routes, close.clone()));

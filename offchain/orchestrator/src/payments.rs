@@ -159,6 +159,11 @@ impl Payments {
         self.0.signer.as_ref()
     }
 
+    /// The chain as it is seen now.
+    pub(crate) fn chain_view(&self) -> Result<ChainView, ChainUnavailable> {
+        self.0.chain.current()
+    }
+
     /// Changes what sessions that begin from now on are asked.
     pub(crate) fn set_price(&self, price: Price) {
         *self.0.price.write().unwrap_or_else(PoisonError::into_inner) = price;

@@ -3,6 +3,7 @@
 
 mod causes;
 mod chain;
+mod job;
 mod manifest;
 mod price;
 mod profile;
@@ -12,6 +13,7 @@ mod units;
 
 pub use causes::with_causes;
 pub use chain::{ChainView, SenderFunds};
+pub use job::Job;
 pub use manifest::{ManifestId, ManifestIdError};
 pub use price::{Price, PriceError};
 pub use profile::{Container, Gop, H264Profile, Profile, ProfileError, VideoCodec};

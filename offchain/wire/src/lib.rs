@@ -6,6 +6,7 @@
 pub mod capability;
 mod error;
 pub mod header;
+pub mod jobs;
 mod number;
 mod offer;
 mod payment;

@@ -4,6 +4,7 @@ mod delegator;
 mod endpoints;
 mod fixture;
 mod follower;
+mod jobs;
 mod money;
 mod orders;
 mod profiles;

@@ -178,6 +178,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("orchestrator.limits.max_buffered_bytes", "Segments and results held at a time, all requests together."),
     set("orchestrator.limits.keep_alive", "Time between two probes of a silent HTTP/2 peer, and for its answer."),
     set("orchestrator.limits.drain_timeout", "Time that segments in flight get when the node stops."),
+    set(
+        "orchestrator.jobs_2018.enabled",
+        "Whether the protocol of 2018 is answered: GetTranscoder, and segments of jobs on chain.",
+    ),
+    set(
+        "orchestrator.jobs_2018.broadcasters",
+        "Accounts whose jobs are done. That protocol carries no tickets: they pay elsewhere, or not at all.",
+    ),
     optional("transcoder.orchestrator", "Whom to work for; also --orchestrator.", "\"https://o.example:8935\""),
     set("transcoder.secret", "What the orchestrator wants to see."),
     optional("transcoder.secret_file", "File that holds it instead.", "\"/etc/streamflow/transcoder-secret\""),

@@ -1,6 +1,7 @@
 //! The roles, wired: configuration in, running until told to stop.
 mod broadcaster;
 mod chain_link;
+mod jobs;
 mod keeper;
 mod media;
 mod orchestrator;

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use streamflow_bindings::{RoundsManager, TicketBroker};
 use streamflow_chain::{Chain, ChainError, ChainProfile, SenderMonitor};
 use streamflow_orchestrator::{
-    ChainDeps, Clock, Deps, FundsFuture, FundsUnavailable, Handle, Orchestrator, RoundFacts, SenderFundsSource,
-    StartError, Transcode, unquotable,
+    ChainDeps, Clock, Deps, FundsFuture, FundsUnavailable, Handle, JobSource, Orchestrator, RoundFacts,
+    SenderFundsSource, StartError, Transcode, unquotable,
 };
 use streamflow_pm::{KeySigner, QuoteDomain};
 use streamflow_redeemer::{Floats, covered_by};
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Node,
     chain_link::ChainLink,
+    jobs,
     media::{self, LocalWorkers},
     redeemer,
 };
@@ -79,13 +80,13 @@ async fn serve(
     earlier: Option<[u8; 32]>,
     local: Option<LocalTranscoder>,
 ) -> anyhow::Result<()> {
-    let chain = match node.config.chain.controller {
+    let (chain, jobs) = match node.config.chain.controller {
         None => {
             tracing::warn!("chain.controller is not set: segments are transcoded for free");
-            None
+            (None, None)
         }
         Some(_) => match chain_deps(node, earlier).await? {
-            Some(deps) => Some(deps),
+            Some((deps, jobs)) => (Some(deps), jobs),
             None => return Ok(()),
         },
     };
@@ -100,7 +101,10 @@ async fn serve(
         data_dir: node.data.path().to_owned(),
         clock: Arc::new(clock::unix_seconds) as Clock,
     };
-    let orchestrator = Orchestrator::bind(node.config.orchestrator.clone(), deps).await.map_err(named)?;
+    let mut orchestrator = Orchestrator::bind(node.config.orchestrator.clone(), deps).await.map_err(named)?;
+    if let Some(jobs) = jobs {
+        orchestrator = orchestrator.with_jobs(jobs).map_err(named)?;
+    }
     let handle = orchestrator.handle();
     tracing::info!(address = %orchestrator.local_addr(), service_uri = %orchestrator.service_uri(), "orchestrator listens");
     if remote {
@@ -130,7 +134,10 @@ async fn serve(
 }
 
 /// What is needed to be paid; `None` when stopped before the chain was there.
-async fn chain_deps(node: &mut Node, earlier: Option<[u8; 32]>) -> anyhow::Result<Option<ChainDeps>> {
+async fn chain_deps(
+    node: &mut Node,
+    earlier: Option<[u8; 32]>,
+) -> anyhow::Result<Option<(ChainDeps, Option<Arc<dyn JobSource>>)>> {
     let key = node.config.keys.load()?;
     let account = key.address();
     let file = QuoteSecretFile::new(&node.data, &key, node.config.orchestrator.tickets.secret_life)?;
@@ -143,13 +150,18 @@ async fn chain_deps(node: &mut Node, earlier: Option<[u8; 32]>) -> anyhow::Resul
         Err(ChainError::Stopped) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
+    let jobs = match jobs::source(node, &link.chain).await {
+        Ok(jobs) => jobs,
+        Err(ChainError::Stopped) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
     let active = link.activity_of(account, node);
     let own = Funds { senders: link.senders.clone(), account };
     let funds: Arc<dyn SenderFundsSource> = match redeemer::outbox(node, &link, &store).await? {
         redeemer::Handed::ToKeeper => Arc::new(own),
         redeemer::Handed::ToRedeemer(floats) => Arc::new(RemoteFunds { own, floats }),
     };
-    Ok(Some(ChainDeps {
+    let deps = ChainDeps {
         view: quotable_rounds(node, &link),
         active,
         funds,
@@ -160,7 +172,8 @@ async fn chain_deps(node: &mut Node, earlier: Option<[u8; 32]>) -> anyhow::Resul
         late_blocks: node.config.keeper.expiry_margin_blocks,
         store,
         rpc: link.chain.rpc.host().to_owned(),
-    }))
+    };
+    Ok(Some((deps, jobs)))
 }
 
 /// The chain with the round that quotes may name.

@@ -27,7 +27,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
-use crate::clip;
+use crate::{clip, jobs::Jobs};
 
 pub(crate) const SECRET: &str = "swordfish";
 pub(crate) const START: u64 = 1_700_000_000;
@@ -66,6 +66,7 @@ pub(crate) struct World {
     pub(crate) time: Arc<AtomicU64>,
     pub(crate) local: Option<Arc<dyn Transcode>>,
     pub(crate) with_chain: bool,
+    pub(crate) jobs: Jobs,
 }
 
 pub(crate) fn view() -> ChainView {
@@ -115,6 +116,7 @@ impl World {
             time: Arc::new(AtomicU64::new(START)),
             local: None,
             with_chain: true,
+            jobs: Jobs::default(),
         }
     }
 
@@ -149,7 +151,11 @@ impl World {
             data_dir: self.dir.path().to_owned(),
             clock: Arc::new(move || time.load(Ordering::SeqCst)),
         };
-        let orchestrator = Orchestrator::bind(config, deps).await.unwrap();
+        let with_jobs = config.jobs_2018.enabled;
+        let mut orchestrator = Orchestrator::bind(config, deps).await.unwrap();
+        if with_jobs {
+            orchestrator = orchestrator.with_jobs(Arc::new(self.jobs.clone())).unwrap();
+        }
         let (address, handle, stop) = (orchestrator.local_addr(), orchestrator.handle(), CancellationToken::new());
         let task = tokio::spawn(orchestrator.run(stop.clone()));
         let certificate = std::fs::read(self.dir.path().join("127.0.0.1.cert.pem")).unwrap();
