@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
 };
 use tokio_util::sync::CancellationToken;
@@ -122,6 +122,7 @@ pub struct Reloader {
     /// As they are in effect.
     running: Settings,
     requests: mpsc::Receiver<oneshot::Sender<Result<Report, ReloadError>>>,
+    hangups: Signal,
 }
 
 impl fmt::Debug for Reloader {
@@ -131,28 +132,28 @@ impl fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    /// `started` is the configuration that the role runs with.
-    pub fn new(source: Source, started: &Loaded, live: LiveSettings) -> (Self, ReloadHandle) {
-        let (send, requests) = mpsc::channel(WAITING);
-        (Self { source, live, running: settings(started), requests }, ReloadHandle(send))
-    }
-
-    /// Serves requests and signals until `end`.
+    /// `started` is the configuration that the role runs with. From here on SIGHUP ends the process no more.
     ///
     /// # Errors
     /// When the signal cannot be watched.
-    pub async fn run(mut self, end: CancellationToken) -> io::Result<()> {
-        let mut hangups = signal(SignalKind::hangup())?;
+    pub fn new(source: Source, started: &Loaded, live: LiveSettings) -> io::Result<(Self, ReloadHandle)> {
+        let (send, requests) = mpsc::channel(WAITING);
+        let hangups = signal(SignalKind::hangup())?;
+        Ok((Self { source, live, running: settings(started), requests, hangups }, ReloadHandle(send)))
+    }
+
+    /// Serves requests and signals until `end`.
+    pub async fn run(mut self, end: CancellationToken) {
         loop {
             let reply = tokio::select! { biased;
-                () = end.cancelled() => return Ok(()),
-                hangup = hangups.recv() => match hangup {
+                () = end.cancelled() => return,
+                hangup = self.hangups.recv() => match hangup {
                     Some(()) => None,
-                    None => return Ok(()),
+                    None => return,
                 },
                 request = self.requests.recv() => match request {
                     Some(reply) => Some(reply),
-                    None => return Ok(()),
+                    None => return,
                 },
             };
             let outcome = self.reload();
@@ -214,7 +215,7 @@ mod tests {
         live.on(&["orchestrator.price"], move |config| {
             told.store(config.orchestrator.price.wei_per_unit(), Ordering::SeqCst);
         });
-        let (reloader, handle) = Reloader::new(source.clone(), &source().unwrap(), live);
+        let (reloader, handle) = Reloader::new(source.clone(), &source().unwrap(), live).unwrap();
         let end = CancellationToken::new();
         let task = tokio::spawn(reloader.run(end.clone()));
 
@@ -239,7 +240,7 @@ mod tests {
         assert!(refused.contains("nothing was changed") && refused.contains("max_sessions"), "{refused}");
         assert_eq!(seen.load(Ordering::SeqCst), 5);
         end.cancel();
-        task.await.unwrap().unwrap();
+        task.await.unwrap();
         assert!(matches!(handle.reload().await, Err(ReloadError::Unheard)));
     }
 }

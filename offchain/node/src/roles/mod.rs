@@ -50,6 +50,8 @@ pub async fn run(role: Role, started: Loaded, source: Source, stop: Cancellation
     let data = DataDir::open(&config.data)?;
     let admin = Admin::bind(config.admin_listen(role)).await?;
     let live = LiveSettings::default();
+    live.on(&["log.level"], |config| telemetry::set_level(&config.log));
+    let (reloader, reload) = Reloader::new(source, &started, live.clone()).context("cannot watch SIGHUP")?;
     let mut node = Node {
         role,
         config,
@@ -61,11 +63,9 @@ pub async fn run(role: Role, started: Loaded, source: Source, stop: Cancellation
         tasks: JoinSet::new(),
         store: None,
         health: Health::here(),
-        live: live.clone(),
+        live,
     };
-    live.on(&["log.level"], |config| telemetry::set_level(&config.log));
-    let (reloader, reload) = Reloader::new(source, &started, live);
-    node.spawn("reload", reloader.run(node.end.clone()));
+    node.spawn_quiet("reload", reloader.run(node.end.clone()));
     node.spawn("admin server", admin.serve(node.desk(reload), node.end.clone()));
     node.watch_from_outside();
     tracing::info!(role = role.name(), version = env!("CARGO_PKG_VERSION"), "starting");

@@ -113,10 +113,21 @@ async fn a_role_that_drains_says_so_until_it_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transcoder_without_orchestrator_says_which_one_it_cannot_reach() {
     let orchestrator = format!("https://{}", free_port().await);
-    let settings = [("TRANSCODER__ORCHESTRATOR", orchestrator.as_str()), ("TRANSCODER__SECRET", "swordfish")];
+    let settings = [
+        ("TRANSCODER__ORCHESTRATOR", orchestrator.as_str()),
+        ("TRANSCODER__SECRET", "swordfish"),
+        ("ADMIN__DEPLOYED_METRIC_NAMES", "true"),
+    ];
     let mut transcoder = Role::start("transcoder", &settings);
     let told = |body: &str| body.contains(&orchestrator) && body.contains("transcoder.orchestrator");
     transcoder.ready(503, told).await;
+    let (_, metrics) = transcoder.get("/metrics").await;
+    for line in ["streamflow_node_need_met{need=\"orchestrator\"} 0", "livepeer_versions{node_type=\"trcr\","] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    let undescribed = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let undescribed: Vec<_> = undescribed.filter(|name| !metrics.contains(&format!("# HELP {name} "))).collect();
+    assert!(undescribed.is_empty(), "{undescribed:?} are shown without a text");
     transcoder.signal("-TERM");
     assert_eq!(transcoder.ends().await.code(), Some(0));
 }
