@@ -19,7 +19,8 @@ const AT_ONCE: usize = 8;
 /// For buffers to be given back.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// KiB for each. A session paid for a segment and got it, and its connection stays open.
+/// KiB for each. A session paid for a segment and got it, and its connection stays open. The renditions that are kept for
+/// download do not count: `orchestrator.storage` bounds them.
 pub(super) async fn measure(network: &mut Network, media: &Media) -> anyhow::Result<f64> {
     let set = &media.small;
     let site = network.open(Workers { stored: set.stored.path(), encode: Duration::ZERO, count: 1 }).await?;
@@ -42,5 +43,6 @@ pub(super) async fn measure(network: &mut Network, media: &Media) -> anyhow::Res
     let _idle = open(WARM_UP..WARM_UP + SESSIONS).await.context("too few idle sessions could be opened")?;
     tokio::time::sleep(SETTLE).await;
     let after = resident_kib(site.pid)?;
-    Ok(after.saturating_sub(before) as f64 / SESSIONS as f64)
+    let each = after.saturating_sub(before) as f64 / SESSIONS as f64;
+    Ok((each - set.rendition_bytes as f64 / 1024.0).max(0.0))
 }

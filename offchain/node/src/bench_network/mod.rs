@@ -50,7 +50,8 @@ struct NetworkReport {
     stall_segments: u64,
     /// Times that an orchestrator was stopped.
     stalls: u64,
-    /// Memory of the orchestrator for one idle session that paid and was served, with its open connection.
+    /// Memory of the orchestrator for one idle session that paid and was served, with its open connection, without the
+    /// renditions that are kept for download.
     idle_session_kib: f64,
 }
 
