@@ -1,7 +1,8 @@
 //! Livepeer wire formats: protobuf, headers and the exact bytes that are signed.
 //!
 //! [`proto`] is what travels. Everything that comes from a peer goes through a checked conversion before it is used:
-//! [`SegmentRequest`], [`Offer`], [`TranscoderTask`], [`payment_from_proto`]. Refusals carry the texts that peers match on.
+//! [`SegmentRequest`], [`Offer`], [`TranscoderTask`], [`payment_from_proto`]. Refusals carry the texts that peers match on,
+//! and beside them a [`Code`].
 
 pub mod capability;
 mod error;
@@ -11,8 +12,10 @@ mod offer;
 mod payment;
 mod profile;
 pub mod proto;
+pub mod refusal;
 mod segment;
 mod sign;
+pub mod streamflow;
 mod task;
 mod tls;
 mod token;
@@ -23,6 +26,7 @@ pub use payment::{
     max_float_from_proto, max_float_to_proto, params_from_proto, params_to_proto, payment_from_proto, payment_to_proto,
     price_from_proto, price_to_proto, winner_from_proto, winner_to_proto,
 };
+pub use refusal::{Code, Refusal};
 pub use profile::{MAX_PROFILES, profile_from_proto, profile_to_proto};
 pub use segment::{MAX_DURATION_MS, SegmentRequest, flatten};
 pub use sign::{
