@@ -43,6 +43,9 @@ pub struct OrchestratorConfig {
     pub max_transcoders: usize,
     /// Whether a broadcaster may send the URL of a segment instead of its bytes. The URL is fetched from this machine.
     pub fetch_segments_by_url: bool,
+    /// Whether a broadcaster may have its renditions put into a store of its own, by an upload policy. This machine sends
+    /// them wherever the broadcaster says.
+    pub deliver_to_sender_stores: bool,
     /// Chain state that has not changed for this time is too old to take payments on.
     #[serde(with = "humantime_serde")]
     pub max_chain_age: Duration,
@@ -147,6 +150,7 @@ impl Default for OrchestratorConfig {
             transcoder_secret_file: None,
             max_transcoders: 256,
             fetch_segments_by_url: false,
+            deliver_to_sender_stores: false,
             max_chain_age: Duration::from_secs(120),
             redeemer: None,
             redeemer_token_file: None,

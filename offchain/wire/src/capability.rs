@@ -239,8 +239,7 @@ pub fn check(node: &proto::Capabilities, job: &proto::Capabilities) -> Result<()
 
 /// Bits that are needed and not there.
 fn lacking(have: &[u64], need: &[u64]) -> Vec<u32> {
-    let rest: Vec<u64> =
-        need.iter().enumerate().map(|(i, word)| word & !have.get(i).copied().unwrap_or(0)).collect();
+    let rest: Vec<u64> = need.iter().enumerate().map(|(i, word)| word & !have.get(i).copied().unwrap_or(0)).collect();
     bits(&rest)
 }
 

@@ -312,7 +312,11 @@ mod tests {
             (SegmentError::EncoderProfile(9).into(), 403, "unrecognized encoder profile"),
             (SegmentError::Format(9).into(), 403, "unrecognized profile output format"),
             (WireError::SegmentSignature, 403, "ErrSegSig"),
-            (WireError::IncompatibleCapabilities(Incompatibility::Slice { from: 1, to: 2 }), 403, "incompatible capabilities"),
+            (
+                WireError::IncompatibleCapabilities(Incompatibility::Slice { from: 1, to: 2 }),
+                403,
+                "incompatible capabilities",
+            ),
             (WireError::MissingAuthToken, 403, "missing auth token"),
             (WireError::InvalidAuthToken, 403, "invalid auth token"),
             (WireError::ExpiredAuthToken { expiration: 1, now: 2 }, 403, "expired auth token"),

@@ -26,8 +26,8 @@ pub use payment::{
     max_float_from_proto, max_float_to_proto, params_from_proto, params_to_proto, payment_from_proto, payment_to_proto,
     price_from_proto, price_to_proto, winner_from_proto, winner_to_proto,
 };
-pub use refusal::{Code, Refusal};
 pub use profile::{MAX_PROFILES, profile_from_proto, profile_to_proto};
+pub use refusal::{Code, Refusal};
 pub use segment::{MAX_DURATION_MS, SegmentRequest, flatten};
 pub use sign::{
     is_signed_by, request_hash, result_hash, result_hash_of, sign_ping, sign_request, sign_result, sign_segment,

@@ -72,7 +72,9 @@ pub fn profile_from_proto(profile: &proto::VideoProfile) -> Result<Profile, Segm
             vp::Format::Mpegts => Container::MpegTs,
             vp::Format::Mp4 => Container::Mp4,
         },
-        h264_profile: match vp::Profile::try_from(profile.profile).map_err(|_| SegmentError::EncoderProfile(profile.profile))? {
+        h264_profile: match vp::Profile::try_from(profile.profile)
+            .map_err(|_| SegmentError::EncoderProfile(profile.profile))?
+        {
             vp::Profile::EncoderDefault => H264Profile::EncoderDefault,
             vp::Profile::H264Baseline => H264Profile::Baseline,
             vp::Profile::H264Main => H264Profile::Main,

@@ -326,7 +326,8 @@ impl Inner {
         let info = Some(self.info(request.auth_token.clone()));
         let seq = i64::try_from(request.seq).unwrap();
         if let Conduct::Fails(text) = self.conduct() {
-            return TranscodeResult { seq, info, result: Some(transcode_result::Result::Error(text.into())) };
+            let result = Some(transcode_result::Result::Error(text.into()));
+            return TranscodeResult { seq, info, result, ..Default::default() };
         }
         let made = self.misrepresent(clip::renditions(media, &request.profiles));
         let mut signed: Vec<Bytes> = made.iter().map(|made| made.bytes.clone()).collect();
@@ -353,7 +354,7 @@ impl Inner {
         let segments = segments.collect();
         let sig = if self.paid { sign_result(hash, signer).unwrap().as_bytes().to_vec() } else { Vec::new() };
         let data = TranscodeData { segments, sig };
-        TranscodeResult { seq, info, result: Some(transcode_result::Result::Data(data)) }
+        TranscodeResult { seq, info, result: Some(transcode_result::Result::Data(data)), ..Default::default() }
     }
 
     fn misrepresent(&self, mut made: Vec<Made>) -> Vec<Made> {

@@ -44,25 +44,25 @@ impl WireError {
         const BALANCE: &str = "the cost of the segment and the worth of one ticket";
         match self {
             Self::PaymentBase64(error) => Refusal::new(Code::PaymentHeaderUnreadable, error, "base64"),
-            Self::PaymentProtobuf(error) => {
-                Refusal::new(Code::PaymentHeaderUnreadable, error, "a net.Payment message")
-            }
+            Self::PaymentProtobuf(error) => Refusal::new(Code::PaymentHeaderUnreadable, error, "a net.Payment message"),
             Self::PaymentTooLong(bytes) => {
                 Refusal::new(Code::PaymentHeaderTooLong, format!("{bytes} bytes"), format!("{MAX_LEN} bytes"))
             }
-            Self::SegmentEncoding => {
-                Refusal::new(Code::SegmentHeaderUnreadable, "no base64, or too much", format!("{MAX_LEN} bytes of base64"))
-            }
-            Self::SegmentProtobuf(error) => {
-                Refusal::new(Code::SegmentHeaderUnreadable, error, "a net.SegData message")
-            }
+            Self::SegmentEncoding => Refusal::new(
+                Code::SegmentHeaderUnreadable,
+                "no base64, or too much",
+                format!("{MAX_LEN} bytes of base64"),
+            ),
+            Self::SegmentProtobuf(error) => Refusal::new(Code::SegmentHeaderUnreadable, error, "a net.SegData message"),
             Self::Segment(error) => error.refusal(),
             Self::SegmentSignature => {
                 Refusal::new(Code::SegmentNotSignedBySender, "no signature of the sender", "the sender of the payment")
             }
             Self::IncompatibleCapabilities(why) => why.refusal(),
             Self::MissingAuthToken => Refusal::new(Code::AuthTokenMissing, "0 tokens", "1 token"),
-            Self::InvalidAuthToken => Refusal::new(Code::AuthTokenInvalid, "a token of another node", "a token of this node"),
+            Self::InvalidAuthToken => {
+                Refusal::new(Code::AuthTokenInvalid, "a token of another node", "a token of this node")
+            }
             Self::ExpiredAuthToken { expiration, now } => Refusal::new(Code::AuthTokenExpired, expiration, now),
             Self::Capped => Refusal::new(Code::OrchestratorCapped, "all sessions", "all sessions"),
             Self::Payment(error) => error.refusal(),
@@ -101,7 +101,9 @@ impl SegmentError {
             Self::NoSegment => field("no segData".into(), "segData".into()),
             Self::NoProfiles => profile_count(0),
             Self::TooManyProfiles { got, .. } => profile_count(*got),
-            Self::RepeatedProfile(name) => Refusal::new(Code::ProfileNameRepeated, format!("{name:?} twice"), "once each"),
+            Self::RepeatedProfile(name) => {
+                Refusal::new(Code::ProfileNameRepeated, format!("{name:?} twice"), "once each")
+            }
             Self::ProfileField(name) => Refusal::new(Code::ProfileUnusable, format!("negative {name}"), "0 or more"),
             Self::Profile(error) => Refusal::new(Code::ProfileUnusable, error, "a profile that can be encoded"),
         }
@@ -162,9 +164,11 @@ impl PaymentError {
                 format!("{field} of {got} bytes"),
                 format!("{field} of {expected} bytes"),
             ),
-            Self::OutOfRange { field } => {
-                Refusal::new(Code::PaymentFieldInvalid, format!("{field} out of range"), format!("{field} within its type"))
-            }
+            Self::OutOfRange { field } => Refusal::new(
+                Code::PaymentFieldInvalid,
+                format!("{field} out of range"),
+                format!("{field} within its type"),
+            ),
             Self::SignatureLength => ticket_signature(),
             Self::Price(error) => Refusal::new(Code::PriceInvalid, error, PRICE),
             Self::NegativePrice => Refusal::new(Code::PriceInvalid, "a negative price", PRICE),
@@ -254,7 +258,9 @@ impl TranscodeError {
         match self {
             Self::Busy => other(Code::OrchestratorBusy, "a full queue", "a place in the queue"),
             Self::Capped => other(Code::OrchestratorCapped, "all sessions", "all sessions"),
-            Self::MismatchedSegments => other(Code::RenditionCountWrong, "another number", "one rendition for each profile"),
+            Self::MismatchedSegments => {
+                other(Code::RenditionCountWrong, "another number", "one rendition for each profile")
+            }
             Self::ZeroSegments => other(Code::RenditionEmpty, "less than 25 bytes", "25 bytes"),
             Self::TranscoderUnavailable => other(Code::TranscoderLeft, "no answer any more", "an answer"),
             Self::NoTranscoders => other(Code::NoTranscoders, "0 with room", "1 with room"),

@@ -5,6 +5,9 @@ const GONE: &str = "…";
 /// Words that begin a statement to a database.
 const SQL: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "PRAGMA", "CREATE"];
 
+/// What may stand around a word.
+const QUOTES: [char; 12] = ['"', '\'', '`', '(', ')', '[', ']', '<', '>', ',', ';', '!'];
+
 /// The text without the words that name a file, a URL or a machine; without what follows the first word of a statement of SQL.
 pub fn scrub(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
@@ -14,7 +17,7 @@ pub fn scrub(text: &str) -> String {
             kept.push_str(GONE);
             break;
         }
-        let core = bare.trim_matches(|c: char| !c.is_alphanumeric() && c != '/' && c != '\\');
+        let core = bare.trim_matches(QUOTES).trim_end_matches([':', '.']);
         if names_a_place(core) {
             kept.push_str(&word.replacen(core, GONE, 1));
         } else {
