@@ -132,6 +132,12 @@ impl Refusal {
         }
     }
 
+    /// What the peer reads. Where the node's own chain is found is the operator's business.
+    fn text(&self) -> String {
+        let text = self.to_string();
+        if matches!(self, Self::Chain(_)) { refusal::scrub(&text) } else { text }
+    }
+
     /// Short name for metrics.
     fn reason(&self) -> &'static str {
         match self {
@@ -260,7 +266,7 @@ impl Refused {
         let Self { refusal, offer } = self;
         refusal.note();
         let info = offer.and_then(|offer| HeaderValue::from_str(&header::encode_info(&offer.to_proto())).ok());
-        let rest = answer_and_drain(refusal.to_string(), rest, *service.intake().limits());
+        let rest = answer_and_drain(refusal.text(), rest, *service.intake().limits());
         let mut response = coded(refusal.status(), &refusal.coded(service), rest);
         if let Some(info) = info {
             response.headers_mut().insert(HeaderName::from_static(INFO), info);

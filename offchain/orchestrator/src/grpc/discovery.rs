@@ -7,7 +7,7 @@ use streamflow_wire::{
         EndTranscodingSessionRequest, EndTranscodingSessionResponse, OrchestratorInfo, OrchestratorRequest, PingPong,
         orchestrator_server::Orchestrator,
     },
-    refusal::of_quote,
+    refusal::{of_quote, scrub},
     sign_ping, verify_request,
 };
 use tonic::{Request, Response, Status};
@@ -54,7 +54,7 @@ fn refused(error: &DiscoveryError, service: &Service) -> Status {
 
 fn not_offered(error: PaymentError, service: &Service) -> Status {
     tracing::warn!(error = with_causes(&error), "no terms offered");
-    let text = error.to_string();
+    let text = scrub(&error.to_string());
     match error {
         PaymentError::Quote(error) => refused(&error.into(), service),
         PaymentError::Chain(error) => refusal::of_chain(&error, service).on_status(Status::unavailable(text)),

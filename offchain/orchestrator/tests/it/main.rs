@@ -7,5 +7,7 @@ mod discovery;
 mod fixture;
 mod paid;
 mod port;
+mod refusals;
 mod transcoders;
+mod uploads;
 mod video;
