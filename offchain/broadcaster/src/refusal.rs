@@ -98,3 +98,34 @@ fn over_budget(code: Code, over: &OverBudget) -> Coded {
     let OverBudget { spent, limit, wanted } = over;
     Coded::new(code, format!("{spent} wei and {wanted} wei more"), format!("{limit} wei"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{body::Body, http::HeaderMap};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::push::read_body;
+
+    async fn refused(body: Body) -> Coded {
+        let memory = Arc::new(Semaphore::new(100));
+        let error = read_body(body, &HeaderMap::new(), 100, &memory).await.unwrap_err();
+        error.coded(&BroadcasterConfig::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_encoder_is_told_for_how_long() {
+        let silent = Body::from_stream(futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
+        assert_eq!(refused(silent).await, Coded::new(Code::PushTooSlow, "30s of silence", "30s"));
+    }
+
+    #[tokio::test]
+    async fn a_segment_that_breaks_off_is_told_so() {
+        let broken =
+            futures::stream::iter([Ok(bytes::Bytes::from_static(b"part")), Err(std::io::Error::other("gone"))]);
+        let told = refused(Body::from_stream(broken)).await;
+        assert_eq!(told, Coded::new(Code::PushCutOff, "a part of the segment", "all of the segment"));
+    }
+}

@@ -115,9 +115,7 @@ impl Refusal {
             Self::Wire(error) => error.refusal(),
             Self::Quote(error) => refusal::of_quote(error),
             Self::Store(_) => Coded::new(Code::StoreFailed, "tickets that cannot be stored", "a store that takes them"),
-            Self::Unheard(PaymentError::Unheard { seconds }) => {
-                Coded::new(Code::StoreSilent, format!("{seconds} s"), "a store that answers")
-            }
+            Self::Unheard(PaymentError::Unheard { seconds }) => of_silence(*seconds),
             Self::Unheard(_) => Coded::new(Code::StoreFailed, "a failure of this node", "none"),
             Self::Chain(error) => of_chain(error, service),
             Self::Body(error) => of_body(error, service),
@@ -188,6 +186,10 @@ impl Refusal {
 pub(crate) fn capped(service: &Service) -> Coded {
     let (open, max) = (service.sessions().open(), service.config().max_sessions);
     Coded::new(Code::OrchestratorCapped, format!("{open} sessions"), format!("{max} sessions"))
+}
+
+fn of_silence(seconds: u64) -> Coded {
+    Coded::new(Code::StoreSilent, format!("{seconds} s"), "a store that answers")
 }
 
 /// The node takes no more work.
@@ -286,3 +288,18 @@ pub(crate) fn coded(status: StatusCode, refusal: &Coded, body: Body) -> Response
 
 /// [`header::ORCHESTRATOR_INFO`] as the HTTP library wants it.
 const INFO: &str = "streamflow-orchestrator-info";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_store_is_told_with_its_seconds() {
+        let told = of_silence(45);
+        assert_eq!(
+            (told.code, told.got.as_str(), told.limit.as_str()),
+            (Code::StoreSilent, "45 s", "a store that answers")
+        );
+        assert_eq!(told.advice, Code::StoreSilent.advice());
+    }
+}

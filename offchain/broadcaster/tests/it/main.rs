@@ -7,5 +7,6 @@ mod hls;
 mod http;
 mod orchestrator;
 mod payment;
+mod refusals;
 mod retry;
 mod signer;

@@ -5,6 +5,7 @@ mod checks;
 mod clip;
 mod discovery;
 mod fixture;
+mod interop;
 mod paid;
 mod port;
 mod refusals;
