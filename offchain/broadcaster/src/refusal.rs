@@ -86,7 +86,7 @@ impl Refusal {
             Self::Behind(waiting) => Coded::new(
                 Code::StreamBehind,
                 format!("{waiting} segments"),
-                format!("{} segments", config.max_segments_waiting),
+                format!("{} segments", config.max_segments_in_flight.saturating_add(config.max_segments_waiting)),
             ),
             Self::Memory => memory(config),
             Self::Ending(name) => Coded::new(Code::StreamEnding, name, "a stream that has ended"),

@@ -168,15 +168,15 @@ async fn segments() -> Vec<Code> {
     let (_orchestrator, setup) = honest().await;
     let running = setup.with(with(|config| config.max_streams = 1)).start().await;
     running.push_clip("movie", 0).await;
-    let again = refused(&running, "/live/movie/0.ts").await;
+    running.push_clip("movie", 1).await;
+    let again = refused(&running, "/live/movie/1.ts").await;
     let other = refused(&running, "/live/other/0.ts").await;
-    let junk = client().post(running.url("/live/movie/1.ts")).body("no video").send().await.unwrap();
+    let junk = client().post(running.url("/live/movie/2.ts")).body("no video").send().await.unwrap();
     let junk = of_response(&junk);
-    std::fs::write(running.file("blocked"), "a file where a directory should be").unwrap();
     running.stop().await;
     let (_orchestrator, setup) = honest().await;
     let running = setup.start().await;
-    std::fs::write(running.file("movie"), "a file where a directory should be").unwrap();
+    block_the_disk(&running);
     let blocked = refused(&running, "/live/movie/0.ts").await;
     running.stop().await;
     let (_orchestrator, setup) = honest().await;
@@ -185,7 +185,7 @@ async fn segments() -> Vec<Code> {
     let worker = refused(&running, "/live/movie/0.ts").await;
     running.stop().await;
     vec![
-        expect(again, Code::SegmentDuplicate, "number 0", "each number once"),
+        expect(again, Code::SegmentDuplicate, "number 1", "each number once"),
         expect(other, Code::TooManyStreams, "1 streams", "1 streams"),
         expect(
             junk,
@@ -198,22 +198,33 @@ async fn segments() -> Vec<Code> {
     ]
 }
 
+/// No stream can be kept any more, whoever runs this.
+fn block_the_disk(running: &Running) {
+    let streams = running.dir.path().join("streams");
+    std::fs::remove_dir_all(&streams).unwrap();
+    std::fs::write(&streams, "a file where a directory should be").unwrap();
+}
+
 async fn failures() -> Vec<Code> {
     let failing = FakeOrchestrator::start(1, Conduct::Refuses(500, "Internal Server Error"), true).await;
     let setup = Setup::new(&[failing.url()]).with(with(|config| config.max_attempts = 1));
     let all = first(setup).await;
     let stalling = FakeOrchestrator::start(1, Conduct::Stalls, true).await;
-    let setup = Setup::new(&[stalling.url()]).with(with(|config| config.max_segments_waiting = 1));
+    let setup =
+        Setup::new(&[stalling.url()]).with(with(|c| (c.max_segments_in_flight, c.max_segments_waiting) = (1, 1)));
     let running = setup.start().await;
-    let waiting = client().post(running.url("/live/movie/0.ts")).body(clip::segment(0)).send();
-    let waiting = tokio::spawn(waiting);
-    until("the first segment", || running.handle.status().segments.received > 0).await;
-    let behind = refused(&running, "/live/movie/1.ts").await;
-    waiting.abort();
+    let mut waiting = Vec::new();
+    for seq in 0..2 {
+        let path = format!("/live/movie/{seq}.ts");
+        waiting.push(tokio::spawn(client().post(running.url(&path)).body(clip::segment(seq)).send()));
+        until("the segment", || running.handle.status().segments.received > seq as u64).await;
+    }
+    let behind = refused(&running, "/live/movie/2.ts").await;
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
     running.stop().await;
     vec![
         expect(all, Code::AllOrchestratorsFailed, "1 attempts", "1 attempts"),
-        expect(behind, Code::StreamBehind, "1 segments", "1 segments"),
+        expect(behind, Code::StreamBehind, "2 segments", "2 segments"),
     ]
 }
 
@@ -238,9 +249,12 @@ fn of_the_rules() -> Vec<Code> {
 async fn a_refusal_names_no_files_and_no_orchestrators() {
     let failing = FakeOrchestrator::start(1, Conduct::Refuses(500, "Internal Server Error"), true).await;
     let running = Setup::new(&[failing.url()]).with(with(|config| config.max_attempts = 1)).start().await;
-    std::fs::write(running.file("blocked"), "a file where a directory should be").unwrap();
-    for stream in ["movie", "blocked"] {
+    for (stream, blocked) in [("movie", false), ("other", true)] {
+        if blocked {
+            block_the_disk(&running);
+        }
         let answer = running.push(&format!("/live/{stream}/0.ts"), clip::segment(0)).await;
+        assert_eq!(answer.status(), 500);
         let headers = format!("{:?} {:?}", answer.headers(), of_response(&answer));
         let told = headers + &answer.text().await.unwrap();
         for inside in [failing.url().host_str().unwrap(), running.dir.path().to_str().unwrap()] {
@@ -267,5 +281,25 @@ async fn the_code_of_an_orchestrators_refusal_is_acted_on_and_told() {
     let told = status.sessions.iter().find_map(|session| session.last_error.clone()).unwrap();
     assert!(told.contains("OrchestratorCapped: 1, against 2"), "{told}");
     assert!(told.contains(Code::OrchestratorCapped.advice()), "{told}");
+    running.stop().await;
+}
+
+/// The two rows of node.md §11.6 that a broadcaster answers.
+#[tokio::test]
+async fn pushes_without_orchestrators_or_with_bad_names_have_their_status() {
+    let nobody = Setup::new(&[]).start().await;
+    let answer = nobody.push("/live/movie/0.ts", clip::segment(0)).await;
+    assert_eq!((answer.status().as_u16(), of_response(&answer).unwrap().code), (503, Code::NoOrchestrators));
+    assert!(answer.text().await.unwrap().starts_with("No sessions available"));
+    nobody.stop().await;
+    let (_orchestrator, setup) = honest().await;
+    let running = setup.start().await;
+    for path in ["/live/movie/0.mkv", "/live/movie/0", "/live/movie/first.ts"] {
+        let answer = running.push(path, clip::segment(0)).await;
+        assert_eq!((answer.status().as_u16(), of_response(&answer).unwrap().code), (400, Code::PushPathInvalid));
+    }
+    let request = client().post(running.url("/live/movie/0.ts")).header("Content-Resolution", "wide");
+    let answer = request.body(clip::segment(0)).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), of_response(&answer).unwrap().code), (400, Code::PushHeaderInvalid));
     running.stop().await;
 }

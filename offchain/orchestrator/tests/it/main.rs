@@ -9,6 +9,7 @@ mod interop;
 mod paid;
 mod port;
 mod refusals;
+mod rows;
 mod transcoders;
 mod uploads;
 mod video;

@@ -380,7 +380,7 @@ codes! {
         "streams live", "streams allowed", "broadcaster.max_streams",
         "end a stream, or raise the setting";
     Broadcaster StreamBehind: "Segments come faster than they are transcoded.",
-        "segments waiting", "segments that may wait", "broadcaster.max_segments_waiting",
+        "segments under way or waiting", "segments that may be", "broadcaster.max_segments_waiting",
         "push fewer or smaller renditions, or use faster orchestrators";
     Broadcaster StreamEnding: "The stream of this name is just ending.",
         "the stream", "what is needed", "",

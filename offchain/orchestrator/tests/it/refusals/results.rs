@@ -27,7 +27,7 @@ impl Transcode for Stuck {
 
 /// A transcoder that fails in one way.
 #[derive(Debug)]
-pub(super) struct Failing(pub(super) TranscodeError);
+pub(crate) struct Failing(pub(crate) TranscodeError);
 
 impl Transcode for Failing {
     fn transcode(&self, _job: TranscodeJob) -> TranscodeFuture<'_> {
