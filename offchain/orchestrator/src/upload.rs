@@ -10,8 +10,8 @@ use streamflow_wire::proto::{OsInfo, S3osInfo, os_info::StorageType};
 const MAX_FIELD: usize = 8 << 10;
 /// Attempts to put one rendition.
 const ATTEMPTS: u32 = 2;
-/// Time for one attempt.
-const TIMEOUT: Duration = Duration::from_secs(8);
+/// Time for one attempt. A sender waits at least 8 s for the whole segment (node.md §2.5).
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why a rendition is not in the sender's store. What the store answered goes to the log: the sender could look around in our
 /// network with it.

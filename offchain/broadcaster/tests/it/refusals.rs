@@ -210,8 +210,10 @@ async fn failures() -> Vec<Code> {
     let setup = Setup::new(&[failing.url()]).with(with(|config| config.max_attempts = 1));
     let all = first(setup).await;
     let stalling = FakeOrchestrator::start(1, Conduct::Stalls, true).await;
-    let setup =
-        Setup::new(&[stalling.url()]).with(with(|c| (c.max_segments_in_flight, c.max_segments_waiting) = (1, 1)));
+    let setup = Setup::new(&[stalling.url()]).with(with(|config| {
+        (config.max_segments_in_flight, config.max_segments_waiting, config.max_attempts) = (1, 1, 1);
+        config.drain_timeout = std::time::Duration::from_secs(1);
+    }));
     let running = setup.start().await;
     let mut waiting = Vec::new();
     for seq in 0..2 {

@@ -245,18 +245,22 @@ impl Delivery {
             }
         };
         let store = self.segment.storage.first().and_then(|info| SenderStore::read(info).ok());
-        let mut segments = Vec::with_capacity(renditions.len());
-        for (rendition, profile) in renditions.into_iter().zip(&self.segment.profiles) {
-            let pixels = i64::try_from(rendition.pixels).unwrap_or(i64::MAX);
-            let url = match &store {
-                None => self.keep(rendition.data, profile)?,
-                Some(store) => {
-                    let file = format!("{}.{}", self.segment.seq, profile.format.extension());
-                    store.put(self.service.http(), &profile.name, &file, profile.format, &rendition.data).await?
-                }
-            };
-            segments.push(proto::TranscodedSegmentData { url, pixels, perceptual_hash_url: String::new() });
-        }
+        let placed = renditions.into_iter().zip(&self.segment.profiles).map(|(rendition, profile)| {
+            let store = store.as_ref();
+            async move {
+                let pixels = i64::try_from(rendition.pixels).unwrap_or(i64::MAX);
+                let url = match store {
+                    None => self.keep(rendition.data, profile)?,
+                    Some(store) => {
+                        let file = format!("{}.{}", self.segment.seq, profile.format.extension());
+                        store.put(self.service.http(), &profile.name, &file, profile.format, &rendition.data).await?
+                    }
+                };
+                Ok(proto::TranscodedSegmentData { url, pixels, perceptual_hash_url: String::new() })
+            }
+        });
+        // All at once: there are no more than profiles may be.
+        let segments = futures::future::try_join_all(placed).await.map_err(|error: Undelivered| error)?;
         metrics::encoded_pixels(pixels);
         if let Some(hold) = hold {
             hold.debit(pixels);
