@@ -174,7 +174,7 @@ impl Service {
             capabilities: Some(self.0.capabilities.clone()),
             auth_token: token.cloned(),
             storage: Vec::new(),
-            nodes: Vec::new(),
+            nodes: self.config().nodes.iter().map(|url| url.as_str().trim_end_matches('/').to_owned()).collect(),
         }
     }
 

@@ -40,6 +40,15 @@ async fn offer_has_all_that_a_broadcaster_needs() {
 }
 
 #[tokio::test]
+async fn other_instances_of_the_operator_are_named() {
+    let world = World::new().await;
+    let nodes = vec!["https://o2.example:8935".parse().unwrap()];
+    let orchestrator = world.start_with(OrchestratorConfig { nodes, ..config() }).await;
+    let offer = Broadcaster::new(&orchestrator).offer(&orchestrator).await;
+    assert_eq!(offer.nodes, ["https://o2.example:8935"]);
+}
+
+#[tokio::test]
 async fn request_that_its_address_did_not_sign_is_refused() {
     let world = World::new().await;
     let orchestrator = world.start().await;
