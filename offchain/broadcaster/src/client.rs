@@ -9,11 +9,12 @@ use futures::{Stream, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use streamflow_wire::{
-    AnyCertificate, header,
+    AnyCertificate, Code, Refusal as Coded, header,
     proto::{
         AuthToken, EndTranscodingSessionRequest, OrchestratorInfo, OrchestratorRequest, TranscodeResult,
         orchestrator_client::OrchestratorClient as GrpcClient,
     },
+    refusal,
 };
 use tokio::{
     net::TcpStream,
@@ -45,7 +46,7 @@ pub enum CallError {
     #[error("cannot connect")]
     Connect(#[source] tonic::transport::Error),
     /// It answered a gRPC call with an error.
-    #[error("orchestrator refused the quote: {}", .0.message())]
+    #[error("orchestrator refused the quote: {}{}", .0.message(), told(Coded::of_status(.0).as_ref()))]
     Refused(Box<tonic::Status>),
     /// No quote in time.
     #[error("no quote within {0:?}")]
@@ -63,7 +64,7 @@ pub enum CallError {
     #[error("answer was cut off")]
     Receive(#[source] reqwest::Error),
     /// It refused the segment.
-    #[error("orchestrator answered {status}: {text}")]
+    #[error("orchestrator answered {status}: {text}{}", told(refusal.as_deref()))]
     Status {
         /// HTTP status.
         status: u16,
@@ -71,6 +72,8 @@ pub enum CallError {
         text: String,
         /// Terms for another try, if it sent any.
         info: Option<Box<OrchestratorInfo>>,
+        /// Code, figures and advice, if it sent any.
+        refusal: Option<Box<Coded>>,
     },
     /// The body has no end.
     #[error("answer is larger than {0} bytes")]
@@ -80,7 +83,20 @@ pub enum CallError {
     Decode(#[source] prost::DecodeError),
 }
 
+fn told(refusal: Option<&Coded>) -> String {
+    refusal.map(|refusal| format!(": {refusal}")).unwrap_or_default()
+}
+
 impl CallError {
+    /// The code that the orchestrator gave; deployed peers give none.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused(status) => Coded::of_status(status).map(|refusal| refusal.code),
+            Self::Status { refusal, .. } => refusal.as_ref().map(|refusal| refusal.code),
+            _ => None,
+        }
+    }
+
     /// Whether the orchestrator may have counted the tickets of the payment: it did if it answered at all (node.md §2.5).
     pub(crate) fn payment_arrived(&self) -> bool {
         matches!(
@@ -218,13 +234,15 @@ impl OrchestratorClient {
         let status = reply.status();
         let info = reply.headers().get(header::ORCHESTRATOR_INFO).and_then(|value| value.to_str().ok());
         let info = info.and_then(header::decode_info).map(Box::new);
+        let refusal = reply.headers().get(refusal::HEADER).and_then(|value| value.to_str().ok());
+        let refusal = refusal.and_then(Coded::from_header).map(Box::new);
         let limit = if status.is_success() { MAX_RESULT_BYTES } else { MAX_REFUSAL_BYTES };
         let body = timeout_at(start + deadlines.whole, collect(reply.bytes_stream(), limit))
             .await
             .map_err(|_| CallError::BodyTimeout(deadlines.whole))?;
         if !status.is_success() {
             let text = body.map(|body| String::from_utf8_lossy(&body).trim().to_owned()).unwrap_or_default();
-            return Err(CallError::Status { status: status.as_u16(), text, info });
+            return Err(CallError::Status { status: status.as_u16(), text, info, refusal });
         }
         prost::Message::decode(body?).map_err(CallError::Decode)
     }
@@ -237,7 +255,7 @@ impl OrchestratorClient {
             if !status.is_success() {
                 let text = collect(reply.bytes_stream(), MAX_REFUSAL_BYTES).await.unwrap_or_default();
                 let text = String::from_utf8_lossy(&text).trim().to_owned();
-                return Err(CallError::Status { status: status.as_u16(), text, info: None });
+                return Err(CallError::Status { status: status.as_u16(), text, info: None, refusal: None });
             }
             collect(reply.bytes_stream(), limit).await
         };

@@ -8,7 +8,7 @@ use streamflow_pm::{
 };
 use streamflow_store::StoreError;
 use streamflow_types::{ChainView, ManifestId, Round, SenderFunds};
-use streamflow_wire::asks_for_new_params;
+use streamflow_wire::{Code, Refusal as Coded, asks_for_new_params, refusal::is_bad_input};
 use url::Url;
 
 use crate::{budget::BudgetError, client::CallError, config::BroadcasterConfigError};
@@ -147,6 +147,14 @@ pub enum AttemptError {
     /// It answered with an error.
     #[error("orchestrator failed: {0}")]
     Orchestrator(String),
+    /// It answered with an error that has a code.
+    #[error("orchestrator failed: {text}: {refusal}")]
+    Coded {
+        /// As deployed peers know it.
+        text: String,
+        /// Code, figures and advice.
+        refusal: Box<Coded>,
+    },
     /// Its result is not what was asked for.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -273,11 +281,32 @@ impl SignerError {
 }
 
 impl AttemptError {
+    /// The code that the orchestrator gave; deployed peers give none, and then texts are matched on.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Call(error) => error.code(),
+            Self::Coded { refusal, .. } => Some(refusal.code),
+            _ => None,
+        }
+    }
+
+    /// What the orchestrator says of the segment, if it says that nobody could transcode it.
+    pub(crate) fn blames_input(&self) -> Option<&str> {
+        match self {
+            Self::Coded { text, refusal } if refusal.code == Code::SegmentFormatDidntMatchJobInputParams => Some(text),
+            Self::Orchestrator(text) if is_bad_input(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether the same orchestrator should be asked for a new quote and tried once more at once: its params or its token
     /// are too old, or it forgot them in a restart.
     pub(crate) fn wants_new_quote(&self) -> bool {
         match self {
             Self::Payment(error) => error.wants_new_quote(),
+            Self::Call(CallError::Status { refusal: Some(refusal), .. }) => {
+                CURED_BY_A_NEW_QUOTE.contains(&refusal.code)
+            }
             Self::Call(CallError::Status { text, .. }) => {
                 asks_for_new_params(text) || FORGOTTEN.iter().any(|known| text.starts_with(known))
             }
@@ -288,13 +317,30 @@ impl AttemptError {
     /// Whether the orchestrator refused params that are too old and sent new ones along: another try needs no new quote.
     pub(crate) fn brought_new_params(&self) -> bool {
         match self {
+            Self::Call(CallError::Status { refusal: Some(refusal), info, .. }) => {
+                refusal.code == Code::ParamsExpired && info.is_some()
+            }
             Self::Call(CallError::Status { text, info, .. }) => asks_for_new_params(text) && info.is_some(),
             _ => false,
         }
     }
 }
 
-/// Refusals that a new session cures.
+/// Codes of refusals that a new session cures.
+const CURED_BY_A_NEW_QUOTE: [Code; 9] = [
+    Code::AuthTokenInvalid,
+    Code::AuthTokenExpired,
+    Code::ParamsExpired,
+    Code::TicketNotQuoted,
+    Code::TicketNonceSeen,
+    Code::TooManyNonces,
+    Code::InsufficientBalance,
+    Code::PriceBelowPinned,
+    // A smaller face value may still be covered.
+    Code::LowPMBalance,
+];
+
+/// The same refusals by the texts of deployed peers.
 const FORGOTTEN: [&str; 6] = [
     "invalid auth token",
     "expired auth token",

@@ -17,6 +17,7 @@ mod page;
 mod payment;
 mod play;
 mod push;
+mod refusal;
 mod remote;
 mod segment;
 mod serve;

@@ -24,7 +24,7 @@ pub(crate) fn attempt_failed(error: &AttemptError) {
         AttemptError::Call(_) => "call",
         AttemptError::Quote(_) => "quote",
         AttemptError::Payment(_) => "payment",
-        AttemptError::Orchestrator(_) => "orchestrator",
+        AttemptError::Orchestrator(_) | AttemptError::Coded { .. } => "orchestrator",
         AttemptError::Verify(_) => "verify",
     };
     counter!("streamflow_broadcaster_failed_attempts_total", "cause" => cause).increment(1);

@@ -10,6 +10,10 @@ use axum::{
     routing::{get, post},
 };
 use streamflow_types::{ManifestId, with_causes};
+use streamflow_wire::{
+    Code, Refusal as Coded,
+    refusal::{self, scrub},
+};
 use tracing::Instrument as _;
 
 use crate::{
@@ -47,12 +51,12 @@ async fn push(State(core): State<Arc<Core>>, Path(path): Path<String>, headers: 
         async move {
             accept_push(&core, &path, &headers, body).await.unwrap_or_else(|error| {
                 error.log();
-                error.into_response()
+                error.answer(&core)
             })
         }
         .instrument(span),
     );
-    task.await.unwrap_or_else(|_| PushFailure::Segment(SegmentError::Abandoned).into_response())
+    task.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 /// Why a push is answered with an error.
@@ -104,8 +108,25 @@ impl PushFailure {
     }
 }
 
-impl IntoResponse for PushFailure {
-    fn into_response(self) -> Response {
+impl PushFailure {
+    fn coded(&self, core: &Core) -> Coded {
+        match self {
+            Self::Request(error) => error.coded(&core.config),
+            Self::NotAllowed(name) => {
+                let listed = core.config.streams.len();
+                Coded::new(Code::StreamNotAllowed, name, format!("{listed} streams in the list"))
+            }
+            Self::Segment(error) => error.coded(&core.config),
+        }
+    }
+
+    /// Files, and addresses of orchestrators, are in the log and in `/status`.
+    fn text(&self) -> String {
+        let text = with_causes(self);
+        if matches!(self, Self::Segment(_)) { scrub(&text) } else { text }
+    }
+
+    fn answer(self, core: &Core) -> Response {
         let status = match &self {
             Self::Request(PushError::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Request(PushError::Silence(_)) => StatusCode::REQUEST_TIMEOUT,
@@ -116,7 +137,11 @@ impl IntoResponse for PushFailure {
             Self::Segment(SegmentError::Media(_) | SegmentError::BadInput(_)) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Segment(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, format!("{}\n", with_causes(&self))).into_response()
+        let mut response = (status, format!("{}\n", self.text())).into_response();
+        if let Ok(value) = HeaderValue::from_str(&self.coded(core).to_header()) {
+            response.headers_mut().insert(refusal::HEADER, value);
+        }
+        response
     }
 }
 

@@ -161,7 +161,8 @@ impl Session {
     /// session; one that does not keep to the rules does not. New params that come with a refusal do for our own tickets, but
     /// a remote signer counts on the balance that was there before the refusal, and the orchestrator may have forgotten it.
     pub(crate) fn outlives(&self, error: &AttemptError) -> bool {
-        matches!(error, AttemptError::Orchestrator(_)) || (self.remote.is_none() && error.brought_new_params())
+        matches!(error, AttemptError::Orchestrator(_) | AttemptError::Coded { .. })
+            || (self.remote.is_none() && error.brought_new_params())
     }
 
     /// Whether the token should not be used any more.

@@ -5,7 +5,7 @@ use alloy_primitives::keccak256;
 use streamflow_pm::Outcome;
 use streamflow_types::{Price, Profile, VideoCodec, with_causes};
 use streamflow_wire::{
-    SegmentRequest, TranscodeError, capability, header,
+    Refusal as Coded, SegmentRequest, TranscodeError, capability, header,
     proto::{OrchestratorInfo, OrchestratorRequest, TranscodeData, TranscodeResult, transcode_result},
     sign_segment,
 };
@@ -26,22 +26,6 @@ use crate::{
 
 /// Pause before the same orchestrator is tried again for the same segment.
 const SECOND_TRY: Duration = Duration::from_millis(500);
-
-/// Texts by which peers say that nobody could transcode the segment (node.md §5.5).
-const BAD_INPUT: [&str; 12] = [
-    "TranscoderInvalidResolution",
-    "TranscoderInvalidVideo",
-    "TranscoderInvalidGOP",
-    "TranscoderUnrecognizedFormat",
-    "TranscoderUnrecognizedProfile",
-    "TranscoderIncompatibleDevices",
-    "Decoder not found",
-    "Demuxer not found",
-    "Encoder not found",
-    "Muxer not found",
-    "Option not found",
-    "Invalid argument",
-];
 
 impl Core {
     /// Has a segment transcoded, by as many orchestrators as it takes up to the limit.
@@ -75,15 +59,15 @@ impl Core {
             if let Some(refusal) = hopeless(&error) {
                 return Err(refusal.into());
             }
-            match &error {
+            match error.blames_input() {
                 // One orchestrator's word is not enough to give up a segment that our own probe accepts.
-                AttemptError::Orchestrator(text) if is_bad_input(text) => {
+                Some(text) => {
                     blaming_input += 1;
                     if blaming_input > 1 || self.orchestrators.len() < 2 {
-                        return Err(SegmentError::BadInput(text.clone()));
+                        return Err(SegmentError::BadInput(text.to_owned()));
                     }
                 }
-                _ => turn.failed(&error, Instant::now()),
+                None => turn.failed(&error, Instant::now()),
             }
             if attempt >= self.config.max_attempts {
                 return Err(SegmentError::AllFailed { attempts: attempt, url, last: Box::new(error) });
@@ -213,7 +197,11 @@ impl Core {
         match result.result {
             Some(transcode_result::Result::Data(data)) => Ok(data),
             Some(transcode_result::Result::Error(text)) => {
-                Err(AttemptError::Orchestrator(TranscodeError::from_text(&text).to_string()))
+                let text = TranscodeError::from_text(&text).to_string();
+                Err(match result.refusal.as_ref().and_then(Coded::from_proto) {
+                    Some(refusal) => AttemptError::Coded { text, refusal: Box::new(refusal) },
+                    None => AttemptError::Orchestrator(text),
+                })
             }
             None => Err(AttemptError::Orchestrator("no result".to_owned())),
         }
@@ -280,10 +268,6 @@ fn hopeless(error: &AttemptError) -> Option<Refusal> {
         PaymentError::Budget(budget) => Some(Refusal::Budget(*budget)),
         _ => payment.funds().map(Refusal::Funds),
     }
-}
-
-fn is_bad_input(text: &str) -> bool {
-    BAD_INPUT.iter().any(|known| text.contains(known))
 }
 
 /// What the orchestrator takes off our balance. A negative number is a lie that verification catches.

@@ -32,7 +32,7 @@ pub struct ChainDeps {
     pub late_blocks: u64,
     /// Where winners go.
     pub store: Store,
-    /// Names the RPC endpoint in refusals that peers read: without keys or passwords.
+    /// Names the RPC endpoint in the log: without keys or passwords.
     pub rpc: String,
 }
 

@@ -45,6 +45,11 @@ pub struct OrchestratorConfig {
     pub max_transcoders: usize,
     /// Whether a broadcaster may send the URL of a segment instead of its bytes. The URL is fetched from this machine.
     pub fetch_segments_by_url: bool,
+    /// Whether a broadcaster may have its renditions put into a store of its own, by an upload policy. This machine sends
+    /// them wherever the broadcaster says.
+    pub deliver_to_sender_stores: bool,
+    /// Where broadcasters reach other instances of the same operator.
+    pub nodes: Vec<Url>,
     /// Chain state that has not changed for this time is too old to take payments on.
     #[serde(with = "humantime_serde")]
     pub max_chain_age: Duration,
@@ -151,6 +156,8 @@ impl Default for OrchestratorConfig {
             transcoder_secret_file: None,
             max_transcoders: 256,
             fetch_segments_by_url: false,
+            deliver_to_sender_stores: false,
+            nodes: Vec::new(),
             max_chain_age: Duration::from_secs(120),
             redeemer: None,
             redeemer_token_file: None,
@@ -203,6 +210,9 @@ impl Default for LimitsConfig {
     }
 }
 
+/// Most other instances that are named.
+const MAX_NODES: usize = 16;
+
 /// A setting that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -212,6 +222,12 @@ pub enum ConfigError {
     /// Only these can be dialled.
     #[error("redeemer {0} is not an https URL with a host and no path, query or user")]
     Redeemer(Url),
+    /// Only these can be dialled.
+    #[error("nodes: {0} is not an https URL with a host and no path, query or user")]
+    Node(Url),
+    /// Every answer to a broadcaster has all of them in it.
+    #[error("nodes: {0} are more than {MAX_NODES}")]
+    TooManyNodes(usize),
     /// Two sources of one secret.
     #[error("set either transcoder_secret or transcoder_secret_file, not both")]
     TwoSecrets,
@@ -273,6 +289,12 @@ impl OrchestratorConfig {
         }
         if let Some(redeemer) = self.redeemer.as_ref().filter(|url| !is_https_origin(url)) {
             return Err(ConfigError::Redeemer(redeemer.clone()));
+        }
+        if let Some(node) = self.nodes.iter().find(|url| !is_https_origin(url)) {
+            return Err(ConfigError::Node(node.clone()));
+        }
+        if self.nodes.len() > MAX_NODES {
+            return Err(ConfigError::TooManyNodes(self.nodes.len()));
         }
         if !self.transcoder_secret.is_empty() && self.transcoder_secret_file.is_some() {
             return Err(ConfigError::TwoSecrets);
@@ -384,7 +406,10 @@ mod tests {
             assert_eq!(refusal(|c| c.service_uri = Some(uri.clone())), ConfigError::ServiceUri(uri));
         }
         let plain: Url = "http://r.example:8935".parse().unwrap();
-        assert_eq!(refusal(|c| c.redeemer = Some(plain.clone())), ConfigError::Redeemer(plain));
+        assert_eq!(refusal(|c| c.redeemer = Some(plain.clone())), ConfigError::Redeemer(plain.clone()));
+        assert_eq!(refusal(|c| c.nodes = vec![plain.clone()]), ConfigError::Node(plain));
+        let node: Url = "https://o2.example:8935".parse().unwrap();
+        assert_eq!(refusal(|c| c.nodes = vec![node; 17]), ConfigError::TooManyNodes(17));
         let good = OrchestratorConfig { service_uri: "https://127.0.0.1:8935".parse().ok(), ..Default::default() };
         assert_eq!(good.validate(), Ok(()));
     }

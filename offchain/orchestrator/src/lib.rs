@@ -25,6 +25,7 @@ mod storage;
 mod tls;
 mod transcode;
 mod turns;
+mod upload;
 mod wei;
 
 pub use chain::{ChainDeps, ChainUnavailable, FundsFuture, FundsUnavailable, SenderFundsSource};

@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, Sign, U256};
 use streamflow_pm::{
     AccountLimits, Backing, DepositDivisor, GasMeter, GasTotals, Payment, QuoteDomain, QuoteError, QuoteRequest,
     QuoteSecrets, Receipt, Recipient, RecipientConfig, RecoveryQuota, TicketError, TicketPolicy, TicketSigner,
@@ -71,7 +71,12 @@ pub enum PaymentError {
     Quote(#[from] QuoteError),
     /// The worth of one ticket has to be there before work that is not free. The wording is matched by peers.
     #[error("Insufficient balance")]
-    InsufficientBalance,
+    InsufficientBalance {
+        /// Wei of the session that are not held for other work, rounded down.
+        balance: String,
+        /// Wei that the work will about cost, or one ticket's worth if that is more; rounded up.
+        needed: U256,
+    },
     /// The store has not taken notice of this node, so the keeper may pass over what it would win.
     #[error("no tickets are taken: the store has not heard of this node for {seconds} s")]
     Unheard {
@@ -178,6 +183,11 @@ impl Payments {
     pub(crate) fn price(&self, sender: Address, session: &str) -> Price {
         let today = || *self.0.price.read().unwrap_or_else(PoisonError::into_inner);
         self.0.recipient.pinned_price(sender, session).unwrap_or_else(today)
+    }
+
+    /// What a session that was paid for is asked.
+    pub(crate) fn pinned_price(&self, sender: Address, session: &str) -> Option<Price> {
+        self.0.recipient.pinned_price(sender, session)
     }
 
     /// Terms for the sender's next tickets.
@@ -361,10 +371,23 @@ impl Payments {
     pub(crate) fn gate(&self, sender: Address, session: &str, pixels: u64) -> Result<Hold, PaymentError> {
         let free = self.price(sender, session).is_free();
         if !free && !self.0.recipient.hold(sender, session, pixels, Instant::now()) {
-            return Err(PaymentError::InsufficientBalance);
+            return Err(self.insufficient(sender, session, pixels));
         }
         let pixels = if free { 0 } else { pixels };
         Ok(Hold { payments: self.clone(), sender, session: session.to_owned(), pixels })
+    }
+
+    fn insufficient(&self, sender: Address, session: &str, pixels: u64) -> PaymentError {
+        let available = self.0.recipient.available(sender, session);
+        let (sign, wei) = available.map_or((Sign::Positive, U256::ZERO), |balance| balance.floor_wei());
+        let price = self.price(sender, session);
+        let (wei_per_unit, unit) = (U256::from(price.wei_per_unit()), U256::from(price.pixels_per_unit()));
+        // 64 bits times 64 bits do not overflow; a price has at least one pixel.
+        let cost = (U256::from(pixels) * wei_per_unit).div_ceil(unit);
+        PaymentError::InsufficientBalance {
+            balance: format!("{}{wei}", if sign == Sign::Negative { "-" } else { "" }),
+            needed: cost.max(self.0.recipient.policy().ev),
+        }
     }
 
     /// Follows the chain and forgets what is old, until `stop`.

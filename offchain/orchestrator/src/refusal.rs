@@ -1,18 +1,19 @@
 //! Why a request is refused: statuses and texts that peers know (node.md §2.4, payments.md §1.8).
+use alloy_primitives::U256;
 use axum::{
-    body::BodyDataStream,
+    body::{Body, BodyDataStream},
     http::{HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use streamflow_pm::{QuoteError, TicketError};
-use streamflow_wire::{Offer, WireError, header};
+use streamflow_wire::{Code, Offer, Refusal as Coded, WireError, header, refusal};
 
 use crate::{
     chain::ChainUnavailable,
-    config::LimitsConfig,
     intake::{BodyError, answer_and_drain},
     metrics,
     payments::PaymentError,
+    service::Service,
 };
 
 /// Why a request is refused.
@@ -39,6 +40,13 @@ pub(crate) enum Refusal {
     Overloaded,
     #[error("TranscoderStopped")]
     Stopping,
+    /// The session does not hold what the work may cost.
+    #[error("Insufficient balance")]
+    Unpaid { balance: String, needed: U256 },
+    #[error("no pinned price for this sender and manifest")]
+    NotPinned,
+    #[error("invalid request: {0}")]
+    Unreadable(&'static str),
 }
 
 /// Why the segment behind a URL was not taken.
@@ -66,7 +74,7 @@ impl From<PaymentError> for Refusal {
             PaymentError::Store(error) => Self::Store(error),
             PaymentError::Inactive { orchestrator, round } => WireError::Inactive { orchestrator, round }.into(),
             PaymentError::Ticket(error) => WireError::Ticket(error).into(),
-            PaymentError::InsufficientBalance => WireError::InsufficientBalance.into(),
+            PaymentError::InsufficientBalance { balance, needed } => Self::Unpaid { balance, needed },
             PaymentError::Unheard { .. } => Self::Unheard(error),
             PaymentError::Quote(error) => Self::Quote(error),
         }
@@ -87,9 +95,11 @@ impl Refusal {
         match self {
             Self::Wire(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             Self::Store(_) | Self::Body(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Url(_) | Self::Quote(QuoteError::LowPmBalance(_) | QuoteError::UnlockingSoon { .. }) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Url(_)
+            | Self::Unpaid { .. }
+            | Self::Unreadable(_)
+            | Self::Quote(QuoteError::LowPmBalance(_) | QuoteError::UnlockingSoon { .. }) => StatusCode::BAD_REQUEST,
+            Self::NotPinned => StatusCode::CONFLICT,
             Self::Quote(QuoteError::FaceValueCapped { .. } | QuoteError::NoRound)
             | Self::Unheard(_)
             | Self::Chain(_)
@@ -98,10 +108,38 @@ impl Refusal {
         }
     }
 
+    /// Code and figures for the peer. Nothing of this node but its settings and their values goes into it.
+    pub(crate) fn coded(&self, service: &Service) -> Coded {
+        match self {
+            Self::Wire(WireError::Capped) => capped(service),
+            Self::Wire(error) => error.refusal(),
+            Self::Quote(error) => refusal::of_quote(error),
+            Self::Store(_) => Coded::new(Code::StoreFailed, "tickets that cannot be stored", "a store that takes them"),
+            Self::Unheard(PaymentError::Unheard { seconds }) => of_silence(*seconds),
+            Self::Unheard(_) => Coded::new(Code::StoreFailed, "a failure of this node", "none"),
+            Self::Chain(error) => of_chain(error, service),
+            Self::Body(error) => of_body(error, service),
+            Self::Url(error) => of_url(error, service),
+            Self::Overloaded => of_body(&BodyError::Overloaded, service),
+            Self::Stopping => stopping(),
+            Self::Unpaid { balance, needed } => {
+                Coded::new(Code::InsufficientBalance, format!("{balance} wei"), format!("{needed} wei"))
+            }
+            Self::NotPinned => Coded::new(Code::PriceNotPinned, "0 sessions", "1 session"),
+            Self::Unreadable(fault) => Coded::new(Code::RequestUnreadable, fault, "sender and manifest_id"),
+        }
+    }
+
+    /// What the peer reads. Where the node's own chain is found is the operator's business.
+    fn text(&self) -> String {
+        let text = self.to_string();
+        if matches!(self, Self::Chain(_)) { refusal::scrub(&text) } else { text }
+    }
+
     /// Short name for metrics.
     fn reason(&self) -> &'static str {
         match self {
-            Self::Wire(WireError::InsufficientBalance) => "insufficient_balance",
+            Self::Wire(WireError::InsufficientBalance) | Self::Unpaid { .. } => "insufficient_balance",
             Self::Wire(WireError::Ticket(TicketError::ParamsExpired)) => "params_expired",
             Self::Wire(WireError::Ticket(TicketError::LowPmBalance(_))) | Self::Quote(QuoteError::LowPmBalance(_)) => {
                 "low_pm_balance"
@@ -109,8 +147,9 @@ impl Refusal {
             Self::Wire(WireError::Ticket(TicketError::TooFast { .. })) => "too_fast",
             Self::Wire(WireError::Ticket(_)) => "ticket",
             Self::Wire(WireError::Capped) => "capped",
-            Self::Wire(WireError::WrongHash) => "hash",
-            Self::Wire(_) => "malformed",
+            Self::Wire(WireError::WrongHash { .. }) => "hash",
+            Self::Wire(_) | Self::Unreadable(_) => "malformed",
+            Self::NotPinned => "not_pinned",
             Self::Quote(_) => "quote",
             Self::Store(_) | Self::Unheard(_) => "store",
             Self::Chain(_) => "chain",
@@ -143,6 +182,67 @@ impl Refusal {
     }
 }
 
+/// No place for another session.
+pub(crate) fn capped(service: &Service) -> Coded {
+    let (open, max) = (service.sessions().open(), service.config().max_sessions);
+    Coded::new(Code::OrchestratorCapped, format!("{open} sessions"), format!("{max} sessions"))
+}
+
+fn of_silence(seconds: u64) -> Coded {
+    Coded::new(Code::StoreSilent, format!("{seconds} s"), "a store that answers")
+}
+
+/// The node takes no more work.
+pub(crate) fn stopping() -> Coded {
+    Coded::new(Code::NodeStopping, "stopping", "running")
+}
+
+/// The chain is out of sight. The endpoint is the operator's business alone.
+pub(crate) fn of_chain(error: &ChainUnavailable, service: &Service) -> Coded {
+    match error {
+        ChainUnavailable::Unknown { .. } => Coded::new(Code::ChainUnknown, "0 answers", "1 answer"),
+        ChainUnavailable::Stale { seconds, .. } => {
+            let allowed = service.config().max_chain_age.as_secs();
+            Coded::new(Code::ChainStale, format!("{seconds} s"), format!("{allowed} s"))
+        }
+        ChainUnavailable::Funds { sender, .. } => Coded::new(Code::SenderFundsUnknown, sender, "an answer of the RPC"),
+    }
+}
+
+/// A body was not taken.
+pub(crate) fn of_body(error: &BodyError, service: &Service) -> Coded {
+    let limits = service.intake().limits();
+    match error {
+        BodyError::TooLarge { max } => {
+            Coded::new(Code::SegmentTooLarge, format!("more than {max} bytes"), format!("{max} bytes"))
+        }
+        BodyError::TimedOut => {
+            let (idle, whole) = (limits.body_idle_timeout, limits.body_timeout);
+            Coded::new(
+                Code::SegmentTooSlow,
+                "a body that is not over",
+                format!("{idle:?} for a piece, {whole:?} for all"),
+            )
+        }
+        BodyError::Overloaded => {
+            Coded::new(Code::MemoryFull, "no room for the body", format!("{} bytes", limits.max_buffered_bytes))
+        }
+        BodyError::Broken(_) => Coded::new(Code::SegmentCutOff, "a part of the body", "all of the body"),
+    }
+}
+
+/// Nothing of what the URL answered: the peer could look around in our network with it.
+fn of_url(error: &UrlError, service: &Service) -> Coded {
+    match error {
+        UrlError::Off => Coded::new(Code::UrlNotTaken, header::SEGMENT_URI, header::SEGMENT_BYTES),
+        UrlError::Unusable => Coded::new(Code::UrlUnusable, "another text", "an http or https URL"),
+        UrlError::Fetch(_) | UrlError::Status(_) | UrlError::TimedOut => {
+            Coded::new(Code::UrlNotFetched, "no segment", "status 200 and the segment within 8 s")
+        }
+        UrlError::Body(error) => of_body(error, service),
+    }
+}
+
 /// A refusal with the terms for another try.
 #[derive(Debug)]
 pub(crate) struct Refused {
@@ -164,12 +264,12 @@ impl Refused {
     }
 
     /// Answers now, and throws away some of the body that was not read.
-    pub(crate) fn answer(self, rest: BodyDataStream, limits: LimitsConfig) -> Response {
+    pub(crate) fn answer(self, rest: BodyDataStream, service: &Service) -> Response {
         let Self { refusal, offer } = self;
         refusal.note();
         let info = offer.and_then(|offer| HeaderValue::from_str(&header::encode_info(&offer.to_proto())).ok());
-        let status = refusal.status();
-        let mut response = (status, answer_and_drain(refusal.to_string(), rest, limits)).into_response();
+        let rest = answer_and_drain(refusal.text(), rest, *service.intake().limits());
+        let mut response = coded(refusal.status(), &refusal.coded(service), rest);
         if let Some(info) = info {
             response.headers_mut().insert(HeaderName::from_static(INFO), info);
         }
@@ -177,5 +277,29 @@ impl Refused {
     }
 }
 
+/// An answer with a code.
+pub(crate) fn coded(status: StatusCode, refusal: &Coded, body: Body) -> Response {
+    let mut response = (status, body).into_response();
+    if let Ok(value) = HeaderValue::from_str(&refusal.to_header()) {
+        response.headers_mut().insert(HeaderName::from_static(refusal::HEADER), value);
+    }
+    response
+}
+
 /// [`header::ORCHESTRATOR_INFO`] as the HTTP library wants it.
 const INFO: &str = "streamflow-orchestrator-info";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_store_is_told_with_its_seconds() {
+        let told = of_silence(45);
+        assert_eq!(
+            (told.code, told.got.as_str(), told.limit.as_str()),
+            (Code::StoreSilent, "45 s", "a store that answers")
+        );
+        assert_eq!(told.advice, Code::StoreSilent.advice());
+    }
+}

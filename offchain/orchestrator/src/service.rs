@@ -5,7 +5,7 @@ use alloy_primitives::{Address, Keccak256};
 use streamflow_types::{Price, Secret};
 use streamflow_wire::{
     AuthTokens, Offer, SegmentRequest, WireError,
-    capability::{self, Capability},
+    capability::{self, Capability, Incompatibility},
     proto, verify_segment,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,6 +18,7 @@ use crate::{
     refusal::Refusal,
     sessions::Sessions,
     storage::RenditionCache,
+    upload::SenderStore,
 };
 
 /// Reads the time, in Unix seconds.
@@ -68,6 +69,16 @@ pub(crate) fn token_key(secret: &[u8; 32]) -> [u8; 32] {
 pub(crate) fn capabilities(sessions: usize) -> proto::Capabilities {
     let offered: Vec<_> = capability::OFFERED.into_iter().filter(|bit| *bit != Capability::Mp4).collect();
     capability::describe(&offered, u32::try_from(sessions).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
+}
+
+/// The same for a node that puts renditions into its senders' stores.
+pub(crate) fn with_stores(mut capabilities: proto::Capabilities, sessions: usize) -> proto::Capabilities {
+    for store in [Capability::StorageS3, Capability::StorageGcs] {
+        let bits = capability::bits(&capabilities.bitstring).into_iter().chain([store.bit()]);
+        capabilities.bitstring = capability::bitstring(bits.map(i64::from));
+        capabilities.capacities.insert(store.bit(), u32::try_from(sessions).unwrap_or(u32::MAX));
+    }
+    capabilities
 }
 
 impl Service {
@@ -149,19 +160,21 @@ impl Service {
 
     /// The same for a session that goes on without new tickets.
     pub(crate) fn offer_without_params(&self, sender: Address, token: &proto::AuthToken) -> Offer {
-        let (price, address) = match self.payments() {
-            None => (Price::FREE, Address::ZERO),
-            Some(payments) => (payments.price(sender, &token.session_id), payments.address()),
-        };
+        let price = self.payments().map_or(Price::FREE, |payments| payments.price(sender, &token.session_id));
+        self.offer_at(price, Some(token))
+    }
+
+    /// The same at a price that is known.
+    pub(crate) fn offer_at(&self, price: Price, token: Option<&proto::AuthToken>) -> Offer {
         Offer {
             service_uri: self.service_uri().to_owned(),
             params: None,
             price: Some(price),
-            address,
+            address: self.payments().map_or(Address::ZERO, Payments::address),
             capabilities: Some(self.0.capabilities.clone()),
-            auth_token: Some(token.clone()),
+            auth_token: token.cloned(),
             storage: Vec::new(),
-            nodes: Vec::new(),
+            nodes: self.config().nodes.iter().map(|url| url.as_str().trim_end_matches('/').to_owned()).collect(),
         }
     }
 
@@ -178,10 +191,17 @@ impl Service {
         let legacy = capability::legacy();
         let job = segment.capabilities.as_ref().unwrap_or(&legacy);
         // The slicing bit is offered because peers ask for it with whole segments; parts are not made.
-        let is_part = segment.clip.is_some_and(|clip| clip.from != 0 || clip.to != 0);
-        let stored_elsewhere = segment.storage.first().is_some_and(|os| os.storage_type != 0);
-        if is_part || stored_elsewhere || !capability::is_compatible(&self.0.capabilities, job) {
-            return Err(WireError::IncompatibleCapabilities);
+        if let Some(clip) = segment.clip.filter(|clip| clip.from != 0 || clip.to != 0) {
+            return Err(WireError::IncompatibleCapabilities(Incompatibility::Slice { from: clip.from, to: clip.to }));
+        }
+        capability::check(&self.0.capabilities, job).map_err(WireError::IncompatibleCapabilities)?;
+        if let Some(store) = segment.storage.first().filter(|store| store.storage_type != 0) {
+            let read = match self.config().deliver_to_sender_stores {
+                true => SenderStore::read(store).map(drop),
+                false => Err("not offered here"),
+            };
+            let refused = |fault| Incompatibility::Storage { kind: store.storage_type, fault };
+            read.map_err(|fault| WireError::IncompatibleCapabilities(refused(fault)))?;
         }
         let session = self.tokens().check(segment.auth_token.as_ref(), self.now())?;
         if !self.sessions().admits(session) {

@@ -432,6 +432,11 @@ impl Recipient {
         self.books().accounts.get(sender, session).map(|account| account.balance)
     }
 
+    /// What a session holds beside what is held for work under way; none if there is no such session.
+    pub fn available(&self, sender: Address, session: &str) -> Option<Balance> {
+        self.books().accounts.get(sender, session).map(|account| account.available())
+    }
+
     /// The gate before work of about `pixels` that is not free: whether the session, besides what is held for other
     /// work under way, has the worth of one ticket and the cost of this work. If so, that cost is held until
     /// [`Recipient::debit`] gives it back.

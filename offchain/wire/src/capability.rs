@@ -153,17 +153,94 @@ fn needs(profile: &Profile) -> impl Iterator<Item = Capability> {
     [Some(format), Some(encoder), h264_profile, fractional, gop].into_iter().flatten()
 }
 
-/// Whether `node` can do `job` and gets what it insists on.
-pub fn is_compatible(node: &proto::Capabilities, job: &proto::Capabilities) -> bool {
-    has_version(node, job)
-        && job.bitstring.len() <= node.bitstring.len()
-        && contains_all(&node.bitstring, &job.bitstring)
-        && contains_all(&job.bitstring, &node.mandatories)
-        && has_models(node, job)
+/// Why a node and a job do not go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incompatibility {
+    /// The job wants a newer version.
+    Version {
+        /// The node's; empty if it does not say.
+        node: String,
+        /// The least that the job wants.
+        least: String,
+    },
+    /// The job needs what the node does not have.
+    Missing {
+        /// Bits.
+        missing: Vec<u32>,
+        /// Bits of the node.
+        offered: Vec<u32>,
+    },
+    /// The node insists on what the job does not have.
+    Mandatory {
+        /// Bits of the job.
+        job: Vec<u32>,
+        /// Bits that the node insists on.
+        mandatory: Vec<u32>,
+    },
+    /// The job wants a model that the node does not have, or not as it is wanted.
+    Model {
+        /// Bit.
+        capability: u32,
+        /// Name.
+        model: String,
+        /// Models of that bit at the node.
+        offered: usize,
+    },
+    /// The job wants a part of a segment.
+    Slice {
+        /// Milliseconds.
+        from: u64,
+        /// Milliseconds.
+        to: u64,
+    },
+    /// The job wants its renditions where the node cannot put them.
+    Storage {
+        /// Type of the store.
+        kind: i32,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
 }
 
-fn contains_all(have: &[u64], need: &[u64]) -> bool {
-    need.iter().enumerate().all(|(i, word)| word & !have.get(i).copied().unwrap_or(0) == 0)
+/// Most bits that are listed.
+const LISTED_BITS: usize = 64;
+
+/// Numbers of the bits of a set, the first of them if there are many.
+pub fn bits(words: &[u64]) -> Vec<u32> {
+    let bit_of = |(i, word): (usize, &u64)| {
+        let (first, word) = (u32::try_from(i).unwrap_or(u32::MAX).saturating_mul(64), *word);
+        (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| first.saturating_add(bit))
+    };
+    words.iter().enumerate().flat_map(bit_of).take(LISTED_BITS).collect()
+}
+
+/// Whether `node` can do `job` and gets what it insists on.
+pub fn is_compatible(node: &proto::Capabilities, job: &proto::Capabilities) -> bool {
+    check(node, job).is_ok()
+}
+
+/// The same, and why not.
+pub fn check(node: &proto::Capabilities, job: &proto::Capabilities) -> Result<(), Incompatibility> {
+    if !has_version(node, job) {
+        let least = job.constraints.as_ref().map(|c| c.min_version.clone()).unwrap_or_default();
+        return Err(Incompatibility::Version { node: node.version.clone(), least });
+    }
+    // As peers do it: more words than the node has, whatever is in them.
+    let too_long = job.bitstring.len() > node.bitstring.len();
+    let missing = lacking(&node.bitstring, &job.bitstring);
+    if too_long || !missing.is_empty() {
+        return Err(Incompatibility::Missing { missing, offered: bits(&node.bitstring) });
+    }
+    if !lacking(&job.bitstring, &node.mandatories).is_empty() {
+        return Err(Incompatibility::Mandatory { job: bits(&job.bitstring), mandatory: bits(&node.mandatories) });
+    }
+    check_models(node, job)
+}
+
+/// Bits that are needed and not there.
+fn lacking(have: &[u64], need: &[u64]) -> Vec<u32> {
+    let rest: Vec<u64> = need.iter().enumerate().map(|(i, word)| word & !have.get(i).copied().unwrap_or(0)).collect();
+    bits(&rest)
 }
 
 /// Pre-release suffixes do not count; a node that does not say its version fails any minimum.
@@ -184,17 +261,22 @@ fn release(version: &str) -> Option<[u64; 3]> {
     numbers.next().is_none().then_some(release)
 }
 
-fn has_models(node: &proto::Capabilities, job: &proto::Capabilities) -> bool {
-    let Some(wanted) = &job.constraints else { return true };
-    wanted.per_capability.iter().all(|(bit, wanted)| {
+fn check_models(node: &proto::Capabilities, job: &proto::Capabilities) -> Result<(), Incompatibility> {
+    let Some(wanted) = &job.constraints else { return Ok(()) };
+    for (bit, wanted) in &wanted.per_capability {
         let offered = node.constraints.as_ref().and_then(|c| c.per_capability.get(bit));
-        wanted.models.iter().all(|(name, wanted)| {
-            offered.and_then(|o| o.models.get(name)).is_some_and(|model| {
+        for (name, wanted) in &wanted.models {
+            let fits = offered.and_then(|o| o.models.get(name)).is_some_and(|model| {
                 let right_runner = wanted.runner_version.is_empty() || wanted.runner_version == model.runner_version;
                 right_runner && (model.warm || !wanted.warm)
-            })
-        })
-    })
+            });
+            if !fits {
+                let offered = offered.map_or(0, |o| o.models.len());
+                return Err(Incompatibility::Model { capability: *bit, model: name.clone(), offered });
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

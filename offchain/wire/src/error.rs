@@ -1,7 +1,9 @@
 //! Refusals with the statuses and texts that peers match on (node.md §2.3, §2.4, §3).
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use streamflow_pm::{QuoteError, TicketError};
 use streamflow_types::{ManifestIdError, PriceError, ProfileError, Round};
+
+use crate::capability::Incompatibility;
 
 /// Why `POST /segment` or `POST /payment` is refused. The text is the response body.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +31,7 @@ pub enum WireError {
     SegmentSignature,
     /// The job needs what this orchestrator lacks, or lacks what it insists on.
     #[error("incompatible capabilities")]
-    IncompatibleCapabilities,
+    IncompatibleCapabilities(Incompatibility),
     /// No auth token.
     #[error("missing auth token")]
     MissingAuthToken,
@@ -38,7 +40,12 @@ pub enum WireError {
     InvalidAuthToken,
     /// A token whose time is over.
     #[error("expired auth token")]
-    ExpiredAuthToken,
+    ExpiredAuthToken {
+        /// Unix seconds.
+        expiration: i64,
+        /// Unix seconds.
+        now: i64,
+    },
     /// No room for another session.
     #[error("OrchestratorCapped")]
     Capped,
@@ -64,7 +71,12 @@ pub enum WireError {
     BadRequest,
     /// The body does not have the signed hash.
     #[error("Forbidden")]
-    WrongHash,
+    WrongHash {
+        /// Of the body.
+        got: B256,
+        /// In the header.
+        signed: B256,
+    },
     /// Our own failure, or a body above the limit. The cause is logged, not sent.
     #[error("Internal Server Error")]
     Internal,
@@ -79,12 +91,12 @@ impl WireError {
             | Self::SegmentProtobuf(_)
             | Self::Segment(_)
             | Self::SegmentSignature
-            | Self::IncompatibleCapabilities
+            | Self::IncompatibleCapabilities(_)
             | Self::MissingAuthToken
             | Self::InvalidAuthToken
-            | Self::ExpiredAuthToken
+            | Self::ExpiredAuthToken { .. }
             | Self::Capped
-            | Self::WrongHash => 403,
+            | Self::WrongHash { .. } => 403,
             Self::Payment(_)
             | Self::Ticket(_)
             | Self::Inactive { .. }
@@ -100,16 +112,16 @@ impl WireError {
 pub enum SegmentError {
     /// Container unknown.
     #[error("unrecognized profile output format")]
-    Format,
+    Format(i32),
     /// H.264 profile unknown.
     #[error("unrecognized encoder profile")]
-    EncoderProfile,
+    EncoderProfile(i32),
     /// Codec unknown.
     #[error("unrecognized video codec")]
-    Codec,
+    Codec(i32),
     /// Negative, or more than five minutes.
     #[error("invalid duration")]
-    Duration,
+    Duration(i32),
     /// Manifest id is not UTF-8.
     #[error("manifest id is not text")]
     ManifestNotText,
@@ -118,7 +130,7 @@ pub enum SegmentError {
     Manifest(#[from] ManifestIdError),
     /// Sequence number is negative.
     #[error("negative sequence number")]
-    Sequence,
+    Sequence(i64),
     /// Hash is not 32 bytes.
     #[error("hash has {0} bytes, not 32")]
     HashLength(usize),
@@ -295,17 +307,21 @@ mod tests {
     fn statuses_are_those_of_the_table() {
         let rows = [
             (WireError::SegmentEncoding, 403, "ErrorSegEncoding"),
-            (SegmentError::Duration.into(), 403, "invalid duration"),
-            (SegmentError::Codec.into(), 403, "unrecognized video codec"),
-            (SegmentError::EncoderProfile.into(), 403, "unrecognized encoder profile"),
-            (SegmentError::Format.into(), 403, "unrecognized profile output format"),
+            (SegmentError::Duration(-1).into(), 403, "invalid duration"),
+            (SegmentError::Codec(9).into(), 403, "unrecognized video codec"),
+            (SegmentError::EncoderProfile(9).into(), 403, "unrecognized encoder profile"),
+            (SegmentError::Format(9).into(), 403, "unrecognized profile output format"),
             (WireError::SegmentSignature, 403, "ErrSegSig"),
-            (WireError::IncompatibleCapabilities, 403, "incompatible capabilities"),
+            (
+                WireError::IncompatibleCapabilities(Incompatibility::Slice { from: 1, to: 2 }),
+                403,
+                "incompatible capabilities",
+            ),
             (WireError::MissingAuthToken, 403, "missing auth token"),
             (WireError::InvalidAuthToken, 403, "invalid auth token"),
-            (WireError::ExpiredAuthToken, 403, "expired auth token"),
+            (WireError::ExpiredAuthToken { expiration: 1, now: 2 }, 403, "expired auth token"),
             (WireError::Capped, 403, "OrchestratorCapped"),
-            (WireError::WrongHash, 403, "Forbidden"),
+            (WireError::WrongHash { got: B256::ZERO, signed: B256::ZERO }, 403, "Forbidden"),
             (TicketError::ParamsExpired.into(), 400, "TicketParams expired"),
             (TicketError::Recipient.into(), 400, "invalid ticket recipient"),
             (WireError::InsufficientBalance, 400, "Insufficient balance"),

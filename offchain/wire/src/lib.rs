@@ -1,7 +1,8 @@
 //! Livepeer wire formats: protobuf, headers and the exact bytes that are signed.
 //!
 //! [`proto`] is what travels. Everything that comes from a peer goes through a checked conversion before it is used:
-//! [`SegmentRequest`], [`Offer`], [`TranscoderTask`], [`payment_from_proto`]. Refusals carry the texts that peers match on.
+//! [`SegmentRequest`], [`Offer`], [`TranscoderTask`], [`payment_from_proto`]. Refusals carry the texts that peers match on,
+//! and beside them a [`Code`].
 
 pub mod capability;
 mod error;
@@ -12,8 +13,10 @@ mod offer;
 mod payment;
 mod profile;
 pub mod proto;
+pub mod refusal;
 mod segment;
 mod sign;
+pub mod streamflow;
 mod task;
 mod tls;
 mod token;
@@ -25,6 +28,7 @@ pub use payment::{
     price_from_proto, price_to_proto, winner_from_proto, winner_to_proto,
 };
 pub use profile::{MAX_PROFILES, profile_from_proto, profile_to_proto};
+pub use refusal::{Code, Refusal};
 pub use segment::{MAX_DURATION_MS, SegmentRequest, flatten};
 pub use sign::{
     is_signed_by, request_hash, result_hash, result_hash_of, sign_ping, sign_request, sign_result, sign_segment,

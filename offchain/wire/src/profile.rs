@@ -68,11 +68,13 @@ pub fn profile_from_proto(profile: &proto::VideoProfile) -> Result<Profile, Segm
         bitrate: positive("bitrate", profile.bitrate)?,
         fps: profile.fps,
         fps_den: profile.fps_den.max(1),
-        format: match vp::Format::try_from(profile.format).map_err(|_| SegmentError::Format)? {
+        format: match vp::Format::try_from(profile.format).map_err(|_| SegmentError::Format(profile.format))? {
             vp::Format::Mpegts => Container::MpegTs,
             vp::Format::Mp4 => Container::Mp4,
         },
-        h264_profile: match vp::Profile::try_from(profile.profile).map_err(|_| SegmentError::EncoderProfile)? {
+        h264_profile: match vp::Profile::try_from(profile.profile)
+            .map_err(|_| SegmentError::EncoderProfile(profile.profile))?
+        {
             vp::Profile::EncoderDefault => H264Profile::EncoderDefault,
             vp::Profile::H264Baseline => H264Profile::Baseline,
             vp::Profile::H264Main => H264Profile::Main,
@@ -84,7 +86,7 @@ pub fn profile_from_proto(profile: &proto::VideoProfile) -> Result<Profile, Segm
             INTRA_ONLY => Gop::IntraOnly,
             ms => Gop::Millis(positive("gop", ms)?),
         },
-        encoder: match vp::VideoCodec::try_from(profile.encoder).map_err(|_| SegmentError::Codec)? {
+        encoder: match vp::VideoCodec::try_from(profile.encoder).map_err(|_| SegmentError::Codec(profile.encoder))? {
             vp::VideoCodec::H264 => VideoCodec::H264,
             vp::VideoCodec::H265 => VideoCodec::H265,
             vp::VideoCodec::Vp8 => VideoCodec::Vp8,

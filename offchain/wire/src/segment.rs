@@ -104,12 +104,12 @@ impl SegmentRequest {
         let duration_ms = match u32::try_from(segment.duration) {
             Ok(0) => DEFAULT_DURATION_MS,
             Ok(ms) if ms <= MAX_DURATION_MS => ms,
-            _ => return Err(SegmentError::Duration),
+            _ => return Err(SegmentError::Duration(segment.duration)),
         };
         let manifest_id = String::from_utf8(segment.manifest_id).map_err(|_| SegmentError::ManifestNotText)?;
         Ok(Self {
             manifest_id: ManifestId::new(manifest_id)?,
-            seq: u64::try_from(segment.seq).map_err(|_| SegmentError::Sequence)?,
+            seq: u64::try_from(segment.seq).map_err(|_| SegmentError::Sequence(segment.seq))?,
             hash: match segment.hash.as_slice() {
                 // Orchestrators clear it towards their transcoders.
                 [] => B256::ZERO,

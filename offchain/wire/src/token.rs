@@ -42,7 +42,11 @@ impl AuthTokens {
     pub fn check<'a>(&self, token: Option<&'a proto::AuthToken>, now: i64) -> Result<&'a str, WireError> {
         let token = token.ok_or(WireError::MissingAuthToken)?;
         let session = self.check_origin(token)?;
-        if token.expiration <= now { Err(WireError::ExpiredAuthToken) } else { Ok(session) }
+        if token.expiration <= now {
+            Err(WireError::ExpiredAuthToken { expiration: token.expiration, now })
+        } else {
+            Ok(session)
+        }
     }
 
     /// The same whether or not it has expired: enough to end a session.

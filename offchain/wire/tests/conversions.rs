@@ -266,7 +266,7 @@ fn malformed_segments_are_refused_with_the_documented_texts() {
     assert_eq!(many, SegmentError::TooManyProfiles { got: MAX_PROFILES + 1, max: MAX_PROFILES });
     assert!(matches!(refused(|m| m.manifest_id = b"a/../b".to_vec()), SegmentError::Manifest(_)));
     assert_eq!(refused(|m| m.manifest_id = vec![0xff]), SegmentError::ManifestNotText);
-    assert_eq!(refused(|m| m.seq = -1), SegmentError::Sequence);
+    assert_eq!(refused(|m| m.seq = -1), SegmentError::Sequence(-1));
     assert_eq!(refused(|m| m.hash.truncate(31)), SegmentError::HashLength(31));
 }
 

@@ -9,8 +9,9 @@ use streamflow_types::{
     TicketParams, VideoCodec, WinProb, WinningTicket,
 };
 use streamflow_wire::{
-    AuthTokens, Offer, SegmentRequest, TranscoderTask, capability, header, payment_from_proto, payment_to_proto,
-    profile_from_proto, profile_to_proto, proto, verify_request, verify_segment, winner_from_proto, winner_to_proto,
+    AuthTokens, Code, Offer, Refusal, SegmentRequest, TranscodeError, TranscoderTask, capability, header,
+    max_float_from_proto, payment_from_proto, payment_to_proto, profile_from_proto, profile_to_proto, proto,
+    refusal::scrub, verify_request, verify_segment, winner_from_proto, winner_to_proto,
 };
 
 prop_compose! {
@@ -172,6 +173,17 @@ proptest! {
     }
 }
 
+/// Bytes of every message of the fixtures.
+fn corpus() -> &'static [Vec<u8>] {
+    static CORPUS: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
+    CORPUS.get_or_init(|| {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../test/interop/fixtures/messages.json");
+        let messages: std::collections::BTreeMap<String, String> =
+            serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        messages.values().map(|text| alloy_primitives::hex::decode(text).unwrap()).collect()
+    })
+}
+
 /// Runs every decoder on the same bytes. Whatever they say, they must say it by returning.
 fn decode_everything(bytes: &[u8]) {
     if let Ok(message) = proto::Payment::decode(bytes) {
@@ -197,7 +209,24 @@ fn decode_everything(bytes: &[u8]) {
     if let Ok(message) = proto::AuthToken::decode(bytes) {
         let _ = AuthTokens::new([1; 32]).check(Some(&message), i64::MIN);
     }
+    if let Ok(message) = proto::MaxFloatUpdate::decode(bytes) {
+        let _ = max_float_from_proto(&message);
+    }
+    if let Ok(message) = proto::RegisterRequest::decode(bytes) {
+        let _ = format!("{message:?}");
+    }
+    if let Ok(message) = proto::TranscodeResult::decode(bytes) {
+        let told = message.refusal.as_ref().and_then(Refusal::from_proto);
+        let _ = told.map(|refusal| refusal.to_string());
+    }
+    let _ = Refusal::from_bytes(bytes);
+    let _ = proto::EndTranscodingSessionRequest::decode(bytes);
+    let _ = proto::PaymentResult::decode(bytes);
+    let _ = proto::PingPong::decode(bytes);
+    let _ = proto::MaxFloatReq::decode(bytes);
     if let Ok(message) = proto::Capabilities::decode(bytes) {
+        let _ = capability::check(&message, &capability::legacy()).map_err(|why| why.refusal());
+        let _ = capability::check(&capability::legacy(), &message).map_err(|why| why.refusal());
         capability::is_compatible(&message, &capability::legacy());
         capability::is_compatible(&capability::legacy(), &message);
     }
@@ -215,6 +244,48 @@ proptest! {
     fn arbitrary_headers_never_panic(text in ".{0,200}") {
         let _ = header::decode_payment(&text);
         let _ = header::decode_segment(&text);
+        let _ = header::decode_info(&text);
+        let _ = Refusal::from_header(&text);
+        let _ = TranscodeError::from_text(&text);
+        let _ = scrub(&text);
+    }
+
+    /// One message with every field of each kind, as a second encoder made it (test/interop), and changed.
+    #[test]
+    fn damaged_fixtures_never_panic(
+        which: prop::sample::Index, at: prop::sample::Index, byte: u8, cut: prop::sample::Index,
+    ) {
+        let all = corpus();
+        let mut bytes = all[which.index(all.len())].clone();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let position = at.index(bytes.len());
+        bytes[position] = byte;
+        decode_everything(&bytes);
+        bytes.truncate(cut.index(bytes.len()));
+        decode_everything(&bytes);
+    }
+
+    #[test]
+    fn refusals_round_trip(
+        which: prop::sample::Index, got in "[a-z0-9 ]{0,40}", limit in "[a-z0-9 ]{0,40}", advice in "[a-z0-9 ]{0,40}",
+    ) {
+        let code = Code::ALL[which.index(Code::ALL.len())];
+        let refusal = Refusal::new(code, got, limit).advising(advice);
+        prop_assert_eq!(Refusal::from_header(&refusal.to_header()), Some(refusal));
+    }
+
+    /// Whatever a text is made of, no word that names a place outlives the scrubbing.
+    #[test]
+    fn no_place_outlives_scrubbing(
+        before in "[a-z ]{0,20}", after in "[a-z ]{0,20}", path in "/[a-z]{1,8}/[a-z0-9.]{1,12}",
+        host in "[a-z]{1,8}\\.[a-z]{2,3}", port: u16, quote in "[\"'(,]?",
+    ) {
+        for place in [path.clone(), format!("https://{host}{path}"), format!("{host}:{port}"), format!("10.0.0.1:{port}")] {
+            let text = format!("{before} {quote}{place}{quote} {after}");
+            prop_assert!(!scrub(&text).contains(&place), "{}", scrub(&text));
+        }
     }
 
     /// Damaged messages get further into the conversions than noise does.

@@ -112,7 +112,7 @@ pub(crate) struct Running {
     pub(crate) chain: watch::Sender<Option<ChainView>>,
     pub(crate) funds: watch::Sender<Option<SenderFunds>>,
     _candidates: watch::Sender<Vec<Candidate>>,
-    media: WorkerPool,
+    pub(crate) media: WorkerPool,
     pub(crate) stop: CancellationToken,
     task: JoinHandle<Result<(), BroadcasterError>>,
 }

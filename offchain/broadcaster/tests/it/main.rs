@@ -8,5 +8,6 @@ mod http;
 mod live;
 mod orchestrator;
 mod payment;
+mod refusals;
 mod retry;
 mod signer;

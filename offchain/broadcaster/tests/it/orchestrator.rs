@@ -28,7 +28,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use streamflow_pm::{KeySigner, TicketSigner as _, signed_from_params, ticket_signer};
 use streamflow_types::{Expiration, Price, Round, TicketParams, WinProb};
 use streamflow_wire::{
-    Offer, SegmentRequest, header, payment_from_proto,
+    Code, Offer, Refusal as Coded, SegmentRequest, header, payment_from_proto,
     proto::{
         AuthToken, EndTranscodingSessionRequest, EndTranscodingSessionResponse, OrchestratorInfo, OrchestratorRequest,
         PingPong, TranscodeData, TranscodeResult, TranscodedSegmentData,
@@ -69,6 +69,8 @@ pub(crate) enum Conduct {
     Fails(&'static str),
     /// Refuses the segment.
     Refuses(u16, &'static str),
+    /// Refuses the first segment with this code, and with a text that means nothing.
+    RefusesOnceWith(Code),
     /// Sends viewers elsewhere.
     LinksElsewhere,
     /// Sends no status line.
@@ -326,7 +328,8 @@ impl Inner {
         let info = Some(self.info(request.auth_token.clone()));
         let seq = i64::try_from(request.seq).unwrap();
         if let Conduct::Fails(text) = self.conduct() {
-            return TranscodeResult { seq, info, result: Some(transcode_result::Result::Error(text.into())) };
+            let result = Some(transcode_result::Result::Error(text.into()));
+            return TranscodeResult { seq, info, result, ..Default::default() };
         }
         let made = self.misrepresent(clip::renditions(media, &request.profiles));
         let mut signed: Vec<Bytes> = made.iter().map(|made| made.bytes.clone()).collect();
@@ -353,7 +356,7 @@ impl Inner {
         let segments = segments.collect();
         let sig = if self.paid { sign_result(hash, signer).unwrap().as_bytes().to_vec() } else { Vec::new() };
         let data = TranscodeData { segments, sig };
-        TranscodeResult { seq, info, result: Some(transcode_result::Result::Data(data)) }
+        TranscodeResult { seq, info, result: Some(transcode_result::Result::Data(data)), ..Default::default() }
     }
 
     fn misrepresent(&self, mut made: Vec<Made>) -> Vec<Made> {
@@ -376,6 +379,12 @@ async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body
         }
         Conduct::Stalls => return std::future::pending().await,
         Conduct::Refuses(status, text) => return refusal(status, text),
+        Conduct::RefusesOnceWith(code) if inner.refused.fetch_add(1, Ordering::SeqCst) == 0 => {
+            let mut refusal = refusal(403, "a text of tomorrow");
+            let header = Coded::new(code, 1, 2).to_header().parse().unwrap();
+            refusal.headers_mut().insert(streamflow_wire::refusal::HEADER, header);
+            return refusal;
+        }
         Conduct::ExpiredOnce if inner.refused.fetch_add(1, Ordering::SeqCst) == 0 => {
             return refusal(400, "TicketParams expired");
         }

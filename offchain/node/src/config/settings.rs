@@ -126,6 +126,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "orchestrator.fetch_segments_by_url",
         "Whether a broadcaster may send the URL of a segment; it is fetched from this machine.",
     ),
+    set(
+        "orchestrator.deliver_to_sender_stores",
+        "Whether a broadcaster may have renditions put into a store of its own; this machine sends them there.",
+    ),
+    set("orchestrator.nodes", "Where broadcasters reach other instances of the same operator."),
     set("orchestrator.max_chain_age", "Chain state older than this is too old to take payments on."),
     optional(
         "orchestrator.redeemer",

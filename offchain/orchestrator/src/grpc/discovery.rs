@@ -1,16 +1,22 @@
 //! GetOrchestrator, EndTranscodingSession, Ping (node.md §2.3, §2.6).
 use alloy_primitives::Address;
+use streamflow_types::with_causes;
 use streamflow_wire::{
-    DiscoveryError, WireError,
+    Code, DiscoveryError, Refusal as Coded, WireError,
     proto::{
         EndTranscodingSessionRequest, EndTranscodingSessionResponse, OrchestratorInfo, OrchestratorRequest, PingPong,
         orchestrator_server::Orchestrator,
     },
+    refusal::{of_quote, scrub},
     sign_ping, verify_request,
 };
 use tonic::{Request, Response, Status};
 
-use crate::{payments::PaymentError, service::Service};
+use crate::{
+    payments::PaymentError,
+    refusal::{self, Refusal},
+    service::Service,
+};
 
 /// Longest challenge that is signed: the hash that nodes check themselves with. Anybody may ask, and a signature over a longer
 /// one of his choice could be that of a ticket, whose shortest form has 168 bytes, or of a segment.
@@ -35,17 +41,28 @@ impl Discovery {
 }
 
 /// Deployed nodes answer every refusal with the code "unknown", and peers read the text.
-fn refused(error: &DiscoveryError) -> Status {
-    Status::unknown(error.to_string())
+fn refused(error: &DiscoveryError, service: &Service) -> Status {
+    let coded = match error {
+        DiscoveryError::Signature => {
+            Coded::new(Code::RequestNotSigned, "no signature of the address", "a signature of the address")
+        }
+        DiscoveryError::Capped => refusal::capped(service),
+        DiscoveryError::Quote(error) => of_quote(error),
+    };
+    coded.on_status(Status::unknown(error.to_string()))
 }
 
-fn not_offered(error: PaymentError) -> Status {
-    tracing::warn!(%error, "no terms offered");
+fn not_offered(error: PaymentError, service: &Service) -> Status {
+    tracing::warn!(error = with_causes(&error), "no terms offered");
+    let text = scrub(&error.to_string());
     match error {
-        PaymentError::Quote(error) => refused(&error.into()),
-        PaymentError::Chain(error) => Status::unavailable(error.to_string()),
-        error @ PaymentError::Unheard { .. } => Status::unavailable(error.to_string()),
-        other => Status::internal(other.to_string()),
+        PaymentError::Quote(error) => refused(&error.into(), service),
+        PaymentError::Chain(error) => refusal::of_chain(&error, service).on_status(Status::unavailable(text)),
+        PaymentError::Stopping => refusal::stopping().on_status(Status::unavailable(text)),
+        error @ PaymentError::Unheard { .. } => {
+            Refusal::from(error).coded(service).on_status(Status::unavailable(text))
+        }
+        other => Refusal::from(other).coded(service).on_status(Status::internal(text)),
     }
 }
 
@@ -55,15 +72,15 @@ impl Orchestrator for Discovery {
         &self,
         request: Request<OrchestratorRequest>,
     ) -> Result<Response<OrchestratorInfo>, Status> {
-        let sender = self.sender(request.get_ref()).map_err(|error| refused(&error))?;
+        let sender = self.sender(request.get_ref()).map_err(|error| refused(&error, &self.service))?;
         if self.service.intake_closed().is_cancelled() {
-            return Err(Status::unavailable("TranscoderStopped"));
+            return Err(refusal::stopping().on_status(Status::unavailable("TranscoderStopped")));
         }
         if !self.service.sessions().has_room() {
-            return Err(refused(&DiscoveryError::Capped));
+            return Err(refused(&DiscoveryError::Capped, &self.service));
         }
         let token = self.service.tokens().issue(rand::random(), self.service.now());
-        let offer = self.service.offer(sender, &token).await.map_err(not_offered)?;
+        let offer = self.service.offer(sender, &token).await.map_err(|error| not_offered(error, &self.service))?;
         Ok(Response::new(offer.to_proto()))
     }
 
@@ -72,9 +89,9 @@ impl Orchestrator for Discovery {
         request: Request<EndTranscodingSessionRequest>,
     ) -> Result<Response<EndTranscodingSessionResponse>, Status> {
         let token = request.into_inner().auth_token;
-        let checked = token.as_ref().ok_or(WireError::InvalidAuthToken);
+        let checked = token.as_ref().ok_or(WireError::MissingAuthToken);
         let session = checked.and_then(|token| self.service.tokens().check_origin(token));
-        let session = session.map_err(|_| Status::unknown("Invalid auth token"))?;
+        let session = session.map_err(|error| error.refusal().on_status(Status::unknown("Invalid auth token")))?;
         self.service.sessions().end(session);
         Ok(Response::new(EndTranscodingSessionResponse {}))
     }
@@ -83,13 +100,17 @@ impl Orchestrator for Discovery {
         let value = request.into_inner().value;
         if value.len() > MAX_PING_BYTES {
             let told = format!("a challenge of {} bytes, at most {MAX_PING_BYTES} are signed", value.len());
-            return Err(Status::invalid_argument(told));
+            let (got, limit) = (format!("{} bytes", value.len()), format!("{MAX_PING_BYTES} bytes"));
+            return Err(Coded::new(Code::PingTooLong, got, limit).on_status(Status::invalid_argument(told)));
         }
         match self.service.payments() {
             None => Ok(Response::new(PingPong::default())),
             Some(payments) => {
                 let answer = sign_ping(&value, payments.signer());
-                answer.map(Response::new).map_err(|error| Status::internal(error.to_string()))
+                answer.map(Response::new).map_err(|error| {
+                    tracing::warn!(error = with_causes(&error), "challenge not signed");
+                    Status::internal("Internal Server Error")
+                })
             }
         }
     }

@@ -5,7 +5,7 @@ use alloy_primitives::B256;
 use futures::{Stream, StreamExt};
 use streamflow_types::VideoCodec;
 use streamflow_wire::{
-    SegmentRequest, TranscoderTask, capability,
+    Code, Refusal as Coded, SegmentRequest, TranscoderTask, capability,
     proto::{AuthToken, NotifySegment, RegisterRequest, transcoder_server::Transcoder},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,7 +13,8 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     http::INPUT_SUFFIX,
-    pool::{Membership, Notice},
+    pool::{JoinError, Membership, Notice},
+    refusal,
     service::Service,
     transcode::TranscodeJob,
 };
@@ -26,6 +27,20 @@ pub(super) struct Registration {
 impl Registration {
     pub(super) fn new(service: Service) -> Self {
         Self { service }
+    }
+
+    fn not_joined(&self, error: JoinError, capacity: i64) -> Status {
+        let max = self.service.config().max_transcoders;
+        let refusal = match error {
+            JoinError::ZeroCapacity => {
+                Coded::new(Code::TranscoderCapacityInvalid, format!("{capacity} sessions"), "1 session")
+            }
+            JoinError::Full => {
+                let connected = self.service.pool().connected();
+                Coded::new(Code::TooManyTranscoders, format!("{connected} transcoders"), format!("{max} transcoders"))
+            }
+        };
+        refusal.on_status(Status::unknown(error.to_string()))
     }
 
     /// Ends when the pool gives the transcoder up; dropping it takes the transcoder out of the pool.
@@ -74,14 +89,16 @@ impl Transcoder for Registration {
         let request = request.into_inner();
         if !self.service.transcoder_secret().matches(request.secret.as_bytes()) {
             tracing::warn!(peer, "transcoder with a wrong secret");
-            return Err(Status::unknown("invalid secret"));
+            let refusal =
+                Coded::new(Code::TranscoderSecretWrong, "another secret, or none", "the orchestrator's secret");
+            return Err(refusal.on_status(Status::unknown("invalid secret")));
         }
         if self.service.intake_closed().is_cancelled() {
-            return Err(Status::unavailable("TranscoderStopped"));
+            return Err(refusal::stopping().on_status(Status::unavailable("TranscoderStopped")));
         }
         let capabilities = request.capabilities.unwrap_or_else(|| crate::service::capabilities(1));
         let membership = self.service.pool().join(request.capacity, capabilities);
-        let membership = membership.map_err(|error| Status::unknown(error.to_string()))?;
+        let membership = membership.map_err(|error| self.not_joined(error, request.capacity))?;
         tracing::info!(peer, capacity = request.capacity, "transcoder registered");
         Ok(Response::new(Box::pin(self.stream(membership))))
     }

@@ -10,6 +10,7 @@ use streamflow_wire::{PaymentError, SegmentError, SegmentRequest, WireError, hea
 use crate::service::Service;
 
 mod payment;
+mod refresh;
 mod results;
 mod segment;
 mod stream;
@@ -20,6 +21,7 @@ pub(crate) fn router(service: Service) -> Router {
     Router::new()
         .route("/segment", post(segment::post))
         .route("/payment", post(payment::post))
+        .route("/refresh-payment", post(refresh::post))
         .route("/transcodeResults", post(results::post))
         .route("/stream/{session}/{profile}/{file}", get(stream::rendition))
         .route("/stream/{session}/{file}", get(stream::input))

@@ -14,7 +14,7 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
     let (parts, body) = request.into_parts();
     match receive(&service, &parts.headers).await {
         Ok(result) => result.encode_to_vec().into_response(),
-        Err(refusal) => refusal.answer(body.into_data_stream(), *service.intake().limits()),
+        Err(refusal) => refusal.answer(body.into_data_stream(), &service),
     }
 }
 

@@ -10,11 +10,12 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use multer::Multipart;
-use streamflow_wire::{TranscodeError, header};
+use streamflow_wire::{Code, Refusal as Coded, TranscodeError, header};
 
 use crate::{
     intake::{BodyError, BudgetShare, Intake, Timed, answer_and_drain},
     pool::TaskId,
+    refusal::{coded, of_body},
     service::Service,
     transcode::Rendition,
 };
@@ -32,11 +33,21 @@ enum ResultError {
     #[error("Invalid Pixels")]
     Pixels,
     #[error("more parts than renditions were asked for")]
-    TooManyParts,
+    TooManyParts { got: usize, max: usize },
     #[error(transparent)]
     Body(#[from] BodyError),
     #[error("multipart body cannot be read")]
-    Multipart(#[from] multer::Error),
+    Multipart(#[source] multer::Error),
+}
+
+impl From<multer::Error> for ResultError {
+    fn from(error: multer::Error) -> Self {
+        let of_body = match &error {
+            multer::Error::StreamReadFailed(cause) => cause.downcast_ref::<BodyError>().cloned(),
+            _ => None,
+        };
+        of_body.map_or(Self::Multipart(error), Self::Body)
+    }
 }
 
 impl ResultError {
@@ -44,9 +55,36 @@ impl ResultError {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TaskId | Self::Pixels | Self::TooManyParts | Self::Multipart(_) => StatusCode::BAD_REQUEST,
+            Self::TaskId | Self::Pixels | Self::TooManyParts { .. } | Self::Multipart(_) => StatusCode::BAD_REQUEST,
             Self::Body(BodyError::Overloaded) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Body(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl ResultError {
+    fn coded(&self, service: &Service) -> Coded {
+        match self {
+            Self::Unauthorized => {
+                Coded::new(Code::TranscoderSecretWrong, "another secret, or none", "the orchestrator's secret")
+            }
+            Self::MediaType(fault) => Coded::new(
+                Code::ResultTypeUnknown,
+                fault,
+                format!("multipart with a boundary, or {}", header::TRANSCODING_ERROR),
+            ),
+            Self::TaskId => Coded::new(Code::TaskUnknown, "a task that nobody waits for", "a task under way"),
+            Self::Pixels => Coded::new(Code::ResultPixelsInvalid, "no number", "0 or more in each `Pixels`"),
+            Self::TooManyParts { got, max } => {
+                Coded::new(Code::ResultTooManyParts, format!("{got} parts"), format!("{max} parts"))
+            }
+            Self::Body(BodyError::TooLarge { max }) => {
+                Coded::new(Code::ResultTooLarge, format!("more than {max} bytes"), format!("{max} bytes"))
+            }
+            Self::Body(error) => of_body(error, service),
+            Self::Multipart(_) => {
+                Coded::new(Code::ResultUnreadable, "parts that cannot be told apart", "multipart parts")
+            }
         }
     }
 }
@@ -66,7 +104,7 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
         Err(error) => {
             tracing::debug!(%error, "transcoder's result refused");
             let rest = answer_and_drain(error.to_string(), body, *service.intake().limits());
-            (error.status(), rest).into_response()
+            coded(error.status(), &error.coded(&service), rest)
         }
     }
 }
@@ -161,7 +199,7 @@ async fn renditions(
         while let Some(mut part) = multipart.next_field().await? {
             parts += 1;
             if parts > 2 * expected {
-                return Err(ResultError::TooManyParts);
+                return Err(ResultError::TooManyParts { got: parts, max: 2 * expected });
             }
             let is_video =
                 part.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"video/"));

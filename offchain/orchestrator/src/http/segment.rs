@@ -13,8 +13,12 @@ use axum::{
 };
 use bytes::Bytes;
 use prost::Message;
-use streamflow_pm::{Payment, estimated_pixels, is_credible_bill};
-use streamflow_wire::{Offer, SegmentRequest, TranscodeError, WireError, header, proto, result_hash, sign_result};
+use streamflow_pm::{Payment, SignError, estimated_pixels, is_credible_bill};
+use streamflow_types::{Profile, with_causes};
+use streamflow_wire::{
+    Code, Offer, Refusal as Coded, SegmentRequest, TranscodeError, WireError, header, proto, refusal::scrub,
+    result_hash, sign_result,
+};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
@@ -26,10 +30,11 @@ use crate::{
     intake::Received,
     metrics,
     payments::{Hold, PaymentError, Payments},
-    refusal::{Refusal, Refused, UrlError},
+    refusal::{Refusal, Refused, UrlError, capped},
     service::Service,
     sessions::Outcome,
-    transcode::{Rendition, TranscodeJob},
+    transcode::{Rendition, TranscodeJob, deadline},
+    upload::{SenderStore, UploadError},
 };
 
 /// Longest URL taken as a body.
@@ -57,7 +62,7 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
     let mut body = body.into_data_stream();
     match accept(&service, &parts.headers, &mut body).await {
         Ok(accepted) => queue(service.clone(), accepted),
-        Err(refusal) => refusal.answer(body, *service.intake().limits()),
+        Err(refusal) => refusal.answer(body, &service),
     }
 }
 
@@ -74,7 +79,10 @@ async fn accept(service: &Service, headers: &HeaderMap, body: &mut BodyDataStrea
     let hold = hold.map_err(|error| Refused::with(no_terms.unwrap_or(error), Some(&offer)))?;
     let received = receive(service, headers, body).await.map_err(|error| Refused::with(error, Some(&offer)))?;
     if received.hash != read.segment.hash {
-        return Err(Refused::with(WireError::WrongHash, Some(&offer)));
+        return Err(Refused::with(
+            WireError::WrongHash { got: received.hash, signed: read.segment.hash },
+            Some(&offer),
+        ));
     }
     Ok(Accepted { sender: read.sender, token, segment: read.segment, offer, received, hold })
 }
@@ -200,17 +208,21 @@ struct Delivery {
 impl Delivery {
     async fn result(self, outcome: Outcome, hold: Option<Hold>, started: Instant) -> proto::TranscodeResult {
         use proto::transcode_result::Result as Answer;
-        let delivered = outcome.and_then(|renditions| self.deliver(renditions, hold));
+        let delivered = match outcome {
+            Ok(renditions) => self.deliver(renditions, hold).await,
+            Err(error) => Err(error.into()),
+        };
         metrics::segment_done(delivered.is_ok(), started.elapsed());
         let (session, seq) = (&self.token.session_id, self.segment.seq);
-        let answer = match delivered {
+        let (answer, refusal) = match delivered {
             Ok(data) => {
                 tracing::info!(session, seq, took = ?started.elapsed(), "segment done");
-                Answer::Data(data)
+                (Answer::Data(data), None)
             }
             Err(error) => {
-                tracing::warn!(session, seq, %error, "segment failed");
-                Answer::Error(error.to_string())
+                tracing::warn!(session, seq, error = with_causes(&error), "segment failed");
+                let refusal = error.coded(&self.service, &self.segment);
+                (Answer::Error(scrub(&error.to_string())), Some(refusal.to_proto()))
             }
         };
         // Blocks went by meanwhile: the next payment needs terms that last.
@@ -220,6 +232,7 @@ impl Delivery {
             seq: i64::try_from(seq).unwrap_or(i64::MAX),
             info: Some(offer.to_proto()),
             result: Some(answer),
+            refusal,
         }
     }
 
@@ -227,38 +240,117 @@ impl Delivery {
     ///
     /// Nobody is trusted for the work's size: the sender names the length that was paid for ahead, and a remote
     /// transcoder counts the pixels that are charged.
-    fn deliver(&self, renditions: Vec<Rendition>, hold: Option<Hold>) -> Result<proto::TranscodeData, TranscodeError> {
+    async fn deliver(
+        &self,
+        renditions: Vec<Rendition>,
+        hold: Option<Hold>,
+    ) -> Result<proto::TranscodeData, Undelivered> {
         let pixels = renditions.iter().fold(0_u64, |sum, rendition| sum.saturating_add(rendition.pixels));
-        if hold.is_some() && !is_credible_bill(estimate(&self.segment), pixels) {
-            return Err(TranscodeError::Other(format!("{pixels} pixels are too many for the segment's length")));
+        let estimate = estimate(&self.segment);
+        if hold.is_some() && !is_credible_bill(estimate, pixels) {
+            return Err(Undelivered::Pixels { got: pixels, estimate });
         }
         let sig = match self.service.payments() {
             None => Vec::new(),
             Some(payments) => {
                 let hash = result_hash(renditions.iter().map(|rendition| rendition.data.as_ref()));
-                let signed = sign_result(hash, payments.signer());
-                let sig = signed.map_err(|error| TranscodeError::Other(error.to_string()))?;
-                sig.as_bytes().to_vec()
+                sign_result(hash, payments.signer())?.as_bytes().to_vec()
             }
         };
-        let mut segments = Vec::with_capacity(renditions.len());
-        for (rendition, profile) in renditions.into_iter().zip(&self.segment.profiles) {
-            let directory = format!("{}/{}", self.token.session_id, profile.name);
-            let file = format!("{}.{}", self.segment.seq, profile.format.extension());
-            let url = format!("{}/stream/{directory}/{file}", self.service.service_uri());
-            if !self.service.cache().insert(&directory, &file, rendition.data) {
-                return Err(TranscodeError::MissingStorage);
+        let store = self.segment.storage.first().and_then(|info| SenderStore::read(info).ok());
+        let placed = renditions.into_iter().zip(&self.segment.profiles).map(|(rendition, profile)| {
+            let store = store.as_ref();
+            async move {
+                let pixels = i64::try_from(rendition.pixels).unwrap_or(i64::MAX);
+                let url = match store {
+                    None => self.keep(rendition.data, profile)?,
+                    Some(store) => {
+                        let file = format!("{}.{}", self.segment.seq, profile.format.extension());
+                        store.put(self.service.http(), &profile.name, &file, profile.format, &rendition.data).await?
+                    }
+                };
+                Ok(proto::TranscodedSegmentData { url, pixels, perceptual_hash_url: String::new() })
             }
-            segments.push(proto::TranscodedSegmentData {
-                url,
-                pixels: i64::try_from(rendition.pixels).unwrap_or(i64::MAX),
-                perceptual_hash_url: String::new(),
-            });
-        }
+        });
+        // All at once: there are no more than profiles may be.
+        let segments = futures::future::try_join_all(placed).await.map_err(|error: Undelivered| error)?;
         metrics::encoded_pixels(pixels);
         if let Some(hold) = hold {
             hold.debit(pixels);
         }
         Ok(proto::TranscodeData { segments, sig })
+    }
+
+    /// Keeps a rendition until the sender fetches it, and returns where it is.
+    fn keep(&self, data: Bytes, profile: &Profile) -> Result<String, Undelivered> {
+        let directory = format!("{}/{}", self.token.session_id, profile.name);
+        let file = format!("{}.{}", self.segment.seq, profile.format.extension());
+        let url = format!("{}/stream/{directory}/{file}", self.service.service_uri());
+        let bytes = data.len();
+        match self.service.cache().insert(&directory, &file, data) {
+            true => Ok(url),
+            false => Err(Undelivered::TooLarge { bytes, max: self.service.config().storage.max_bytes }),
+        }
+    }
+}
+
+/// Why a segment that was taken is not delivered.
+#[derive(Debug, thiserror::Error)]
+enum Undelivered {
+    #[error(transparent)]
+    Transcode(#[from] TranscodeError),
+    #[error("{got} pixels are too many for the segment's length")]
+    Pixels { got: u64, estimate: u64 },
+    #[error("result cannot be signed")]
+    Sign(#[from] SignError),
+    /// Peers match on the text.
+    #[error("Missing local storage")]
+    TooLarge { bytes: usize, max: u64 },
+    #[error("renditions cannot be uploaded to the sender's store")]
+    Upload(#[from] UploadError),
+}
+
+impl Undelivered {
+    fn coded(&self, service: &Service, segment: &SegmentRequest) -> Coded {
+        match self {
+            Self::Transcode(error) => of_transcode(error, service, segment),
+            Self::Pixels { got, estimate } => {
+                Coded::new(Code::PixelsBeyondEstimate, format!("{got} pixels"), format!("{estimate} pixels"))
+            }
+            Self::Sign(_) => Coded::new(Code::TranscoderFailed, "a result that cannot be signed", "a signed result"),
+            Self::TooLarge { bytes, max } => {
+                Coded::new(Code::RenditionTooLargeToKeep, format!("{bytes} bytes"), format!("{max} bytes"))
+            }
+            Self::Upload(_) => Coded::new(Code::OutputUploadFailed, "an upload that failed", "status 2xx within 8 s"),
+        }
+    }
+}
+
+fn of_transcode(error: &TranscodeError, service: &Service, segment: &SegmentRequest) -> Coded {
+    let connected = service.pool().connected();
+    match error {
+        TranscodeError::Busy => {
+            let queue = service.config().session_queue;
+            Coded::new(Code::OrchestratorBusy, format!("{queue} segments wait"), format!("{queue} segments"))
+        }
+        TranscodeError::Capped => capped(service),
+        TranscodeError::MismatchedSegments => {
+            let asked = segment.profiles.len();
+            Coded::new(Code::RenditionCountWrong, "another number of renditions", format!("{asked} renditions"))
+        }
+        TranscodeError::TranscoderUnavailable => {
+            Coded::new(Code::TranscoderLeft, format!("{connected} connected"), "1 connected until the segment is done")
+        }
+        TranscodeError::NoTranscoders => {
+            Coded::new(Code::NoTranscoders, format!("{connected} connected, 0 with room"), "1 with room")
+        }
+        TranscodeError::NoCapableTranscoder => {
+            Coded::new(Code::NoCapableTranscoder, format!("0 of {connected} connected"), "1 that can do the job")
+        }
+        TranscodeError::TranscoderTimeout => {
+            let allowed = deadline(Duration::from_millis(segment.duration_ms.into())).as_millis();
+            Coded::new(Code::TranscoderTooSlow, "no result in time", format!("{allowed} ms"))
+        }
+        other => other.refusal(),
     }
 }

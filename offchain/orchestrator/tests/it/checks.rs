@@ -12,38 +12,41 @@ use streamflow_wire::{
 
 use crate::fixture::{Broadcaster, Draft, Running, World, config, view};
 
-const BODY: &[u8] = b"any bytes: nothing looks into them before they are taken";
+pub(crate) const BODY: &[u8] = b"any bytes: nothing looks into them before they are taken";
 
 /// A good request, to be spoilt.
-struct Case {
-    world: World,
-    orchestrator: Running,
-    broadcaster: Broadcaster,
-    offer: Offer,
+pub(crate) struct Case {
+    pub(crate) world: World,
+    pub(crate) orchestrator: Running,
+    pub(crate) broadcaster: Broadcaster,
+    pub(crate) offer: Offer,
 }
 
 impl Case {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(config()).await
     }
 
-    async fn with(config: OrchestratorConfig) -> Self {
-        let world = World::new().await;
+    pub(crate) async fn with(config: OrchestratorConfig) -> Self {
+        Self::of(World::new().await, config).await
+    }
+
+    pub(crate) async fn of(world: World, config: OrchestratorConfig) -> Self {
         let orchestrator = world.start_with(config).await;
         let broadcaster = Broadcaster::new(&orchestrator);
         let offer = broadcaster.offer(&orchestrator).await;
         Self { world, orchestrator, broadcaster, offer }
     }
 
-    fn request(&self) -> SegmentRequest {
+    pub(crate) fn request(&self) -> SegmentRequest {
         self.broadcaster.request(&self.offer, 0, BODY)
     }
 
-    fn draft(&self, payment: &Payment, request: &SegmentRequest) -> Draft {
+    pub(crate) fn draft(&self, payment: &Payment, request: &SegmentRequest) -> Draft {
         self.broadcaster.draft(&self.orchestrator, payment, request)
     }
 
-    fn good(&self) -> Draft {
+    pub(crate) fn good(&self) -> Draft {
         self.draft(&self.broadcaster.pay(&self.offer, 1), &self.request())
     }
 

@@ -3,7 +3,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -12,7 +12,8 @@ use alloy_primitives::{Address, B256, U256, keccak256};
 use bytes::Bytes;
 use prost::Message;
 use streamflow_orchestrator::{
-    ChainDeps, Deps, FundsFuture, Handle, Orchestrator, OrchestratorConfig, SenderFundsSource, TicketConfig, Transcode,
+    ChainDeps, Deps, FundsFuture, FundsUnavailable, Handle, Orchestrator, OrchestratorConfig, SenderFundsSource,
+    TicketConfig, Transcode,
 };
 use streamflow_pm::{KeySigner, Payment, QuoteDomain, QuoteSecret, QuoteSecrets, Sender, SenderLimits, TicketSigner};
 use streamflow_store::Store;
@@ -37,11 +38,16 @@ pub(crate) const DEPLOYMENT: B256 = B256::repeat_byte(0xd0);
 
 /// Funds that a test sets.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Funds(Arc<Mutex<SenderFunds>>);
+pub(crate) struct Funds(Arc<Mutex<SenderFunds>>, Arc<AtomicBool>);
 
 impl Funds {
     pub(crate) fn set(&self, change: impl FnOnce(&mut SenderFunds)) {
         change(&mut self.0.lock().unwrap());
+    }
+
+    /// The chain does not tell them any more.
+    pub(crate) fn silence(&self) {
+        self.1.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn get(&self) -> SenderFunds {
@@ -51,7 +57,12 @@ impl Funds {
 
 impl SenderFundsSource for Funds {
     fn funds(&self, _sender: Address) -> FundsFuture<'_> {
-        Box::pin(async { Ok(self.get()) })
+        Box::pin(async {
+            match self.1.load(Ordering::SeqCst) {
+                true => Err(FundsUnavailable("no answer of postgres://user:pw@10.0.0.7:5432/chain".into())),
+                false => Ok(self.get()),
+            }
+        })
     }
 }
 

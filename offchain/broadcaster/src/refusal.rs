@@ -1,0 +1,131 @@
+//! Codes of what a broadcaster refuses (docs/refusals.md).
+use streamflow_pm::{FundsError, OverBudget};
+use streamflow_wire::{Code, Refusal as Coded};
+
+use crate::{
+    budget::BudgetError,
+    config::BroadcasterConfig,
+    error::{Refusal, SegmentError},
+    push::PushError,
+};
+
+impl PushError {
+    /// Code and figures for whoever pushes.
+    pub(crate) fn coded(&self, config: &BroadcasterConfig) -> Coded {
+        let path = |got: String, limit: &str| Coded::new(Code::PushPathInvalid, got, limit);
+        match self {
+            Self::Path => path("another path".into(), "live, stream and number.ts"),
+            Self::Name(error) => path(error.to_string(), "1 to 128 of a-z A-Z 0-9 . _ -"),
+            Self::Extension => path("another extension".into(), ".ts"),
+            Self::Sequence(stem) => path(format!("number {stem:?}"), "0 to 9223372036854775807"),
+            Self::Header { name, expected } => Coded::new(Code::PushHeaderInvalid, name, expected),
+            Self::Unsupported(name) => {
+                Coded::new(Code::PushHeaderUnsupported, name, "Content-Duration, Content-Resolution, Accept")
+            }
+            Self::CrossSite => Coded::new(Code::PushCrossSite, "another site", "none, or this node"),
+            Self::TooLarge(max) => {
+                Coded::new(Code::PushTooLarge, format!("more than {max} bytes"), format!("{max} bytes"))
+            }
+            Self::Memory => memory(config),
+            Self::Silence(limit) => {
+                Coded::new(Code::PushTooSlow, format!("{limit:?} of silence"), format!("{limit:?}"))
+            }
+            Self::CutOff(_) => Coded::new(Code::PushCutOff, "a part of the segment", "all of the segment"),
+        }
+    }
+}
+
+fn memory(config: &BroadcasterConfig) -> Coded {
+    Coded::new(Code::PushMemoryFull, "no room for the segment", format!("{} bytes", config.max_upload_bytes))
+}
+
+impl SegmentError {
+    /// Code and figures for whoever pushes.
+    pub(crate) fn coded(&self, config: &BroadcasterConfig) -> Coded {
+        let input =
+            |got: &str| Coded::new(Code::SegmentFormatDidntMatchJobInputParams, got, "MPEG-TS with decodable video");
+        match self {
+            Self::Refused(refusal) => refusal.coded(config),
+            Self::Media(error) => input(&error.to_string()),
+            Self::BadInput(text) => input(text),
+            Self::Duplicate(seq) => Coded::new(Code::SegmentDuplicate, format!("number {seq}"), "each number once"),
+            Self::AllFailed { attempts, .. } => Coded::new(
+                Code::AllOrchestratorsFailed,
+                format!("{attempts} attempts"),
+                format!("{} attempts", config.max_attempts),
+            ),
+            Self::Keep(_) | Self::Directory(_) => {
+                Coded::new(Code::StreamNotKept, "a file that cannot be written", "room and permission to write")
+            }
+            Self::Worker(_) | Self::Abandoned => {
+                Coded::new(Code::WorkerFailed, "a worker that failed", "a worker that answers")
+            }
+        }
+    }
+}
+
+impl Refusal {
+    /// Code and figures for whoever pushes.
+    pub fn coded(&self, config: &BroadcasterConfig) -> Coded {
+        match self {
+            Self::Stopping => Coded::new(Code::NodeStopping, "stopping", "running"),
+            Self::ChainUnknown => Coded::new(Code::ChainUnknown, "0 answers", "1 answer"),
+            Self::FundsUnknown => Coded::new(Code::DepositUnknown, "0 answers", "1 answer"),
+            Self::Funds(FundsError::UnlockingSoon { withdraw_round }) => {
+                Coded::new(Code::SenderUnlocking, format!("withdrawal from round {withdraw_round}"), "2 rounds or more")
+            }
+            Self::Funds(FundsError::NoReserve) => Coded::new(Code::NoReserve, "0 wei", "1 wei"),
+            Self::Funds(FundsError::NoDeposit) => Coded::new(Code::NoDeposit, "0 wei", "1 wei"),
+            Self::Signer(told) => Coded::new(Code::SignerFailed, told, "signed payments"),
+            Self::Budget(BudgetError::Stream(over)) => over_budget(Code::StreamBudgetSpent, over),
+            Self::Budget(BudgetError::Day(over)) => over_budget(Code::DayBudgetSpent, over),
+            Self::NoOrchestrators => Coded::new(Code::NoOrchestrators, "0 orchestrators", "1 orchestrator"),
+            Self::TooManyStreams(live) => {
+                Coded::new(Code::TooManyStreams, format!("{live} streams"), format!("{} streams", config.max_streams))
+            }
+            Self::Behind(waiting) => Coded::new(
+                Code::StreamBehind,
+                format!("{waiting} segments"),
+                format!("{} segments", config.max_segments_in_flight.saturating_add(config.max_segments_waiting)),
+            ),
+            Self::Memory => memory(config),
+            Self::Ending(name) => Coded::new(Code::StreamEnding, name, "a stream that has ended"),
+        }
+    }
+}
+
+fn over_budget(code: Code, over: &OverBudget) -> Coded {
+    let OverBudget { spent, limit, wanted } = over;
+    Coded::new(code, format!("{spent} wei and {wanted} wei more"), format!("{limit} wei"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{body::Body, http::HeaderMap};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::push::read_body;
+
+    async fn refused(body: Body) -> Coded {
+        let memory = Arc::new(Semaphore::new(100));
+        let error = read_body(body, &HeaderMap::new(), 100, &memory).await.unwrap_err();
+        error.coded(&BroadcasterConfig::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_encoder_is_told_for_how_long() {
+        let silent = Body::from_stream(futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
+        assert_eq!(refused(silent).await, Coded::new(Code::PushTooSlow, "30s of silence", "30s"));
+    }
+
+    #[tokio::test]
+    async fn a_segment_that_breaks_off_is_told_so() {
+        let broken =
+            futures::stream::iter([Ok(bytes::Bytes::from_static(b"part")), Err(std::io::Error::other("gone"))]);
+        let told = refused(Body::from_stream(broken)).await;
+        assert_eq!(told, Coded::new(Code::PushCutOff, "a part of the segment", "all of the segment"));
+    }
+}
