@@ -7,5 +7,6 @@ mod follower;
 mod money;
 mod orders;
 mod profiles;
+mod registry;
 mod state;
 mod transactions;
