@@ -11,7 +11,7 @@ use streamflow_types::{ChainView, ManifestId, Round, SenderFunds};
 use streamflow_wire::asks_for_new_params;
 use url::Url;
 
-use crate::{budget::BudgetError, client::CallError, config::BroadcasterConfigError};
+use crate::{budget::BudgetError, client::CallError, config::BroadcasterConfigError, discovery::Dropped};
 
 /// Why the broadcaster does not start or run.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,9 @@ pub enum Refusal {
     /// No list, or an empty one.
     #[error("No sessions available: no orchestrator is known")]
     NoOrchestrators,
+    /// A list, and none of it may be used.
+    #[error("No sessions available: {0} (`streamflow broadcaster explain`)")]
+    NoneUsable(Box<Dropped>),
     /// More streams than allowed.
     #[error("{0} streams are live already")]
     TooManyStreams(usize),
@@ -271,6 +274,16 @@ impl SignerError {
 }
 
 impl AttemptError {
+    /// Whether the orchestrator only has no room now: peers say it in these words (node.md §5.3).
+    pub(crate) fn is_busy(&self) -> bool {
+        let says = |text: &str| ["OrchestratorBusy", "OrchestratorCapped"].iter().any(|word| text.contains(word));
+        match self {
+            Self::Orchestrator(text) | Self::Call(CallError::Status { text, .. }) => says(text),
+            Self::Call(CallError::Refused(status)) => says(status.message()),
+            _ => false,
+        }
+    }
+
     /// Whether the same orchestrator should be asked for a new quote and tried once more at once: its params or its token
     /// are too old, or it forgot them in a restart.
     pub(crate) fn wants_new_quote(&self) -> bool {

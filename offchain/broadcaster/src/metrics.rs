@@ -43,3 +43,8 @@ pub(crate) fn refused_terms(remedy: Remedy) {
 pub(crate) fn tickets_sent(count: u64) {
     counter!("streamflow_broadcaster_sent_tickets").increment(count);
 }
+
+/// A stream changed its orchestrator.
+pub(crate) fn orchestrator_swapped() {
+    counter!("streamflow_broadcaster_orchestrator_swaps").increment(1);
+}

@@ -16,8 +16,8 @@ use url::Url;
 
 use crate::{
     budget::StreamBudget,
+    discovery::Candidate,
     error::{AttemptError, PaymentError, QuoteError},
-    orchestrators::Candidate,
     payment::{Charge, Payer, Prepared},
     remote::{RemotePaid, RemotePayer, RemoteSession},
 };

@@ -15,10 +15,12 @@ use url::Url;
 use crate::{
     broadcaster::Core,
     client::{CallError, Deadlines, Submission},
+    discovery::Candidate,
     error::{AttemptError, PaymentError, QuoteError, Refusal, SegmentError},
     metrics,
-    orchestrators::{Candidate, Turn},
+    orchestrators::Turn,
     segment::Segment,
+    selection::Ask,
     session::{Paid, Purse, Quote, Session, complete},
     stream::LiveStream,
     verify::{Expected, Rendition, verify},
@@ -54,7 +56,8 @@ impl Core {
         let mut blaming_input = 0;
         let mut attempt = 1;
         loop {
-            let turn = self.orchestrators.choose(&tried, Instant::now()).ok_or(Refusal::NoOrchestrators)?;
+            let (affinity, now) = (stream.affinity(), Instant::now());
+            let turn = self.orchestrators.choose(Ask { affinity, segment: segment.duration, tried: &tried, now })?;
             let url = turn.candidate.url.clone();
             if tried.contains(&url) {
                 tokio::time::sleep(SECOND_TRY).await;
@@ -65,7 +68,7 @@ impl Core {
                 Deadlines::of_segment(segment.duration, self.config.timeout_multiplier.saturating_mul(attempt));
             let error = match self.attempt(stream, segment, &turn, deadlines).await {
                 Ok(renditions) => {
-                    turn.succeeded(started.elapsed());
+                    turn.succeeded(started.elapsed(), Instant::now());
                     return Ok(renditions);
                 }
                 Err(error) => error,
@@ -79,7 +82,7 @@ impl Core {
                 // One orchestrator's word is not enough to give up a segment that our own probe accepts.
                 AttemptError::Orchestrator(text) if is_bad_input(text) => {
                     blaming_input += 1;
-                    if blaming_input > 1 || self.orchestrators.len() < 2 {
+                    if blaming_input > 1 || self.orchestrators.len(Instant::now()) < 2 {
                         return Err(SegmentError::BadInput(text.clone()));
                     }
                 }
@@ -247,7 +250,7 @@ impl Core {
     ) -> Result<Quote, AttemptError> {
         let info = self.client.quote(&candidate.url, request, self.config.quote_timeout).await?;
         let quote = Quote::check(candidate, info, !matches!(self.purse(), Purse::Empty))?;
-        self.orchestrators.quoted(&candidate.url, quote.account, quote.offer.price);
+        self.orchestrators.quoted(&candidate.url, quote.account, &quote.offer, Instant::now());
         Ok(quote)
     }
 
@@ -258,8 +261,7 @@ impl Core {
         first: Option<Price>,
     ) -> Result<Session, AttemptError> {
         let job = capability::job(VideoCodec::H264, &self.config.profiles, false);
-        let request = OrchestratorRequest { capabilities: Some(job.clone()), ..self.quote_request().await? };
-        let quote = self.quote(candidate, request).await?;
+        let quote = self.quote(candidate, self.job_request().await?).await?;
         if let Some(node) = &quote.offer.capabilities
             && !capability::is_compatible(node, &job)
         {

@@ -41,12 +41,7 @@ impl Deployment {
     /// # Errors
     ///
     /// A URI is too long, or the chain does not play along.
-    pub async fn list_crowd(
-        &self,
-        count: u64,
-        uri: impl Fn(u64) -> String,
-        stake: impl Fn(u64) -> u128,
-    ) -> Result<()> {
+    pub async fn list_crowd(&self, count: u64, uri: impl Fn(u64) -> String, stake: impl Fn(u64) -> u128) -> Result<()> {
         let registry = self.contracts.service_registry;
         let listed: u64 = self.view(registry, ServiceRegistry::getEntryCountCall {}).await?.to();
         let mut entries = vec![(U256::from(registry::LISTED_VALUES), U256::from(listed + count))];

@@ -43,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) funds: Option<SenderFunds>,
     pub(crate) store: Option<Store>,
     pub(crate) candidates: Vec<Candidate>,
+    /// Where what is learnt of orchestrators is kept.
+    pub(crate) cache: Option<Store>,
     /// Pays in place of a key.
     pub(crate) signer: Option<RemoteSigner>,
 }
@@ -57,7 +59,7 @@ impl Setup {
             ..BroadcasterConfig::default()
         };
         let (chain, funds) = (Some(VIEW), Some(funds()));
-        Self { config, paid: true, chain, funds, store: None, candidates: Vec::new(), signer: None }
+        Self { config, paid: true, chain, funds, store: None, candidates: Vec::new(), cache: None, signer: None }
     }
 
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -90,7 +92,7 @@ impl Setup {
             (None, false) => Payments::OffChain,
         };
         let media = workers().await;
-        let deps = Deps { payments, candidates: candidates_view, media: media.clone() };
+        let deps = Deps { payments, candidates: candidates_view, cache: self.cache, media: media.clone() };
         let broadcaster = Broadcaster::bind(self.config, deps).await.unwrap();
         let (address, handle) = (broadcaster.local_addr(), broadcaster.handle());
         let stop = CancellationToken::new();

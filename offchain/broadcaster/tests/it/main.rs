@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod clip;
+mod discovery;
 mod fixture;
 mod hls;
 mod http;

@@ -5,6 +5,7 @@ mod closings;
 mod disk_full;
 mod leases;
 mod model;
+mod orchestrators;
 mod outbox;
 mod serials;
 mod server;
