@@ -29,6 +29,7 @@ use crate::{
     session::{Purse, Session},
     status::{FundsStatus, PaymentMode, SegmentStatus, Status, TicketStatus},
     stream::{GIVE_UP_AFTER, LiveStream},
+    verification::Trust,
     verify::Checker,
 };
 
@@ -76,6 +77,7 @@ pub(crate) struct Core {
     pub(crate) orchestrators: Orchestrators,
     pub(crate) media: WorkerPool,
     pub(crate) checker: Checker,
+    pub(crate) trust: Trust,
     /// Signed request for a quote, without capabilities; not signed with a remote signer, which has one of its own.
     request: OrchestratorRequest,
     /// Bytes of uploads that may still come in.
@@ -134,6 +136,7 @@ impl Broadcaster {
         let core = Core {
             memory: Arc::new(Semaphore::new(config.max_upload_bytes.min(Semaphore::MAX_PERMITS))),
             checker: Checker::new(media.clone()),
+            trust: Trust::new(),
             config,
             payer,
             remote,
@@ -455,6 +458,7 @@ async fn keep_house(core: Arc<Core>, stop: CancellationToken) {
                 {
                     tracing::warn!(error = with_causes(&error), "old nonces are not forgotten");
                 }
+                core.prune_receipts().await;
             }
             _ = tick.tick() => {
                 let now = Instant::now();

@@ -24,6 +24,7 @@ mod status;
 mod stream;
 mod top_up;
 mod transcode;
+mod verification;
 mod verify;
 
 pub use broadcaster::{Broadcaster, BroadcasterHandle, Deps};
@@ -42,3 +43,4 @@ pub use status::{
     TicketStatus,
 };
 pub use top_up::{DepositTopUp, TopUpError, TopUpFuture};
+pub use verification::{Evidence, ReceiptError, Verdict, VerificationConfig};

@@ -13,7 +13,10 @@ use streamflow_types::{Price, with_causes};
 use tokio::time::Instant;
 use url::Url;
 
-use crate::status::{SessionStatus, TicketStatus};
+use crate::{
+    status::{SessionStatus, TicketStatus},
+    verification::Verdict,
+};
 
 /// Where an orchestrator listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +57,8 @@ struct Record {
     in_flight: u32,
     failures_in_row: u32,
     suspended_until: Option<Instant>,
+    /// Until when a verdict keeps it from work; good work does not shorten that.
+    convicted: Option<(Instant, Verdict)>,
     segments: u64,
     failures: u64,
     last_error: Option<String>,
@@ -74,6 +79,7 @@ impl Record {
             in_flight: 0,
             failures_in_row: 0,
             suspended_until: None,
+            convicted: None,
             segments: 0,
             failures: 0,
             last_error: None,
@@ -83,7 +89,11 @@ impl Record {
     }
 
     fn is_suspended(&self, now: Instant) -> bool {
-        self.suspended_until.is_some_and(|until| until > now)
+        self.rests_until().is_some_and(|until| until > now)
+    }
+
+    fn rests_until(&self) -> Option<Instant> {
+        self.suspended_until.max(self.convicted.map(|(until, _)| until))
     }
 }
 
@@ -134,7 +144,7 @@ impl Orchestrators {
         let virtual_time = book.virtual_time;
         let (index, _) =
             book.records.iter().enumerate().filter(|(_, record)| record.listed).min_by_key(|(_, record)| {
-                let suspended = record.suspended_until.filter(|until| *until > now);
+                let suspended = record.rests_until().filter(|until| *until > now);
                 let start = record.turn.max(virtual_time);
                 (
                     suspended.is_some(),
@@ -198,6 +208,11 @@ impl Orchestrators {
         });
     }
 
+    /// Keeps one that was caught cheating from work until then, whatever else it does.
+    pub(crate) fn convicted(&self, url: &Url, verdict: Verdict, until: Instant) {
+        self.with_record(url, |record| record.convicted = Some((until, verdict)));
+    }
+
     fn succeeded(&self, url: &Url, latency: Duration) {
         self.with_record(url, |record| {
             record.failures_in_row = 0;
@@ -220,7 +235,8 @@ impl Orchestrators {
                 in_flight: record.in_flight,
                 segments: record.segments,
                 failures: record.failures,
-                suspended_ms: record.suspended_until.map_or(0, |until| millis(until.saturating_duration_since(now))),
+                suspended_ms: record.rests_until().map_or(0, |until| millis(until.saturating_duration_since(now))),
+                verdict: record.convicted.map(|(_, verdict)| verdict),
                 last_error: record.last_error.clone(),
                 tickets: TicketStatus { sent: record.tickets, value: record.value.to_string() },
             })
@@ -307,6 +323,19 @@ mod tests {
         let later = now + LONGEST_SUSPENSION;
         let turns: Vec<Turn> = (0..3).map(|_| orchestrators.choose(&[], later).unwrap()).collect();
         assert!(turns.iter().any(|turn| turn.candidate.url == url(1)));
+    }
+
+    #[test]
+    fn good_work_does_not_end_a_verdict() {
+        let (orchestrators, now) = (three(), Instant::now());
+        orchestrators.convicted(&url(1), Verdict::Upscaled, now + Duration::from_secs(3600));
+        orchestrators.succeeded(&url(1), Duration::from_millis(1));
+        orchestrators.failed(&url(1), &cause(), now);
+        let status = &orchestrators.status(now)[0];
+        assert_eq!((status.suspended_ms, status.verdict), (3_600_000, Some(Verdict::Upscaled)));
+        for _ in 0..9 {
+            assert_ne!(orchestrators.choose(&[], now).unwrap().candidate.url, url(1));
+        }
     }
 
     #[test]

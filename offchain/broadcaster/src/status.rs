@@ -6,6 +6,8 @@ use serde::Serialize;
 use streamflow_types::ManifestId;
 use url::Url;
 
+use crate::verification::Verdict;
+
 /// State of the broadcaster.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
@@ -153,6 +155,8 @@ pub struct SessionStatus {
     pub failures: u64,
     /// How long it still rests after a failure.
     pub suspended_ms: u64,
+    /// What it was convicted of last.
+    pub verdict: Option<Verdict>,
     /// Why it failed last.
     pub last_error: Option<String>,
     /// Tickets it got.

@@ -6,6 +6,7 @@ mod disk_full;
 mod leases;
 mod model;
 mod outbox;
+mod receipts;
 mod serials;
 mod server;
 mod transactions;
