@@ -31,6 +31,7 @@ use crate::{
     session::{Purse, Session},
     status::{FundsStatus, PaymentMode, SegmentStatus, Status, TicketStatus},
     stream::{GIVE_UP_AFTER, LiveStream},
+    verification::Trust,
     verify::Checker,
 };
 
@@ -79,6 +80,7 @@ pub(crate) struct Core {
     pub(crate) orchestrators: Orchestrators,
     pub(crate) media: WorkerPool,
     pub(crate) checker: Checker,
+    pub(crate) trust: Trust,
     /// Signed request for a quote, without capabilities; not signed with a remote signer, which has one of its own.
     request: OrchestratorRequest,
     /// Bytes of uploads that may still come in.
@@ -140,6 +142,7 @@ impl Broadcaster {
         let core = Core {
             memory: Arc::new(Semaphore::new(config.max_upload_bytes.min(Semaphore::MAX_PERMITS))),
             checker: Checker::new(media.clone()),
+            trust: Trust::new(),
             config,
             cache,
             payer,
@@ -431,6 +434,7 @@ async fn keep_house(core: Arc<Core>, stop: CancellationToken) {
                 {
                     tracing::warn!(error = with_causes(&error), "old nonces are not forgotten");
                 }
+                core.prune_receipts().await;
             }
             _ = tick.tick() => {
                 let now = Instant::now();

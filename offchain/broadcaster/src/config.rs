@@ -14,6 +14,7 @@ use url::Url;
 use crate::{
     discovery::{DiscoveryConfig, DiscoveryError},
     selection::{SelectionConfig, SelectionError},
+    verification::VerificationConfig,
 };
 
 /// Settings of the broadcaster. The defaults run on a laptop.
@@ -40,6 +41,8 @@ pub struct BroadcasterConfig {
     pub signer_headers: BTreeMap<String, Secret>,
     /// Streams that may be pushed. Empty: any.
     pub streams: Vec<ManifestId>,
+    /// How results are looked at beyond decoding them.
+    pub verification: VerificationConfig,
     /// A file to play as a live stream as soon as there is an orchestrator.
     pub input: Option<FileInput>,
     /// Limits on what is paid.
@@ -159,6 +162,9 @@ pub enum BroadcasterConfigError {
         /// Wei.
         max_per_day: U256,
     },
+    /// A setting of the close look at results.
+    #[error("broadcaster.{0} is not usable: 1 to 32 frames, http or https URLs with a host, a time above 0")]
+    Verification(&'static str),
     /// A count or limit that must not be 0.
     #[error("broadcaster.{0} must not be 0")]
     Zero(&'static str),
@@ -189,6 +195,7 @@ impl Default for BroadcasterConfig {
             payment: PaymentConfig::default(),
             budget: BudgetConfig::default(),
             top_up: None,
+            verification: VerificationConfig::default(),
             max_segment_bytes: 300_000_000,
             max_upload_bytes: 1 << 30,
             max_segments_in_flight: 4,
@@ -260,6 +267,9 @@ impl BroadcasterConfig {
         if let Some(TopUpConfig { amount, max_per_day, .. }) = self.top_up.clone().filter(|t| t.amount > t.max_per_day)
         {
             return Err(BroadcasterConfigError::TopUpCap { amount, max_per_day });
+        }
+        if let Some(name) = self.verification.unusable() {
+            return Err(BroadcasterConfigError::Verification(name));
         }
         let positive = [
             ("top_up.amount", self.top_up.as_ref().is_none_or(|top_up| !top_up.amount.is_zero())),

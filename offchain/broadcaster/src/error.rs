@@ -11,7 +11,13 @@ use streamflow_types::{ChainView, ManifestId, Round, SenderFunds};
 use streamflow_wire::asks_for_new_params;
 use url::Url;
 
-use crate::{budget::BudgetError, client::CallError, config::BroadcasterConfigError, discovery::Dropped};
+use crate::{
+    budget::BudgetError,
+    client::CallError,
+    config::BroadcasterConfigError,
+    discovery::Dropped,
+    verification::{Evidence, ReceiptError},
+};
 
 /// Why the broadcaster does not start or run.
 #[derive(Debug, thiserror::Error)]
@@ -503,6 +509,28 @@ pub enum VerifyError {
         decoded: u64,
         /// In the result.
         billed: i64,
+    },
+    /// Pictures that no honest encoder makes.
+    #[error("rendition {name}: {evidence}")]
+    Cheat {
+        /// Profile.
+        name: String,
+        /// Both figures.
+        evidence: Evidence,
+    },
+    /// No good receipt, where one is required.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    /// It looks odd, and nothing could be made to compare it with.
+    #[error("rendition {name} looks odd ({doubt}) and cannot be judged")]
+    Doubtful {
+        /// Profile.
+        name: String,
+        /// What about it.
+        doubt: &'static str,
+        /// Why there is no reference.
+        #[source]
+        source: Box<AttemptError>,
     },
     /// It could not be fetched in time.
     #[error("rendition {name} cannot be fetched")]

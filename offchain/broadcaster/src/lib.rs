@@ -26,6 +26,7 @@ mod status;
 mod stream;
 mod top_up;
 mod transcode;
+mod verification;
 mod verify;
 
 pub use broadcaster::{Broadcaster, BroadcasterHandle, Deps};
@@ -47,3 +48,4 @@ pub use status::{
     Status, StreamStatus, TicketStatus,
 };
 pub use top_up::{DepositTopUp, TopUpError, TopUpFuture};
+pub use verification::{Evidence, ReceiptError, Verdict, VerificationConfig};

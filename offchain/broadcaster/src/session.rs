@@ -200,6 +200,11 @@ impl Session {
         }
     }
 
+    /// Who gets the tickets, or would sign the results where none are sent; `None` off-chain.
+    pub(crate) fn paid_account(&self) -> Option<Address> {
+        self.terms().tickets.map(|(recipient, _)| recipient).or(self.account)
+    }
+
     /// Takes the params and price that came with a result into use for the next payment.
     pub(crate) async fn renew(&self, purse: Purse<'_>, info: OrchestratorInfo) -> Result<(), AttemptError> {
         let offer = Offer::from_proto(info).map_err(QuoteError::from)?;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use streamflow_types::ManifestId;
 use url::Url;
 
-use crate::{discovery::Dropped, selection::ChoiceStatus};
+use crate::{discovery::Dropped, selection::ChoiceStatus, verification::Verdict};
 
 /// State of the broadcaster.
 #[derive(Clone, Debug, Serialize)]
@@ -197,6 +197,8 @@ pub struct SessionStatus {
     pub failures: u64,
     /// How long it still rests after a failure.
     pub suspended_ms: u64,
+    /// What it was convicted of last.
+    pub verdict: Option<Verdict>,
     /// Why it failed last.
     pub last_error: Option<String>,
     /// Tickets it got.

@@ -130,13 +130,16 @@ impl Core {
         deadlines: Deadlines,
     ) -> Result<Vec<Rendition>, AttemptError> {
         let done = self.submit_and_verify(stream, segment, session, deadlines).await;
+        if let Err(error) = &done {
+            self.note_verdict(&session.url, error);
+        }
         if done.as_ref().is_err_and(|error| !session.outlives(error)) {
             stream.forget(session).await;
         }
         done
     }
 
-    async fn submit_and_verify(
+    pub(crate) async fn submit_and_verify(
         &self,
         stream: &LiveStream,
         segment: &Segment,
@@ -155,7 +158,7 @@ impl Core {
         if result.as_ref().err().is_none_or(CallError::payment_may_have_left) {
             self.count_tickets(session, &paid);
         }
-        let data = self.settle(session, paid, result).await?;
+        let (data, receipt) = self.settle(session, paid, result).await?;
         let expected = Expected {
             profiles: stream.profiles(),
             source: &segment.info,
@@ -163,8 +166,15 @@ impl Core {
             service: &session.service,
             signer: session.account,
             deadline: Instant::now() + deadlines.fetch,
+            scrutiny: self.scrutiny(session, segment),
         };
-        Ok(verify(&self.client, &self.checker, &expected, &data).await?)
+        let checked = verify(&self.client, &self.checker, &expected, &data).await?;
+        let receipt = self.take_receipt(stream, segment, session, &receipt, &checked.renditions).await?;
+        if let Err(error) = self.judge(stream, segment, session, &checked).await {
+            self.convict_receipt(receipt, &error).await;
+            return Err(error.into());
+        }
+        Ok(checked.renditions)
     }
 
     fn segment_request(
@@ -184,13 +194,14 @@ impl Core {
         Ok(request)
     }
 
-    /// Closes the payment by what the orchestrator answered, and takes its new params into use.
+    /// Closes the payment by what the orchestrator answered, and takes its new params into use. The result comes with its
+    /// receipt.
     async fn settle(
         &self,
         session: &Session,
         paid: Paid,
         result: Result<TranscodeResult, CallError>,
-    ) -> Result<TranscodeData, AttemptError> {
+    ) -> Result<(TranscodeData, Vec<u8>), AttemptError> {
         let purse = self.purse();
         let result = match result {
             Ok(result) => result,
@@ -213,7 +224,7 @@ impl Core {
             self.renew(session, info).await;
         }
         match result.result {
-            Some(transcode_result::Result::Data(data)) => Ok(data),
+            Some(transcode_result::Result::Data(data)) => Ok((data, result.receipt)),
             Some(transcode_result::Result::Error(text)) => {
                 Err(AttemptError::Orchestrator(TranscodeError::from_text(&text).to_string()))
             }

@@ -7,7 +7,8 @@ use std::{
 use alloy_primitives::{Address, B256, U256};
 use streamflow_pm::{
     AccountLimits, Backing, DepositDivisor, GasMeter, GasTotals, Payment, QuoteDomain, QuoteError, QuoteRequest,
-    QuoteSecrets, Receipt, Recipient, RecipientConfig, RecoveryQuota, TicketError, TicketPolicy, TicketSigner,
+    QuoteSecrets, Receipt, ReceiptDomain, Recipient, RecipientConfig, RecoveryQuota, TicketError, TicketPolicy,
+    TicketSigner,
 };
 use streamflow_store::{Delivered, Store, StoreError};
 use streamflow_types::{ChainView, Price, Round, SenderFunds, TicketParams, WinningTicket};
@@ -99,6 +100,7 @@ struct Inner {
     signer: Arc<dyn TicketSigner>,
     store: Store,
     domain: QuoteDomain,
+    receipts: Option<ReceiptDomain>,
     price: RwLock<Price>,
     /// Whether quotes get serials. A redeemer elsewhere hears of winners late, and may pass a key before it has them all: for
     /// it there is no order.
@@ -132,6 +134,7 @@ impl Payments {
             signer: Arc::clone(&deps.signer),
             store: deps.store.clone(),
             domain: deps.domain,
+            receipts: deps.receipts,
             price: RwLock::new(config.price),
             ordered: config.redeemer.is_none(),
             secrets: deps.secrets.clone(),
@@ -145,6 +148,16 @@ impl Payments {
     /// This node's account.
     pub(crate) fn address(&self) -> Address {
         self.0.recipient.address()
+    }
+
+    /// Where receipts count.
+    pub(crate) fn receipt_domain(&self) -> Option<ReceiptDomain> {
+        self.0.receipts
+    }
+
+    /// The round that work is done in, if the chain is in sight.
+    pub(crate) fn round(&self) -> Option<Round> {
+        self.0.chain.current().ok().map(|view| view.round)
     }
 
     pub(crate) fn signer(&self) -> &dyn TicketSigner {

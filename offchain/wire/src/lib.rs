@@ -11,6 +11,7 @@ mod offer;
 mod payment;
 mod profile;
 pub mod proto;
+mod receipt;
 mod segment;
 mod sign;
 mod task;
@@ -24,6 +25,7 @@ pub use payment::{
     price_from_proto, price_to_proto, winner_from_proto, winner_to_proto,
 };
 pub use profile::{MAX_PROFILES, profile_from_proto, profile_to_proto};
+pub use receipt::{ReceiptFormatError, decode_receipt, encode_receipt, settings_id, software_id};
 pub use segment::{MAX_DURATION_MS, SegmentRequest, flatten};
 pub use sign::{
     is_signed_by, request_hash, result_hash, result_hash_of, sign_ping, sign_request, sign_result, sign_segment,

@@ -28,6 +28,7 @@ use crate::{
         probabilities,
     },
     status::{PoolStatus, SessionStatus},
+    verification::Verdict,
 };
 
 use record::Record;
@@ -551,6 +552,13 @@ pub(crate) struct Turn {
     pub(crate) candidate: Candidate,
     affinity: Affinity,
     segment: Duration,
+}
+
+impl Orchestrators {
+    /// Keeps one that was caught cheating from work until then, whatever else it does.
+    pub(crate) fn convicted(&self, url: &Url, verdict: Verdict, until: Instant) {
+        self.with_record(url, |record| record.convict(verdict, until, Instant::now()));
+    }
 }
 
 impl Turn {

@@ -11,6 +11,7 @@ use crate::{
     error::AttemptError,
     selection::{Latency, Reason, Rest},
     status::{SessionStatus, TicketStatus},
+    verification::Verdict,
 };
 
 /// Cost of a turn at an orchestrator that has done no segment.
@@ -53,6 +54,8 @@ pub(crate) struct Record {
     pub(crate) turn: Duration,
     pub(crate) in_flight: u32,
     pub(crate) rest: Rest,
+    /// What it was caught at last.
+    pub(crate) verdict: Option<Verdict>,
     pub(crate) segments: u64,
     pub(crate) failures: u64,
     /// With earlier runs, old segments counting less.
@@ -85,6 +88,7 @@ impl Record {
             turn: Duration::ZERO,
             in_flight: 0,
             rest: Rest::default(),
+            verdict: None,
             segments: 0,
             failures: 0,
             served: remembered.served,
@@ -124,6 +128,12 @@ impl Record {
             Some(latency) => latency.add(took, segment, now),
             None => self.latency = Some(Latency::first(took, segment, now)),
         }
+    }
+
+    /// Rests until then, because it cheated.
+    pub(crate) fn convict(&mut self, verdict: Verdict, until: Instant, now: Instant) {
+        self.rest.convict(until, now);
+        self.verdict = Some(verdict);
     }
 
     /// Rests after a failure, for longer each time in a row; shortly where it only had no room.
@@ -175,6 +185,7 @@ impl Record {
             segments: self.segments,
             failures: self.failures,
             suspended_ms: self.rest.left(now).map_or(0, |(_, left)| millis(left)),
+            verdict: self.verdict,
             last_error: self.last_error.clone(),
             code: reason.as_ref().map_or("usable", Reason::code),
             why: reason.map_or_else(|| "usable".to_owned(), |reason| reason.to_string()),

@@ -96,6 +96,7 @@ pub(crate) fn pick(
             .or_else(|| least(standings, resting(RestKind::Suspended, false), soonest))
             .or_else(|| least(standings, resting(RestKind::Busy, true), soonest))
             .or_else(|| least(standings, resting(RestKind::Suspended, true), soonest))
+            .or_else(|| least(standings, resting(RestKind::Convicted, false), soonest))
             .map(|index| (index, How::NobodyElse))
     })
 }

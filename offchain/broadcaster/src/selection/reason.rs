@@ -55,6 +55,7 @@ impl Reason {
             Self::Version { .. } => "version",
             Self::Resting { kind: RestKind::Busy, .. } => "busy",
             Self::Resting { kind: RestKind::Suspended, .. } => "suspended",
+            Self::Resting { kind: RestKind::Convicted, .. } => "convicted",
             Self::Late { .. } => "late",
             Self::Unquoted => "unquoted",
             Self::OwnFirst => "own_first",
@@ -99,7 +100,12 @@ impl fmt::Display for Reason {
                 write!(f, "version {got} is older than {least} (setting broadcaster.discovery.min_version)")
             }
             Self::Resting { kind, left, because } => {
-                let (word, left) = (if *kind == RestKind::Busy { "busy" } else { "suspended" }, seconds(*left));
+                let word = match kind {
+                    RestKind::Busy => "busy",
+                    RestKind::Suspended => "suspended",
+                    RestKind::Convicted => "caught cheating",
+                };
+                let left = seconds(*left);
                 match because {
                     Some(because) => write!(f, "{word}, {left} more, after: {because}"),
                     None => write!(f, "{word}, {left} more"),

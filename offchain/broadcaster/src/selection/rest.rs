@@ -20,6 +20,8 @@ pub(crate) enum RestKind {
     Busy,
     /// It failed.
     Suspended,
+    /// It was caught cheating. Good work does not end that.
+    Convicted,
 }
 
 /// When an orchestrator may be asked again.
@@ -48,9 +50,15 @@ impl Rest {
         self.rest(RestKind::Busy, now + pause, now);
     }
 
+    /// It cheated.
+    pub(crate) fn convict(&mut self, until: Instant, now: Instant) {
+        self.rest(RestKind::Convicted, until, now);
+    }
+
     /// It works.
     pub(crate) fn end(&mut self) {
-        *self = Self { until: self.until.take(), ..Self::default() };
+        let kind = self.kind.filter(|kind| *kind == RestKind::Convicted);
+        *self = Self { until: self.until.take(), kind, ..Self::default() };
     }
 
     /// A shorter rest does not cut a longer one.
@@ -132,6 +140,15 @@ mod tests {
         assert_eq!((rest.failures_in_row(), rest.left(now).unwrap().0), (0, RestKind::Busy));
         rest.suspend(now);
         assert_eq!(millis(&rest, now), 8000, "the longer of the two");
+    }
+
+    #[test]
+    fn good_work_does_not_end_a_verdict() {
+        let (mut rest, now) = (Rest::default(), Instant::now());
+        rest.convict(now + Duration::from_secs(3600), now);
+        rest.end();
+        rest.suspend(now);
+        assert_eq!(rest.left(now), Some((RestKind::Convicted, Duration::from_secs(3600))));
     }
 
     #[test]

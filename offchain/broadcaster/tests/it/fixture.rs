@@ -1,14 +1,14 @@
 //! A running broadcaster.
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 use reqwest::{Response, StatusCode};
 use streamflow_broadcaster::{
     Broadcaster, BroadcasterConfig, BroadcasterError, BroadcasterHandle, Candidate, Deps, Funding, Payments,
     RemoteSigner,
 };
 use streamflow_media::{PoolConfig, WorkerPool};
-use streamflow_pm::KeySigner;
+use streamflow_pm::{KeySigner, ReceiptDomain};
 use streamflow_store::Store;
 use streamflow_types::{ChainView, Round, SenderFunds};
 use tempfile::TempDir;
@@ -29,6 +29,9 @@ pub(crate) const VIEW: ChainView = ChainView {
 
 /// Tag of the contract that tickets are for.
 pub(crate) const DEPLOYMENT: B256 = B256::repeat_byte(0xd0);
+
+/// Where receipts count.
+pub(crate) const RECEIPTS: ReceiptDomain = ReceiptDomain { chain_id: 31337, contract: Address::repeat_byte(0x5a) };
 
 pub(crate) fn funds() -> SenderFunds {
     let wei = U256::from(1_000_000_000_u64);
@@ -86,6 +89,7 @@ impl Setup {
                 funds: funds_view,
                 store,
                 deployment: Some(DEPLOYMENT),
+                receipts: Some(RECEIPTS),
                 clock: Arc::new(|| 0),
                 top_up: None,
             }),

@@ -81,11 +81,16 @@ async fn on_chain(node: &mut Node, store: Store) -> anyhow::Result<Option<OnChai
         Err(ChainError::Stopped) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
+    let receipts = match link.receipt_domain(node).await {
+        Ok(domain) => domain,
+        Err(ChainError::Stopped) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
     let funds = link.funds_of(key.address(), node);
     let wanted = node.config.broadcaster.top_up.is_some();
     let top_up = wanted.then(|| deposit_top_up(node, &link, key, &store));
     let clock = Arc::new(clock::unix_seconds);
-    let funding = Funding { signer, chain: link.view.clone(), funds, store, deployment, clock, top_up };
+    let funding = Funding { signer, chain: link.view.clone(), funds, store, deployment, receipts, clock, top_up };
     Ok(Some((Payments::OnChain(funding), discover(&link, node))))
 }
 

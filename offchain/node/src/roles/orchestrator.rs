@@ -131,6 +131,11 @@ async fn chain_deps(node: &mut Node, earlier: Option<[u8; 32]>) -> anyhow::Resul
         Err(ChainError::Stopped) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
+    let receipts = match link.receipt_domain(node).await {
+        Ok(domain) => domain,
+        Err(ChainError::Stopped) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
     let active = link.activity_of(account, node);
     let own = Funds { senders: link.senders.clone(), account };
     let funds: Arc<dyn SenderFundsSource> = match redeemer::outbox(node, &link, &store).await? {
@@ -146,6 +151,7 @@ async fn chain_deps(node: &mut Node, earlier: Option<[u8; 32]>) -> anyhow::Resul
         secrets,
         deployment,
         late_blocks: node.config.keeper.expiry_margin_blocks,
+        receipts,
         store,
         rpc: link.chain.rpc.host().to_owned(),
     }))

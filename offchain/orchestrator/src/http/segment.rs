@@ -1,7 +1,7 @@
 //! POST /segment: check, charge, queue; answer 200 at once and the result when it is there (node.md §2.4).
 use std::{convert::Infallible, time::Duration};
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256, keccak256};
 use axum::{
     body::{Body, BodyDataStream},
     extract::{Request, State},
@@ -13,8 +13,11 @@ use axum::{
 };
 use bytes::Bytes;
 use prost::Message;
-use streamflow_pm::{Payment, estimated_pixels, is_credible_bill};
-use streamflow_wire::{Offer, SegmentRequest, TranscodeError, WireError, header, proto, result_hash, sign_result};
+use streamflow_pm::{Payment, TRANSCODING_H264, WorkReceipt, estimated_pixels, is_credible_bill};
+use streamflow_wire::{
+    Offer, SegmentRequest, TranscodeError, WireError, encode_receipt, header, proto, result_hash_of, settings_id,
+    sign_result, software_id,
+};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
@@ -190,14 +193,14 @@ impl Delivery {
         let delivered = outcome.and_then(|renditions| self.deliver(renditions, hold));
         metrics::segment_done(delivered.is_ok(), started.elapsed());
         let (session, seq) = (&self.token.session_id, self.segment.seq);
-        let answer = match delivered {
-            Ok(data) => {
+        let (answer, receipt) = match delivered {
+            Ok((data, hashes)) => {
                 tracing::info!(session, seq, took = ?started.elapsed(), "segment done");
-                Answer::Data(data)
+                (Answer::Data(data), self.receipt(hashes))
             }
             Err(error) => {
                 tracing::warn!(session, seq, %error, "segment failed");
-                Answer::Error(error.to_string())
+                (Answer::Error(error.to_string()), Vec::new())
             }
         };
         // Blocks went by meanwhile: the next payment needs terms that last.
@@ -207,6 +210,38 @@ impl Delivery {
             seq: i64::try_from(seq).unwrap_or(i64::MAX),
             info: Some(offer.to_proto()),
             result: Some(answer),
+            receipt,
+        }
+    }
+
+    /// What this node stands for with its stake: that these results are of this segment. Empty where nobody judges challenges,
+    /// or where the round is not known.
+    ///
+    /// Never deterministic: nothing here pins the encoder, its threads and its build for ever.
+    fn receipt(&self, result_hashes: Vec<B256>) -> Vec<u8> {
+        let Some((payments, domain)) = self.service.payments().and_then(|p| Some((p, p.receipt_domain()?))) else {
+            return Vec::new();
+        };
+        let Some(round) = payments.round() else { return Vec::new() };
+        let receipt = WorkReceipt {
+            orchestrator: payments.address(),
+            sender: self.sender,
+            service: TRANSCODING_H264,
+            manifest: keccak256(self.segment.manifest_id.as_str()),
+            sequence: self.segment.seq,
+            source_hash: self.segment.hash,
+            settings: settings_id(&self.segment.profiles),
+            software: software_id(env!("CARGO_PKG_VERSION")),
+            result_hashes,
+            round: round.0,
+            deterministic: false,
+        };
+        match receipt.sign(&domain, payments.signer()) {
+            Ok(signed) => encode_receipt(&signed),
+            Err(error) => {
+                tracing::warn!(%error, "result leaves without a receipt");
+                Vec::new()
+            }
         }
     }
 
@@ -214,16 +249,21 @@ impl Delivery {
     ///
     /// Nobody is trusted for the work's size: the sender names the length that was paid for ahead, and a remote
     /// transcoder counts the pixels that are charged.
-    fn deliver(&self, renditions: Vec<Rendition>, hold: Option<Hold>) -> Result<proto::TranscodeData, TranscodeError> {
+    fn deliver(
+        &self,
+        renditions: Vec<Rendition>,
+        hold: Option<Hold>,
+    ) -> Result<(proto::TranscodeData, Vec<B256>), TranscodeError> {
         let pixels = renditions.iter().fold(0_u64, |sum, rendition| sum.saturating_add(rendition.pixels));
         if hold.is_some() && !is_credible_bill(estimate(&self.segment), pixels) {
             return Err(TranscodeError::Other(format!("{pixels} pixels are too many for the segment's length")));
         }
+        let mut hashes = Vec::new();
         let sig = match self.service.payments() {
             None => Vec::new(),
             Some(payments) => {
-                let hash = result_hash(renditions.iter().map(|rendition| rendition.data.as_ref()));
-                let signed = sign_result(hash, payments.signer());
+                hashes = renditions.iter().map(|rendition| keccak256(&rendition.data)).collect();
+                let signed = sign_result(result_hash_of(hashes.iter().copied()), payments.signer());
                 let sig = signed.map_err(|error| TranscodeError::Other(error.to_string()))?;
                 sig.as_bytes().to_vec()
             }
@@ -246,6 +286,6 @@ impl Delivery {
         if let Some(hold) = hold {
             hold.debit(pixels);
         }
-        Ok(proto::TranscodeData { segments, sig })
+        Ok((proto::TranscodeData { segments, sig }, hashes))
     }
 }

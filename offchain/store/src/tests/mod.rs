@@ -7,6 +7,7 @@ mod leases;
 mod model;
 mod orchestrators;
 mod outbox;
+mod receipts;
 mod serials;
 mod server;
 mod transactions;
