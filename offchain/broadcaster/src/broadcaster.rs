@@ -9,8 +9,9 @@ use std::{
 use alloy_primitives::Address;
 use futures::future::join_all;
 use streamflow_media::WorkerPool;
-use streamflow_types::{ManifestId, with_causes};
-use streamflow_wire::{proto::OrchestratorRequest, sign_request};
+use streamflow_store::Store;
+use streamflow_types::{ManifestId, VideoCodec, with_causes};
+use streamflow_wire::{capability, proto::OrchestratorRequest, sign_request};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -21,26 +22,26 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     client::OrchestratorClient,
     config::{BroadcasterConfig, FileInput},
+    discovery::{self, Candidate, Filter},
     error::{BroadcasterError, PaymentError, PlayError, Refusal, SegmentError},
     live::LiveConfig,
-    orchestrators::{Candidate, Orchestrators},
+    orchestrators::{Orchestrators, Rules},
     payment::{Payer, Payments},
     remote::RemotePayer,
     serve,
     session::{Purse, Session},
     status::{FundsStatus, PaymentMode, SegmentStatus, Status, TicketStatus},
     stream::{GIVE_UP_AFTER, LiveStream},
+    verification::Trust,
     verify::Checker,
 };
 
 /// Ended streams that can still be watched.
 const ENDED_KEPT: usize = 32;
-/// How often idle streams, unused sessions and unquoted orchestrators are looked after.
+/// How often idle streams and unused sessions are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How often old nonces and credits are forgotten.
 const PRUNING: Duration = Duration::from_secs(60);
-/// How often the signer is asked for orchestrators.
-const DISCOVERY: Duration = Duration::from_secs(60);
 /// Time that open connections get once everything else has stopped.
 const SERVER_GRACE: Duration = Duration::from_secs(5);
 
@@ -49,8 +50,10 @@ const SERVER_GRACE: Duration = Duration::from_secs(5);
 pub struct Deps {
     /// How orchestrators are paid.
     pub payments: Payments,
-    /// Orchestrators found on chain. Not used when the configuration names some.
+    /// Orchestrators found on chain. Not used when the configuration names some, unless it wants the market too.
     pub candidates: watch::Receiver<Vec<Candidate>>,
+    /// Where what is learnt of orchestrators is kept for the next start; without it, it is forgotten.
+    pub cache: Option<Store>,
     /// Worker processes that probe and check segments.
     pub media: WorkerPool,
 }
@@ -72,12 +75,14 @@ pub struct BroadcasterHandle(Arc<Core>);
 pub(crate) struct Core {
     pub(crate) config: BroadcasterConfig,
     pub(crate) live: LiveConfig,
+    pub(crate) cache: Option<Store>,
     pub(crate) payer: Option<Payer>,
     pub(crate) remote: Option<RemotePayer>,
     pub(crate) client: OrchestratorClient,
     pub(crate) orchestrators: Orchestrators,
     pub(crate) media: WorkerPool,
     pub(crate) checker: Checker,
+    pub(crate) trust: Trust,
     /// Signed request for a quote, without capabilities; not signed with a remote signer, which has one of its own.
     request: OrchestratorRequest,
     /// Bytes of uploads that may still come in.
@@ -113,7 +118,7 @@ impl Broadcaster {
     /// Checks the settings, prepares the data directory and takes the port.
     pub async fn bind(config: BroadcasterConfig, deps: Deps) -> Result<Self, BroadcasterError> {
         config.validate()?;
-        let Deps { payments, candidates, media } = deps;
+        let Deps { payments, candidates, cache, media } = deps;
         let unusable = |source| BroadcasterError::DataDir { path: config.data_dir.clone(), source };
         tokio::fs::create_dir_all(&config.data_dir).await.map_err(unusable)?;
         let (payer, remote) = match payments {
@@ -129,15 +134,20 @@ impl Broadcaster {
         let no_port = |source| BroadcasterError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(no_port)?;
         let address = listener.local_addr().map_err(no_port)?;
-        let orchestrators = Orchestrators::default();
-        let listed: Vec<Candidate> =
-            config.orchestrators.iter().map(|url| Candidate { url: url.clone(), address: None }).collect();
-        orchestrators.update(&listed);
+        let orchestrators = Orchestrators::new(rules(&config));
+        if let Some(store) = &cache {
+            discovery::recall(store, &orchestrators, &config).await;
+        }
+        if !config.orchestrators.is_empty() {
+            orchestrators.update(&discovery::named(&config), Instant::now());
+        }
         let core = Core {
             memory: Arc::new(Semaphore::new(config.max_upload_bytes.min(Semaphore::MAX_PERMITS))),
             checker: Checker::new(media.clone()),
             live: LiveConfig::new(config.clone()),
+            trust: Trust::new(),
             config,
+            cache,
             payer,
             remote,
             client,
@@ -176,7 +186,9 @@ impl Broadcaster {
             .with_graceful_shutdown(async move { graceful.cancelled().await });
         let mut server = tokio::spawn(server.into_future());
         let background = CancellationToken::new();
-        let follower = tokio::spawn(follow(core.clone(), candidates, background.clone()));
+        let follower = tokio::spawn(discovery::discover(core.clone(), candidates, background.clone()));
+        let prober = tokio::spawn(discovery::keep_warm(core.clone(), background.clone()));
+        let cache = tokio::spawn(discovery::keep(core.clone(), background.clone()));
         let keeper = tokio::spawn(keep_house(core.clone(), background.clone()));
         let top_up = tokio::spawn(top_up(core.clone(), background.clone()));
         if let Some(input) = core.config.input.clone() {
@@ -189,7 +201,7 @@ impl Broadcaster {
         };
         core.stop().await;
         background.cancel();
-        let _ = tokio::join!(follower, keeper, top_up);
+        let _ = tokio::join!(follower, prober, cache, keeper, top_up);
         closing.cancel();
         let ended = match served {
             Some(ended) => ended,
@@ -237,7 +249,7 @@ impl Core {
             Purse::Own(payer) => payer.check()?,
             Purse::Remote(signer) => signer.check()?,
         }
-        if self.orchestrators.len() == 0 { Err(Refusal::NoOrchestrators) } else { Ok(()) }
+        self.orchestrators.refusal(Instant::now()).map_or(Ok(()), Err)
     }
 
     /// Who pays.
@@ -255,6 +267,12 @@ impl Core {
             Some(signer) => Ok(signer.request().await?),
             None => Ok(self.request.clone()),
         }
+    }
+
+    /// The same for our jobs, so that the price is that of our jobs too.
+    pub(crate) async fn job_request(&self) -> Result<OrchestratorRequest, PaymentError> {
+        let job = capability::job(VideoCodec::H264, &self.config.profiles, false);
+        Ok(OrchestratorRequest { capabilities: Some(job), ..self.quote_request().await? })
     }
 
     fn streams(&self) -> MutexGuard<'_, Vec<Arc<LiveStream>>> {
@@ -347,6 +365,7 @@ impl Core {
     }
 
     pub(crate) fn status(&self) -> Status {
+        let now = Instant::now();
         let payer = self.payer.as_ref();
         let chain = payer.and_then(|payer| payer.chain().ok());
         let sent = match self.purse() {
@@ -375,28 +394,10 @@ impl Core {
             round: chain.map(|chain| chain.round.0),
             segments: *self.totals.lock().unwrap_or_else(PoisonError::into_inner),
             tickets: TicketStatus { sent: sent.tickets, value: sent.value.to_string() },
-            streams: self.streams().iter().rev().map(|stream| stream.status()).collect(),
-            sessions: self.orchestrators.status(Instant::now()),
+            streams: self.streams().iter().rev().map(|stream| stream.status(&self.orchestrators, now)).collect(),
+            sessions: self.orchestrators.status(now),
+            pool: self.orchestrators.pool(now),
         }
-    }
-
-    /// Asks those who have not quoted yet, so that the page shows them and a file can wait for one.
-    async fn ask_around(&self) {
-        if self.payer.as_ref().is_some_and(|payer| payer.check().is_err()) {
-            return;
-        }
-        let request = match self.quote_request().await {
-            Ok(request) => request,
-            Err(error) => return tracing::warn!(error = with_causes(&error), "no request for quotes"),
-        };
-        let unquoted = self.orchestrators.unquoted(Instant::now());
-        join_all(unquoted.iter().map(async |candidate| {
-            if let Err(error) = self.quote(candidate, request.clone()).await {
-                tracing::warn!(url = %candidate.url, error = with_causes(&error), "no quote");
-                self.orchestrators.suspend(&candidate.url, &error, Instant::now());
-            }
-        }))
-        .await;
     }
 }
 
@@ -415,39 +416,17 @@ async fn set_aside(data_dir: &Path, name: &ManifestId) -> std::io::Result<()> {
     tokio::fs::rename(&directory, numbered(number)).await
 }
 
-/// Takes over the list of orchestrators whenever the chain has a new one.
-async fn follow(core: Arc<Core>, mut candidates: watch::Receiver<Vec<Candidate>>, stop: CancellationToken) {
-    if !core.config.orchestrators.is_empty() {
-        return;
-    }
-    if let Some(signer) = &core.remote {
-        return follow_signer(&core, signer, stop).await;
-    }
-    loop {
-        let list = candidates.borrow_and_update().clone();
-        core.orchestrators.update(&list);
-        tokio::select! { biased;
-            () = stop.cancelled() => return,
-            changed = candidates.changed() => if changed.is_err() { return },
-        }
-    }
-}
-
-/// Takes over the list of orchestrators that the signer has.
-async fn follow_signer(core: &Core, signer: &RemotePayer, stop: CancellationToken) {
-    loop {
-        let found = tokio::select! { biased;
-            () = stop.cancelled() => return,
-            found = signer.discover() => found,
-        };
-        match found {
-            Ok(list) => core.orchestrators.update(&list),
-            Err(error) => tracing::warn!(error = with_causes(&error), "signer lists no orchestrators"),
-        }
-        tokio::select! { biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(DISCOVERY) => {}
-        }
+/// What decides whether and in which order orchestrators are used, by the settings.
+fn rules(config: &BroadcasterConfig) -> Rules {
+    Rules {
+        filter: Filter::new(&config.discovery),
+        selection: config.selection.clone(),
+        max_price: config.payment.max_price,
+        min_version: config.discovery.min_version.clone(),
+        job: capability::job(VideoCodec::H264, &config.profiles, false),
+        shortlist: config.discovery.shortlist,
+        probe_interval: config.discovery.probe_interval,
+        extra_nodes: config.discovery.extra_nodes,
     }
 }
 
@@ -465,6 +444,7 @@ async fn keep_house(core: Arc<Core>, stop: CancellationToken) {
                 {
                     tracing::warn!(error = with_causes(&error), "old nonces are not forgotten");
                 }
+                core.prune_receipts().await;
             }
             _ = tick.tick() => {
                 let now = Instant::now();
@@ -479,8 +459,6 @@ async fn keep_house(core: Arc<Core>, stop: CancellationToken) {
                         core.clone().tracker.spawn(async move { stream.close(&core).await });
                     }
                 }
-                // Bounded by the quote timeout; while it waits nothing else here is urgent.
-                core.ask_around().await;
             }
         }
     }

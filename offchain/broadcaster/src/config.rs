@@ -11,6 +11,12 @@ use serde::{Deserialize, Serialize};
 use streamflow_types::{ManifestId, Price, Profile, ProfileError, Secret};
 use url::Url;
 
+use crate::{
+    discovery::{DiscoveryConfig, DiscoveryError},
+    selection::{SelectionConfig, SelectionError},
+    verification::VerificationConfig,
+};
+
 /// Settings of the broadcaster. The defaults run on a laptop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -21,14 +27,22 @@ pub struct BroadcasterConfig {
     pub data_dir: PathBuf,
     /// Renditions of every stream, largest first.
     pub profiles: Vec<Profile>,
-    /// Orchestrators to use, such as `https://127.0.0.1:8935`. Empty: those registered on chain.
+    /// Our own orchestrators, such as `https://127.0.0.1:8935`; https and port 8935 may be left out. Empty: those registered on
+    /// chain.
+    #[serde(deserialize_with = "crate::discovery::addresses")]
     pub orchestrators: Vec<Url>,
+    /// Where others are looked for, and which of them may be used.
+    pub discovery: DiscoveryConfig,
+    /// Who of them gets a segment.
+    pub selection: SelectionConfig,
     /// Signer that pays, such as `https://signer.example`; no key and no chain are needed then. None: pay with our own key.
     pub signer: Option<Url>,
     /// Headers sent to the signer, such as a credential.
     pub signer_headers: BTreeMap<String, Secret>,
     /// Streams that may be pushed. Empty: any.
     pub streams: Vec<ManifestId>,
+    /// How results are looked at beyond decoding them.
+    pub verification: VerificationConfig,
     /// A file to play as a live stream as soon as there is an orchestrator.
     pub input: Option<FileInput>,
     /// Limits on what is paid.
@@ -148,9 +162,18 @@ pub enum BroadcasterConfigError {
         /// Wei.
         max_per_day: U256,
     },
+    /// A setting of the close look at results.
+    #[error("broadcaster.{0} is not usable: 1 to 32 frames, http or https URLs with a host, a time above 0")]
+    Verification(&'static str),
     /// A count or limit that must not be 0.
     #[error("broadcaster.{0} must not be 0")]
     Zero(&'static str),
+    /// Orchestrators could not be found.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// Orchestrators could not be chosen.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
 }
 
 /// Name under which the pushed segments themselves are served.
@@ -163,6 +186,8 @@ impl Default for BroadcasterConfig {
             data_dir: PathBuf::from("data/broadcaster"),
             profiles: streamflow_media::devnet_ladder(),
             orchestrators: Vec::new(),
+            discovery: DiscoveryConfig::default(),
+            selection: SelectionConfig::default(),
             signer: None,
             signer_headers: BTreeMap::new(),
             streams: Vec::new(),
@@ -170,6 +195,7 @@ impl Default for BroadcasterConfig {
             payment: PaymentConfig::default(),
             budget: BudgetConfig::default(),
             top_up: None,
+            verification: VerificationConfig::default(),
             max_segment_bytes: 300_000_000,
             max_upload_bytes: 1 << 30,
             max_segments_in_flight: 4,
@@ -196,6 +222,16 @@ impl Default for PaymentConfig {
 }
 
 impl BroadcasterConfig {
+    /// Whether orchestrators of others are used: of the chain, of the signer.
+    pub fn wants_market(&self) -> bool {
+        self.orchestrators.is_empty() || self.discovery.overflow
+    }
+
+    /// Whether the list on chain is read.
+    pub fn wants_chain_list(&self) -> bool {
+        self.wants_market() && self.discovery.webhook.is_none() && self.signer.is_none()
+    }
+
     /// Checks what the types cannot.
     pub fn validate(&self) -> Result<(), BroadcasterConfigError> {
         if self.profiles.is_empty() {
@@ -215,6 +251,8 @@ impl BroadcasterConfig {
                 return Err(BroadcasterConfigError::OrchestratorUrl(url.clone()));
             }
         }
+        self.discovery.validate()?;
+        self.selection.validate()?;
         if let Some(url) = &self.signer
             && (!matches!(url.scheme(), "http" | "https") || url.host_str().is_none())
         {
@@ -229,6 +267,9 @@ impl BroadcasterConfig {
         if let Some(TopUpConfig { amount, max_per_day, .. }) = self.top_up.clone().filter(|t| t.amount > t.max_per_day)
         {
             return Err(BroadcasterConfigError::TopUpCap { amount, max_per_day });
+        }
+        if let Some(name) = self.verification.unusable() {
+            return Err(BroadcasterConfigError::Verification(name));
         }
         let positive = [
             ("top_up.amount", self.top_up.as_ref().is_none_or(|top_up| !top_up.amount.is_zero())),

@@ -11,7 +11,13 @@ use streamflow_types::{ChainView, ManifestId, Round, SenderFunds};
 use streamflow_wire::{Code, Refusal as Coded, asks_for_new_params, refusal::is_bad_input};
 use url::Url;
 
-use crate::{budget::BudgetError, client::CallError, config::BroadcasterConfigError};
+use crate::{
+    budget::BudgetError,
+    client::CallError,
+    config::BroadcasterConfigError,
+    discovery::Dropped,
+    verification::{Evidence, ReceiptError},
+};
 
 /// Why the broadcaster does not start or run.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +83,9 @@ pub enum Refusal {
         "No sessions available: no orchestrator is known: none is registered on chain, or set broadcaster.orchestrators"
     )]
     NoOrchestrators,
+    /// A list, and none of it may be used.
+    #[error("No sessions available: {0} (`streamflow broadcaster explain`)")]
+    NoneUsable(Box<Dropped>),
     /// More streams than allowed.
     #[error("{0} streams are live already")]
     TooManyStreams(usize),
@@ -296,6 +305,16 @@ impl AttemptError {
             Self::Coded { text, refusal } if refusal.code == Code::SegmentFormatDidntMatchJobInputParams => Some(text),
             Self::Orchestrator(text) if is_bad_input(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// Whether the orchestrator only has no room now: peers say it in these words (node.md §5.3).
+    pub(crate) fn is_busy(&self) -> bool {
+        let says = |text: &str| ["OrchestratorBusy", "OrchestratorCapped"].iter().any(|word| text.contains(word));
+        match self {
+            Self::Orchestrator(text) | Self::Call(CallError::Status { text, .. }) => says(text),
+            Self::Call(CallError::Refused(status)) => says(status.message()),
+            _ => false,
         }
     }
 
@@ -538,6 +557,28 @@ pub enum VerifyError {
         decoded: u64,
         /// In the result.
         billed: i64,
+    },
+    /// Pictures that no honest encoder makes.
+    #[error("rendition {name}: {evidence}")]
+    Cheat {
+        /// Profile.
+        name: String,
+        /// Both figures.
+        evidence: Evidence,
+    },
+    /// No good receipt, where one is required.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    /// It looks odd, and nothing could be made to compare it with.
+    #[error("rendition {name} looks odd ({doubt}) and cannot be judged")]
+    Doubtful {
+        /// Profile.
+        name: String,
+        /// What about it.
+        doubt: &'static str,
+        /// Why there is no reference.
+        #[source]
+        source: Box<AttemptError>,
     },
     /// It could not be fetched in time.
     #[error("rendition {name} cannot be fetched")]

@@ -8,6 +8,7 @@ mod broadcaster;
 mod budget;
 mod client;
 mod config;
+mod discovery;
 mod error;
 mod live;
 mod metrics;
@@ -20,27 +21,33 @@ mod push;
 mod refusal;
 mod remote;
 mod segment;
+mod selection;
 mod serve;
 mod session;
 mod status;
 mod stream;
 mod top_up;
 mod transcode;
+mod verification;
 mod verify;
 
 pub use broadcaster::{Broadcaster, BroadcasterHandle, Deps};
 pub use budget::{BudgetError, Clock};
 pub use client::{CallError, Deadlines, OrchestratorClient, Submission};
 pub use config::{BroadcasterConfig, BroadcasterConfigError, BudgetConfig, FileInput, PaymentConfig, TopUpConfig};
+pub use discovery::{
+    AddressError, Candidate, CandidateOffer, DiscoveryConfig, DiscoveryError, Dropped, WebhookError, parse_address,
+};
 pub use error::{
     AttemptError, BadTerms, BroadcasterError, Cure, PaymentError, PlayError, QuoteError, Refusal, SegmentError,
     SignerError, VerifyError,
 };
-pub use orchestrators::Candidate;
 pub use payment::{Funding, Payments};
 pub use remote::RemoteSigner;
+pub use selection::{CandidateStatus, ChoiceStatus, SelectionConfig, SelectionError, Weights};
 pub use status::{
-    BudgetStatus, FundsStatus, PaymentMode, RenditionStatus, SegmentStatus, SessionStatus, Status, StreamStatus,
-    TicketStatus,
+    BudgetStatus, DropStatus, FundsStatus, PaymentMode, PoolStatus, RenditionStatus, SegmentStatus, SessionStatus,
+    Status, StreamStatus, TicketStatus,
 };
 pub use top_up::{DepositTopUp, TopUpError, TopUpFuture};
+pub use verification::{Evidence, ReceiptError, Verdict, VerificationConfig};

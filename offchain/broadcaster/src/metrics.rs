@@ -4,7 +4,7 @@ use std::time::Duration;
 use metrics::{counter, histogram};
 use streamflow_pm::Remedy;
 
-use crate::error::AttemptError;
+use crate::{error::AttemptError, verification::Verdict};
 
 pub(crate) fn received() {
     counter!("streamflow_broadcaster_received_segments_total").increment(1);
@@ -30,6 +30,35 @@ pub(crate) fn attempt_failed(error: &AttemptError) {
     counter!("streamflow_broadcaster_failed_attempts_total", "cause" => cause).increment(1);
 }
 
+/// A result was compared with its source.
+pub(crate) fn compared() {
+    counter!("streamflow_broadcaster_compared_results").increment(1);
+}
+
+/// A result looked odd.
+pub(crate) fn suspected(doubt: &'static str) {
+    counter!("streamflow_broadcaster_suspected_results", "doubt" => doubt).increment(1);
+}
+
+pub(crate) fn convicted(verdict: Verdict) {
+    counter!("streamflow_broadcaster_convictions", "verdict" => verdict.label()).increment(1);
+}
+
+/// A receipt that counts as none: it was not there, or does not state what we hold.
+pub(crate) fn receipt_refused(missing: bool) {
+    let cause = if missing { "missing" } else { "false" };
+    counter!("streamflow_broadcaster_refused_receipts", "cause" => cause).increment(1);
+}
+
+pub(crate) fn receipt_kept() {
+    counter!("streamflow_broadcaster_kept_receipts").increment(1);
+}
+
+/// CPU time of a worker for one comparison.
+pub(crate) fn comparison(cpu: Duration) {
+    histogram!("streamflow_broadcaster_comparison_cpu_seconds").record(cpu);
+}
+
 /// Terms that were not accepted, by what would help.
 pub(crate) fn refused_terms(remedy: Remedy) {
     let remedy = match remedy {
@@ -42,4 +71,9 @@ pub(crate) fn refused_terms(remedy: Remedy) {
 
 pub(crate) fn tickets_sent(count: u64) {
     counter!("streamflow_broadcaster_sent_tickets_total").increment(count);
+}
+
+/// A stream changed its orchestrator.
+pub(crate) fn orchestrator_swapped() {
+    counter!("streamflow_broadcaster_orchestrator_swaps").increment(1);
 }

@@ -7,8 +7,8 @@ use std::{
 
 use alloy_primitives::{Address, B256, U256};
 use streamflow_pm::{
-    AccountLimits, Outcome, Payment, Sender, SenderError, SenderLimits, Spending, Stage, TicketEv, TicketSigner,
-    unlocks_soon,
+    AccountLimits, Outcome, Payment, ReceiptDomain, Sender, SenderError, SenderLimits, Spending, Stage, TicketEv,
+    TicketSigner, unlocks_soon,
 };
 use streamflow_store::{Store, StoreError};
 use streamflow_types::{ChainView, Price, Profile, SenderFunds, TicketParams};
@@ -47,6 +47,8 @@ pub struct Funding {
     pub store: Store,
     /// Tag that tickets are bound to where an orchestrator takes such; none if the contract does not.
     pub deployment: Option<B256>,
+    /// Where receipts of orchestrators count; none while nobody judges challenges.
+    pub receipts: Option<ReceiptDomain>,
     /// Tells the day that a budget is for.
     pub clock: Clock,
     /// Adds to the deposit where the settings ask for it; none if nobody can.
@@ -116,6 +118,20 @@ impl Payer {
 
     pub(crate) fn signer(&self) -> &dyn TicketSigner {
         &*self.funding.signer
+    }
+
+    /// Where receipts count.
+    pub(crate) fn receipts(&self) -> Option<ReceiptDomain> {
+        self.funding.receipts
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.funding.store
+    }
+
+    /// Unix seconds.
+    pub(crate) fn now(&self) -> u64 {
+        (self.funding.clock)()
     }
 
     pub(crate) fn chain(&self) -> Result<ChainView, Refusal> {
@@ -308,7 +324,7 @@ mod tests {
         let (_, chain) = watch::channel(chain);
         let (_, funds) = watch::channel(funds);
         let (deployment, clock, top_up) = (None, Arc::new(|| 0_u64) as Clock, None);
-        let funding = Funding { signer, chain, funds, store, deployment, clock, top_up };
+        let funding = Funding { signer, chain, funds, store, deployment, receipts: None, clock, top_up };
         Payer::new(funding, &PaymentConfig::default(), &BudgetConfig::default())
     }
 

@@ -28,8 +28,8 @@ use url::Url;
 
 use crate::{
     client::collect,
+    discovery::Candidate,
     error::{Refusal, SignerError},
-    orchestrators::Candidate,
     payment::Sent,
 };
 
@@ -175,7 +175,7 @@ impl RemotePayer {
         }
         let found: Vec<Discovered> = serde_json::from_slice(&body).map_err(SignerError::Answer)?;
         let usable = found.into_iter().map(|found| found.address).filter(|url| url.scheme() == "https");
-        Ok(usable.map(|url| Candidate { url, address: None }).collect())
+        Ok(usable.map(|url| Candidate::of_market(url, None)).collect())
     }
 
     /// Remembers that the signer fails for everybody, or that it does not any more.

@@ -16,8 +16,8 @@ use url::Url;
 
 use crate::{
     budget::StreamBudget,
+    discovery::Candidate,
     error::{AttemptError, PaymentError, QuoteError},
-    orchestrators::Candidate,
     payment::{Charge, Payer, Prepared},
     remote::{RemotePaid, RemotePayer, RemoteSession},
 };
@@ -200,6 +200,11 @@ impl Session {
             }
             _ => Ok((String::new(), Paid::Nothing)),
         }
+    }
+
+    /// Who gets the tickets, or would sign the results where none are sent; `None` off-chain.
+    pub(crate) fn paid_account(&self) -> Option<Address> {
+        self.terms().tickets.map(|(recipient, _)| recipient).or(self.account)
     }
 
     /// Takes the params and price that came with a result into use for the next payment.

@@ -6,6 +6,8 @@ use serde::Serialize;
 use streamflow_types::ManifestId;
 use url::Url;
 
+use crate::{discovery::Dropped, selection::ChoiceStatus, verification::Verdict};
+
 /// State of the broadcaster.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
@@ -33,8 +35,40 @@ pub struct Status {
     pub tickets: TicketStatus,
     /// Streams since the start, newest first.
     pub streams: Vec<StreamStatus>,
-    /// Orchestrators.
+    /// Orchestrators that have a place: our own, and the shortlist of the market.
     pub sessions: Vec<SessionStatus>,
+    /// The list as a whole.
+    pub pool: PoolStatus,
+}
+
+/// The list of orchestrators as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolStatus {
+    /// On the newest list.
+    pub listed: usize,
+    /// Of them asked for quotes and given work.
+    pub places: usize,
+    /// Of them not used, and why.
+    pub dropped: Vec<DropStatus>,
+}
+
+/// Orchestrators that are not used for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DropStatus {
+    /// The reason in one word.
+    pub code: &'static str,
+    /// How many.
+    pub count: usize,
+    /// The reason of one of them, with both figures and the setting.
+    pub example: String,
+}
+
+impl PoolStatus {
+    pub(crate) fn new(listed: usize, places: usize, dropped: &Dropped) -> Self {
+        let drops =
+            dropped.entries().map(|(code, count, example)| DropStatus { code, count, example: example.to_owned() });
+        Self { listed, places, dropped: drops.collect() }
+    }
 }
 
 /// Whether orchestrators are paid.
@@ -109,6 +143,8 @@ pub struct StreamStatus {
     pub segments: SegmentStatus,
     /// Expected value of its tickets, wei.
     pub spent: String,
+    /// Who would get its next segment, and why not the others; none once it ended.
+    pub choice: Option<ChoiceStatus>,
     /// The transcoded renditions.
     pub renditions: Vec<RenditionStatus>,
     /// File of the master playlist; not served.
@@ -141,6 +177,14 @@ pub struct SessionStatus {
     pub orchestrator: Option<Address>,
     /// Its service URI.
     pub url: Url,
+    /// Whether it is one of our own.
+    pub own: bool,
+    /// LPT wei, where the chain told.
+    pub stake: Option<String>,
+    /// `usable`, or what keeps it from being used, in one word.
+    pub code: &'static str,
+    /// The same for people, with both figures and the setting.
+    pub why: String,
     /// `wei/pixels` of its newest quote.
     pub price: Option<String>,
     /// Moving average of the time for one segment.
@@ -153,6 +197,8 @@ pub struct SessionStatus {
     pub failures: u64,
     /// How long it still rests after a failure.
     pub suspended_ms: u64,
+    /// What it was convicted of last.
+    pub verdict: Option<Verdict>,
     /// Why it failed last.
     pub last_error: Option<String>,
     /// Tickets it got.

@@ -2,7 +2,10 @@
 use std::{
     collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,8 +27,10 @@ use crate::{
     broadcaster::Core,
     budget::StreamBudget,
     config::{BroadcasterConfig, SOURCE},
+    discovery::Candidate,
     error::{AttemptError, Refusal, SegmentError},
-    orchestrators::Candidate,
+    orchestrators::{Orchestrators, millis},
+    selection::Affinity,
     session::Session,
     status::{RenditionStatus, SegmentStatus, StreamStatus},
     verify::Rendition,
@@ -55,6 +60,10 @@ pub(crate) struct LiveStream {
     sessions: Mutex<HashMap<Url, Slot>>,
     /// What each orchestrator asked first.
     first_prices: Mutex<HashMap<Url, Price>>,
+    /// The orchestrator that it stays with.
+    affinity: Affinity,
+    /// Length of the newest segment, in milliseconds; 0 before the first.
+    segment_millis: AtomicU64,
     /// Not used for new segments any more, but perhaps still by segments under way.
     retired: Mutex<Vec<Arc<Session>>>,
     ended: CancellationToken,
@@ -199,6 +208,8 @@ impl LiveStream {
             turns: Semaphore::new(config.max_segments_in_flight),
             sessions: Mutex::default(),
             first_prices: Mutex::default(),
+            affinity: Affinity::default(),
+            segment_millis: AtomicU64::default(),
             retired: Mutex::default(),
             ended: CancellationToken::new(),
         })
@@ -206,6 +217,10 @@ impl LiveStream {
 
     pub(crate) fn name(&self) -> &ManifestId {
         &self.name
+    }
+
+    pub(crate) fn affinity(&self) -> &Affinity {
+        &self.affinity
     }
 
     pub(crate) fn budget(&self) -> &StreamBudget {
@@ -288,6 +303,7 @@ impl LiveStream {
             }
         }
         files.source.publish(seq, media, duration).await.map_err(keep)?;
+        self.segment_millis.store(millis(duration), Ordering::Relaxed);
         let bandwidth = files.source.peak_bandwidth().max(SOURCE_BANDWIDTH);
         let mut progress = self.progress();
         let tally = &mut progress.tallies[0];
@@ -493,7 +509,13 @@ impl LiveStream {
         Ok(())
     }
 
-    pub(crate) fn status(&self) -> StreamStatus {
+    /// Length of its newest segment.
+    fn segment_length(&self) -> Option<Duration> {
+        Some(Duration::from_millis(self.segment_millis.load(Ordering::Relaxed))).filter(|length| !length.is_zero())
+    }
+
+    pub(crate) fn status(&self, orchestrators: &Orchestrators, now: Instant) -> StreamStatus {
+        let choice = (!self.has_ended()).then(|| orchestrators.explain(&self.affinity, self.segment_length(), now));
         let progress = self.progress();
         let renditions = self.profiles.iter().zip(&progress.tallies[1..]).map(|(profile, tally)| RenditionStatus {
             name: profile.name.clone(),
@@ -509,6 +531,7 @@ impl LiveStream {
             playlist: format!("/stream/{}.m3u8", self.name),
             segments: progress.counts,
             spent: self.budget.spent().to_string(),
+            choice,
             renditions: renditions.collect(),
             master: absolute(&self.directory.join("master.m3u8")),
         }

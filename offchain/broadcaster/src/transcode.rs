@@ -15,10 +15,12 @@ use url::Url;
 use crate::{
     broadcaster::Core,
     client::{CallError, Deadlines, Submission},
+    discovery::Candidate,
     error::{AttemptError, PaymentError, QuoteError, Refusal, SegmentError},
     metrics,
-    orchestrators::{Candidate, Turn},
+    orchestrators::Turn,
     segment::Segment,
+    selection::Ask,
     session::{Paid, Purse, Quote, Session, complete},
     stream::LiveStream,
     verify::{Expected, Rendition, verify},
@@ -38,7 +40,8 @@ impl Core {
         let mut blaming_input = 0;
         let mut attempt = 1;
         loop {
-            let turn = self.orchestrators.choose(&tried, Instant::now()).ok_or(Refusal::NoOrchestrators)?;
+            let (affinity, now) = (stream.affinity(), Instant::now());
+            let turn = self.orchestrators.choose(Ask { affinity, segment: segment.duration, tried: &tried, now })?;
             let url = turn.candidate.url.clone();
             if tried.contains(&url) {
                 tokio::time::sleep(SECOND_TRY).await;
@@ -49,7 +52,7 @@ impl Core {
                 Deadlines::of_segment(segment.duration, self.config.timeout_multiplier.saturating_mul(attempt));
             let error = match self.attempt(stream, segment, &turn, deadlines).await {
                 Ok(renditions) => {
-                    turn.succeeded(started.elapsed());
+                    turn.succeeded(started.elapsed(), Instant::now());
                     return Ok(renditions);
                 }
                 Err(error) => error,
@@ -63,7 +66,7 @@ impl Core {
                 // One orchestrator's word is not enough to give up a segment that our own probe accepts.
                 Some(text) => {
                     blaming_input += 1;
-                    if blaming_input > 1 || self.orchestrators.len() < 2 {
+                    if blaming_input > 1 || self.orchestrators.len(Instant::now()) < 2 {
                         return Err(SegmentError::BadInput(text.to_owned()));
                     }
                 }
@@ -111,6 +114,9 @@ impl Core {
         deadlines: Deadlines,
     ) -> Result<Vec<Rendition>, AttemptError> {
         let done = self.submit_and_verify(stream, segment, session, deadlines).await;
+        if let Err(error) = &done {
+            self.note_verdict(&session.url, error);
+        }
         if done.as_ref().is_err_and(|error| !session.outlives(error)) {
             stream.forget(session).await;
         }
@@ -118,7 +124,7 @@ impl Core {
     }
 
     #[tracing::instrument(name = "attempt", skip_all, fields(session = session.token.session_id, orchestrator = %session.url))]
-    async fn submit_and_verify(
+    pub(crate) async fn submit_and_verify(
         &self,
         stream: &LiveStream,
         segment: &Segment,
@@ -137,7 +143,7 @@ impl Core {
         if result.as_ref().err().is_none_or(CallError::payment_may_have_left) {
             self.count_tickets(session, &paid);
         }
-        let data = self.settle(session, paid, result).await?;
+        let (data, receipt) = self.settle(session, paid, result).await?;
         let expected = Expected {
             profiles: stream.profiles(),
             source: &segment.info,
@@ -145,8 +151,15 @@ impl Core {
             service: &session.service,
             signer: session.account,
             deadline: Instant::now() + deadlines.fetch,
+            scrutiny: self.scrutiny(session, segment),
         };
-        Ok(verify(&self.client, &self.checker, &expected, &data).await?)
+        let checked = verify(&self.client, &self.checker, &expected, &data).await?;
+        let receipt = self.take_receipt(stream, segment, session, &receipt, &checked.renditions).await?;
+        if let Err(error) = self.judge(stream, segment, session, &checked).await {
+            self.convict_receipt(receipt, &error).await;
+            return Err(error.into());
+        }
+        Ok(checked.renditions)
     }
 
     fn segment_request(
@@ -166,13 +179,14 @@ impl Core {
         Ok(request)
     }
 
-    /// Closes the payment by what the orchestrator answered, and takes its new params into use.
+    /// Closes the payment by what the orchestrator answered, and takes its new params into use. The result comes with its
+    /// receipt.
     async fn settle(
         &self,
         session: &Session,
         paid: Paid,
         result: Result<TranscodeResult, CallError>,
-    ) -> Result<TranscodeData, AttemptError> {
+    ) -> Result<(TranscodeData, Vec<u8>), AttemptError> {
         let purse = self.purse();
         let result = match result {
             Ok(result) => result,
@@ -195,7 +209,7 @@ impl Core {
             self.renew(session, info).await;
         }
         match result.result {
-            Some(transcode_result::Result::Data(data)) => Ok(data),
+            Some(transcode_result::Result::Data(data)) => Ok((data, result.receipt)),
             Some(transcode_result::Result::Error(text)) => {
                 let text = TranscodeError::from_text(&text).to_string();
                 Err(match result.refusal.as_ref().and_then(Coded::from_proto) {
@@ -236,7 +250,7 @@ impl Core {
     ) -> Result<Quote, AttemptError> {
         let info = self.client.quote(&candidate.url, request, self.config.quote_timeout).await?;
         let quote = Quote::check(candidate, info, !matches!(self.purse(), Purse::Empty))?;
-        self.orchestrators.quoted(&candidate.url, quote.account, quote.offer.price);
+        self.orchestrators.quoted(&candidate.url, quote.account, &quote.offer, Instant::now());
         Ok(quote)
     }
 

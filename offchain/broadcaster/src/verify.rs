@@ -1,8 +1,11 @@
 //! Checking what an orchestrator made before anyone sees or pays for it (node.md §6).
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256, keccak256};
 use bytes::Bytes;
 use futures::future::try_join_all;
-use streamflow_media::{Inspection, PoolError, SegmentInfo, WorkerPool, rendition_size};
+use streamflow_media::{
+    Comparison, Inspection, MediaError, PoolError, Sampling, SegmentInfo, TranscodeJob, TranscodeSettings, WorkerPool,
+    rendition_size,
+};
 use streamflow_pm::{eip191_digest, recover_signer};
 use streamflow_types::Profile;
 use streamflow_wire::{
@@ -15,7 +18,12 @@ use tokio::{
 };
 use url::Url;
 
-use crate::{client::OrchestratorClient, error::VerifyError};
+use crate::{
+    client::OrchestratorClient,
+    error::VerifyError,
+    metrics,
+    verification::{Looked, Seen, key},
+};
 
 /// Calls of the worker pool at a time: more than these would be refused by it, and that be taken for somebody's fault.
 const AT_A_TIME: usize = 8;
@@ -25,11 +33,12 @@ const AT_A_TIME: usize = 8;
 pub(crate) struct Checker {
     media: WorkerPool,
     permits: Semaphore,
+    seen: Seen,
 }
 
 impl Checker {
     pub(crate) fn new(media: WorkerPool) -> Self {
-        Self { media, permits: Semaphore::new(AT_A_TIME) }
+        Self { media, permits: Semaphore::new(AT_A_TIME), seen: Seen::default() }
     }
 
     pub(crate) async fn probe(&self, segment: &Bytes) -> Result<SegmentInfo, PoolError> {
@@ -39,14 +48,126 @@ impl Checker {
 
     /// Decodes all of it. A worker that fails for its own reasons is given a second chance.
     async fn inspect(&self, segment: &Bytes) -> Result<Inspection, PoolError> {
+        let key = key(&[segment]);
+        match self.seen.get(key) {
+            Some(Looked::Inspected(known)) => return Ok(known),
+            Some(Looked::Compared(known)) => return Ok(known.inspection),
+            None => {}
+        }
         let _permit = self.permits.acquire().await;
-        match self.media.inspect(segment.clone()).await {
+        let inspected = match self.media.inspect(segment.clone()).await {
             Err(PoolError::WorkerDied { .. } | PoolError::WorkerHung { .. }) => {
                 self.media.inspect(segment.clone()).await
             }
             other => other,
+        }?;
+        self.seen.put(key, Looked::Inspected(inspected.clone()));
+        Ok(inspected)
+    }
+
+    /// Compares renditions with their source, each on its own account; those compared before are not compared again.
+    async fn compare(
+        &self,
+        source: &Bytes,
+        renditions: &[Bytes],
+        sampling: Sampling,
+    ) -> Result<Vec<Result<Comparison, MediaError>>, PoolError> {
+        let keys: Vec<B256> = renditions.iter().map(|rendition| key(&[source, rendition])).collect();
+        let mut known: Vec<Option<Comparison>> = keys.iter().map(|key| self.compared_before(*key)).collect();
+        let unknown = renditions.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let unknown: Vec<Bytes> = unknown.map(|(rendition, _)| rendition.clone()).collect();
+        let mut fresh = Vec::new().into_iter();
+        if !unknown.is_empty() {
+            let _permit = self.permits.acquire().await;
+            let compared = match self.media.compare(source.clone(), &unknown, sampling).await {
+                Err(PoolError::WorkerDied { .. } | PoolError::WorkerHung { .. }) => {
+                    self.media.compare(source.clone(), &unknown, sampling).await
+                }
+                other => other,
+            }?;
+            metrics::comparison(compared.report.cpu);
+            fresh = compared.output.into_iter();
+        }
+        let all = keys.into_iter().zip(&mut known).filter_map(|(key, known)| match known.take() {
+            Some(known) => Some(Ok(known)),
+            None => {
+                let compared = fresh.next()?;
+                if let Ok(compared) = &compared {
+                    self.seen.put(key, Looked::Compared(Box::new(compared.clone())));
+                }
+                Some(compared)
+            }
+        });
+        Ok(all.collect())
+    }
+
+    fn compared_before(&self, key: B256) -> Option<Comparison> {
+        match self.seen.get(key)? {
+            Looked::Compared(known) => Some(*known),
+            Looked::Inspected(_) => None,
         }
     }
+
+    /// Compares renditions that are not in doubt.
+    pub(crate) async fn compare_with(
+        &self,
+        source: &Bytes,
+        renditions: &[Bytes],
+        sampling: Sampling,
+    ) -> Result<Vec<Comparison>, PoolError> {
+        let compared = self.compare(source, renditions, sampling).await?;
+        Ok(compared.into_iter().collect::<Result<_, _>>()?)
+    }
+
+    /// Encodes a segment ourselves, and compares that.
+    pub(crate) async fn reference(
+        &self,
+        source: &Bytes,
+        profiles: Vec<Profile>,
+        sampling: Sampling,
+        settings: TranscodeSettings,
+    ) -> Result<Vec<Comparison>, PoolError> {
+        let keys: Vec<B256> = profiles.iter().map(|profile| reference_key(source, profile)).collect();
+        let known: Option<Vec<Comparison>> = keys.iter().map(|key| self.compared_before(*key)).collect();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let job = TranscodeJob { segment: source.clone(), profiles, settings };
+        let made = {
+            let _permit = self.permits.acquire().await;
+            self.media.transcode(job).await?.output
+        };
+        let renditions: Vec<Bytes> = made.renditions.into_iter().map(|rendition| rendition.bytes).collect();
+        let compared = self.compare_with(source, &renditions, sampling).await?;
+        for (key, compared) in keys.into_iter().zip(&compared) {
+            self.seen.put(key, Looked::Compared(Box::new(compared.clone())));
+        }
+        Ok(compared)
+    }
+}
+
+/// keccak256, as receipts name what they are about.
+pub(crate) fn content_hash(media: &[u8]) -> B256 {
+    keccak256(media)
+}
+
+fn reference_key(source: &Bytes, profile: &Profile) -> B256 {
+    key(&[source, format!("{profile:?}").as_bytes(), b"reference"])
+}
+
+/// A result that is compared with its source.
+#[derive(Clone, Debug)]
+pub(crate) struct Scrutiny {
+    pub(crate) source: Bytes,
+    pub(crate) sampling: Sampling,
+}
+
+/// A result that is what was asked for, by its form.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) renditions: Vec<Rendition>,
+    /// What a comparison with the source showed, if there was one.
+    pub(crate) compared: Option<Vec<Comparison>>,
 }
 
 /// A rendition that passed.
@@ -70,6 +191,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) signer: Option<Address>,
     /// Until when everything must be here.
     pub(crate) deadline: Instant,
+    /// Whether it is compared with its source.
+    pub(crate) scrutiny: Option<Scrutiny>,
 }
 
 /// Fetches and checks every rendition.
@@ -78,7 +201,7 @@ pub(crate) async fn verify(
     checker: &Checker,
     expected: &Expected<'_>,
     result: &TranscodeData,
-) -> Result<Vec<Rendition>, VerifyError> {
+) -> Result<Checked, VerifyError> {
     let (profiles, segments) = (expected.profiles, &result.segments);
     if segments.len() != profiles.len() {
         return Err(VerifyError::Count { got: segments.len(), asked: profiles.len() });
@@ -88,12 +211,33 @@ pub(crate) async fn verify(
     if let Some(signer) = expected.signer {
         check_signature(&fetched, &result.sig, signer)?;
     }
-    let inspected = profiles.iter().zip(segments).zip(fetched).map(async |((profile, segment), media_bytes)| {
-        let inspection = checker.inspect(&media_bytes).await.map_err(|source| undecodable(profile, source))?;
-        check_rendition(profile, expected.source, &inspection, segment.pixels)?;
-        Ok(Rendition { media: media_bytes, pixels: inspection.pixels, info: inspection.info })
+    if let Some(Scrutiny { source, sampling }) = &expected.scrutiny {
+        let first = |source| VerifyError::Unchecked { name: profiles[0].name.clone(), source };
+        let compared = checker.compare(source, &fetched, *sampling).await.map_err(first)?;
+        let named = profiles.iter().zip(compared).map(|(profile, one)| one.map_err(|e| undecodable(profile, e.into())));
+        let compared: Vec<Comparison> = named.collect::<Result<_, _>>()?;
+        let all = profiles.iter().zip(segments).zip(fetched).zip(&compared);
+        let renditions = all.map(|(((profile, segment), media), seen)| {
+            accept(profile, expected.source, segment.pixels, media, seen.inspection.clone())
+        });
+        return Ok(Checked { renditions: renditions.collect::<Result<_, _>>()?, compared: Some(compared) });
+    }
+    let inspected = profiles.iter().zip(segments).zip(fetched).map(async |((profile, segment), media)| {
+        let inspection = checker.inspect(&media).await.map_err(|source| undecodable(profile, source))?;
+        accept(profile, expected.source, segment.pixels, media, inspection)
     });
-    try_join_all(inspected).await
+    Ok(Checked { renditions: try_join_all(inspected).await?, compared: None })
+}
+
+fn accept(
+    profile: &Profile,
+    source: &SegmentInfo,
+    billed: i64,
+    media: Bytes,
+    inspection: Inspection,
+) -> Result<Rendition, VerifyError> {
+    check_rendition(profile, source, &inspection, billed)?;
+    Ok(Rendition { media, pixels: inspection.pixels, info: inspection.info })
 }
 
 async fn fetch(

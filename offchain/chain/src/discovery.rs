@@ -48,7 +48,11 @@ pub(crate) async fn pool(chain: &Chain, at: BlockId, limit: usize) -> Result<Vec
     Ok(addresses)
 }
 
-async fn registered(chain: &Chain, address: Address, at: BlockId) -> Result<RegisteredTranscoder, ChainError> {
+pub(crate) async fn registered(
+    chain: &Chain,
+    address: Address,
+    at: BlockId,
+) -> Result<RegisteredTranscoder, ChainError> {
     let (service_uri, stake) = tokio::try_join!(
         chain.rpc.view(chain.contracts.service_registry, ServiceRegistry::getServiceURICall { addr: address }, at),
         chain.rpc.view(

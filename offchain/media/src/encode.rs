@@ -158,8 +158,12 @@ pub(crate) struct Scaler {
 }
 
 impl Scaler {
-    fn new(width: u32, height: u32) -> Self {
+    pub(crate) fn new(width: u32, height: u32) -> Self {
         Self { width, height, context: None }
+    }
+
+    pub(crate) fn makes(&self, width: u32, height: u32) -> bool {
+        (self.width, self.height) == (width, height)
     }
 
     /// Whether a frame already is what the encoder takes.
@@ -168,7 +172,7 @@ impl Scaler {
     }
 
     /// A copy of the frame in the right size, with no time stamp.
-    fn scale(&mut self, source: &frame::Video) -> Result<frame::Video, MediaError> {
+    pub(crate) fn scale(&mut self, source: &frame::Video) -> Result<frame::Video, MediaError> {
         if self.passes(source) {
             return Ok(source.clone());
         }

@@ -80,7 +80,7 @@ pub fn inspect(segment: &Bytes) -> Result<Inspection, MediaError> {
     Ok(Inspection { info, frames: totals.frames, pixels: totals.pixels, decode_errors: damaged + totals.errors })
 }
 
-fn describe(segment: &Segment) -> SegmentInfo {
+pub(crate) fn describe(segment: &Segment) -> SegmentInfo {
     let audio = segment.audio.as_ref();
     let audio_id = audio.map(|track| track.parameters.id());
     let codecs = [avc::codec_of(&segment.video.packets), audio_id.and_then(avc::audio_codec).map(Into::into)];

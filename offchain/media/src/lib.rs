@@ -1,6 +1,7 @@
 //! Video: probe, segment, transcode, HLS; libav in supervised worker processes.
 mod avc;
 pub mod benchmark;
+mod compare;
 mod demux;
 mod encode;
 mod error;
@@ -17,6 +18,7 @@ mod source;
 mod transcode;
 pub mod worker;
 
+pub use compare::{Comparison, MAX_COMPARED_FRAMES, Sampling, compare};
 pub use error::MediaError;
 pub use inspect::{Inspection, SegmentInfo, inspect, probe, ticks_to_duration};
 pub use library::probe_encoder;

@@ -33,9 +33,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::{
-    cli::{BenchCommand, ChainCommand, Cli, Command, Global},
+    cli::{BenchCommand, BroadcasterArgs, BroadcasterCommand, ChainCommand, Cli, Command, Global},
     commands::{
-        Context, chain_status, completions, config_file, delegator, deploy, doctor, funds, keeper_plan, man,
+        Context, chain_status, completions, config_file, delegator, deploy, doctor, explain, funds, keeper_plan, man,
         registration, simulate, stake, tickets,
     },
     config::{Config, Role},
@@ -52,6 +52,9 @@ use crate::{
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
     match command {
+        Command::Broadcaster(BroadcasterArgs { command: Some(BroadcasterCommand::Explain(args)), .. }) => {
+            explain::run(&context(&global)?, &args, global.port_offset).await
+        }
         Command::Broadcaster(args) => {
             let signer = move |config: &mut Config| {
                 if let Some(signer) = &args.signer {

@@ -2,7 +2,7 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, B256};
-use streamflow_pm::{QuoteDomain, QuoteSecrets, TicketSigner};
+use streamflow_pm::{QuoteDomain, QuoteSecrets, ReceiptDomain, TicketSigner};
 use streamflow_store::Store;
 use streamflow_types::{ChainView, SenderFunds};
 use tokio::{
@@ -32,6 +32,8 @@ pub struct ChainDeps {
     pub late_blocks: u64,
     /// Where winners go.
     pub store: Store,
+    /// Where receipts count; none while nobody judges challenges, and then none are signed.
+    pub receipts: Option<ReceiptDomain>,
     /// Names the RPC endpoint in the log: without keys or passwords.
     pub rpc: String,
 }

@@ -7,8 +7,8 @@ use std::{
 use alloy_primitives::{Address, B256, Sign, U256};
 use streamflow_pm::{
     AccountLimits, Backing, DepositDivisor, GasMeter, GasTotals, Payment, QuoteDomain, QuoteError, QuoteRequest,
-    QuoteSecrets, Receipt, Recipient, RecipientConfig, RecoveryQuota, TicketError, TicketPolicy, TicketSigner,
-    ticket_hash,
+    QuoteSecrets, Receipt, ReceiptDomain, Recipient, RecipientConfig, RecoveryQuota, TicketError, TicketPolicy,
+    TicketSigner, ticket_hash,
 };
 use streamflow_store::{Delivered, Store, StoreError};
 use streamflow_types::{ChainView, Price, Round, SenderFunds, TicketParams, WinningTicket};
@@ -111,6 +111,7 @@ struct Inner {
     store: Store,
     outstanding: Outstanding,
     domain: QuoteDomain,
+    receipts: Option<ReceiptDomain>,
     price: RwLock<Price>,
     /// Whether quotes get serials. A redeemer elsewhere hears of winners late, and may pass a key before it has them all: for
     /// it there is no order.
@@ -145,6 +146,7 @@ impl Payments {
             store: deps.store.clone(),
             outstanding: Outstanding::new(deps.store.clone()),
             domain: deps.domain,
+            receipts: deps.receipts,
             price: RwLock::new(config.price),
             ordered: config.redeemer.is_none(),
             secrets: deps.secrets.clone(),
@@ -158,6 +160,16 @@ impl Payments {
     /// This node's account.
     pub(crate) fn address(&self) -> Address {
         self.0.recipient.address()
+    }
+
+    /// Where receipts count.
+    pub(crate) fn receipt_domain(&self) -> Option<ReceiptDomain> {
+        self.0.receipts
+    }
+
+    /// The round that work is done in, if the chain is in sight.
+    pub(crate) fn round(&self) -> Option<Round> {
+        self.0.chain.current().ok().map(|view| view.round)
     }
 
     pub(crate) fn signer(&self) -> &dyn TicketSigner {

@@ -19,6 +19,7 @@ mod policy;
 mod pricing;
 mod quota;
 mod ratio;
+mod receipt;
 mod recipient;
 mod secret;
 mod seed;
@@ -46,6 +47,7 @@ pub use pricing::{
 };
 pub use quota::RecoveryQuota;
 pub use ratio::RatioError;
+pub use receipt::{ReceiptDomain, SignedReceipt, TRANSCODING_H264, WorkReceipt};
 pub use recipient::{QuoteRequest, Receipt, Recipient, RecipientConfig};
 pub use secret::{QuoteDomain, QuoteSecret, QuoteSecrets};
 pub use sender::{Sender, SenderError, SenderLimits};

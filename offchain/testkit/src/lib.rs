@@ -4,6 +4,7 @@
 
 mod anvil;
 mod chaos;
+mod crowd;
 mod database;
 mod deployment;
 mod postgres;
@@ -11,6 +12,7 @@ mod tools;
 
 pub use anvil::{Anvil, AnvilOptions, key};
 pub use chaos::{Chaos, ChaosProxy};
+pub use crowd::crowd_account;
 pub use database::Database;
 pub use deployment::{DeployOptions, Deployment};
 pub use postgres::Postgres;

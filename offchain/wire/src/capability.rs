@@ -243,15 +243,30 @@ fn lacking(have: &[u64], need: &[u64]) -> Vec<u32> {
     bits(&rest)
 }
 
-/// Pre-release suffixes do not count; a node that does not say its version fails any minimum.
+/// Bits that the job needs and the node lacks.
+pub fn missing_bits(node: &proto::Capabilities, job: &proto::Capabilities) -> Vec<u32> {
+    let bits = (0..).zip(&job.bitstring).flat_map(|(word, _)| (0..64).map(move |bit| word * 64 + bit));
+    bits.filter(|bit| has_bit(&job.bitstring, *bit) && !has_bit(&node.bitstring, *bit)).collect()
+}
+
 fn has_version(node: &proto::Capabilities, job: &proto::Capabilities) -> bool {
     match job.constraints.as_ref().map(|c| c.min_version.as_str()) {
         None | Some("") => true,
-        Some(least) => match (release(&node.version), release(least)) {
-            (Some(version), Some(least)) => version >= least,
-            _ => false,
-        },
+        Some(least) => is_at_least(&node.version, least),
     }
+}
+
+/// Whether a version is no older. Pre-release suffixes do not count; a node that does not say its version fails any minimum.
+pub fn is_at_least(version: &str, least: &str) -> bool {
+    match (release(version), release(least)) {
+        (Some(version), Some(least)) => version >= least,
+        _ => false,
+    }
+}
+
+/// Whether a text is a version that others can be compared with.
+pub fn is_version(text: &str) -> bool {
+    release(text).is_some()
 }
 
 fn release(version: &str) -> Option<[u64; 3]> {
@@ -338,6 +353,12 @@ mod tests {
         // As peers do it: more words than the node has, whatever is in them.
         let long = proto::Capabilities { bitstring: vec![1 << 12, 0], ..Default::default() };
         assert!(!is_compatible(&offered(), &long));
+    }
+
+    #[test]
+    fn missing_bits_are_named() {
+        assert_eq!(missing_bits(&offered(), &with_bits([0, 12, 16, 64])), [16, 64]);
+        assert!(missing_bits(&offered(), &with_bits([0, 12])).is_empty());
     }
 
     #[test]

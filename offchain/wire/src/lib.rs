@@ -13,6 +13,7 @@ mod offer;
 mod payment;
 mod profile;
 pub mod proto;
+mod receipt;
 pub mod refusal;
 mod segment;
 mod sign;
@@ -28,6 +29,7 @@ pub use payment::{
     price_from_proto, price_to_proto, winner_from_proto, winner_to_proto,
 };
 pub use profile::{MAX_PROFILES, profile_from_proto, profile_to_proto};
+pub use receipt::{ReceiptFormatError, decode_receipt, encode_receipt, settings_id, software_id};
 pub use refusal::{Code, Refusal};
 pub use segment::{MAX_DURATION_MS, SegmentRequest, flatten};
 pub use sign::{

@@ -43,11 +43,9 @@ pub(crate) struct Made {
 
 /// Renditions of a segment; made once for all tests.
 pub(crate) fn renditions(segment: &Bytes, profiles: &[Profile]) -> Vec<Made> {
-    type Asked = (Bytes, Vec<String>);
-    static MADE: OnceLock<std::sync::Mutex<HashMap<Asked, Vec<Made>>>> = OnceLock::new();
+    static MADE: OnceLock<std::sync::Mutex<HashMap<(Bytes, String), Vec<Made>>>> = OnceLock::new();
     let mut made = MADE.get_or_init(Default::default).lock().unwrap();
-    let names = profiles.iter().map(|profile| profile.name.clone()).collect();
-    made.entry((segment.clone(), names))
+    made.entry((segment.clone(), format!("{profiles:?}")))
         .or_insert_with(|| {
             let done = transcode(segment, profiles, &TranscodeSettings::default()).unwrap();
             done.renditions.into_iter().map(|r| Made { bytes: r.bytes, pixels: r.pixels }).collect()
@@ -73,4 +71,58 @@ pub(crate) fn frames(file: &std::path::Path) -> u64 {
         .unwrap();
     let text = String::from_utf8_lossy(&counted.stdout);
     text.lines().find_map(|line| line.trim_end_matches(',').parse().ok()).unwrap()
+}
+
+/// How pictures are faked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Cheat {
+    BlackFrames,
+    /// The first picture, over and over.
+    FrozenFrames,
+    /// A quarter of the pixels, scaled up.
+    ScaledUp,
+    /// Black from the middle on.
+    HalfBlack,
+    /// The source, in another wrapping.
+    SourceReturned,
+}
+
+impl Cheat {
+    fn arguments(self, profile: &Profile) -> Vec<String> {
+        let (width, height) = (profile.width, profile.height);
+        let scale = format!("scale={width}:{height}");
+        let filter = match self {
+            Self::SourceReturned => return ["-c", "copy", "-output_ts_offset", "3"].map(Into::into).to_vec(),
+            Self::BlackFrames => format!("{scale},drawbox=c=black:t=fill"),
+            Self::HalfBlack => format!("{scale},drawbox=c=black:t=fill:enable='gte(n,25)'"),
+            Self::FrozenFrames => format!("{scale},loop=49:1,trim=end_frame=50,setpts=N/25/TB"),
+            Self::ScaledUp => format!("scale={}:{},{scale}", width / 4 * 2, height / 4 * 2),
+        };
+        let rate = profile.bitrate.to_string();
+        let rest = ["-c:v", "libx264", "-preset", "veryfast", "-c:a", "copy", "-b:v", &rate, "-maxrate", &rate];
+        let rest = rest.into_iter().chain(["-bufsize", &rate]).map(Into::into);
+        ["-vf".to_owned(), filter].into_iter().chain(rest).collect()
+    }
+}
+
+/// What a cheat delivers: decodable, of the right size, and billed as it is.
+pub(crate) fn cheated(segment: &Bytes, profiles: &[Profile], cheat: Cheat) -> Vec<Made> {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, made) = (dir.path().join("source.ts"), dir.path().join("made.ts"));
+    std::fs::write(&source, segment).unwrap();
+    let one = |profile: &Profile| {
+        let output = Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-y", "-copyts", "-i"])
+            .arg(&source)
+            .args(cheat.arguments(profile))
+            .args(["-f", "mpegts"])
+            .arg(&made)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let bytes = Bytes::from(std::fs::read(&made).unwrap());
+        let pixels = streamflow_media::inspect(&bytes).unwrap().pixels;
+        Made { bytes, pixels }
+    };
+    profiles.iter().map(one).collect()
 }

@@ -1,14 +1,14 @@
 //! A running broadcaster.
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 use reqwest::{Response, StatusCode};
 use streamflow_broadcaster::{
     Broadcaster, BroadcasterConfig, BroadcasterError, BroadcasterHandle, Candidate, Deps, Funding, Payments,
     RemoteSigner,
 };
 use streamflow_media::{PoolConfig, WorkerPool};
-use streamflow_pm::KeySigner;
+use streamflow_pm::{KeySigner, ReceiptDomain};
 use streamflow_store::Store;
 use streamflow_types::{ChainView, Round, SenderFunds};
 use tempfile::TempDir;
@@ -30,6 +30,9 @@ pub(crate) const VIEW: ChainView = ChainView {
 /// Tag of the contract that tickets are for.
 pub(crate) const DEPLOYMENT: B256 = B256::repeat_byte(0xd0);
 
+/// Where receipts count.
+pub(crate) const RECEIPTS: ReceiptDomain = ReceiptDomain { chain_id: 31337, contract: Address::repeat_byte(0x5a) };
+
 pub(crate) fn funds() -> SenderFunds {
     let wei = U256::from(1_000_000_000_u64);
     SenderFunds { deposit: wei, reserve: wei, pool_size: 2, ..SenderFunds::default() }
@@ -43,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) funds: Option<SenderFunds>,
     pub(crate) store: Option<Store>,
     pub(crate) candidates: Vec<Candidate>,
+    /// Where what is learnt of orchestrators is kept.
+    pub(crate) cache: Option<Store>,
     /// Pays in place of a key.
     pub(crate) signer: Option<RemoteSigner>,
 }
@@ -57,7 +62,7 @@ impl Setup {
             ..BroadcasterConfig::default()
         };
         let (chain, funds) = (Some(VIEW), Some(funds()));
-        Self { config, paid: true, chain, funds, store: None, candidates: Vec::new(), signer: None }
+        Self { config, paid: true, chain, funds, store: None, candidates: Vec::new(), cache: None, signer: None }
     }
 
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -84,13 +89,14 @@ impl Setup {
                 funds: funds_view,
                 store,
                 deployment: Some(DEPLOYMENT),
+                receipts: Some(RECEIPTS),
                 clock: Arc::new(|| 0),
                 top_up: None,
             }),
             (None, false) => Payments::OffChain,
         };
         let media = workers().await;
-        let deps = Deps { payments, candidates: candidates_view, media: media.clone() };
+        let deps = Deps { payments, candidates: candidates_view, cache: self.cache, media: media.clone() };
         let broadcaster = Broadcaster::bind(self.config, deps).await.unwrap();
         let (address, handle) = (broadcaster.local_addr(), broadcaster.handle());
         let stop = CancellationToken::new();

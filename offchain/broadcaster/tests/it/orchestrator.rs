@@ -25,17 +25,17 @@ use hyper_util::{
 };
 use prost::Message as _;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use streamflow_pm::{KeySigner, TicketSigner as _, signed_from_params, ticket_signer};
+use streamflow_pm::{KeySigner, TRANSCODING_H264, TicketSigner as _, WorkReceipt, signed_from_params, ticket_signer};
 use streamflow_types::{Expiration, Price, Round, TicketParams, WinProb};
 use streamflow_wire::{
-    Code, Offer, Refusal as Coded, SegmentRequest, header, payment_from_proto,
+    Code, Offer, Refusal as Coded, SegmentRequest, encode_receipt, header, payment_from_proto,
     proto::{
         AuthToken, EndTranscodingSessionRequest, EndTranscodingSessionResponse, OrchestratorInfo, OrchestratorRequest,
         PingPong, TranscodeData, TranscodeResult, TranscodedSegmentData,
         orchestrator_server::{Orchestrator, OrchestratorServer},
         transcode_result,
     },
-    result_hash, sign_ping, sign_result, verify_request, verify_segment,
+    result_hash, settings_id, sign_ping, sign_result, software_id, verify_request, verify_segment,
 };
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
@@ -43,8 +43,8 @@ use tonic::{Request, Status};
 use url::Url;
 
 use crate::{
-    clip::{self, Made},
-    fixture::DEPLOYMENT,
+    clip::{self, Cheat, Made},
+    fixture::{DEPLOYMENT, RECEIPTS},
 };
 
 /// How an orchestrator behaves.
@@ -57,6 +57,14 @@ pub(crate) enum Conduct {
     WrongSignature,
     /// Signs other renditions than it serves.
     OtherMedia,
+    /// Signs nothing.
+    Unsigned,
+    /// Sends no receipt, as deployed peers do.
+    NoReceipt,
+    /// Sends a receipt of another segment.
+    FalseReceipt,
+    /// Cheats with the pictures.
+    Cheats(Cheat),
     /// Bills more than it encoded.
     WrongPixels,
     /// Delivers one rendition too few.
@@ -331,7 +339,10 @@ impl Inner {
             let result = Some(transcode_result::Result::Error(text.into()));
             return TranscodeResult { seq, info, result, ..Default::default() };
         }
-        let made = self.misrepresent(clip::renditions(media, &request.profiles));
+        let made = match self.conduct() {
+            Conduct::Cheats(cheat) => clip::cheated(media, &request.profiles, cheat),
+            _ => self.misrepresent(clip::renditions(media, &request.profiles)),
+        };
         let mut signed: Vec<Bytes> = made.iter().map(|made| made.bytes.clone()).collect();
         if self.conduct() == Conduct::OtherMedia {
             signed.reverse();
@@ -354,9 +365,32 @@ impl Inner {
             }
         });
         let segments = segments.collect();
-        let sig = if self.paid { sign_result(hash, signer).unwrap().as_bytes().to_vec() } else { Vec::new() };
+        let signs = self.paid && self.conduct() != Conduct::Unsigned;
+        let sig = if signs { sign_result(hash, signer).unwrap().as_bytes().to_vec() } else { Vec::new() };
         let data = TranscodeData { segments, sig };
-        TranscodeResult { seq, info, result: Some(transcode_result::Result::Data(data)), ..Default::default() }
+        let receipt = self.receipt(request, &signed);
+        TranscodeResult { seq, info, result: Some(transcode_result::Result::Data(data)), receipt, ..Default::default() }
+    }
+
+    /// What it stands for, as it tells.
+    fn receipt(&self, request: &SegmentRequest, made: &[Bytes]) -> Vec<u8> {
+        if !self.paid || self.conduct() == Conduct::NoReceipt {
+            return Vec::new();
+        }
+        let receipt = WorkReceipt {
+            orchestrator: self.signer.address(),
+            sender: KeySigner::from_bytes([0x11; 32]).unwrap().address(),
+            service: TRANSCODING_H264,
+            manifest: keccak256(request.manifest_id.as_str()),
+            sequence: request.seq + u64::from(self.conduct() == Conduct::FalseReceipt),
+            source_hash: request.hash,
+            settings: settings_id(&request.profiles),
+            software: software_id("test"),
+            result_hashes: made.iter().map(keccak256).collect(),
+            round: 7,
+            deterministic: false,
+        };
+        encode_receipt(&receipt.sign(&RECEIPTS, &self.signer).unwrap())
     }
 
     fn misrepresent(&self, mut made: Vec<Made>) -> Vec<Made> {

@@ -144,6 +144,9 @@ async fn purse() -> Vec<Code> {
     let unlocking = streamflow_types::SenderFunds { withdraw_round: Round(8), ..funds() };
     let unlocking = first(setup.with(|setup| setup.funds = Some(unlocking))).await;
     let nobody = first(Setup::new(&[])).await;
+    let (_orchestrator, setup) = honest().await;
+    let blocked = with(|config| config.discovery.blocklist = vec!["127.0.0.1".into()]);
+    let unusable = first(setup.with(blocked)).await;
     vec![
         expect(chain, Code::ChainUnknown, "0 answers", "1 answer"),
         expect(unread, Code::DepositUnknown, "0 answers", "1 answer"),
@@ -151,6 +154,12 @@ async fn purse() -> Vec<Code> {
         expect(no_deposit, Code::NoDeposit, "0 wei", "1 wei"),
         expect(unlocking, Code::SenderUnlocking, "withdrawal from round 8", "2 rounds or more"),
         expect(nobody, Code::NoOrchestrators, "0 orchestrators", "1 orchestrator"),
+        expect(
+            unusable,
+            Code::NoUsableOrchestrator,
+            "0 orchestrators",
+            "none of 1 orchestrators may be used: 1 × blocked by \"127.0.0.1\" (setting broadcaster.discovery.blocklist)",
+        ),
     ]
 }
 

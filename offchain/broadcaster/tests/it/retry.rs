@@ -109,8 +109,8 @@ async fn an_impostor_is_not_paid() {
     let impostor = FakeOrchestrator::start(1, Conduct::Impostor, true).await;
     let good = FakeOrchestrator::start(2, Conduct::Honest, true).await;
     let candidates = vec![
-        Candidate { url: impostor.url(), address: Some(impostor.account()) },
-        Candidate { url: good.url(), address: Some(good.account()) },
+        Candidate::of_market(impostor.url(), Some(impostor.account())),
+        Candidate::of_market(good.url(), Some(good.account())),
     ];
     let running = Setup::new(&[]).with(|setup| setup.candidates = candidates).start().await;
     crate::fixture::until("the list", || !running.handle.status().sessions.is_empty()).await;
@@ -121,16 +121,21 @@ async fn an_impostor_is_not_paid() {
 }
 
 #[tokio::test]
-async fn two_good_ones_share_the_work() {
+async fn two_good_ones_share_the_streams_and_each_stream_stays_where_it_is() {
     let first = FakeOrchestrator::start(1, Conduct::Honest, true).await;
     let second = FakeOrchestrator::start(2, Conduct::Honest, true).await;
-    let running = Setup::new(&[first.url(), second.url()]).start().await;
-    for (seq, index) in [0, 1, 2, 0, 1, 2].into_iter().enumerate() {
-        let reply = running.push(&format!("/live/movie/{seq}.ts"), clip::segment(index)).await;
-        assert_eq!(reply.status(), StatusCode::OK);
+    let unhurried = |setup: &mut Setup| setup.config.selection.deadline_percent = 2000;
+    let running = Setup::new(&[first.url(), second.url()]).with(unhurried).start().await;
+    for seq in 0..3 {
+        for stream in ["movie", "film"] {
+            running.push_clip(stream, seq).await;
+        }
     }
-    let (first, second) = (first.seen().segments.len(), second.seen().segments.len());
-    assert!(first >= 2 && second >= 2 && first + second == 6, "{first} and {second}");
+    for orchestrator in [&first, &second] {
+        assert_eq!(orchestrator.seen().segments, [0, 1, 2]);
+    }
+    let swaps: Vec<u64> = running.handle.status().streams.into_iter().map(|s| s.choice.unwrap().swaps).collect();
+    assert_eq!(swaps, [0, 0]);
     running.stop().await;
 }
 

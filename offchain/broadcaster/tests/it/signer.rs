@@ -166,6 +166,7 @@ impl Ours {
                 secrets: watch::Sender::new(QuoteSecret::new([7; 32]).into()).subscribe(),
                 deployment: Some(DEPLOYMENT),
                 late_blocks: 10,
+                receipts: None,
                 store: self.store.clone(),
                 rpc: "none".into(),
             }),

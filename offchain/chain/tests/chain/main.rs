@@ -8,5 +8,6 @@ mod jobs;
 mod money;
 mod orders;
 mod profiles;
+mod registry;
 mod state;
 mod transactions;

@@ -17,7 +17,8 @@ use streamflow_types::Profile;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    Inspection, MediaError, Rendition, SegmentInfo, SourceSettings, TranscodeSettings, Transcoded, metrics,
+    Comparison, Inspection, MediaError, Rendition, Sampling, SegmentInfo, SourceSettings, TranscodeSettings,
+    Transcoded, metrics,
     worker::{Answer, Reply, Request},
 };
 
@@ -221,6 +222,22 @@ impl WorkerPool {
             Answer::Inspected(inspection) => Ok(inspection),
             _ => Err(unexpected()),
         }
+    }
+
+    /// Compares renditions of a segment with it; one answer for each, in their order.
+    pub async fn compare(
+        &self,
+        source: Bytes,
+        renditions: &[Bytes],
+        sampling: Sampling,
+    ) -> Result<Reported<Vec<Result<Comparison, MediaError>>>, PoolError> {
+        let blobs: Vec<Bytes> = std::iter::once(source).chain(renditions.iter().cloned()).collect();
+        let done = self.run("compare", Request::Compare(sampling), &blobs).await?;
+        let Answer::Compared(output) = done.reply.answer else { return Err(unexpected()) };
+        if output.len() != renditions.len() {
+            return Err(PoolError::WorkerGarbage { reason: "another number of comparisons".into() });
+        }
+        Ok(Reported { output, report: JobReport { wall: done.reply.wall, cpu: done.reply.cpu } })
     }
 
     /// Opens the configured encoder in a worker and encodes a few frames with it.

@@ -21,7 +21,7 @@ pub(crate) use protocol::{
 use rustix::time::{ClockId, clock_gettime};
 pub use stored::{run_stored, store};
 
-use crate::{Rendition, SourceReport, SourceSegment, Transcoded, inspect, library, play, probe, transcode};
+use crate::{Rendition, SourceReport, SourceSegment, Transcoded, compare, inspect, library, play, probe, transcode};
 
 /// Why a worker process ended other than by its input being closed.
 #[derive(Debug, thiserror::Error)]
@@ -75,11 +75,16 @@ fn end_process() -> ! {
 type Answerer<'a> = dyn FnMut(Answer, &[Bytes]) -> Result<(), ProtocolError> + 'a;
 
 fn serve(request: Request, blobs: Vec<Bytes>, answer: &mut Answerer<'_>) -> Result<(), ProtocolError> {
-    let segment = blobs.into_iter().next().unwrap_or_default();
+    let mut blobs = blobs.into_iter();
+    let segment = blobs.next().unwrap_or_default();
     let result = match request {
         Request::Hello => Ok((Answer::Ready, Vec::new())),
         Request::Probe => probe(&segment).map(|info| (Answer::Probed(info), Vec::new())),
         Request::Inspect => inspect(&segment).map(|inspection| (Answer::Inspected(inspection), Vec::new())),
+        Request::Compare(sampling) => {
+            let renditions: Vec<Bytes> = blobs.collect();
+            compare(&segment, &renditions, sampling).map(|all| (Answer::Compared(all), Vec::new()))
+        }
         Request::Transcode { profiles, settings } => transcode(&segment, &profiles, &settings).map(split_transcoded),
         Request::ProbeEncoder(settings) => {
             library::probe_encoder(&settings).map(|()| (Answer::EncoderWorks, Vec::new()))

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use streamflow_types::Profile;
 
 use crate::{
-    Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, SegmentInfo, SourceReport, SourceSettings,
-    TranscodeSettings,
+    Comparison, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, Sampling, SegmentInfo, SourceReport,
+    SourceSettings, TranscodeSettings,
 };
 
 /// Longest head, in bytes.
 const MAX_HEAD_BYTES: u32 = 1 << 20;
+/// A source and all its renditions.
+const MAX_BLOBS: usize = MAX_RENDITIONS + 1;
 /// Starts the line on standard error that ends what is said about one job; the job's number follows.
 pub(crate) const JOB_MARK: char = '\u{1e}';
 
@@ -24,7 +26,12 @@ pub(crate) enum Request {
     Hello,
     Probe,
     Inspect,
-    Transcode { profiles: Vec<Profile>, settings: TranscodeSettings },
+    /// The first blob is the source, the others are renditions of it.
+    Compare(Sampling),
+    Transcode {
+        profiles: Vec<Profile>,
+        settings: TranscodeSettings,
+    },
     ProbeEncoder(TranscodeSettings),
     Play(SourceSettings),
 }
@@ -42,6 +49,7 @@ pub(crate) enum Answer {
     Ready,
     Probed(SegmentInfo),
     Inspected(Inspection),
+    Compared(Vec<Result<Comparison, MediaError>>),
     Transcoded { renditions: Vec<RenditionHead>, source: SourceReport },
     EncoderWorks,
     Source(SourceHead),
@@ -137,7 +145,7 @@ pub(crate) fn parse_head<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<us
 
 fn check_blobs(lengths: &[usize]) -> Result<(), ProtocolError> {
     let bytes = lengths.iter().fold(0usize, |sum, len| sum.saturating_add(*len));
-    if lengths.len() > MAX_RENDITIONS || bytes > 4 * MAX_SEGMENT_BYTES {
+    if lengths.len() > MAX_BLOBS || bytes > 4 * MAX_SEGMENT_BYTES {
         return Err(ProtocolError::Blobs { count: lengths.len(), bytes });
     }
     Ok(())
@@ -191,8 +199,8 @@ mod tests {
         assert!(matches!(read::<Order>(&mut too_long.as_slice()), Err(ProtocolError::HeadLength(_))));
         let json = br#"{"blobs":[18446744073709551615,1],"body":{"job":1,"request":"Probe"}}"#;
         assert!(matches!(parse_head::<Order>(json), Err(ProtocolError::Blobs { count: 2, .. })));
-        let json = br#"{"blobs":[0,0,0,0,0,0,0,0,0,0,0],"body":{"job":1,"request":"Probe"}}"#;
-        assert!(matches!(parse_head::<Order>(json), Err(ProtocolError::Blobs { count: 11, .. })));
+        let json = br#"{"blobs":[0,0,0,0,0,0,0,0,0,0,0,0],"body":{"job":1,"request":"Probe"}}"#;
+        assert!(matches!(parse_head::<Order>(json), Err(ProtocolError::Blobs { count: 12, .. })));
     }
 
     proptest! {

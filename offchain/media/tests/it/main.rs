@@ -4,6 +4,7 @@
 mod bad_input;
 mod benchmark;
 mod clip;
+mod compare;
 mod pool;
 mod source;
 mod transcode;

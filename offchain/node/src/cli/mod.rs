@@ -119,10 +119,26 @@ pub struct KeeperArgs {
 }
 
 #[derive(Clone, Debug, Default, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BroadcasterArgs {
+    #[command(subcommand)]
+    pub command: Option<BroadcasterCommand>,
     /// Signer that pays, instead of the configured one; https where no scheme is given. No key is needed then
     #[arg(long, value_name = "URL", value_parser = signer_url)]
     pub signer: Option<Url>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum BroadcasterCommand {
+    /// Ask the running broadcaster which orchestrator a stream uses, and why none of the others
+    Explain(ExplainArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// The stream; without it, what keeps each orchestrator from being used by any
+    #[arg(value_name = "STREAM")]
+    pub stream: Option<String>,
 }
 
 /// `signer.example:8935` means https, as for peers.

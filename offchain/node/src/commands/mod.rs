@@ -5,6 +5,7 @@ pub mod config_file;
 pub mod delegator;
 pub mod deploy;
 pub mod doctor;
+pub mod explain;
 pub mod funds;
 pub mod keeper_plan;
 pub mod man;

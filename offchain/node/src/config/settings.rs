@@ -208,7 +208,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Where segments are pushed to and HLS is served from. Whoever reaches it spends the deposit.",
     ),
     set("broadcaster.data_dir", "Streams are kept here; below data.dir if relative."),
-    set("broadcaster.orchestrators", "Orchestrators to use; empty: those registered on chain."),
+    set(
+        "broadcaster.orchestrators",
+        "Our own orchestrators; https and port 8935 may be left out. Empty: those registered on chain.",
+    ),
     optional(
         "broadcaster.signer",
         "Signer that pays; no key and no chain are needed then. Also --signer.",
@@ -237,6 +240,34 @@ pub(super) const SETTINGS: &[Setting] = &[
         "{ stream = \"clip\", path = \"clip.mp4\", duration = \"20s\" }",
     ),
     set("broadcaster.profiles", "Renditions of every stream, largest first."),
+    optional(
+        "broadcaster.discovery.webhook",
+        "Orchestrators from this URL, read every minute: [{\"address\": ..., \"score\": ...}]; score 1.0 marks our own.",
+        "\"https://lists.example/orchestrators\"",
+    ),
+    set(
+        "broadcaster.discovery.overflow",
+        "With orchestrators named: whether those of the chain or the signer take what these cannot do in time.",
+    ),
+    set("broadcaster.discovery.regions", "Regions of the registry, any of which will do; empty: all."),
+    optional("broadcaster.discovery.service", "Service of the registry that must be offered.", "\"transcoding/h264\""),
+    set("broadcaster.discovery.minimum_stake", "Least stake of an orchestrator found on chain, LPT wei."),
+    set("broadcaster.discovery.active_only", "Leave out those on chain that are not in the active set."),
+    set("broadcaster.discovery.blocklist", "Accounts, hosts, or HOST:PORT that are never used."),
+    optional("broadcaster.discovery.min_version", "Oldest version of an orchestrator's program.", "\"0.8.0\""),
+    set("broadcaster.discovery.shortlist", "Orchestrators of the market that are kept warm, 1 to 256."),
+    set("broadcaster.discovery.probe_interval", "Time between two quotes of one that is kept warm, 5s to 1h."),
+    set("broadcaster.discovery.extra_nodes", "Further instances that one orchestrator may name, 0 to 16."),
+    set(
+        "broadcaster.selection.weights",
+        "Percent that each measure counts where several of the market could do the work; together 100.",
+    ),
+    set("broadcaster.selection.price_scale", "Price at which the weight of the price has fallen to 37 percent."),
+    set(
+        "broadcaster.selection.deadline_percent",
+        "Time that a segment may take, in percent of its length. A stream leaves whoever is predicted to need more.",
+    ),
+    set("broadcaster.selection.sigmas", "Standard deviations that a prediction adds to the mean."),
     optional(
         "broadcaster.payment.max_price",
         "Highest price accepted. Without it: any that does not double within a session.",

@@ -1,19 +1,19 @@
 //! `streamflow broadcaster`
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use alloy::{
     primitives::{Address, U256},
     signers::local::PrivateKeySigner,
 };
-use futures::FutureExt;
+use futures::{FutureExt, TryStreamExt};
 use metrics::gauge;
 use streamflow_broadcaster::{
-    Broadcaster, BroadcasterError, BroadcasterHandle, Candidate, DepositTopUp, Deps, Funding, Payments, RemoteSigner,
-    TopUpError, TopUpFuture,
+    Broadcaster, BroadcasterError, BroadcasterHandle, Candidate, CandidateOffer, DepositTopUp, Deps, Funding, Payments,
+    RemoteSigner, TopUpError, TopUpFuture,
 };
 use streamflow_chain::{
-    Calls, Chain, ChainError, IntentId, RegisteredTranscoder, SenderMonitor, TxError, TxHandle, TxManager,
-    registered_transcoders,
+    Calls, Chain, ChainError, IntentId, RegistryEntry, RegistryOffer, RegistryQuery, SenderMonitor, TxError, TxHandle,
+    TxManager, registry_pages,
 };
 use streamflow_keeper::Journal;
 use streamflow_store::Store;
@@ -34,8 +34,8 @@ const NEED: &str = "segments";
 const LIVE: &[&str] = &["broadcaster.profiles", "broadcaster.payment", "broadcaster.budget", "broadcaster.max_streams"];
 /// Wei in one gwei.
 const GWEI: u128 = 1_000_000_000;
-/// Longest list of orchestrators read from the chain.
-const MOST_ORCHESTRATORS: usize = 10_000;
+/// Longest list of orchestrators read from the chain, in positions; few of many are active.
+const MOST_ORCHESTRATORS: usize = 100_000;
 /// Time after which the list is read again although the round is the same: service URIs change at any time.
 const REFRESH: Duration = Duration::from_secs(60);
 /// Pause after the list could not be read.
@@ -45,6 +45,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     super::check_port("broadcaster.listen", node.config.broadcaster.listen)?;
+    let store = node.open_store().await?;
     let signer = node.config.broadcaster.signer.clone();
     let (payments, candidates) = match (signer, node.config.chain.controller) {
         (Some(url), _) => {
@@ -55,7 +56,7 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
             tracing::warn!("chain.controller is not set: orchestrators are not paid");
             (Payments::OffChain, watch::channel(Vec::new()).1)
         }
-        (None, Some(_)) => match on_chain(node).await? {
+        (None, Some(_)) => match on_chain(node, store.clone()).await? {
             Some(both) => both,
             None => return Ok(()),
         },
@@ -63,7 +64,7 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     let workers = media::start_workers(&node.config.transcoding).await?;
     let mut config = node.config.broadcaster.clone();
     config.data_dir = node.config.streams_dir();
-    let deps = Deps { payments, candidates, media: workers.clone() };
+    let deps = Deps { payments, candidates, cache: Some(store), media: workers.clone() };
     let broadcaster = Broadcaster::bind(config, deps).await.map_err(named)?;
     let handle = broadcaster.handle();
     node.status.set(status(handle.clone()));
@@ -79,13 +80,17 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
 type OnChain = (Payments, watch::Receiver<Vec<Candidate>>);
 
 /// What paying needs, and whom to pay; `None` when stopped before the chain was there.
-async fn on_chain(node: &mut Node) -> anyhow::Result<Option<OnChain>> {
+async fn on_chain(node: &mut Node, store: Store) -> anyhow::Result<Option<OnChain>> {
     let key = node.config.keys.load()?;
     let signer = Arc::new(ticket_signer(&key)?);
-    let store = node.open_store().await?;
     let Some(link) = ChainLink::open(node).await? else { return Ok(None) };
     let deployment = match link.deployment_tag(node).await {
         Ok(tag) => tag,
+        Err(ChainError::Stopped) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let receipts = match link.receipt_domain(node).await {
+        Ok(domain) => domain,
         Err(ChainError::Stopped) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
@@ -93,7 +98,7 @@ async fn on_chain(node: &mut Node) -> anyhow::Result<Option<OnChain>> {
     let wanted = node.config.broadcaster.top_up.is_some();
     let top_up = wanted.then(|| deposit_top_up(node, &link, key, &store));
     let clock = Arc::new(clock::unix_seconds);
-    let funding = Funding { signer, chain: link.view.clone(), funds, store, deployment, clock, top_up };
+    let funding = Funding { signer, chain: link.view.clone(), funds, store, deployment, receipts, clock, top_up };
     Ok(Some((Payments::OnChain(funding), discover(&link, node))))
 }
 
@@ -137,15 +142,18 @@ impl DepositTopUp for Deposit {
 /// Orchestrators registered on chain, read again in every round and once in a while.
 fn discover(link: &ChainLink, node: &mut Node) -> watch::Receiver<Vec<Candidate>> {
     let (publish, candidates) = watch::channel(Vec::new());
-    if node.config.broadcaster.orchestrators.is_empty() {
+    if node.config.broadcaster.wants_chain_list() {
+        let query =
+            RegistryQuery { active_only: node.config.broadcaster.discovery.active_only, limit: MOST_ORCHESTRATORS };
         let (chain, view, end) = (link.chain.clone(), link.view.clone(), node.end.clone());
-        node.spawn_quiet("discovery", follow_registry(chain, view, publish, end));
+        node.spawn_quiet("discovery", follow_registry(chain, query, view, publish, end));
     }
     candidates
 }
 
 async fn follow_registry(
     chain: Chain,
+    query: RegistryQuery,
     mut view: watch::Receiver<Option<ChainView>>,
     publish: watch::Sender<Vec<Candidate>>,
     end: CancellationToken,
@@ -154,12 +162,18 @@ async fn follow_registry(
         let seen = view.borrow_and_update().map(set_of_orchestrators);
         let read = tokio::select! { biased;
             () = end.cancelled() => return,
-            read = candidates(&chain) => read,
+            read = read_registry(&chain, query, &publish) => read,
         };
         let pause = match read {
             Ok(list) => {
-                if publish.send_if_modified(|known| std::mem::replace(known, list.clone()) != list) {
-                    tracing::info!(orchestrators = list.len(), "orchestrators found on chain");
+                let count = list.len();
+                if publish.send_if_modified(|known| {
+                    *known != list && {
+                        *known = list;
+                        true
+                    }
+                }) {
+                    tracing::info!(orchestrators = count, "orchestrators found on chain");
                 }
                 REFRESH
             }
@@ -182,17 +196,41 @@ const fn set_of_orchestrators(view: ChainView) -> (Round, u64) {
     (view.round, view.pool_size)
 }
 
-async fn candidates(chain: &Chain) -> Result<Vec<Candidate>, ChainError> {
-    Ok(registered_transcoders(chain, MOST_ORCHESTRATORS).await?.iter().filter_map(candidate).collect())
+/// Reads the whole list. While none is known, its beginnings are published as they come: a stream need not wait for the end.
+///
+/// # Errors
+/// When the chain cannot be read.
+async fn read_registry(
+    chain: &Chain,
+    query: RegistryQuery,
+    publish: &watch::Sender<Vec<Candidate>>,
+) -> Result<Vec<Candidate>, ChainError> {
+    let none_known = publish.borrow().is_empty();
+    let (mut list, mut published) = (Vec::new(), 0);
+    let mut pages = pin!(registry_pages(chain, query).await?);
+    while let Some(page) = pages.try_next().await? {
+        list.extend(page.into_iter().filter_map(candidate));
+        // Each time twice as many, so that all of it is copied but twice.
+        if none_known && list.len() > 2 * published {
+            published = list.len();
+            publish.send_replace(list.clone());
+        }
+    }
+    Ok(list)
 }
 
 /// Anyone may publish anything as a service URI.
-fn candidate(registered: &RegisteredTranscoder) -> Option<Candidate> {
-    let address = registered.address;
-    match Url::parse(&registered.service_uri) {
-        Ok(url) if url.scheme() == "https" && url.has_host() => Some(Candidate { url, address: Some(address) }),
+fn candidate(entry: RegistryEntry) -> Option<Candidate> {
+    let RegistryEntry { orchestrator, offer } = entry;
+    let address = orchestrator.address;
+    match Url::parse(&orchestrator.service_uri) {
+        Ok(url) if url.scheme() == "https" && url.has_host() => {
+            let offer = offer.map(|RegistryOffer { services, regions }| CandidateOffer { services, regions });
+            Some(Candidate { stake: Some(orchestrator.stake), offer, ..Candidate::of_market(url, Some(address)) })
+        }
         _ => {
-            tracing::debug!(%address, service_uri = %registered.service_uri, "orchestrator is skipped: no https URL");
+            let service_uri = &orchestrator.service_uri;
+            tracing::debug!(%address, service_uri, "orchestrator is skipped: no https URL");
             None
         }
     }
@@ -244,19 +282,24 @@ fn status(handle: BroadcasterHandle) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use streamflow_chain::RegisteredTranscoder;
+
     use super::*;
 
     #[test]
     fn only_dialable_service_uris_are_candidates() {
-        let registered = |uri: &str| RegisteredTranscoder {
-            address: Address::repeat_byte(7),
-            service_uri: uri.to_owned(),
-            stake: U256::ZERO,
+        let registered = |uri: &str| RegistryEntry {
+            orchestrator: RegisteredTranscoder {
+                address: Address::repeat_byte(7),
+                service_uri: uri.to_owned(),
+                stake: U256::ZERO,
+            },
+            offer: None,
         };
         for uri in ["", "o.example:8935", "http://o.example", "ftp://o.example", "https://", "javascript:alert(1)"] {
-            assert_eq!(candidate(&registered(uri)), None, "{uri}");
+            assert_eq!(candidate(registered(uri)), None, "{uri}");
         }
-        let found = candidate(&registered("https://o.example:8935")).unwrap();
+        let found = candidate(registered("https://o.example:8935")).unwrap();
         assert_eq!((found.address, found.url.port()), (Some(Address::repeat_byte(7)), Some(8935)));
     }
 }

@@ -3,12 +3,13 @@ use std::time::Duration;
 
 use alloy::{
     eips::BlockId,
-    primitives::{Address, B256},
+    primitives::{Address, B256, keccak256},
 };
-use streamflow_bindings::{BondingManager, TicketBroker};
+use streamflow_bindings::{BondingManager, Controller, TicketBroker};
 use streamflow_chain::{
     BlockFeed, BlockFollower, BlockHeader, Chain, ChainError, Health, RoundFollower, SenderMonitor,
 };
+use streamflow_pm::ReceiptDomain;
 use streamflow_types::{ChainView, SenderFunds, with_causes};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +64,21 @@ impl ChainLink {
             }
         };
         streamflow_chain::wait_for_node(&node.config.chain, &node.stop, read).await
+    }
+
+    /// Where receipts count: the contract registered as "Verifier"; none while there is none.
+    ///
+    /// # Errors
+    /// The node is asked to stop, or it will never answer.
+    pub(super) async fn receipt_domain(&self, node: &Node) -> Result<Option<ReceiptDomain>, ChainError> {
+        let Some(controller) = node.config.chain.controller else { return Ok(None) };
+        let read = || async {
+            let call = Controller::getContractCall { id: keccak256("Verifier") };
+            self.chain.rpc.view(controller, call, BlockId::latest()).await
+        };
+        let contract = streamflow_chain::wait_for_node(&node.config.chain, &node.stop, read).await?;
+        let domain = ReceiptDomain { chain_id: self.chain.chain_id, contract };
+        Ok((!contract.is_zero()).then_some(domain))
     }
 
     /// The funds of `sender`, read again whenever the chain moves.

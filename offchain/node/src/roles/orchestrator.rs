@@ -155,6 +155,11 @@ async fn chain_deps(
         Err(ChainError::Stopped) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
+    let receipts = match link.receipt_domain(node).await {
+        Ok(domain) => domain,
+        Err(ChainError::Stopped) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
     let active = link.activity_of(account, node);
     let own = Funds { senders: link.senders.clone(), account };
     let funds: Arc<dyn SenderFundsSource> = match redeemer::outbox(node, &link, &store).await? {
@@ -170,6 +175,7 @@ async fn chain_deps(
         secrets,
         deployment,
         late_blocks: node.config.keeper.expiry_margin_blocks,
+        receipts,
         store,
         rpc: link.chain.rpc.host().to_owned(),
     };

@@ -1,7 +1,7 @@
 //! POST /segment: check, charge, queue; answer 200 at once and the result when it is there (node.md §2.4).
 use std::{convert::Infallible, time::Duration};
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256, keccak256};
 use axum::{
     body::{Body, BodyDataStream},
     extract::{Request, State},
@@ -13,11 +13,11 @@ use axum::{
 };
 use bytes::Bytes;
 use prost::Message;
-use streamflow_pm::{Payment, SignError, estimated_pixels, is_credible_bill};
+use streamflow_pm::{Payment, SignError, TRANSCODING_H264, WorkReceipt, estimated_pixels, is_credible_bill};
 use streamflow_types::{Profile, with_causes};
 use streamflow_wire::{
-    Code, Offer, Refusal as Coded, SegmentRequest, TranscodeError, WireError, header, proto, refusal::scrub,
-    result_hash, sign_result,
+    Code, Offer, Refusal as Coded, SegmentRequest, TranscodeError, WireError, encode_receipt, header, proto,
+    refusal::scrub, result_hash_of, settings_id, sign_result, software_id,
 };
 use tokio::{
     sync::oneshot,
@@ -214,15 +214,15 @@ impl Delivery {
         };
         metrics::segment_done(delivered.is_ok(), started.elapsed());
         let (session, seq) = (&self.token.session_id, self.segment.seq);
-        let (answer, refusal) = match delivered {
-            Ok(data) => {
+        let (answer, refusal, receipt) = match delivered {
+            Ok((data, hashes)) => {
                 tracing::info!(session, seq, took = ?started.elapsed(), "segment done");
-                (Answer::Data(data), None)
+                (Answer::Data(data), None, self.receipt(hashes))
             }
             Err(error) => {
                 tracing::warn!(session, seq, error = with_causes(&error), "segment failed");
                 let refusal = error.coded(&self.service, &self.segment);
-                (Answer::Error(scrub(&error.to_string())), Some(refusal.to_proto()))
+                (Answer::Error(scrub(&error.to_string())), Some(refusal.to_proto()), Vec::new())
             }
         };
         // Blocks went by meanwhile: the next payment needs terms that last.
@@ -233,6 +233,38 @@ impl Delivery {
             info: Some(offer.to_proto()),
             result: Some(answer),
             refusal,
+            receipt,
+        }
+    }
+
+    /// What this node stands for with its stake: that these results are of this segment. Empty where nobody judges challenges,
+    /// or where the round is not known.
+    ///
+    /// Never deterministic: nothing here pins the encoder, its threads and its build for ever.
+    fn receipt(&self, result_hashes: Vec<B256>) -> Vec<u8> {
+        let Some((payments, domain)) = self.service.payments().and_then(|p| Some((p, p.receipt_domain()?))) else {
+            return Vec::new();
+        };
+        let Some(round) = payments.round() else { return Vec::new() };
+        let receipt = WorkReceipt {
+            orchestrator: payments.address(),
+            sender: self.sender,
+            service: TRANSCODING_H264,
+            manifest: keccak256(self.segment.manifest_id.as_str()),
+            sequence: self.segment.seq,
+            source_hash: self.segment.hash,
+            settings: settings_id(&self.segment.profiles),
+            software: software_id(env!("CARGO_PKG_VERSION")),
+            result_hashes,
+            round: round.0,
+            deterministic: false,
+        };
+        match receipt.sign(&domain, payments.signer()) {
+            Ok(signed) => encode_receipt(&signed),
+            Err(error) => {
+                tracing::warn!(%error, "result leaves without a receipt");
+                Vec::new()
+            }
         }
     }
 
@@ -244,17 +276,18 @@ impl Delivery {
         &self,
         renditions: Vec<Rendition>,
         hold: Option<Hold>,
-    ) -> Result<proto::TranscodeData, Undelivered> {
+    ) -> Result<(proto::TranscodeData, Vec<B256>), Undelivered> {
         let pixels = renditions.iter().fold(0_u64, |sum, rendition| sum.saturating_add(rendition.pixels));
         let estimate = estimate(&self.segment);
         if hold.is_some() && !is_credible_bill(estimate, pixels) {
             return Err(Undelivered::Pixels { got: pixels, estimate });
         }
+        let mut hashes = Vec::new();
         let sig = match self.service.payments() {
             None => Vec::new(),
             Some(payments) => {
-                let hash = result_hash(renditions.iter().map(|rendition| rendition.data.as_ref()));
-                sign_result(hash, payments.signer())?.as_bytes().to_vec()
+                hashes = renditions.iter().map(|rendition| keccak256(&rendition.data)).collect();
+                sign_result(result_hash_of(hashes.iter().copied()), payments.signer())?.as_bytes().to_vec()
             }
         };
         let store = self.segment.storage.first().and_then(|info| SenderStore::read(info).ok());
@@ -278,7 +311,7 @@ impl Delivery {
         if let Some(hold) = hold {
             hold.debit(pixels);
         }
-        Ok(proto::TranscodeData { segments, sig })
+        Ok((proto::TranscodeData { segments, sig }, hashes))
     }
 
     /// Keeps a rendition until the sender fetches it, and returns where it is.

@@ -15,7 +15,9 @@ use streamflow_orchestrator::{
     ChainDeps, Deps, FundsFuture, FundsUnavailable, Handle, Orchestrator, OrchestratorConfig, SenderFundsSource,
     TicketConfig, Transcode,
 };
-use streamflow_pm::{KeySigner, Payment, QuoteDomain, QuoteSecret, QuoteSecrets, Sender, SenderLimits, TicketSigner};
+use streamflow_pm::{
+    KeySigner, Payment, QuoteDomain, QuoteSecret, QuoteSecrets, ReceiptDomain, Sender, SenderLimits, TicketSigner,
+};
 use streamflow_store::Store;
 use streamflow_types::{ChainView, Price, Profile, Round, Secret, SenderFunds, VideoCodec};
 use streamflow_wire::{
@@ -35,6 +37,9 @@ pub(crate) const START: u64 = 1_700_000_000;
 
 /// Tag of the contract that tickets are for.
 pub(crate) const DEPLOYMENT: B256 = B256::repeat_byte(0xd0);
+
+/// Where receipts of this node count.
+pub(crate) const RECEIPTS: ReceiptDomain = ReceiptDomain { chain_id: 31337, contract: Address::repeat_byte(0x5a) };
 
 /// Funds that a test sets.
 #[derive(Clone, Debug, Default)]
@@ -151,6 +156,7 @@ impl World {
             secrets: self.secrets.subscribe(),
             deployment: Some(DEPLOYMENT),
             late_blocks: 10,
+            receipts: Some(RECEIPTS),
             store: self.store.clone(),
             rpc: "http://rpc.example:8545".into(),
         });

@@ -376,6 +376,9 @@ codes! {
     Broadcaster NoOrchestrators: "No orchestrator is known.",
         "orchestrators known", "orchestrators needed", "broadcaster.orchestrators",
         "list orchestrators in the setting, or check that the chain's registry can be read";
+    Broadcaster NoUsableOrchestrator: "Orchestrators are known, and none of them may be used.",
+        "orchestrators that may be used", "orchestrators known, and why each kind is out", "broadcaster.discovery",
+        "`streamflow broadcaster explain` names each one, its figures and the setting that keeps it out";
     Broadcaster TooManyStreams: "No more streams may be live.",
         "streams live", "streams allowed", "broadcaster.max_streams",
         "end a stream, or raise the setting";

@@ -1,0 +1,593 @@
+//! What we know of each orchestrator, and which one gets the next segment.
+//!
+//! Of a long list only a shortlist is asked for quotes and given work; the others wait for a place in it. Places are drawn
+//! by stake, and freed by whoever may not be used. Among our own, turns are dealt by start-time fair queueing with the
+//! latency as the cost of a segment; the market is drawn from by weights ([`crate::selection`]).
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use alloy_primitives::{Address, U256};
+use streamflow_types::Price;
+use streamflow_wire::{Offer, capability, proto};
+use tokio::time::Instant;
+use url::Url;
+
+use crate::{
+    discovery::{Candidate, Dropped, Filter},
+    error::{AttemptError, Refusal},
+    metrics,
+    selection::{
+        Affinity, Ask, CandidateStatus, Chance, ChoiceStatus, How, Latency, Reason, SelectionConfig, Standing, pick,
+        probabilities,
+    },
+    status::{PoolStatus, SessionStatus},
+    verification::Verdict,
+};
+
+use record::Record;
+
+pub(crate) use record::Remembered;
+
+/// How long those whom we only remember are kept while no list came.
+const REMEMBERED_FOR: Duration = Duration::from_secs(120);
+/// Who may not be used gets its next chance of a place after this.
+const PASSED_OVER: Duration = Duration::from_secs(600);
+/// Such that are remembered at a time.
+const MOST_PASSED_OVER: usize = 20_000;
+/// Time without a rest after which a stream comes back to one of our own.
+const CALM: Duration = Duration::from_secs(30);
+/// Pause before a question that could not be asked.
+const PUT_OFF: Duration = Duration::from_secs(1);
+/// Probes in a row without an answer that cost a place.
+const UNANSWERED: u32 = 3;
+/// Those that no list has any more, but that worked for us, and are shown.
+const MOST_GONE: usize = 64;
+/// Candidates shown for one stream.
+const SHOWN: usize = 40;
+/// Length of a segment where a stream has none yet.
+const USUAL_SEGMENT: Duration = Duration::from_secs(2);
+
+/// What decides whether and in which order orchestrators are used.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rules {
+    pub(crate) filter: Filter,
+    pub(crate) selection: SelectionConfig,
+    pub(crate) max_price: Option<Price>,
+    pub(crate) min_version: Option<String>,
+    /// What every job needs.
+    pub(crate) job: proto::Capabilities,
+    pub(crate) shortlist: usize,
+    pub(crate) probe_interval: Duration,
+    pub(crate) extra_nodes: usize,
+}
+
+/// All orchestrators, shared by the streams.
+#[derive(Clone, Debug)]
+pub(crate) struct Orchestrators {
+    book: Arc<Mutex<Book>>,
+    rules: Arc<Rules>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    records: Vec<Record>,
+    /// The newest list, without those that the filters drop.
+    listed: Vec<Candidate>,
+    /// Those that they drop.
+    dropped: Dropped,
+    remembered: HashMap<Url, Remembered>,
+    passed_over: HashMap<Url, Instant>,
+    /// Start of the turn dealt last.
+    virtual_time: Duration,
+}
+
+impl Orchestrators {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self { book: Arc::default(), rules: Arc::new(rules) }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what an earlier run learnt. With `as_candidates`, those whom the chain named then are candidates until a
+    /// list comes.
+    pub(crate) fn remember(&self, known: Vec<(Candidate, Remembered)>, as_candidates: bool, now: Instant) {
+        let mut book = self.book();
+        for (candidate, remembered) in known {
+            book.remembered.insert(candidate.url.clone(), remembered);
+            let places = book.records.iter().filter(|record| !record.candidate.own).count() < self.rules.shortlist;
+            let is_named = candidate.address.is_some() && book.find(&candidate.url).is_none();
+            if as_candidates && places && is_named && self.rules.filter.reason(&candidate, None).is_none() {
+                let mut record = book.new_record(candidate, now);
+                (record.listed, record.kept_until) = (false, Some(now + REMEMBERED_FOR));
+                book.records.push(record);
+            }
+        }
+    }
+
+    /// Takes a new list. What is known of an orchestrator that stays, or comes back, is kept.
+    pub(crate) fn update(&self, candidates: &[Candidate], now: Instant) {
+        let mut book = self.book();
+        let mut listed: Vec<Candidate> = Vec::with_capacity(candidates.len());
+        let mut places: HashMap<&Url, usize> = HashMap::with_capacity(candidates.len());
+        for candidate in candidates {
+            match places.get(&candidate.url) {
+                // Anybody may publish the URI of somebody else; more stake is more to lose.
+                Some(place) if outranks(candidate, &listed[*place]) => listed[*place] = candidate.clone(),
+                Some(_) => {}
+                None => {
+                    places.insert(&candidate.url, listed.len());
+                    listed.push(candidate.clone());
+                }
+            }
+        }
+        for record in &mut book.records {
+            let place = places.get(&record.candidate.url);
+            record.listed = place.is_some();
+            if let Some(place) = place {
+                record.candidate = listed[*place].clone();
+                record.parent = None;
+            }
+        }
+        book.dropped = Dropped::default();
+        listed.retain(|candidate| match self.rules.filter.reason(candidate, None) {
+            Some(reason) => {
+                book.dropped.add(&reason);
+                false
+            }
+            None => true,
+        });
+        book.listed = listed;
+        book.drop_children();
+        let mut gone = 0;
+        book.records.retain(|record| {
+            let worked = !record.is_present(now) && record.segments > 0;
+            gone += usize::from(worked);
+            record.is_present(now) || record.in_flight > 0 || (worked && gone <= MOST_GONE)
+        });
+        self.fill_places(&mut book, now);
+    }
+
+    /// Gives free places of the shortlist to others of the list.
+    fn fill_places(&self, book: &mut Book, now: Instant) {
+        let known: HashSet<Url> = book.records.iter().map(|record| record.candidate.url.clone()).collect();
+        let own: Vec<Candidate> = book.listed.iter().filter(|c| c.own && !known.contains(&c.url)).cloned().collect();
+        for candidate in own {
+            let record = book.new_record(candidate, now);
+            book.records.push(record);
+        }
+        let usable = |record: &&Record| {
+            let answers = record.unanswered < UNANSWERED;
+            !record.candidate.own && record.parent.is_none() && answers && self.exclusion(record, now).is_none()
+        };
+        let free = self.rules.shortlist.saturating_sub(book.records.iter().filter(usable).count());
+        if free == 0 {
+            return;
+        }
+        book.passed_over.retain(|_, until| *until > now);
+        let waiting = |c: &&Candidate| !c.own && !known.contains(&c.url) && !book.passed_over.contains_key(&c.url);
+        let waiting: Vec<&Candidate> = book.listed.iter().filter(waiting).collect();
+        let drawn = self.draw_places(&waiting, free);
+        let drawn: Vec<Candidate> = drawn.into_iter().map(|index| waiting[index].clone()).collect();
+        for candidate in drawn {
+            book.make_room(|record| self.exclusion(record, now).is_some(), 2 * self.rules.shortlist, now);
+            let record = book.new_record(candidate, now);
+            book.records.push(record);
+        }
+    }
+
+    /// Indices of those who get a place, by their stake and by chance; all of them, in their order, where there is room.
+    fn draw_places(&self, waiting: &[&Candidate], places: usize) -> Vec<usize> {
+        if waiting.len() <= places {
+            return (0..waiting.len()).collect();
+        }
+        let chance =
+            |c: &&Candidate| Chance { price: None, stake: c.stake.unwrap_or_default(), latency: None, success: 1.0 };
+        let chances: Vec<Chance> = waiting.iter().map(chance).collect();
+        let shares = probabilities(&chances, self.rules.selection.weights, self.rules.selection.price_scale);
+        // The lowest of -ln(u)/p are a draw without putting back.
+        let mut keys: Vec<(f64, usize)> = shares
+            .iter()
+            .enumerate()
+            .map(|(index, share)| (-rand::random::<f64>().max(f64::MIN_POSITIVE).ln() / share, index))
+            .collect();
+        keys.sort_by(|a, b| a.0.total_cmp(&b.0));
+        keys.into_iter().take(places).map(|(_, index)| index).collect()
+    }
+
+    /// Whether one that may be used has quoted and does not rest.
+    pub(crate) fn any_ready(&self, now: Instant) -> bool {
+        self.book().records.iter().any(|r| r.quoted && r.rest.left(now).is_none() && self.exclusion(r, now).is_none())
+    }
+
+    /// Those whose quote is due, at most `limit`; each is then not due again for about the interval.
+    pub(crate) fn due(&self, limit: usize, now: Instant) -> Vec<Candidate> {
+        let mut book = self.book();
+        self.fill_places(&mut book, now);
+        let mut due: Vec<&mut Record> = book
+            .records
+            .iter_mut()
+            .filter(|r| r.is_present(now) && r.probe_at <= now && r.rest.left(now).is_none())
+            .collect();
+        // Those who never told a price first, our own before the market.
+        due.sort_by_key(|record| (record.quoted, !record.candidate.own, record.probe_at));
+        let due = due.into_iter().take(limit).map(|record| {
+            let jitter = rand::random_range(0.75..1.25);
+            record.probe_at = now + self.rules.probe_interval.mul_f64(jitter);
+            record.candidate.clone()
+        });
+        due.collect()
+    }
+
+    /// Makes these due again: they were not asked after all.
+    pub(crate) fn put_off(&self, candidates: &[Candidate], now: Instant) {
+        for candidate in candidates {
+            self.with_record(&candidate.url, |record| record.probe_at = now + PUT_OFF);
+        }
+    }
+
+    /// How many there are that may yet be used, or have not told.
+    pub(crate) fn len(&self, now: Instant) -> usize {
+        self.book().records.iter().filter(|record| record.is_present(now)).count()
+    }
+
+    /// Why there is nobody to choose, if that is so.
+    pub(crate) fn refusal(&self, now: Instant) -> Option<Refusal> {
+        let book = self.book();
+        let mut dropped = book.dropped.clone();
+        for record in book.records.iter().filter(|record| record.is_present(now)) {
+            dropped.add(&self.exclusion(record, now)?);
+        }
+        Some(if dropped.total() == 0 { Refusal::NoOrchestrators } else { Refusal::NoneUsable(Box::new(dropped)) })
+    }
+
+    /// Why an orchestrator may not be used at all.
+    fn exclusion(&self, record: &Record, now: Instant) -> Option<Reason> {
+        if !record.is_present(now) {
+            return Some(Reason::Unlisted);
+        }
+        if let Some(reason) = self.rules.filter.reason(&record.candidate, record.account) {
+            return Some(reason);
+        }
+        if let (Some(got), Some(max)) = (record.price, self.rules.max_price)
+            && got > max
+        {
+            return Some(Reason::Price { got, max });
+        }
+        record.unfit.clone()
+    }
+
+    /// Chooses who does a segment. Ask again with those in `tried` who have it, for another one for the same segment.
+    pub(crate) fn choose(&self, ask: Ask<'_>) -> Result<Turn, Refusal> {
+        let deadline = self.rules.selection.deadline(ask.segment);
+        let mut book = self.book();
+        let standings = self.standings(&book, &ask);
+        let Some((index, _)) = pick(&standings, deadline, &self.rules.selection, rand::random()) else {
+            drop(book);
+            return Err(self.refusal(ask.now).unwrap_or(Refusal::NoOrchestrators));
+        };
+        let virtual_time = book.virtual_time;
+        let record = &mut book.records[index];
+        let start = record.turn.max(virtual_time);
+        record.turn = start + record.cost();
+        record.in_flight += 1;
+        let candidate = record.candidate.clone();
+        book.virtual_time = start;
+        drop(book);
+        if ask.tried.is_empty() && leaves_home(&standings, &standings[index], deadline) {
+            settle(ask.affinity, &candidate.url);
+        }
+        ask.affinity.begin(&candidate.url);
+        let (affinity, segment) = (ask.affinity.clone(), ask.segment);
+        Ok(Turn { orchestrators: self.clone(), candidate, affinity, segment })
+    }
+
+    fn standings(&self, book: &Book, ask: &Ask<'_>) -> Vec<Standing> {
+        let home = ask.affinity.home();
+        let standing = |record: &Record| {
+            let url = &record.candidate.url;
+            let ahead = ask.affinity.ahead(url);
+            let predict = |latency: &Latency| latency.predict(ask.segment, ahead, self.rules.selection.sigmas, ask.now);
+            Standing {
+                own: record.candidate.own,
+                excluded: self.exclusion(record, ask.now),
+                rest: record.rest.left(ask.now),
+                calm: record.rest.calm_for(CALM, ask.now),
+                tried: ask.tried.contains(url),
+                quoted: record.quoted,
+                predicted: record.latency.as_ref().and_then(predict),
+                home: home.as_ref() == Some(url),
+                in_flight: record.in_flight,
+                ahead,
+                turn: record.turn.max(book.virtual_time),
+                chance: Chance {
+                    price: record.price,
+                    stake: record.candidate.stake.unwrap_or_default(),
+                    latency: record.latency.map(|latency| latency.mean()),
+                    success: record.success(),
+                },
+            }
+        };
+        book.records.iter().map(standing).collect()
+    }
+
+    /// Who would get a stream's next segment, and why not the others.
+    pub(crate) fn explain(&self, affinity: &Affinity, segment: Option<Duration>, now: Instant) -> ChoiceStatus {
+        let ask = Ask { affinity, segment: segment.unwrap_or(USUAL_SEGMENT), tried: &[], now };
+        let deadline = self.rules.selection.deadline(ask.segment);
+        let book = self.book();
+        let standings = self.standings(&book, &ask);
+        let chosen = pick(&standings, deadline, &self.rules.selection, 0.0);
+        let mut candidates: Vec<CandidateStatus> = book
+            .records
+            .iter()
+            .zip(&standings)
+            .enumerate()
+            .map(|(index, (record, standing))| {
+                let how = chosen.filter(|(chosen, _)| *chosen == index).map(|(_, how)| how);
+                let (code, why) = match how {
+                    Some(how) => ("chosen", how.to_string()),
+                    None => {
+                        let reason = why_not(record, standing, chosen.map(|(_, how)| how), deadline);
+                        (reason.code(), reason.to_string())
+                    }
+                };
+                CandidateStatus {
+                    url: record.candidate.url.clone(),
+                    orchestrator: record.account.or(record.candidate.address),
+                    own: record.candidate.own,
+                    chosen: how.is_some(),
+                    code,
+                    why,
+                    price: record.price.map(terms),
+                    predicted_ms: standing.predicted.map(millis),
+                }
+            })
+            .collect();
+        candidates.sort_by_key(|candidate| !candidate.chosen);
+        let unlisted = candidates.len().saturating_sub(SHOWN);
+        candidates.truncate(SHOWN);
+        ChoiceStatus {
+            orchestrator: chosen.map(|(index, _)| book.records[index].candidate.url.clone()),
+            swaps: affinity.swaps(),
+            deadline_ms: millis(deadline),
+            candidates,
+            unlisted,
+        }
+    }
+
+    fn with_record(&self, url: &Url, change: impl FnOnce(&mut Record)) {
+        if let Some(record) = self.book().records.iter_mut().find(|record| record.candidate.url == *url) {
+            change(record);
+        }
+    }
+
+    /// Notes a quote: who, at what price, and whether it can do the work.
+    pub(crate) fn quoted(&self, url: &Url, account: Option<Address>, offer: &Offer, now: Instant) {
+        let unfit = offer.capabilities.as_ref().and_then(|node| self.unfit(node));
+        let extra: Vec<Url> = offer.nodes.iter().take(self.rules.extra_nodes).filter_map(|n| n.parse().ok()).collect();
+        self.with_record(url, |record| record.has_quoted(account, offer.price, unfit));
+        if extra.is_empty() {
+            return;
+        }
+        let mut book = self.book();
+        // One level deep: what such an instance names is not asked.
+        let Some(parent) = book.find(url).filter(|parent| parent.parent.is_none()).map(|p| p.candidate.clone()) else {
+            return;
+        };
+        for node in extra {
+            if matches!(node.scheme(), "http" | "https") && node.has_host() && book.find(&node).is_none() {
+                let mut record = book.new_record(Candidate { url: node, ..parent.clone() }, now);
+                record.parent = Some(parent.url.clone());
+                book.records.push(record);
+            }
+        }
+    }
+
+    /// What it lacks for our jobs.
+    fn unfit(&self, node: &proto::Capabilities) -> Option<Reason> {
+        if let Some(least) = &self.rules.min_version
+            && !capability::is_at_least(&node.version, least)
+        {
+            return Some(Reason::Version { got: node.version.clone(), least: least.clone() });
+        }
+        let lacks = || capability::missing_bits(node, &self.rules.job);
+        (!capability::is_compatible(node, &self.rules.job)).then(|| Reason::Incapable { lacks: lacks() })
+    }
+
+    /// Notes tickets that left, and their expected value in wei, rounded down.
+    pub(crate) fn paid(&self, url: &Url, tickets: u64, value: U256) {
+        self.with_record(url, |record| {
+            record.tickets += tickets;
+            record.value = record.value.saturating_add(value);
+        });
+    }
+
+    /// Notes that no quote came. One that has no room is only asked again soon.
+    pub(crate) fn no_quote(&self, url: &Url, error: &AttemptError, now: Instant) {
+        self.with_record(url, |record| {
+            record.unanswered = record.unanswered.saturating_add(1);
+            record.rest_after(error, now);
+            // Asked again as soon as it may be.
+            record.probe_at = record.rest.left(now).map_or(now, |(_, left)| now + left);
+        });
+    }
+
+    pub(crate) fn status(&self, now: Instant) -> Vec<SessionStatus> {
+        let book = self.book();
+        let status = |record: &Record| {
+            let reason = self.exclusion(record, now).or_else(|| resting(record, now));
+            let reason = reason.or_else(|| (!record.quoted).then_some(Reason::Unquoted));
+            record.status(reason, now)
+        };
+        book.records.iter().map(status).collect()
+    }
+
+    /// The list as a whole.
+    pub(crate) fn pool(&self, now: Instant) -> PoolStatus {
+        let book = self.book();
+        let mut dropped = book.dropped.clone();
+        let mut more = Dropped::default();
+        for reason in book.records.iter().filter_map(|record| self.exclusion(record, now)) {
+            more.add(&reason);
+        }
+        dropped.merge(&more);
+        PoolStatus::new(book.listed.len() + book.dropped.total(), book.records.len(), &dropped)
+    }
+
+    /// What was learnt since the last call.
+    pub(crate) fn learnt(&self) -> Vec<(Candidate, Remembered)> {
+        let mut book = self.book();
+        let fresh = book.records.iter_mut().filter(|record| record.changed && record.parent.is_none());
+        let fresh = fresh.map(|record| {
+            record.changed = false;
+            (record.candidate.clone(), record.remembered())
+        });
+        fresh.collect()
+    }
+}
+
+impl Book {
+    fn find(&self, url: &Url) -> Option<&Record> {
+        self.records.iter().find(|record| record.candidate.url == *url)
+    }
+
+    fn new_record(&self, candidate: Candidate, now: Instant) -> Record {
+        let remembered = self.remembered.get(&candidate.url).copied();
+        Record::new(candidate, remembered, now)
+    }
+
+    /// Further instances are there as long as who named them is.
+    fn drop_children(&mut self) {
+        let present: HashSet<Url> =
+            self.records.iter().filter(|r| r.listed && r.parent.is_none()).map(|r| r.candidate.url.clone()).collect();
+        for record in &mut self.records {
+            if let Some(parent) = &record.parent {
+                record.listed = present.contains(parent);
+            }
+        }
+    }
+
+    /// Forgets one that may not be used, if there are more than `most` records.
+    fn make_room(&mut self, is_excluded: impl Fn(&Record) -> bool, most: usize, now: Instant) {
+        if self.records.len() < most {
+            return;
+        }
+        let idle = |r: &&Record| !r.candidate.own && r.in_flight == 0 && (is_excluded(r) || r.unanswered >= UNANSWERED);
+        let oldest = self.records.iter().filter(idle).min_by_key(|record| record.probe_at);
+        if let Some(url) = oldest.map(|record| record.candidate.url.clone()) {
+            self.records.retain(|record| record.candidate.url != url);
+            if self.passed_over.len() < MOST_PASSED_OVER {
+                self.passed_over.insert(url, now + PASSED_OVER);
+            }
+        }
+    }
+}
+
+fn outranks(candidate: &Candidate, other: &Candidate) -> bool {
+    (candidate.own, candidate.stake) > (other.own, other.stake)
+}
+
+/// Whether the stream goes over to `chosen` for good: it has no orchestrator, or its own one cannot be waited for. One that
+/// is only behind with this stream's own segments keeps the stream.
+fn leaves_home(standings: &[Standing], chosen: &Standing, deadline: Duration) -> bool {
+    match standings.iter().find(|standing| standing.home) {
+        None => true,
+        Some(_) if chosen.home => false,
+        Some(home) => {
+            let fine = home.excluded.is_none() && home.rest.is_none();
+            let only_behind = home.ahead > 0 || !home.is_late(deadline);
+            !(fine && only_behind) || (chosen.own && !home.own)
+        }
+    }
+}
+
+fn settle(affinity: &Affinity, url: &Url) {
+    if affinity.settle(url) {
+        metrics::orchestrator_swapped();
+    }
+}
+
+fn resting(record: &Record, now: Instant) -> Option<Reason> {
+    let (kind, left) = record.rest.left(now)?;
+    Some(Reason::Resting { kind, left, because: record.last_error.clone() })
+}
+
+fn why_not(record: &Record, standing: &Standing, how: Option<How>, deadline: Duration) -> Reason {
+    if let Some(reason) = &standing.excluded {
+        return reason.clone();
+    }
+    if let Some((kind, left)) = standing.rest {
+        return Reason::Resting { kind, left, because: record.last_error.clone() };
+    }
+    match (standing.predicted, how) {
+        (Some(predicted), _) if predicted > deadline => Reason::Late { predicted, deadline },
+        (_, Some(How::Kept)) => Reason::HasHome,
+        (_, Some(How::Own)) if !standing.own => Reason::OwnFirst,
+        _ if !standing.quoted => Reason::Unquoted,
+        _ => Reason::NotDrawn,
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn terms(price: Price) -> String {
+    format!("{}/{}", price.wei_per_unit(), price.pixels_per_unit())
+}
+
+/// One segment's place at an orchestrator; given back on drop.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    orchestrators: Orchestrators,
+    pub(crate) candidate: Candidate,
+    affinity: Affinity,
+    segment: Duration,
+}
+
+impl Orchestrators {
+    /// Keeps one that was caught cheating from work until then, whatever else it does.
+    pub(crate) fn convicted(&self, url: &Url, verdict: Verdict, until: Instant) {
+        self.with_record(url, |record| record.convict(verdict, until, Instant::now()));
+    }
+}
+
+impl Turn {
+    /// The segment is done. A stream whose orchestrator failed at it goes over to this one.
+    pub(crate) fn succeeded(&self, took: Duration, now: Instant) {
+        let url = &self.candidate.url;
+        self.orchestrators.with_record(url, |record| record.succeeded(took, self.segment, now));
+        let home = self.affinity.home();
+        let home_rests = home.as_ref().is_none_or(|home| {
+            let book = self.orchestrators.book();
+            book.find(home).is_none_or(|record| record.rest.left(now).is_some())
+        });
+        if home_rests {
+            settle(&self.affinity, url);
+        }
+    }
+
+    /// The segment is not done. Busy is no fault.
+    pub(crate) fn failed(&self, error: &AttemptError, now: Instant) {
+        self.orchestrators.with_record(&self.candidate.url, |record| {
+            record.failures += u64::from(!error.is_busy());
+            record.rest_after(error, now);
+        });
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.orchestrators.with_record(&self.candidate.url, |record| record.in_flight -= 1);
+        self.affinity.end(&self.candidate.url);
+    }
+}
