@@ -9,7 +9,6 @@ use std::{
 use alloy_primitives::Address;
 use futures::future::join_all;
 use streamflow_media::WorkerPool;
-use streamflow_store::Store;
 use streamflow_types::{ManifestId, VideoCodec, with_causes};
 use streamflow_wire::{capability, proto::OrchestratorRequest, sign_request};
 use tokio::{
@@ -22,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     client::OrchestratorClient,
     config::{BroadcasterConfig, FileInput},
-    discovery::{self, Candidate, Filter},
+    discovery::{self, Candidate, Filter, OrchestratorCache},
     error::{BroadcasterError, PaymentError, PlayError, Refusal, SegmentError},
     live::LiveConfig,
     orchestrators::{Orchestrators, Rules},
@@ -53,7 +52,7 @@ pub struct Deps {
     /// Orchestrators found on chain. Not used when the configuration names some, unless it wants the market too.
     pub candidates: watch::Receiver<Vec<Candidate>>,
     /// Where what is learnt of orchestrators is kept for the next start; without it, it is forgotten.
-    pub cache: Option<Store>,
+    pub cache: Option<OrchestratorCache>,
     /// Worker processes that probe and check segments.
     pub media: WorkerPool,
 }
@@ -75,7 +74,7 @@ pub struct BroadcasterHandle(Arc<Core>);
 pub(crate) struct Core {
     pub(crate) config: BroadcasterConfig,
     pub(crate) live: LiveConfig,
-    pub(crate) cache: Option<Store>,
+    pub(crate) cache: Option<OrchestratorCache>,
     pub(crate) payer: Option<Payer>,
     pub(crate) remote: Option<RemotePayer>,
     pub(crate) client: OrchestratorClient,
@@ -135,8 +134,8 @@ impl Broadcaster {
         let listener = TcpListener::bind(config.listen).await.map_err(no_port)?;
         let address = listener.local_addr().map_err(no_port)?;
         let orchestrators = Orchestrators::new(rules(&config));
-        if let Some(store) = &cache {
-            discovery::recall(store, &orchestrators, &config).await;
+        if let Some(cache) = &cache {
+            discovery::recall(&cache.store, &orchestrators, &config).await;
         }
         if !config.orchestrators.is_empty() {
             orchestrators.update(&discovery::named(&config), Instant::now());

@@ -36,7 +36,8 @@ pub use budget::{BudgetError, Clock};
 pub use client::{CallError, Deadlines, OrchestratorClient, Submission};
 pub use config::{BroadcasterConfig, BroadcasterConfigError, BudgetConfig, FileInput, PaymentConfig, TopUpConfig};
 pub use discovery::{
-    AddressError, Candidate, CandidateOffer, DiscoveryConfig, DiscoveryError, Dropped, WebhookError, parse_address,
+    AddressError, Candidate, CandidateOffer, DiscoveryConfig, DiscoveryError, Dropped, OrchestratorCache, WebhookError,
+    parse_address,
 };
 pub use error::{
     AttemptError, BadTerms, BroadcasterError, Cure, PaymentError, PlayError, QuoteError, Refusal, SegmentError,

@@ -1,8 +1,5 @@
 //! What was learnt, kept in the database for the next start.
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use streamflow_store::{KnownOrchestrator, Store};
 use streamflow_types::with_causes;
@@ -12,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::Candidate;
 use crate::{
     broadcaster::Core,
+    budget::Clock,
     config::BroadcasterConfig,
     orchestrators::{Orchestrators, Remembered},
 };
@@ -23,6 +21,21 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// Who has not answered for so long is forgotten.
 const KEPT_SECONDS: u64 = 7 * 24 * 3600;
 const MILLION: f64 = 1e6;
+
+/// Where it is kept. Clones are the same.
+#[derive(Clone)]
+pub struct OrchestratorCache {
+    /// The database.
+    pub store: Store,
+    /// Says how old what is kept is.
+    pub clock: Clock,
+}
+
+impl fmt::Debug for OrchestratorCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrchestratorCache").field("store", &self.store).finish_non_exhaustive()
+    }
+}
 
 /// Takes over what earlier runs learnt. A database that does not answer costs the warm start, not the start.
 pub(crate) async fn recall(store: &Store, orchestrators: &Orchestrators, config: &BroadcasterConfig) {
@@ -40,7 +53,7 @@ pub(crate) async fn recall(store: &Store, orchestrators: &Orchestrators, config:
 
 /// Writes what is learnt, once in a while and at the end.
 pub(crate) async fn keep(core: Arc<Core>, stop: CancellationToken) {
-    let Some(store) = core.cache.clone() else { return };
+    let Some(cache) = &core.cache else { return };
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.tick().await;
@@ -51,9 +64,9 @@ pub(crate) async fn keep(core: Arc<Core>, stop: CancellationToken) {
         };
         let learnt = core.orchestrators.learnt();
         if !learnt.is_empty() {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let now = (cache.clock)();
             let known: Vec<KnownOrchestrator> = learnt.into_iter().map(|one| known(one, now)).collect();
-            if let Err(error) = store.remember_orchestrators(&known, now.saturating_sub(KEPT_SECONDS)).await {
+            if let Err(error) = cache.store.remember_orchestrators(&known, now.saturating_sub(KEPT_SECONDS)).await {
                 tracing::warn!(error = with_causes(&error), "what was learnt of orchestrators is not stored");
             }
         }

@@ -16,6 +16,7 @@ use alloy_primitives::{Address, B256, U256};
 use url::Url;
 
 pub use address::{AddressError, parse_address};
+pub use cache::OrchestratorCache;
 pub use config::{DiscoveryConfig, DiscoveryError};
 pub use filter::Dropped;
 pub use webhook::WebhookError;

@@ -45,8 +45,6 @@ const MOST_PASSED_OVER: usize = 20_000;
 const CALM: Duration = Duration::from_secs(30);
 /// Pause before a question that could not be asked.
 const PUT_OFF: Duration = Duration::from_secs(1);
-/// Probes in a row without an answer that cost a place.
-const UNANSWERED: u32 = 3;
 /// Those that no list has any more, but that worked for us, and are shown.
 const MOST_GONE: usize = 64;
 /// Candidates shown for one stream.
@@ -165,8 +163,10 @@ impl Orchestrators {
             book.records.push(record);
         }
         let usable = |record: &&Record| {
-            let answers = record.unanswered < UNANSWERED;
-            !record.candidate.own && record.parent.is_none() && answers && self.exclusion(record, now).is_none()
+            !record.candidate.own
+                && record.parent.is_none()
+                && !record.is_silent()
+                && self.exclusion(record, now).is_none()
         };
         let free = self.rules.shortlist.saturating_sub(book.records.iter().filter(usable).count());
         if free == 0 {
@@ -481,7 +481,7 @@ impl Book {
         if self.records.len() < most {
             return;
         }
-        let idle = |r: &&Record| !r.candidate.own && r.in_flight == 0 && (is_excluded(r) || r.unanswered >= UNANSWERED);
+        let idle = |r: &&Record| !r.candidate.own && r.in_flight == 0 && (is_excluded(r) || r.is_silent());
         let oldest = self.records.iter().filter(idle).min_by_key(|record| record.probe_at);
         if let Some(url) = oldest.map(|record| record.candidate.url.clone()) {
             self.records.retain(|record| record.candidate.url != url);

@@ -19,6 +19,9 @@ const UNKNOWN_LATENCY: Duration = Duration::from_secs(1);
 /// Segments after which the history is halved, so that it tells of now.
 const HISTORY: u64 = 200;
 
+/// Probes in a row without an answer that cost a place; one of somebody who never answered.
+const UNANSWERED: u32 = 3;
+
 /// What an earlier run learnt of an orchestrator, or this one for the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Remembered {
@@ -103,6 +106,11 @@ impl Record {
     /// Whether it is on a list, or kept until there is one.
     pub(crate) fn is_present(&self, now: Instant) -> bool {
         self.listed || self.kept_until.is_some_and(|until| until > now)
+    }
+
+    /// Whether others should have its place.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.unanswered >= if self.quoted { UNANSWERED } else { 1 }
     }
 
     pub(crate) fn has_quoted(&mut self, account: Option<Address>, price: Option<Price>, unfit: Option<Reason>) {

@@ -256,6 +256,25 @@ fn who_is_too_dear_makes_room_for_the_next_of_the_list() {
 }
 
 #[test]
+fn the_dead_of_a_long_list_make_room_for_the_living() {
+    let (orchestrators, mut now) = book(rules(), &market(1..1001));
+    let alive =
+        |candidate: &Candidate| candidate.url.port_or_known_default().is_some_and(|port| port.is_multiple_of(50));
+    let mut seconds = 0;
+    while orchestrators.status(now).iter().filter(|session| session.code == "usable").count() < 5 {
+        for candidate in orchestrators.due(8, now) {
+            match alive(&candidate) {
+                true => orchestrators.quoted(&candidate.url, None, &offer(1), now),
+                false => orchestrators.no_quote(&candidate.url, &broken(), now),
+            }
+        }
+        assert!(orchestrators.status(now).len() <= 64);
+        (now, seconds) = (now + Duration::from_secs(1), seconds + 1);
+        assert!(seconds < 300, "the living are not found");
+    }
+}
+
+#[test]
 fn a_refusal_counts_what_was_dropped_with_figures_and_settings() {
     let config = DiscoveryConfig { minimum_stake: U256::from(7), ..DiscoveryConfig::default() };
     let strict = Rules { filter: Filter::new(&config), max_price: Price::new(1000, 1).ok(), ..rules() };

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use alloy_primitives::{Address, B256, U256};
 use reqwest::{Response, StatusCode};
 use streamflow_broadcaster::{
-    Broadcaster, BroadcasterConfig, BroadcasterError, BroadcasterHandle, Candidate, Deps, Funding, Payments,
-    RemoteSigner,
+    Broadcaster, BroadcasterConfig, BroadcasterError, BroadcasterHandle, Candidate, Deps, Funding, OrchestratorCache,
+    Payments, RemoteSigner,
 };
 use streamflow_media::{PoolConfig, WorkerPool};
 use streamflow_pm::{KeySigner, ReceiptDomain};
@@ -96,7 +96,8 @@ impl Setup {
             (None, false) => Payments::OffChain,
         };
         let media = workers().await;
-        let deps = Deps { payments, candidates: candidates_view, cache: self.cache, media: media.clone() };
+        let cache = self.cache.map(|store| OrchestratorCache { store, clock: Arc::new(|| 0) });
+        let deps = Deps { payments, candidates: candidates_view, cache, media: media.clone() };
         let broadcaster = Broadcaster::bind(self.config, deps).await.unwrap();
         let (address, handle) = (broadcaster.local_addr(), broadcaster.handle());
         let stop = CancellationToken::new();

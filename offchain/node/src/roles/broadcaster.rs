@@ -8,8 +8,8 @@ use alloy::{
 use futures::{FutureExt, TryStreamExt};
 use metrics::gauge;
 use streamflow_broadcaster::{
-    Broadcaster, BroadcasterError, BroadcasterHandle, Candidate, CandidateOffer, DepositTopUp, Deps, Funding, Payments,
-    RemoteSigner, TopUpError, TopUpFuture,
+    Broadcaster, BroadcasterError, BroadcasterHandle, Candidate, CandidateOffer, DepositTopUp, Deps, Funding,
+    OrchestratorCache, Payments, RemoteSigner, TopUpError, TopUpFuture,
 };
 use streamflow_chain::{
     Calls, Chain, ChainError, IntentId, RegistryEntry, RegistryOffer, RegistryQuery, SenderMonitor, TxError, TxHandle,
@@ -64,7 +64,8 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     let workers = media::start_workers(&node.config.transcoding).await?;
     let mut config = node.config.broadcaster.clone();
     config.data_dir = node.config.streams_dir();
-    let deps = Deps { payments, candidates, cache: Some(store), media: workers.clone() };
+    let cache = OrchestratorCache { store, clock: Arc::new(clock::unix_seconds) };
+    let deps = Deps { payments, candidates, cache: Some(cache), media: workers.clone() };
     let broadcaster = Broadcaster::bind(config, deps).await.map_err(named)?;
     let handle = broadcaster.handle();
     node.status.set(status(handle.clone()));
