@@ -25,10 +25,10 @@ pub mod telemetry;
 use anyhow::Context as _;
 
 use crate::{
-    cli::{BenchCommand, ChainCommand, Cli, Command, Global},
+    cli::{BenchCommand, BroadcasterArgs, BroadcasterCommand, ChainCommand, Cli, Command, Global},
     commands::{
-        Context, chain_status, completions, config_file, delegator, deploy, doctor, funds, keeper_plan, registration,
-        simulate, stake, tickets,
+        Context, chain_status, completions, config_file, delegator, deploy, doctor, funds, keeper_plan, receipts,
+        registration, simulate, stake, tickets,
     },
     config::{Config, Role},
     output::Output,
@@ -42,6 +42,9 @@ use crate::{
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
     match command {
+        Command::Broadcaster(BroadcasterArgs { command: Some(BroadcasterCommand::Receipts(args)), .. }) => {
+            receipts::run(&context(&global)?, &args).await
+        }
         Command::Broadcaster(args) => {
             let mut config = load(&global)?;
             if args.signer.is_some() {

@@ -111,10 +111,29 @@ pub struct KeeperArgs {
 }
 
 #[derive(Clone, Debug, Default, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BroadcasterArgs {
+    #[command(subcommand)]
+    pub command: Option<BroadcasterCommand>,
     /// Signer that pays, instead of the configured one; https where no scheme is given. No key is needed then
     #[arg(long, value_name = "URL", value_parser = signer_url)]
     pub signer: Option<Url>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum BroadcasterCommand {
+    /// List what orchestrators stand for with their stake: receipts of results, as a challenge needs them
+    Receipts(ReceiptsArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReceiptsArgs {
+    /// Only those of this stream
+    #[arg(long, value_name = "STREAM")]
+    pub stream: Option<String>,
+    /// List at most so many, the newest first
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: u32,
 }
 
 /// `signer.example:8935` means https, as for peers.

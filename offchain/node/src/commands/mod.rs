@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod funds;
 pub mod keeper_plan;
 pub mod operation;
+pub mod receipts;
 pub mod registration;
 pub mod simulate;
 pub mod stake;

@@ -14,7 +14,9 @@ use prost::Message;
 use streamflow_orchestrator::{
     ChainDeps, Deps, FundsFuture, Handle, Orchestrator, OrchestratorConfig, SenderFundsSource, TicketConfig, Transcode,
 };
-use streamflow_pm::{KeySigner, Payment, QuoteDomain, QuoteSecret, QuoteSecrets, ReceiptDomain, Sender, SenderLimits, TicketSigner};
+use streamflow_pm::{
+    KeySigner, Payment, QuoteDomain, QuoteSecret, QuoteSecrets, ReceiptDomain, Sender, SenderLimits, TicketSigner,
+};
 use streamflow_store::Store;
 use streamflow_types::{ChainView, Price, Profile, Round, Secret, SenderFunds, VideoCodec};
 use streamflow_wire::{
