@@ -80,9 +80,7 @@ impl Refusal {
             Self::Budget(BudgetError::Stream(over)) => over_budget(Code::StreamBudgetSpent, over),
             Self::Budget(BudgetError::Day(over)) => over_budget(Code::DayBudgetSpent, over),
             Self::NoOrchestrators => Coded::new(Code::NoOrchestrators, "0 orchestrators", "1 orchestrator"),
-            Self::NoneUsable(dropped) => {
-                Coded::new(Code::NoUsableOrchestrator, "0 orchestrators", dropped.to_string())
-            }
+            Self::NoneUsable(dropped) => Coded::new(Code::NoUsableOrchestrator, "0 orchestrators", dropped.to_string()),
             Self::TooManyStreams(live) => {
                 Coded::new(Code::TooManyStreams, format!("{live} streams"), format!("{} streams", config.max_streams))
             }

@@ -36,7 +36,7 @@ use crate::{
     cli::{BenchCommand, BroadcasterArgs, BroadcasterCommand, ChainCommand, Cli, Command, Global},
     commands::{
         Context, chain_status, completions, config_file, delegator, deploy, doctor, explain, funds, keeper_plan, man,
-        registration, simulate, stake, tickets,
+        receipts, registration, simulate, stake, tickets,
     },
     config::{Config, Role},
     exit::Usage,
@@ -54,6 +54,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match command {
         Command::Broadcaster(BroadcasterArgs { command: Some(BroadcasterCommand::Explain(args)), .. }) => {
             explain::run(&context(&global)?, &args, global.port_offset).await
+        }
+        Command::Broadcaster(BroadcasterArgs { command: Some(BroadcasterCommand::Receipts(args)), .. }) => {
+            receipts::run(&context(&global)?, &args).await
         }
         Command::Broadcaster(args) => {
             let signer = move |config: &mut Config| {

@@ -272,7 +272,8 @@ mod tests {
         );
         assert!(matches!(changed(|r| r.sender = zero), Err(ReceiptError::Sender { got, .. }) if got == zero));
         assert_eq!(changed(|r| r.sequence = 6), Err(ReceiptError::Sequence { got: 6, sequence: 5 }));
-        let fields: [(&str, fn(&mut WorkReceipt)); 5] = [
+        type Change = fn(&mut WorkReceipt);
+        let fields: [(&str, Change); 5] = [
             ("service", |r| r.service = B256::ZERO),
             ("manifest", |r| r.manifest = B256::ZERO),
             ("source", |r| r.source_hash = B256::ZERO),

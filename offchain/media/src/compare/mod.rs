@@ -25,6 +25,9 @@ pub const MAX_COMPARED_FRAMES: u32 = 32;
 /// A packet below this size may be equal by chance: a frame that only says "as before".
 const TELLING_PACKET_BYTES: usize = 64;
 
+/// Frames of the source that one drawn may be away from.
+const MOST_APART: i64 = 6;
+
 /// Which frames are looked at in full size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sampling {
@@ -163,7 +166,8 @@ impl Look {
             copied += if source.contains(data) { data.len() as u64 } else { 0 };
         }
         let step = fps.frame_ticks();
-        let tolerance = step.max(source_step) + step.min(source_step) / 2;
+        // A rendition names its own frame rate: it must not make us hold more frames of the source than these.
+        let tolerance = (step.max(source_step) + step.min(source_step) / 2).min(MOST_APART * source_step);
         // Other muxers start from another time, but a frame or two are the frame rate's doing.
         let apart = start_pts - source_start;
         let shift = if apart.abs() <= 2 * step.max(source_step) { apart } else { 0 };

@@ -102,7 +102,9 @@ fn an_undecodable_rendition_spoils_only_its_own_comparison() {
 #[test]
 fn another_seed_looks_at_other_frames() {
     let rendition = encoded("scale=320:180");
-    let of = |seed| compare(&source(), &[rendition.clone()], Sampling { seed, frames: 2 }).unwrap()[0].clone().unwrap();
+    let of = |seed| {
+        compare(&source(), std::slice::from_ref(&rendition), Sampling { seed, frames: 2 }).unwrap()[0].clone().unwrap()
+    };
     assert_eq!(of(1), of(1));
     assert_ne!(of(1).psnr, of(2).psnr);
 }

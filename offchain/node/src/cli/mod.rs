@@ -132,6 +132,8 @@ pub struct BroadcasterArgs {
 pub enum BroadcasterCommand {
     /// Ask the running broadcaster which orchestrator a stream uses, and why none of the others
     Explain(ExplainArgs),
+    /// List what orchestrators stand for with their stake: receipts of results, as a challenge needs them
+    Receipts(ReceiptsArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -139,6 +141,16 @@ pub struct ExplainArgs {
     /// The stream; without it, what keeps each orchestrator from being used by any
     #[arg(value_name = "STREAM")]
     pub stream: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReceiptsArgs {
+    /// Only those of this stream
+    #[arg(long, value_name = "STREAM")]
+    pub stream: Option<String>,
+    /// List at most so many, the newest first
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: u32,
 }
 
 /// `signer.example:8935` means https, as for peers.

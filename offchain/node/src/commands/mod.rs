@@ -10,6 +10,7 @@ pub mod funds;
 pub mod keeper_plan;
 pub mod man;
 pub mod operation;
+pub mod receipts;
 pub mod registration;
 pub mod simulate;
 pub mod stake;

@@ -240,6 +240,27 @@ pub(super) const SETTINGS: &[Setting] = &[
         "{ stream = \"clip\", path = \"clip.mp4\", duration = \"20s\" }",
     ),
     set("broadcaster.profiles", "Renditions of every stream, largest first."),
+    set("broadcaster.verification.one_in", "One result in so many is compared with its source, by chance; 0: none."),
+    set("broadcaster.verification.probation", "Results of an orchestrator that must pass before chance decides."),
+    set("broadcaster.verification.frames", "Frames of each rendition compared in full size, 1 to 32."),
+    set("broadcaster.verification.odd_psnr_db", "Decibels below which a rendition is encoded again to compare."),
+    set(
+        "broadcaster.verification.odd_detail_permille",
+        "Part of the source's finest detail below which it is, of a thousand.",
+    ),
+    set(
+        "broadcaster.verification.suspension",
+        "How long a convicted orchestrator gets no work while there is another.",
+    ),
+    set(
+        "broadcaster.verification.trusted",
+        "Orchestrators that are not sampled; the first encodes in doubt, in place of our own workers.",
+    ),
+    set(
+        "broadcaster.verification.require_receipts",
+        "Whether a result without a good receipt is refused; deployed peers send none.",
+    ),
+    set("broadcaster.verification.keep_receipts", "How long receipts are kept."),
     optional(
         "broadcaster.discovery.webhook",
         "Orchestrators from this URL, read every minute: [{\"address\": ..., \"score\": ...}]; score 1.0 marks our own.",

@@ -8,11 +8,13 @@ use streamflow_orchestrator::{Rendition, Transcode, TranscodeFuture, TranscodeJo
 use streamflow_pm::{Payment, QuoteDomain, QuoteSecret, QuoteSecrets, Sender, SenderLimits, ordered};
 use streamflow_store::{OrderedBatch, Passing, StoreError, TicketRecord};
 use streamflow_types::{Price, SenderFunds, VideoCodec};
-use streamflow_wire::{Offer, SegmentRequest, capability, header, proto, sign_request};
+use streamflow_wire::{
+    Offer, SegmentRequest, capability, decode_receipt, header, proto, settings_id, sign_request, software_id,
+};
 
 use crate::{
     clip,
-    fixture::{Broadcaster, DEPLOYMENT, Draft, Running, World, config, view},
+    fixture::{Broadcaster, DEPLOYMENT, Draft, RECEIPTS, Running, World, config, view},
 };
 
 const BODY: Bytes = Bytes::from_static(b"not video, which is found out after it was paid for");
@@ -30,6 +32,40 @@ async fn credit_is_left(broadcaster: &Broadcaster, orchestrator: &Running, offer
     let reply = broadcaster.send(&draft, BODY).await;
     assert!(reply.status == 200 || reply.text() == "Insufficient balance", "{}", reply.text());
     reply.status == 200
+}
+
+#[tokio::test]
+async fn every_result_carries_a_receipt_of_its_source_and_its_renditions() {
+    let world = World::with_video().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let body = clip::segment(0);
+    let reply = broadcaster.segment(&orchestrator, &offer, 30, 0, &body).await;
+    let signed = decode_receipt(&reply.result().receipt).unwrap();
+    assert_eq!(signed.signer(&RECEIPTS), Ok(offer.address));
+    let receipt = signed.receipt;
+    assert_eq!((receipt.orchestrator, receipt.sender), (offer.address, broadcaster.address()));
+    assert_eq!((receipt.sequence, receipt.round, receipt.deterministic), (0, view().round.0, false));
+    assert_eq!((receipt.manifest, receipt.source_hash), (keccak256("clip"), keccak256(&body)));
+    assert_eq!(receipt.settings, settings_id(&broadcaster.profiles));
+    assert_eq!(receipt.software, software_id(env!("CARGO_PKG_VERSION")));
+    let mut held = Vec::new();
+    for segment in reply.data().segments {
+        let media = broadcaster.http.get(&segment.url).send().await.unwrap().bytes().await.unwrap();
+        held.push(keccak256(&media));
+    }
+    assert_eq!(receipt.result_hashes, held);
+}
+
+#[tokio::test]
+async fn a_failed_segment_has_no_receipt() {
+    let world = World::with_video().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let reply = broadcaster.segment(&orchestrator, &offer, 30, 0, &BODY).await;
+    assert!(reply.result().receipt.is_empty());
 }
 
 #[tokio::test]
