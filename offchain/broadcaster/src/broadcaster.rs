@@ -19,17 +19,20 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admission::{Admission, Admissions},
     client::OrchestratorClient,
     config::{BroadcasterConfig, FileInput},
     error::{BroadcasterError, PaymentError, PlayError, Refusal, SegmentError},
     orchestrators::{Candidate, Orchestrators},
     payment::{Payer, Payments},
     remote::RemotePayer,
+    rtmp::{self, Rtmp},
     serve,
     session::{Purse, Session},
     status::{FundsStatus, PaymentMode, SegmentStatus, Status, TicketStatus},
     stream::{GIVE_UP_AFTER, LiveStream},
     verify::Checker,
+    webhook::Webhook,
 };
 
 /// Ended streams that can still be watched.
@@ -61,6 +64,7 @@ pub struct Broadcaster {
     candidates: watch::Receiver<Vec<Candidate>>,
     listener: TcpListener,
     address: SocketAddr,
+    rtmp: Option<TcpListener>,
 }
 
 /// Looks at a running broadcaster, and plays files through it.
@@ -80,6 +84,9 @@ pub(crate) struct Core {
     request: OrchestratorRequest,
     /// Bytes of uploads that may still come in.
     pub(crate) memory: Arc<Semaphore>,
+    pub(crate) webhook: Option<Webhook>,
+    pub(crate) admissions: Admissions,
+    pub(crate) rtmp: Rtmp,
     pub(crate) tracker: TaskTracker,
     pub(crate) stopping: CancellationToken,
     streams: Mutex<Vec<Arc<LiveStream>>>,
@@ -127,6 +134,15 @@ impl Broadcaster {
         let no_port = |source| BroadcasterError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(no_port)?;
         let address = listener.local_addr().map_err(no_port)?;
+        let rtmp = match &config.rtmp {
+            Some(rtmp) => Some(TcpListener::bind(rtmp.listen).await.map_err(|source| BroadcasterError::ListenRtmp {
+                address: rtmp.listen,
+                source,
+            })?),
+            None => None,
+        };
+        let webhook = config.auth_webhook_url.clone().map(Webhook::new).transpose();
+        let webhook = webhook.map_err(BroadcasterError::Webhook)?;
         let orchestrators = Orchestrators::default();
         let listed: Vec<Candidate> =
             config.orchestrators.iter().map(|url| Candidate { url: url.clone(), address: None }).collect();
@@ -141,6 +157,9 @@ impl Broadcaster {
             orchestrators,
             media,
             request,
+            webhook,
+            admissions: Admissions::default(),
+            rtmp: Rtmp::default(),
             tracker: TaskTracker::new(),
             stopping: CancellationToken::new(),
             streams: Mutex::default(),
@@ -149,12 +168,17 @@ impl Broadcaster {
             input_error: Mutex::default(),
             announced: Mutex::default(),
         };
-        Ok(Self { core: Arc::new(core), candidates, listener, address })
+        Ok(Self { core: Arc::new(core), candidates, listener, address, rtmp })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for RTMP, if it does.
+    pub fn rtmp_addr(&self) -> Option<SocketAddr> {
+        self.rtmp.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// Looks at it while it runs.
@@ -165,7 +189,7 @@ impl Broadcaster {
     /// Serves until `stop`. Then takes no more segments, lets those under way finish, ends playlists and sessions, and
     /// closes.
     pub async fn run(self, stop: CancellationToken) -> Result<(), BroadcasterError> {
-        let Self { core, candidates, listener, address } = self;
+        let Self { core, candidates, listener, address, rtmp } = self;
         tracing::info!(%address, "broadcaster listens");
         let closing = CancellationToken::new();
         let graceful = closing.clone();
@@ -176,6 +200,9 @@ impl Broadcaster {
         let follower = tokio::spawn(follow(core.clone(), candidates, background.clone()));
         let keeper = tokio::spawn(keep_house(core.clone(), background.clone()));
         let top_up = tokio::spawn(top_up(core.clone(), background.clone()));
+        if let (Some(listener), Some(config)) = (rtmp, core.config.rtmp.clone()) {
+            core.tracker.spawn(rtmp::listen(core.clone(), config, listener, core.stopping.clone()));
+        }
         if let Some(input) = core.config.input.clone() {
             core.tracker.spawn(play_input(core.clone(), input));
         }
@@ -277,10 +304,11 @@ impl Core {
     /// The stream of that name; a new one if there is none or it has ended.
     pub(crate) async fn open_stream(
         &self,
-        name: &ManifestId,
+        admission: &Arc<Admission>,
         seq: u64,
         duration: Duration,
     ) -> Result<Arc<LiveStream>, SegmentError> {
+        let name = &admission.name;
         let ending = self.find_stream(name.as_str()).filter(|stream| !stream.is_open());
         if let Some(stream) = ending {
             stream.ended().await;
@@ -295,7 +323,7 @@ impl Core {
         }
         set_aside(&self.config.data_dir, name).await.map_err(SegmentError::Directory)?;
         let stream =
-            Arc::new(LiveStream::create(name.clone(), &self.config, self.first_number(name, seq), duration).await?);
+            Arc::new(LiveStream::create(admission, &self.config, self.first_number(name, seq), duration).await?);
         let mut streams = self.streams();
         streams.retain(|known| known.name() != name);
         streams.push(stream.clone());

@@ -37,6 +37,18 @@ pub enum BroadcasterError {
         #[source]
         source: io::Error,
     },
+    /// The address for RTMP is taken or not ours.
+    #[error("cannot listen on {address} (setting broadcaster.rtmp.listen)")]
+    ListenRtmp {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The webhook cannot be called.
+    #[error("cannot prepare calls to the webhook (setting broadcaster.auth_webhook_url)")]
+    Webhook(#[source] reqwest::Error),
     /// No TLS, no HTTP client, or no signature to ask for quotes with.
     #[error("cannot prepare calls to orchestrators")]
     Client(#[from] CallError),

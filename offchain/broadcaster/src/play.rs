@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use crate::{
+    admission::Admission,
     broadcaster::Core,
     config::FileInput,
     error::{PlayError, SegmentError},
@@ -68,6 +69,7 @@ impl Core {
 
     async fn push_all(self: &Arc<Self>, input: &FileInput) -> Result<(), PoolError> {
         let mut source = self.media.source(SourceSettings::new(&input.path, input.duration))?;
+        let admission = Arc::new(Admission::plain(input.stream.clone(), &self.config));
         let mut pacer = Pacer::new();
         let mut pushes: JoinSet<Result<(), SegmentError>> = JoinSet::new();
         while let Some(segment) = source.next().await {
@@ -88,6 +90,7 @@ impl Core {
                 duration: Some(segment.duration),
                 resolution: None,
                 memory: None,
+                admission: admission.clone(),
             };
             let (core, name) = (self.clone(), input.stream.clone());
             pushes.spawn(async move { core.push(name, pushed).await.map(drop) });

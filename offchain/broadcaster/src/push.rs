@@ -4,16 +4,21 @@ use std::{sync::Arc, time::Duration};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use streamflow_types::{ManifestId, ManifestIdError};
+use streamflow_types::{ManifestId, ManifestIdError, Profile, Secret};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
+use crate::webhook::{OrdersError, parse_header};
+
 /// A sender that is silent for this long has gone.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
 /// Longest segment that peers take (node.md §1.1).
 const MAX_DURATION_MILLIS: u64 = 300_000;
+
+/// Asks for renditions (node.md §4.3).
+const TRANSCODE_CONFIGURATION: &str = "livepeer-transcode-configuration";
 
 /// Why a push is refused before anything is done with it.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +33,8 @@ pub(crate) enum PushError {
     Sequence(String),
     #[error("header {name} is not {expected}")]
     Header { name: &'static str, expected: &'static str },
+    #[error("header Livepeer-Transcode-Configuration cannot be used")]
+    Configuration(#[source] OrdersError),
     #[error("header {0} is not supported")]
     Unsupported(&'static str),
     #[error("pages of other sites may not push")]
@@ -62,7 +69,7 @@ pub(crate) fn parse_path(path: &str) -> Result<(ManifestId, u64), PushError> {
 }
 
 /// What the headers ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PushHeaders {
     /// None where the header is absent or bad: then the segment itself tells.
     pub(crate) duration: Option<Duration>,
@@ -70,6 +77,10 @@ pub(crate) struct PushHeaders {
     pub(crate) resolution: Option<(u32, u32)>,
     /// Whether the renditions go into the reply.
     pub(crate) multipart: bool,
+    /// The stream's key.
+    pub(crate) key: Option<Secret>,
+    /// Renditions asked for; none: those of the settings or of the webhook.
+    pub(crate) profiles: Option<Vec<Profile>>,
 }
 
 impl PushHeaders {
@@ -80,7 +91,7 @@ impl PushHeaders {
         if cross_site || foreign {
             return Err(PushError::CrossSite);
         }
-        for name in ["content-slice-from", "content-slice-to", "livepeer-transcode-configuration"] {
+        for name in ["content-slice-from", "content-slice-to"] {
             if headers.contains_key(name) {
                 return Err(PushError::Unsupported(name));
             }
@@ -99,8 +110,18 @@ impl PushHeaders {
                 ),
             },
             multipart: accept.flat_map(|value| value.split(',')).any(is_multipart),
+            key: headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.to_str().ok()?)),
+            profiles: match headers.get(TRANSCODE_CONFIGURATION) {
+                None => None,
+                Some(text) => parse_header(text.as_bytes()).map_err(PushError::Configuration)?,
+            },
         })
     }
+}
+
+fn bearer(value: &str) -> Option<Secret> {
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(key.trim()))
 }
 
 fn is_own_origin(origin: &[u8], headers: &HeaderMap) -> bool {

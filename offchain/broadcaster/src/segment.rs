@@ -8,6 +8,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::Instrument as _;
 
 use crate::{
+    admission::Admission,
     broadcaster::Core,
     error::{Refusal, SegmentError},
     metrics,
@@ -29,6 +30,8 @@ pub(crate) struct Pushed {
     pub(crate) resolution: Option<(u32, u32)>,
     /// Memory that its bytes take; given back with it.
     pub(crate) memory: Option<OwnedSemaphorePermit>,
+    /// What its stream is, if it is the first.
+    pub(crate) admission: Arc<Admission>,
 }
 
 /// Video that can be transcoded.
@@ -53,17 +56,17 @@ impl Core {
     pub(crate) async fn push(self: Arc<Self>, name: ManifestId, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
         let span = tracing::info_span!("segment", stream = %name, seq = pushed.seq);
         let core = self.clone();
-        let task = self.tracker.spawn(async move { core.process(&name, pushed).await }.instrument(span));
+        let task = self.tracker.spawn(async move { core.process(pushed).await }.instrument(span));
         task.await.map_err(|_| SegmentError::Abandoned)?
     }
 
-    async fn process(&self, name: &ManifestId, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
+    async fn process(&self, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
         self.check_ready()?;
-        let Pushed { seq, media, duration, resolution, memory } = pushed;
+        let Pushed { seq, media, duration, resolution, memory, admission } = pushed;
         let info = self.probe(&media).await?;
         let known = info.as_ref().map(|info| info.duration).filter(|known| !known.is_zero());
         let duration = known.or(duration).unwrap_or(DEFAULT_DURATION);
-        let (stream, _place) = self.enter(name, seq, duration).await?;
+        let (stream, _place) = self.enter(&admission, seq, duration).await?;
         self.count(|totals| totals.received += 1);
         metrics::received();
         let done = self.keep_and_transcode(&stream, seq, media, duration, info, resolution).await;
@@ -85,12 +88,12 @@ impl Core {
     /// The stream, and the segment's place in it. An encoder that counts anew begins a new stream of the same name.
     async fn enter(
         &self,
-        name: &ManifestId,
+        admission: &Arc<Admission>,
         seq: u64,
         duration: Duration,
     ) -> Result<(Arc<LiveStream>, OwnedSemaphorePermit), SegmentError> {
         for _ in 0..ENTER_ATTEMPTS {
-            let stream = self.open_stream(name, seq, duration).await?;
+            let stream = self.open_stream(admission, seq, duration).await?;
             match stream.enter(seq) {
                 Ok(place) => return Ok((stream, place)),
                 Err(EnterError::Segment(error)) => return Err(error),
@@ -98,7 +101,7 @@ impl Core {
                 Err(EnterError::Restarted) => stream.close(self).await,
             }
         }
-        Err(Refusal::Ending(name.clone()).into())
+        Err(Refusal::Ending(admission.name.clone()).into())
     }
 
     async fn keep_and_transcode(

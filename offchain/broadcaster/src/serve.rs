@@ -4,15 +4,16 @@ use std::{io, path::Path as FsPath, sync::Arc};
 use axum::{
     Json, Router,
     body::Body,
-    extract::{DefaultBodyLimit, Path, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{DefaultBodyLimit, OriginalUri, Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use streamflow_types::{ManifestId, with_causes};
+use streamflow_types::{Secret, with_causes};
 use tracing::Instrument as _;
 
 use crate::{
+    admission::{AdmitError, Claim},
     broadcaster::Core,
     config::SOURCE,
     error::{Refusal, SegmentError},
@@ -41,11 +42,17 @@ async fn status(State(core): State<Arc<Core>>) -> ([(header::HeaderName, &'stati
 
 /// An encoder such as ffmpeg closes the connection as soon as it has sent a segment. That drops this future, so the work is
 /// done in a task.
-async fn push(State(core): State<Arc<Core>>, Path(path): Path<String>, headers: HeaderMap, body: Body) -> Response {
+async fn push(
+    State(core): State<Arc<Core>>,
+    Path(path): Path<String>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let (tracker, span) = (core.tracker.clone(), tracing::info_span!("push", %path));
     let task = tracker.spawn(
         async move {
-            accept_push(&core, &path, &headers, body).await.unwrap_or_else(|error| {
+            accept_push(&core, &path, &uri, &headers, body).await.unwrap_or_else(|error| {
                 error.log();
                 error.into_response()
             })
@@ -60,33 +67,45 @@ async fn push(State(core): State<Arc<Core>>, Path(path): Path<String>, headers: 
 enum PushFailure {
     #[error(transparent)]
     Request(#[from] PushError),
-    #[error("stream {0} may not be pushed (setting broadcaster.streams)")]
-    NotAllowed(ManifestId),
+    #[error(transparent)]
+    NotAdmitted(#[from] AdmitError),
     #[error(transparent)]
     Segment(#[from] SegmentError),
 }
 
-async fn accept_push(core: &Arc<Core>, path: &str, headers: &HeaderMap, body: Body) -> Result<Response, PushFailure> {
+async fn accept_push(
+    core: &Arc<Core>,
+    path: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, PushFailure> {
     let (name, seq) = parse_path(path)?;
-    let asked = PushHeaders::parse(headers)?;
-    let allowed = &core.config.streams;
-    if !allowed.is_empty() && !allowed.contains(&name) {
-        return Err(PushFailure::NotAllowed(name));
-    }
+    let PushHeaders { duration, resolution, multipart, key, profiles } = PushHeaders::parse(headers)?;
     core.check_ready().map_err(SegmentError::from)?;
+    let claim = Claim { url: full_url(uri, headers), name, key, profiles };
+    let admission = core.admit_push(claim).await?;
+    let name = admission.name.clone();
     let _announced = core.announce(&name, seq);
     let (media, memory) = tokio::select! { biased;
         () = core.stopping.cancelled() => return Err(SegmentError::from(Refusal::Stopping).into()),
         read = read_body(body, headers, core.config.max_segment_bytes, &core.memory) => read?,
     };
-    let pushed = Pushed { seq, media, duration: asked.duration, resolution: asked.resolution, memory: Some(memory) };
+    let pushed = Pushed { seq, media, duration, resolution, memory: Some(memory), admission: admission.clone() };
     let renditions = core.clone().push(name, pushed).await?;
-    if !asked.multipart {
+    if !multipart {
         return Ok(StatusCode::OK.into_response());
     }
-    let parts = core.config.profiles.iter().zip(renditions);
+    let parts = admission.profiles.iter().zip(renditions);
     let parts: Vec<Part<'_>> = parts.map(|(profile, data)| Part { profile, seq, data }).collect();
     Ok(multipart::reply(&parts, &multipart::boundary()))
+}
+
+/// The whole address, as a webhook is told it.
+fn full_url(uri: &Uri, headers: &HeaderMap) -> Secret {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| uri.authority().map(|authority| authority.as_str())).unwrap_or("localhost");
+    Secret::new(format!("http://{host}{}", uri.path_and_query().map_or("/", |path| path.as_str())))
 }
 
 impl PushFailure {
@@ -107,7 +126,9 @@ impl IntoResponse for PushFailure {
             Self::Request(PushError::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Request(PushError::Silence(_)) => StatusCode::REQUEST_TIMEOUT,
             Self::Request(PushError::Memory) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Request(PushError::CrossSite) | Self::NotAllowed(_) => StatusCode::FORBIDDEN,
+            Self::NotAdmitted(AdmitError::OtherProfiles { .. }) => StatusCode::BAD_REQUEST,
+            Self::NotAdmitted(AdmitError::TooMany { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Request(PushError::CrossSite) | Self::NotAdmitted(_) => StatusCode::FORBIDDEN,
             Self::Request(_) | Self::Segment(SegmentError::Duplicate(_)) => StatusCode::BAD_REQUEST,
             Self::Segment(SegmentError::Refused(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Segment(SegmentError::Media(_) | SegmentError::BadInput(_)) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -144,7 +165,7 @@ async fn media(
 ) -> Response {
     let seq = file.strip_suffix(".ts").and_then(|seq| seq.parse::<u64>().ok());
     let (Some(stream), Some(seq)) = (core.find_stream(&name), seq) else { return unknown() };
-    let known = rendition == SOURCE || core.config.profiles.iter().any(|profile| profile.name == rendition);
+    let known = rendition == SOURCE || stream.profiles().iter().any(|profile| profile.name == rendition);
     if !known {
         return unknown();
     }

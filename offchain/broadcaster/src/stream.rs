@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
+    admission::Admission,
     broadcaster::Core,
     budget::StreamBudget,
     config::{BroadcasterConfig, SOURCE},
@@ -42,7 +43,7 @@ const SOURCE_BANDWIDTH: u64 = 4_000_000;
 #[derive(Debug)]
 pub(crate) struct LiveStream {
     name: ManifestId,
-    profiles: Vec<Profile>,
+    admission: Arc<Admission>,
     directory: PathBuf,
     progress: Mutex<Progress>,
     files: tokio::sync::Mutex<Files>,
@@ -156,17 +157,18 @@ pub(crate) enum EnterError {
 
 impl LiveStream {
     pub(crate) async fn create(
-        name: ManifestId,
+        admission: &Arc<Admission>,
         config: &BroadcasterConfig,
         first_seq: u64,
         duration: Duration,
     ) -> Result<Self, SegmentError> {
+        let Admission { name, profiles, .. } = admission.as_ref();
         let directory = config.data_dir.join(name.as_str());
         // Every number taken is published or declared lost by us, so that holding back never decides.
         let hls = HlsConfig { first_seq, target: duration, hold_back: 1024, ..HlsConfig::default() };
         let source = HlsWriter::create(&directory, SOURCE, hls).await.map_err(keep)?;
-        let mut renditions = Vec::with_capacity(config.profiles.len());
-        for profile in &config.profiles {
+        let mut renditions = Vec::with_capacity(profiles.len());
+        for profile in profiles {
             renditions.push(HlsWriter::create(&directory, &profile.name, hls).await.map_err(keep)?);
         }
         let tally = |width, height| Tally {
@@ -178,12 +180,12 @@ impl LiveStream {
             segments: 0,
             pixels: 0,
         };
-        let tallies = config.profiles.iter().map(|profile| tally(profile.width, profile.height));
+        let tallies = profiles.iter().map(|profile| tally(profile.width, profile.height));
         let tallies = std::iter::once(tally(0, 0)).chain(tallies).collect();
         let capacity = config.max_segments_in_flight + config.max_segments_waiting;
         Ok(Self {
-            name,
-            profiles: config.profiles.clone(),
+            name: name.clone(),
+            admission: admission.clone(),
             directory,
             progress: Mutex::new(Progress {
                 counts: SegmentStatus::default(),
@@ -213,7 +215,7 @@ impl LiveStream {
     }
 
     pub(crate) fn profiles(&self) -> &[Profile] {
-        &self.profiles
+        &self.admission.profiles
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -365,7 +367,7 @@ impl LiveStream {
     /// Those that have a segment.
     fn variants(&self, uri: impl Fn(&str) -> String) -> Vec<Variant> {
         let progress = self.progress();
-        let names = std::iter::once(SOURCE).chain(self.profiles.iter().map(|profile| profile.name.as_str()));
+        let names = std::iter::once(SOURCE).chain(self.profiles().iter().map(|profile| profile.name.as_str()));
         let published = names.zip(&progress.tallies).filter(|(_, tally)| tally.segments > 0);
         let variants = published.map(|(name, tally)| Variant {
             uri: uri(name),
@@ -388,7 +390,7 @@ impl LiveStream {
 
     /// Text of a rendition's playlist as it is served: its segments are one level below.
     pub(crate) async fn media_playlist(&self, rendition: &str) -> Option<String> {
-        if rendition != SOURCE && !self.profiles.iter().any(|profile| profile.name == rendition) {
+        if rendition != SOURCE && !self.profiles().iter().any(|profile| profile.name == rendition) {
             return None;
         }
         let text = tokio::fs::read_to_string(self.directory.join(rendition).join("index.m3u8")).await.ok()?;
@@ -495,7 +497,7 @@ impl LiveStream {
 
     pub(crate) fn status(&self) -> StreamStatus {
         let progress = self.progress();
-        let renditions = self.profiles.iter().zip(&progress.tallies[1..]).map(|(profile, tally)| RenditionStatus {
+        let renditions = self.profiles().iter().zip(&progress.tallies[1..]).map(|(profile, tally)| RenditionStatus {
             name: profile.name.clone(),
             width: tally.width,
             height: tally.height,

@@ -106,6 +106,30 @@ pub enum MediaError {
         /// In the words of libav.
         reason: String,
     },
+    /// A live input whose key frames are too far apart, or missing, to be cut into segments.
+    #[error("no key frame within {waited_ms} ms, more than {max_ms} ms: set the encoder's key frame interval to 2 s")]
+    KeyFramesTooFar {
+        /// Since the last key frame, or since the first picture.
+        waited_ms: u64,
+        /// The limit.
+        max_ms: u64,
+    },
+    /// A segment of a live input grew too large.
+    #[error("segment grew to {bytes} bytes, more than {max}: lower the encoder's bit rate or its key frame interval")]
+    LiveSegmentSize {
+        /// Bytes so far.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// A live input that libav cannot make sense of.
+    #[error("input is not readable as {expected}: {reason}")]
+    LiveInput {
+        /// What it was to be.
+        expected: String,
+        /// In the words of libav.
+        reason: String,
+    },
     /// A file that cannot be played as a live source; whoever named it knows which.
     #[error("no playable video: {reason}")]
     Source {

@@ -1,5 +1,6 @@
 //! Supervised worker processes: a crash or a hang in libav costs one job, never the node.
 mod child;
+mod ingest;
 mod source;
 mod stderr;
 
@@ -12,12 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use child::{Registry, Worker};
+pub use ingest::{IngestFeed, IngestStream};
 pub use source::SourceStream;
 use streamflow_types::Profile;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    Inspection, MediaError, Rendition, SegmentInfo, SourceSettings, TranscodeSettings, Transcoded, metrics,
+    IngestSettings, Inspection, MediaError, Rendition, SegmentInfo, SourceSettings, TranscodeSettings, Transcoded, metrics,
     worker::{Answer, Reply, Request},
 };
 
@@ -242,6 +244,15 @@ impl WorkerPool {
         }
         let worker = self.inner.spawn()?;
         Ok(SourceStream::start(worker, settings, self.inner.config.job_deadline))
+    }
+
+    /// Cuts a live input into segments, in a worker process of its own beside those of the pool: the input is not trusted.
+    pub fn ingest(&self, settings: IngestSettings) -> Result<(IngestFeed, IngestStream), PoolError> {
+        if self.inner.places.is_closed() {
+            return Err(PoolError::Closed);
+        }
+        let worker = self.inner.spawn()?;
+        Ok(ingest::start(worker, settings, self.inner.config.job_deadline))
     }
 
     /// The worker processes alive now.

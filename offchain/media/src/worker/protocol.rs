@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use streamflow_types::Profile;
 
 use crate::{
-    Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, SegmentInfo, SourceReport, SourceSettings,
-    TranscodeSettings,
+    IngestSettings, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, SegmentInfo, SourceReport,
+    SourceSettings, TranscodeSettings,
 };
 
 /// Longest head, in bytes.
@@ -27,6 +27,10 @@ pub(crate) enum Request {
     Transcode { profiles: Vec<Profile>, settings: TranscodeSettings },
     ProbeEncoder(TranscodeSettings),
     Play(SourceSettings),
+    /// What comes next is [`Self::Feed`] until [`Self::FeedEnd`]; the process ends with it.
+    Ingest(IngestSettings),
+    Feed,
+    FeedEnd,
 }
 
 /// A request and its number.

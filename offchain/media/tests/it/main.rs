@@ -4,6 +4,7 @@
 mod bad_input;
 mod benchmark;
 mod clip;
+mod ingest;
 mod pool;
 mod source;
 mod transcode;
