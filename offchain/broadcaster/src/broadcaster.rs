@@ -135,10 +135,11 @@ impl Broadcaster {
         let listener = TcpListener::bind(config.listen).await.map_err(no_port)?;
         let address = listener.local_addr().map_err(no_port)?;
         let rtmp = match &config.rtmp {
-            Some(rtmp) => Some(TcpListener::bind(rtmp.listen).await.map_err(|source| BroadcasterError::ListenRtmp {
-                address: rtmp.listen,
-                source,
-            })?),
+            Some(rtmp) => Some(
+                TcpListener::bind(rtmp.listen)
+                    .await
+                    .map_err(|source| BroadcasterError::ListenRtmp { address: rtmp.listen, source })?,
+            ),
             None => None,
         };
         let webhook = config.auth_webhook_url.clone().map(Webhook::new).transpose();

@@ -33,7 +33,9 @@ pub use admission::AdmitError;
 pub use broadcaster::{Broadcaster, BroadcasterHandle, Deps};
 pub use budget::{BudgetError, Clock};
 pub use client::CallError;
-pub use config::{BroadcasterConfig, BroadcasterConfigError, BudgetConfig, FileInput, PaymentConfig, RtmpConfig, TopUpConfig};
+pub use config::{
+    BroadcasterConfig, BroadcasterConfigError, BudgetConfig, FileInput, PaymentConfig, RtmpConfig, TopUpConfig,
+};
 pub use error::{
     AttemptError, BadTerms, BroadcasterError, Cure, PaymentError, PlayError, QuoteError, Refusal, SegmentError,
     SignerError, VerifyError,

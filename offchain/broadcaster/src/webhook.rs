@@ -245,8 +245,11 @@ impl JsonProfile {
         } else {
             self.name.clone()
         };
-        let unknown =
-            |field, value: &str| OrdersError::Field { name: name.clone(), field, value: value.chars().take(40).collect() };
+        let unknown = |field, value: &str| OrdersError::Field {
+            name: name.clone(),
+            field,
+            value: value.chars().take(40).collect(),
+        };
         let profile = Profile {
             width: self.width,
             height: self.height,

@@ -22,7 +22,10 @@ pub use error::MediaError;
 pub use ingest::{IngestContainer, IngestSettings, ingest};
 pub use inspect::{Inspection, SegmentInfo, inspect, probe, ticks_to_duration};
 pub use library::probe_encoder;
-pub use pool::{IngestFeed, IngestStream, JobReport, PoolConfig, PoolError, Reported, SourceStream, TranscodeJob, WorkerPool, WorkerStatus};
+pub use pool::{
+    IngestFeed, IngestStream, JobReport, PoolConfig, PoolError, Reported, SourceStream, TranscodeJob, WorkerPool,
+    WorkerStatus,
+};
 pub use rate::{FrameRate, TICKS_PER_SECOND};
 pub use settings::{
     Encoder, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MAX_SEGMENT_MILLIS, MAX_SIDE, MIN_SIDE, TranscodeSettings,

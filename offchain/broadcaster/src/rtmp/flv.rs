@@ -159,11 +159,10 @@ mod tests {
         let header = tag(Kind::Video, &[0x17, 0, 0, 0, 0]);
         let key = tag(Kind::Video, &[0x17, 1, 0, 0, 0]);
         let other = tag(Kind::Video, &[0x27, 1, 0, 0, 0]);
-        assert_eq!([&header, &key, &other].map(|tag| (tag.is_header(), tag.is_key())), [
-            (true, false),
-            (false, true),
-            (false, false)
-        ]);
+        assert_eq!(
+            [&header, &key, &other].map(|tag| (tag.is_header(), tag.is_key())),
+            [(true, false), (false, true), (false, false)]
+        );
         assert!(tag(Kind::Audio, &[0xaf, 0]).is_header() && !tag(Kind::Audio, &[0xaf, 1]).is_header());
     }
 

@@ -57,7 +57,8 @@ impl Live {
 
     /// What to begin with and what follows, for whoever has the key; `None` for others.
     pub(super) fn play(&self, key: Option<&Secret>) -> Option<(Vec<Tag>, broadcast::Receiver<Tag>)> {
-        if !key.is_some_and(|key| self.key.matches(key.expose().as_bytes())) || self.tags.receiver_count() >= MAX_PLAYERS
+        if !key.is_some_and(|key| self.key.matches(key.expose().as_bytes()))
+            || self.tags.receiver_count() >= MAX_PLAYERS
         {
             return None;
         }

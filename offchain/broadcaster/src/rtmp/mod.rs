@@ -142,4 +142,3 @@ fn accept(core: &Arc<Core>, config: &RtmpConfig, socket: TcpStream, peer: Socket
     };
     core.tracker.spawn(serve.instrument(tracing::info_span!("rtmp", %peer)));
 }
-

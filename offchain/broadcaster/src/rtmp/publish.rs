@@ -4,22 +4,13 @@ use std::{sync::Arc, time::Duration};
 use futures::FutureExt as _;
 use streamflow_media::{IngestFeed, IngestSettings, IngestStream, PoolError, SourceSegment, TICKS_PER_SECOND};
 use streamflow_types::with_causes;
-use tokio::{
-    sync::mpsc,
-    task::JoinSet,
-};
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     Live,
     flv::{Held, Kind, Tag, file_header, file_tag},
 };
-use crate::{
-    admission::Admission,
-    broadcaster::Core,
-    config::RtmpConfig,
-    error::SegmentError,
-    segment::Pushed,
-};
+use crate::{admission::Admission, broadcaster::Core, config::RtmpConfig, error::SegmentError, segment::Pushed};
 
 /// How long sound is waited for, in the time of the stream.
 const SOUND_WAIT_MILLIS: u32 = 1000;
@@ -34,7 +25,9 @@ pub(super) const STALL_SEGMENTS: u32 = 10;
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
     /// Sound, or something else, without pictures.
-    #[error("no H.264 header within the first {millis} ms and {bytes} bytes, where {max_millis} ms and {max_bytes} bytes are waited for: send video")]
+    #[error(
+        "no H.264 header within the first {millis} ms and {bytes} bytes, where {max_millis} ms and {max_bytes} bytes are waited for: send video"
+    )]
     NoVideoHeader {
         /// Time that passed in the stream.
         millis: u32,
@@ -182,7 +175,12 @@ fn since(first: u32, timestamp: u32) -> u32 {
 
 /// Hands the encoder's messages to the worker, until it ends or changes its settings: then the message that says so is
 /// returned.
-async fn feed_all(tags: &mut mpsc::Receiver<Held>, live: &Live, beginning: Beginning, feed: IngestFeed) -> Option<Held> {
+async fn feed_all(
+    tags: &mut mpsc::Receiver<Held>,
+    live: &Live,
+    beginning: Beginning,
+    feed: IngestFeed,
+) -> Option<Held> {
     let Beginning { held, first, mut video, mut audio, sound, .. } = beginning;
     let first = first.unwrap_or_default();
     if !feed.send(file_header(sound)).await {

@@ -7,9 +7,9 @@ use rtmp_rs::{
     protocol::{
         chunk::{ChunkEncoder, RtmpChunk},
         constants::{
-            CSID_AUDIO, CSID_COMMAND, CSID_PROTOCOL_CONTROL, CSID_VIDEO, MSG_AUDIO, MSG_COMMAND_AMF0,
-            MSG_COMMAND_AMF3, MSG_DATA_AMF0, MSG_DATA_AMF3, MSG_VIDEO, NS_PLAY_START, NS_PLAY_STOP,
-            NS_PLAY_STREAM_NOT_FOUND, NS_PUBLISH_BAD_NAME, NS_PUBLISH_START,
+            CSID_AUDIO, CSID_COMMAND, CSID_PROTOCOL_CONTROL, CSID_VIDEO, MSG_AUDIO, MSG_COMMAND_AMF0, MSG_COMMAND_AMF3,
+            MSG_DATA_AMF0, MSG_DATA_AMF3, MSG_VIDEO, NS_PLAY_START, NS_PLAY_STOP, NS_PLAY_STREAM_NOT_FOUND,
+            NS_PUBLISH_BAD_NAME, NS_PUBLISH_START,
         },
         handshake::{Handshake, HandshakeRole},
         message::{Command, ConnectParams, ConnectResponseBuilder, RtmpMessage, UserControlEvent},

@@ -8,4 +8,6 @@ mod http;
 mod orchestrator;
 mod payment;
 mod retry;
+mod rtmp;
 mod signer;
+mod webhook;

@@ -19,7 +19,8 @@ use streamflow_types::Profile;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    IngestSettings, Inspection, MediaError, Rendition, SegmentInfo, SourceSettings, TranscodeSettings, Transcoded, metrics,
+    IngestSettings, Inspection, MediaError, Rendition, SegmentInfo, SourceSettings, TranscodeSettings, Transcoded,
+    metrics,
     worker::{Answer, Reply, Request},
 };
 

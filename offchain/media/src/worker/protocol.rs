@@ -24,7 +24,10 @@ pub(crate) enum Request {
     Hello,
     Probe,
     Inspect,
-    Transcode { profiles: Vec<Profile>, settings: TranscodeSettings },
+    Transcode {
+        profiles: Vec<Profile>,
+        settings: TranscodeSettings,
+    },
     ProbeEncoder(TranscodeSettings),
     Play(SourceSettings),
     /// What comes next is [`Self::Feed`] until [`Self::FeedEnd`]; the process ends with it.
