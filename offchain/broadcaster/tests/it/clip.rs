@@ -43,9 +43,9 @@ pub(crate) struct Made {
 
 /// Renditions of a segment; made once for all tests.
 pub(crate) fn renditions(segment: &Bytes, profiles: &[Profile]) -> Vec<Made> {
-    static MADE: OnceLock<std::sync::Mutex<HashMap<Bytes, Vec<Made>>>> = OnceLock::new();
+    static MADE: OnceLock<std::sync::Mutex<HashMap<(Bytes, Vec<Profile>), Vec<Made>>>> = OnceLock::new();
     let mut made = MADE.get_or_init(Default::default).lock().unwrap();
-    made.entry(segment.clone())
+    made.entry((segment.clone(), profiles.to_vec()))
         .or_insert_with(|| {
             let done = transcode(segment, profiles, &TranscodeSettings::default()).unwrap();
             done.renditions.into_iter().map(|r| Made { bytes: r.bytes, pixels: r.pixels }).collect()

@@ -1,10 +1,12 @@
 //! The broadcaster on a real port, with real video, against orchestrators that keep to the rules and such that do not.
 #![allow(clippy::unwrap_used)]
 
+mod browser;
 mod clip;
 mod fixture;
 mod hls;
 mod http;
+mod obs;
 mod orchestrator;
 mod payment;
 mod retry;
