@@ -4,7 +4,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use streamflow_types::{ManifestId, Profile, Secret};
+use streamflow_types::{Container, ManifestId, Profile, Secret};
 use tokio::time::{Duration, Instant};
 
 use crate::{
@@ -47,6 +47,8 @@ pub(crate) struct Claim {
     pub(crate) key: Option<Secret>,
     /// Renditions that the encoder asks for.
     pub(crate) profiles: Option<Vec<Profile>>,
+    /// What it sends; renditions come back in the same (node.md §4.3).
+    pub(crate) container: Container,
 }
 
 /// Why a stream may not be published.
@@ -110,7 +112,7 @@ impl Admissions {
 impl Core {
     /// Whether a stream may be published.
     pub(crate) async fn admit(&self, claim: Claim) -> Result<Admission, AdmitError> {
-        let Claim { url, name, key, profiles } = claim;
+        let Claim { url, name, key, profiles, container } = claim;
         let config = &self.config;
         if !config.streams.is_empty() && !config.streams.contains(&name) {
             return Err(AdmitError::NotListed(name));
@@ -143,6 +145,7 @@ impl Core {
             Some(profiles) => admission.profiles = profiles,
             None => {}
         }
+        admission.profiles.iter_mut().for_each(|profile| profile.format = container);
         Ok(admission)
     }
 
@@ -181,8 +184,10 @@ impl Core {
     }
 }
 
+/// The container is not part of what is asked for.
 fn same_profiles(admission: &Admission, asked: &[Profile]) -> Result<(), AdmitError> {
-    if admission.profiles == asked {
+    let same = |(known, asked): (&Profile, &Profile)| Profile { format: known.format, ..asked.clone() } == *known;
+    if admission.profiles.len() == asked.len() && admission.profiles.iter().zip(asked).all(same) {
         return Ok(());
     }
     let (asked, known) = (asked.len(), admission.profiles.len());

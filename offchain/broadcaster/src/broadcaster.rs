@@ -24,6 +24,7 @@ use crate::{
     config::{BroadcasterConfig, FileInput},
     error::{BroadcasterError, PaymentError, PlayError, Refusal, SegmentError},
     orchestrators::{Candidate, Orchestrators},
+    output::Store,
     payment::{Payer, Payments},
     remote::RemotePayer,
     rtmp::{self, Rtmp},
@@ -134,6 +135,11 @@ impl Broadcaster {
         let no_port = |source| BroadcasterError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(no_port)?;
         let address = listener.local_addr().map_err(no_port)?;
+        for (setting, address) in [("object_store", &config.object_store), ("record_store", &config.record_store)] {
+            if let Some(address) = address {
+                Store::open(address).map_err(|source| BroadcasterError::Store { setting, source })?;
+            }
+        }
         let rtmp = match &config.rtmp {
             Some(rtmp) => Some(
                 TcpListener::bind(rtmp.listen)
@@ -282,6 +288,10 @@ impl Core {
 
     pub(crate) fn find_stream(&self, name: &str) -> Option<Arc<LiveStream>> {
         self.streams().iter().find(|stream| stream.name().as_str() == name).cloned()
+    }
+
+    pub(crate) fn newest_live(&self) -> Option<Arc<LiveStream>> {
+        self.streams().iter().rev().find(|stream| stream.is_open()).cloned()
     }
 
     /// Says that a segment is coming in, until the guard is dropped. Segments may overtake each other on their way: a

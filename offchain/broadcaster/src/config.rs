@@ -36,6 +36,14 @@ pub struct BroadcasterConfig {
     pub auth_webhook_url: Option<Url>,
     /// Where encoders publish over RTMP. None: nowhere.
     pub rtmp: Option<RtmpConfig>,
+    /// Container of the segments that viewers get.
+    pub hls_format: HlsFormat,
+    /// Store to which playlists and segments are copied, such as `s3://KEY:SECRET@region/bucket/prefix` (node.md §4.6).
+    pub object_store: Option<Secret>,
+    /// Store to which recordings go: every segment, and lists of them.
+    pub record_store: Option<Secret>,
+    /// Whether `/stream/current.m3u8` is the newest live stream.
+    pub current_stream: bool,
     /// A file to play as a live stream as soon as there is an orchestrator.
     pub input: Option<FileInput>,
     /// Limits on what is paid.
@@ -103,6 +111,17 @@ pub struct TopUpConfig {
     pub amount: U256,
     /// Most wei added in a day (UTC).
     pub max_per_day: U256,
+}
+
+/// Container of the segments that viewers get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HlsFormat {
+    /// Transport streams.
+    #[default]
+    Ts,
+    /// Fragmented MP4 (CMAF).
+    Fmp4,
 }
 
 /// How encoders publish over RTMP (node.md §4.2).
@@ -211,6 +230,10 @@ impl Default for BroadcasterConfig {
             stream_keys: BTreeMap::new(),
             auth_webhook_url: None,
             rtmp: None,
+            hls_format: HlsFormat::default(),
+            object_store: None,
+            record_store: None,
+            current_stream: false,
             input: None,
             payment: PaymentConfig::default(),
             budget: BudgetConfig::default(),

@@ -11,7 +11,7 @@ use streamflow_types::{ChainView, ManifestId, Round, SenderFunds};
 use streamflow_wire::asks_for_new_params;
 use url::Url;
 
-use crate::{budget::BudgetError, client::CallError, config::BroadcasterConfigError};
+use crate::{budget::BudgetError, client::CallError, config::BroadcasterConfigError, output::OutputStoreError};
 
 /// Why the broadcaster does not start or run.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,15 @@ pub enum BroadcasterError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// A store cannot be used.
+    #[error("store of setting broadcaster.{setting} cannot be used")]
+    Store {
+        /// Which one.
+        setting: &'static str,
+        /// Why.
+        #[source]
+        source: OutputStoreError,
     },
     /// The webhook cannot be called.
     #[error("cannot prepare calls to the webhook (setting broadcaster.auth_webhook_url)")]
@@ -133,6 +142,9 @@ pub enum SegmentError {
     /// The directory of the stream cannot be made.
     #[error("cannot make room for the stream on disk")]
     Directory(#[source] io::Error),
+    /// The store that a webhook names cannot be used.
+    #[error("store of the stream cannot be used")]
+    Store(#[source] OutputStoreError),
     /// Our own worker failed to look at it.
     #[error("segment cannot be looked at")]
     Worker(#[source] PoolError),

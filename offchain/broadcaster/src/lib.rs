@@ -13,6 +13,7 @@ mod error;
 mod metrics;
 mod multipart;
 mod orchestrators;
+mod output;
 mod page;
 mod payment;
 mod play;
@@ -34,13 +35,15 @@ pub use broadcaster::{Broadcaster, BroadcasterHandle, Deps};
 pub use budget::{BudgetError, Clock};
 pub use client::CallError;
 pub use config::{
-    BroadcasterConfig, BroadcasterConfigError, BudgetConfig, FileInput, PaymentConfig, RtmpConfig, TopUpConfig,
+    BroadcasterConfig, BroadcasterConfigError, BudgetConfig, FileInput, HlsFormat, PaymentConfig, RtmpConfig,
+    TopUpConfig,
 };
 pub use error::{
     AttemptError, BadTerms, BroadcasterError, Cure, PaymentError, PlayError, QuoteError, Refusal, SegmentError,
     SignerError, VerifyError,
 };
 pub use orchestrators::Candidate;
+pub use output::OutputStoreError;
 pub use payment::{Funding, Payments};
 pub use remote::RemoteSigner;
 pub use rtmp::{IngestError, RtmpError, TagError};

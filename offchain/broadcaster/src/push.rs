@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use streamflow_types::{ManifestId, ManifestIdError, Profile, Secret};
+use streamflow_types::{Container, ManifestId, ManifestIdError, Profile, Secret};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -23,11 +23,11 @@ const TRANSCODE_CONFIGURATION: &str = "livepeer-transcode-configuration";
 /// Why a push is refused before anything is done with it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PushError {
-    #[error("the path is not /live/<stream>/<number>.ts")]
+    #[error("the path is not /live/<stream>/<number>.ts or .mp4")]
     Path,
     #[error("the stream's name cannot be used")]
     Name(#[source] ManifestIdError),
-    #[error("only .ts segments are taken")]
+    #[error("only .ts and .mp4 segments are taken")]
     Extension,
     #[error("segment file name {0:?} is not a number")]
     Sequence(String),
@@ -49,19 +49,18 @@ pub(crate) enum PushError {
     CutOff(#[source] axum::Error),
 }
 
-/// Stream and sequence number. Path parts between them are allowed and mean nothing.
-pub(crate) fn parse_path(path: &str) -> Result<(ManifestId, u64), PushError> {
+/// Stream, sequence number and container. Path parts between them are allowed and mean nothing.
+pub(crate) fn parse_path(path: &str) -> Result<(ManifestId, u64, Container), PushError> {
     let (name, rest) = path.split_once('/').ok_or(PushError::Path)?;
     let file = rest.rsplit('/').next().unwrap_or(rest);
     let name = ManifestId::new(name).map_err(PushError::Name)?;
     let (stem, extension) = file.rsplit_once('.').ok_or(PushError::Extension)?;
-    if extension != "ts" {
-        return Err(PushError::Extension);
-    }
+    let container = [Container::MpegTs, Container::Mp4].into_iter().find(|known| known.extension() == extension);
+    let container = container.ok_or(PushError::Extension)?;
     // The number is an int64 on the wire; "+1" and "01" would be second names of the same segment.
     match stem.parse::<i64>() {
         Ok(seq) if stem == seq.to_string() => match u64::try_from(seq) {
-            Ok(seq) => Ok((name, seq)),
+            Ok(seq) => Ok((name, seq, container)),
             Err(_) => Err(PushError::Sequence(stem.to_owned())),
         },
         _ => Err(PushError::Sequence(stem.to_owned())),
@@ -187,9 +186,9 @@ mod tests {
 
     #[test]
     fn path_gives_stream_and_number() {
-        let parsed = |path: &str| parse_path(path).map(|(name, seq)| (name.to_string(), seq)).unwrap();
-        assert_eq!(parsed("movie/12.ts"), ("movie".into(), 12));
-        assert_eq!(parsed("movie/camera/left/0.ts"), ("movie".into(), 0));
+        let parsed = |path: &str| parse_path(path).map(|(name, seq, kind)| (name.to_string(), seq, kind)).unwrap();
+        assert_eq!(parsed("movie/12.ts"), ("movie".into(), 12, Container::MpegTs));
+        assert_eq!(parsed("movie/camera/left/0.mp4"), ("movie".into(), 0, Container::Mp4));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::future::try_join_all;
 use streamflow_media::{MediaError, PoolError, SegmentInfo};
 use streamflow_types::{ManifestId, with_causes};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
@@ -113,16 +114,19 @@ impl Core {
         info: Option<SegmentInfo>,
         resolution: Option<(u32, u32)>,
     ) -> Result<Vec<Bytes>, SegmentError> {
-        stream.keep_source(seq, duration, &media, info.as_ref(), resolution).await?;
+        let shown = self.show(stream, &media, info.is_some()).await?;
+        stream.keep_source(seq, duration, &shown, info.as_ref(), resolution).await?;
         let Some(info) = info else {
-            stream.publish_copies(seq, duration, &media).await?;
+            stream.publish_copies(seq, duration, &shown).await?;
             return Ok(vec![media; stream.profiles().len()]);
         };
         let _turn = stream.turn().await?;
         let started = Instant::now();
         let renditions = self.transcode(stream, &Segment { seq, media, duration, info }).await?;
         metrics::transcoded(started.elapsed());
-        stream.publish(seq, duration, &renditions).await?;
+        let shown = renditions.iter().map(|rendition| self.show(stream, &rendition.media, true));
+        let shown = try_join_all(shown).await?;
+        stream.publish(seq, duration, &renditions, &shown).await?;
         Ok(renditions.into_iter().map(|rendition| rendition.media).collect())
     }
 

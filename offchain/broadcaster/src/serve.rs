@@ -30,6 +30,8 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route("/stream/{file}", get(master))
         .route("/stream/{name}/{file}", get(playlist))
         .route("/stream/{name}/{rendition}/{file}", get(media))
+        .route("/recordings/{name}/{file}", get(recording))
+        .route("/recordings/{name}/{rendition}/{file}", get(media))
         .route("/status", get(status))
         .route("/healthz", get(|| async { "ok\n" }))
         .merge(page::router())
@@ -80,10 +82,10 @@ async fn accept_push(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, PushFailure> {
-    let (name, seq) = parse_path(path)?;
+    let (name, seq, container) = parse_path(path)?;
     let PushHeaders { duration, resolution, multipart, key, profiles } = PushHeaders::parse(headers)?;
     core.check_ready().map_err(SegmentError::from)?;
-    let claim = Claim { url: full_url(uri, headers), name, key, profiles };
+    let claim = Claim { url: full_url(uri, headers), name, key, profiles, container };
     let admission = core.admit_push(claim).await?;
     let name = admission.name.clone();
     let _announced = core.announce(&name, seq);
@@ -139,10 +141,13 @@ impl IntoResponse for PushFailure {
 }
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
-const SEGMENT: &str = "video/mp2t";
+/// Names the newest live stream, where the settings allow it.
+const CURRENT: &str = "current";
 
 async fn master(State(core): State<Arc<Core>>, Path(file): Path<String>) -> Response {
-    let stream = file.strip_suffix(".m3u8").and_then(|name| core.find_stream(name));
+    let find =
+        |name| if core.config.current_stream && name == CURRENT { core.newest_live() } else { core.find_stream(name) };
+    let stream = file.strip_suffix(".m3u8").and_then(find);
     match stream.and_then(|stream| stream.master_playlist()) {
         Some(text) => playlist_reply(text),
         None => unknown(),
@@ -159,22 +164,43 @@ async fn playlist(State(core): State<Arc<Core>>, Path((name, file)): Path<(Strin
     }
 }
 
+/// `index.m3u8`, or the list of one rendition: every segment from the first on (node.md §4.4).
+async fn recording(State(core): State<Arc<Core>>, Path((name, file)): Path<(String, String)>) -> Response {
+    let (Some(stream), Some(rendition)) = (core.find_stream(&name), file.strip_suffix(".m3u8")) else {
+        return unknown();
+    };
+    let text =
+        if rendition == "index" { Some(stream.recording_master()) } else { stream.recording_playlist(rendition).await };
+    text.map_or_else(unknown, playlist_reply)
+}
+
 async fn media(
     State(core): State<Arc<Core>>,
     Path((name, rendition, file)): Path<(String, String, String)>,
 ) -> Response {
-    let seq = file.strip_suffix(".ts").and_then(|seq| seq.parse::<u64>().ok());
-    let (Some(stream), Some(seq)) = (core.find_stream(&name), seq) else { return unknown() };
+    let (Some(stream), Some(content_type)) = (core.find_stream(&name), segment_type(&file)) else { return unknown() };
     let known = rendition == SOURCE || stream.profiles().iter().any(|profile| profile.name == rendition);
     if !known {
         return unknown();
     }
-    segment_reply(&stream.segment_file(&rendition, seq)).await
+    segment_reply(&stream.segment_file(&rendition, &file), content_type).await
 }
 
-async fn segment_reply(file: &FsPath) -> Response {
+/// Media type of a file of segments; `None` for names that we never give.
+fn segment_type(file: &str) -> Option<&'static str> {
+    let (stem, extension) = file.rsplit_once('.')?;
+    let number = if extension == "mp4" { stem.strip_prefix("init-")? } else { stem };
+    let known = number.parse::<u64>().is_ok_and(|parsed| parsed.to_string() == number);
+    match extension {
+        "ts" if known => Some("video/mp2t"),
+        "m4s" | "mp4" if known => Some("video/mp4"),
+        _ => None,
+    }
+}
+
+async fn segment_reply(file: &FsPath, content_type: &'static str) -> Response {
     match tokio::fs::read(file).await {
-        Ok(media) => shared(SEGMENT, "max-age=3600", media),
+        Ok(media) => shared(content_type, "max-age=3600", media),
         Err(error) if error.kind() == io::ErrorKind::NotFound => unknown(),
         Err(error) => {
             tracing::error!(file = %file.display(), %error, "segment cannot be read");

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::future::join_all;
 use streamflow_media::{
     FrameRate, SegmentInfo,
@@ -27,6 +26,7 @@ use crate::{
     config::{BroadcasterConfig, SOURCE},
     error::{AttemptError, Refusal, SegmentError},
     orchestrators::Candidate,
+    output::{Copies, Shown, Track},
     session::Session,
     status::{RenditionStatus, SegmentStatus, StreamStatus},
     verify::Rendition,
@@ -142,6 +142,28 @@ struct Files {
     source: HlsWriter,
     renditions: Vec<HlsWriter>,
     master_written: bool,
+    copies: Copies,
+}
+
+impl Files {
+    /// Copies a published segment of the source, or of a rendition, into the stores.
+    fn copy(
+        &self,
+        name: &str,
+        rendition: Option<usize>,
+        seq: u64,
+        duration: Duration,
+        shown: &Shown,
+        bandwidth: u64,
+        (width, height): (u32, u32),
+    ) {
+        if !self.copies.any() {
+            return;
+        }
+        let writer = rendition.map_or(&self.source, |index| &self.renditions[index]);
+        let track = Track { name: name.to_owned(), bandwidth, resolution: format!("{width}x{height}") };
+        self.copies.segment(seq, duration, shown, writer.text(), track);
+    }
 }
 
 /// Why a segment is not taken.
@@ -182,6 +204,10 @@ impl LiveStream {
         };
         let tallies = profiles.iter().map(|profile| tally(profile.width, profile.height));
         let tallies = std::iter::once(tally(0, 0)).chain(tallies).collect();
+        let orders = &admission.orders;
+        let output = orders.object_store.as_ref().or(config.object_store.as_ref());
+        let recording = orders.record_store.as_ref().or(config.record_store.as_ref());
+        let copies = Copies::start(name.as_str(), output, recording).map_err(SegmentError::Store)?;
         let capacity = config.max_segments_in_flight + config.max_segments_waiting;
         Ok(Self {
             name: name.clone(),
@@ -194,7 +220,7 @@ impl LiveStream {
                 last_activity: Instant::now(),
                 life: Life::Open,
             }),
-            files: tokio::sync::Mutex::new(Files { source, renditions, master_written: false }),
+            files: tokio::sync::Mutex::new(Files { source, renditions, master_written: false, copies }),
             budget: StreamBudget::new(&config.budget),
             places: Arc::new(Semaphore::new(capacity)),
             capacity,
@@ -276,7 +302,7 @@ impl LiveStream {
         &self,
         seq: u64,
         duration: Duration,
-        media: &Bytes,
+        shown: &Shown,
         info: Option<&SegmentInfo>,
         resolution: Option<(u32, u32)>,
     ) -> Result<(), SegmentError> {
@@ -289,8 +315,10 @@ impl LiveStream {
                 decided(writer.declare_lost(missing).await)?;
             }
         }
-        files.source.publish(seq, media, duration).await.map_err(keep)?;
+        shown.publish(&mut files.source, seq, duration).await.map_err(keep)?;
         let bandwidth = files.source.peak_bandwidth().max(SOURCE_BANDWIDTH);
+        let resolution = resolution.or(info.map(|info| (info.width, info.height)));
+        files.copy(SOURCE, None, seq, duration, shown, bandwidth, resolution.unwrap_or_default());
         let mut progress = self.progress();
         let tally = &mut progress.tallies[0];
         tally.segments += 1;
@@ -310,11 +338,14 @@ impl LiveStream {
         seq: u64,
         duration: Duration,
         renditions: &[Rendition],
+        shown: &[Shown],
     ) -> Result<(), SegmentError> {
         let mut files = self.files.lock().await;
-        for (index, rendition) in renditions.iter().enumerate() {
-            files.renditions[index].publish(seq, &rendition.media, duration).await.map_err(keep)?;
+        for (index, (rendition, shown)) in renditions.iter().zip(shown).enumerate() {
+            shown.publish(&mut files.renditions[index], seq, duration).await.map_err(keep)?;
             let bandwidth = files.renditions[index].peak_bandwidth();
+            let (name, size) = (&self.profiles()[index].name, (rendition.info.width, rendition.info.height));
+            files.copy(name, Some(index), seq, duration, shown, bandwidth, size);
             let mut progress = self.progress();
             let tally = &mut progress.tallies[index + 1];
             tally.describe(&rendition.info);
@@ -327,10 +358,10 @@ impl LiveStream {
     }
 
     /// Publishes a segment without video as every rendition.
-    pub(crate) async fn publish_copies(&self, seq: u64, duration: Duration, media: &Bytes) -> Result<(), SegmentError> {
+    pub(crate) async fn publish_copies(&self, seq: u64, duration: Duration, shown: &Shown) -> Result<(), SegmentError> {
         let mut files = self.files.lock().await;
         for (index, writer) in files.renditions.iter_mut().enumerate() {
-            writer.publish(seq, media, duration).await.map_err(keep)?;
+            shown.publish(writer, seq, duration).await.map_err(keep)?;
             let bandwidth = writer.peak_bandwidth();
             let mut progress = self.progress();
             let tally = &mut progress.tallies[index + 1];
@@ -355,8 +386,14 @@ impl LiveStream {
         if !files.master_written {
             self.write_master().await?;
             files.master_written = true;
+            files.copies.playlist("index.m3u8", self.master_text());
         }
         Ok(())
+    }
+
+    /// The master playlist as it stands beside the directories of its renditions.
+    fn master_text(&self) -> String {
+        master_playlist(&self.variants(|name| format!("{name}/index.m3u8")))
     }
 
     async fn write_master(&self) -> Result<PathBuf, SegmentError> {
@@ -397,9 +434,25 @@ impl LiveStream {
         Some(below(&text, rendition))
     }
 
+    /// Every segment of a rendition so far, as a playlist.
+    pub(crate) async fn recording_playlist(&self, rendition: &str) -> Option<String> {
+        let files = self.files.lock().await;
+        let index = self.profiles().iter().position(|profile| profile.name == rendition);
+        let text = match (rendition, index) {
+            (SOURCE, _) => files.source.recording(),
+            (_, index) => files.renditions[index?].recording(),
+        };
+        Some(below(&text, rendition))
+    }
+
+    /// The master playlist of the recording.
+    pub(crate) fn recording_master(&self) -> String {
+        master_playlist(&self.variants(|name| format!("{name}.m3u8")))
+    }
+
     /// Where a segment is kept. `rendition` is the source or a profile.
-    pub(crate) fn segment_file(&self, rendition: &str, seq: u64) -> PathBuf {
-        self.directory.join(rendition).join(format!("{seq}.ts"))
+    pub(crate) fn segment_file(&self, rendition: &str, file: &str) -> PathBuf {
+        self.directory.join(rendition).join(file)
     }
 
     /// The session with an orchestrator; opened if there is none that can be used.
@@ -458,7 +511,7 @@ impl LiveStream {
         if timeout(core.config.drain_timeout, self.places.acquire_many(all)).await.is_err() {
             tracing::warn!(stream = %self.name, "stream ends before its last segments are done");
         }
-        if let Err(error) = self.finish_files().await {
+        if let Err(error) = self.finish_files(core.config.drain_timeout).await {
             tracing::error!(stream = %self.name, error = with_causes(&error), "playlists cannot be ended");
         }
         self.progress().life = Life::Ended;
@@ -485,13 +538,21 @@ impl LiveStream {
         open
     }
 
-    async fn finish_files(&self) -> Result<(), SegmentError> {
+    async fn finish_files(&self, patience: Duration) -> Result<(), SegmentError> {
         let mut files = self.files.lock().await;
         files.source.finish().await.map_err(keep)?;
         for writer in &mut files.renditions {
             writer.finish().await.map_err(keep)?;
         }
         self.write_master().await?;
+        let names = std::iter::once(SOURCE).chain(self.profiles().iter().map(|profile| profile.name.as_str()));
+        for (name, writer) in names.zip(std::iter::once(&files.source).chain(&files.renditions)) {
+            files.copies.playlist(&format!("{name}/index.m3u8"), writer.text());
+        }
+        files.copies.playlist("index.m3u8", self.master_text());
+        let copies = std::mem::take(&mut files.copies);
+        drop(files);
+        copies.finish(patience).await;
         Ok(())
     }
 
@@ -541,10 +602,17 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
+/// Starts the line that names what decoders need first.
+const MAP: &str = "#EXT-X-MAP:URI=\"";
+
 /// A playlist's text with its segments one directory down.
 fn below(playlist: &str, directory: &str) -> String {
     let mut text = String::with_capacity(playlist.len() * 2);
     for line in playlist.lines() {
+        if let Some(init) = line.strip_prefix(MAP) {
+            text.push_str(&format!("{MAP}{directory}/{init}\n"));
+            continue;
+        }
         if !line.is_empty() && !line.starts_with('#') {
             text.push_str(directory);
             text.push('/');
@@ -600,6 +668,8 @@ mod tests {
 
     #[test]
     fn served_playlist_points_below() {
+        let mapped = below("#EXT-X-MAP:URI=\"init-0.mp4\"\n0.m4s\n", "720p");
+        assert_eq!(mapped, "#EXT-X-MAP:URI=\"720p/init-0.mp4\"\n720p/0.m4s\n");
         let text = "#EXTM3U\n#EXTINF:2.0,\n0.ts\n#EXT-X-ENDLIST\n";
         assert_eq!(below(text, "720p"), "#EXTM3U\n#EXTINF:2.0,\n720p/0.ts\n#EXT-X-ENDLIST\n");
     }

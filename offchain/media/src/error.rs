@@ -17,6 +17,9 @@ pub enum MediaError {
     /// No MPEG transport stream: random bytes, text, another container.
     #[error("segment is not an mpeg transport stream")]
     NotTransportStream,
+    /// It begins like MP4, but is not.
+    #[error("segment is not mp4 that can be read")]
+    NotMp4,
     /// A transport stream has whole packets of 188 bytes; this one was cut.
     #[error("segment is cut after {len} bytes, inside a transport packet")]
     Truncated {

@@ -4,6 +4,7 @@ pub mod benchmark;
 mod demux;
 mod encode;
 mod error;
+mod fragment;
 pub mod hls;
 mod ingest;
 mod inspect;
@@ -19,6 +20,7 @@ mod transcode;
 pub mod worker;
 
 pub use error::MediaError;
+pub use fragment::{Fragment, fragment};
 pub use ingest::{IngestContainer, IngestSettings, ingest};
 pub use inspect::{Inspection, SegmentInfo, inspect, probe, ticks_to_duration};
 pub use library::probe_encoder;

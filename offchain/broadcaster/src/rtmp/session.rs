@@ -15,7 +15,7 @@ use rtmp_rs::{
         message::{Command, ConnectParams, ConnectResponseBuilder, RtmpMessage, UserControlEvent},
     },
 };
-use streamflow_types::{ManifestIdError, Secret, with_causes};
+use streamflow_types::{Container, ManifestIdError, Secret, with_causes};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
@@ -282,7 +282,7 @@ impl Session {
             None => random_name()?,
         };
         let url = Secret::new(full_url(self.tc_url.as_deref(), &self.app, stream));
-        let admission = self.core.admit(Claim { url, name, key, profiles: None }).await?;
+        let admission = self.core.admit(Claim { url, name, key, profiles: None, container: Container::MpegTs }).await?;
         let admission = Arc::new(admission);
         let key = admission.key.clone().unwrap_or_else(random_key);
         let place = self.core.place(Live::new(admission.name.clone(), key), self.config.max_streams)?;

@@ -8,6 +8,7 @@ mod hls;
 mod http;
 mod obs;
 mod orchestrator;
+mod output;
 mod payment;
 mod retry;
 mod rtmp;

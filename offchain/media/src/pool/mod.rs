@@ -19,8 +19,8 @@ use streamflow_types::Profile;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    IngestSettings, Inspection, MediaError, Rendition, SegmentInfo, SourceSettings, TranscodeSettings, Transcoded,
-    metrics,
+    Fragment, IngestSettings, Inspection, MediaError, Rendition, SegmentInfo, SourceSettings, TranscodeSettings,
+    Transcoded, metrics,
     worker::{Answer, Reply, Request},
 };
 
@@ -222,6 +222,15 @@ impl WorkerPool {
         let done = self.run("inspect", Request::Inspect, &[segment]).await?;
         match done.reply.answer {
             Answer::Inspected(inspection) => Ok(inspection),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Makes a segment into the fragment that HLS serves as MP4.
+    pub async fn fragment(&self, segment: Bytes) -> Result<Fragment, PoolError> {
+        let done = self.run("fragment", Request::Fragment, &[segment]).await?;
+        match (done.reply.answer, <[Bytes; 2]>::try_from(done.blobs)) {
+            (Answer::Fragmented, Ok([init, media])) => Ok(Fragment { init, media }),
             _ => Err(unexpected()),
         }
     }

@@ -21,7 +21,9 @@ pub(crate) use protocol::{
 use rustix::time::{ClockId, clock_gettime};
 
 use self::feed::Feed;
-use crate::{MediaError, Rendition, SourceSegment, Transcoded, ingest, inspect, library, play, probe, transcode};
+use crate::{
+    MediaError, Rendition, SourceSegment, Transcoded, fragment, ingest, inspect, library, play, probe, transcode,
+};
 
 /// Why a worker process ended other than by its input being closed.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +88,7 @@ fn serve(request: Request, blobs: Vec<Bytes>, answer: &mut Answerer<'_>) -> Resu
         Request::Hello => Ok((Answer::Ready, Vec::new())),
         Request::Probe => probe(&segment).map(|info| (Answer::Probed(info), Vec::new())),
         Request::Inspect => inspect(&segment).map(|inspection| (Answer::Inspected(inspection), Vec::new())),
+        Request::Fragment => fragment(&segment).map(|made| (Answer::Fragmented, vec![made.init, made.media])),
         Request::Transcode { profiles, settings } => transcode(&segment, &profiles, &settings).map(split_transcoded),
         Request::ProbeEncoder(settings) => {
             library::probe_encoder(&settings).map(|()| (Answer::EncoderWorks, Vec::new()))

@@ -24,6 +24,7 @@ pub(crate) enum Request {
     Hello,
     Probe,
     Inspect,
+    Fragment,
     Transcode {
         profiles: Vec<Profile>,
         settings: TranscodeSettings,
@@ -49,7 +50,12 @@ pub(crate) enum Answer {
     Ready,
     Probed(SegmentInfo),
     Inspected(Inspection),
-    Transcoded { renditions: Vec<RenditionHead>, source: SourceReport },
+    /// Two blobs: what decoders need first, and the fragment.
+    Fragmented,
+    Transcoded {
+        renditions: Vec<RenditionHead>,
+        source: SourceReport,
+    },
     EncoderWorks,
     Source(SourceHead),
     Played,

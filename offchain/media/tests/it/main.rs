@@ -5,6 +5,7 @@ mod bad_input;
 mod benchmark;
 mod clip;
 mod ingest;
+mod mp4;
 mod pool;
 mod source;
 mod transcode;
