@@ -7,8 +7,9 @@ use std::{
 };
 
 use alloy_primitives::Address;
-use futures::future::join_all;
-use streamflow_media::WorkerPool;
+use bytes::Bytes;
+use futures::{Stream, future::join_all};
+use streamflow_media::{PoolError, WorkerPool};
 use streamflow_types::{ManifestId, with_causes};
 use streamflow_wire::{proto::OrchestratorRequest, sign_request};
 use tokio::{
@@ -240,6 +241,20 @@ impl Broadcaster {
 }
 
 impl BroadcasterHandle {
+    /// Plays what a pipe brings as a live stream, until it ends or `length` is full; see [`FileInput`] for what it may bring.
+    pub async fn play_pipe(
+        &self,
+        stream: ManifestId,
+        pipe: impl Stream<Item = Bytes> + Send + Unpin + 'static,
+        length: Duration,
+    ) -> Result<(), PoolError> {
+        let played = self.0.play_pipe(stream.clone(), pipe, length).await;
+        if let Some(stream) = self.0.find_stream(stream.as_str()) {
+            stream.close(&self.0).await;
+        }
+        played
+    }
+
     /// What `/status` answers.
     pub fn status(&self) -> Status {
         self.0.status()

@@ -149,7 +149,8 @@ pub struct RtmpConfig {
 pub struct FileInput {
     /// Name of the stream.
     pub stream: ManifestId,
-    /// The clip; repeated until `duration` is full.
+    /// The clip; repeated until `duration` is full. `-` is standard input, which is played as it comes and not repeated: H.264
+    /// with AAC in FLV, a transport stream, Matroska or MP4.
     pub path: PathBuf,
     /// Length of the stream.
     #[serde(with = "humantime_serde")]

@@ -26,7 +26,7 @@ use crate::{
     config::{BroadcasterConfig, SOURCE},
     error::{AttemptError, Refusal, SegmentError},
     orchestrators::Candidate,
-    output::{Copies, Shown, Track},
+    output::{Copies, Published, Shown, Track},
     session::Session,
     status::{RenditionStatus, SegmentStatus, StreamStatus},
     verify::Rendition,
@@ -147,22 +147,11 @@ struct Files {
 
 impl Files {
     /// Copies a published segment of the source, or of a rendition, into the stores.
-    fn copy(
-        &self,
-        name: &str,
-        rendition: Option<usize>,
-        seq: u64,
-        duration: Duration,
-        shown: &Shown,
-        bandwidth: u64,
-        (width, height): (u32, u32),
-    ) {
-        if !self.copies.any() {
-            return;
+    fn copy(&self, rendition: Option<usize>, published: &Published<'_>, track: Track) {
+        if self.copies.any() {
+            let writer = rendition.map_or(&self.source, |index| &self.renditions[index]);
+            self.copies.segment(published, writer.text(), track);
         }
-        let writer = rendition.map_or(&self.source, |index| &self.renditions[index]);
-        let track = Track { name: name.to_owned(), bandwidth, resolution: format!("{width}x{height}") };
-        self.copies.segment(seq, duration, shown, writer.text(), track);
     }
 }
 
@@ -315,10 +304,11 @@ impl LiveStream {
                 decided(writer.declare_lost(missing).await)?;
             }
         }
-        shown.publish(&mut files.source, seq, duration).await.map_err(keep)?;
+        let init = shown.publish(&mut files.source, seq, duration).await.map_err(keep)?;
         let bandwidth = files.source.peak_bandwidth().max(SOURCE_BANDWIDTH);
         let resolution = resolution.or(info.map(|info| (info.width, info.height)));
-        files.copy(SOURCE, None, seq, duration, shown, bandwidth, resolution.unwrap_or_default());
+        let published = Published { seq, duration, shown, init: init.as_deref() };
+        files.copy(None, &published, Track::new(SOURCE, bandwidth, resolution.unwrap_or_default()));
         let mut progress = self.progress();
         let tally = &mut progress.tallies[0];
         tally.segments += 1;
@@ -342,10 +332,11 @@ impl LiveStream {
     ) -> Result<(), SegmentError> {
         let mut files = self.files.lock().await;
         for (index, (rendition, shown)) in renditions.iter().zip(shown).enumerate() {
-            shown.publish(&mut files.renditions[index], seq, duration).await.map_err(keep)?;
+            let init = shown.publish(&mut files.renditions[index], seq, duration).await.map_err(keep)?;
             let bandwidth = files.renditions[index].peak_bandwidth();
             let (name, size) = (&self.profiles()[index].name, (rendition.info.width, rendition.info.height));
-            files.copy(name, Some(index), seq, duration, shown, bandwidth, size);
+            let published = Published { seq, duration, shown, init: init.as_deref() };
+            files.copy(Some(index), &published, Track::new(name, bandwidth, size));
             let mut progress = self.progress();
             let tally = &mut progress.tallies[index + 1];
             tally.describe(&rendition.info);

@@ -26,6 +26,16 @@ pub(crate) struct Copies {
     recording: Option<(Uploader, Mutex<Recording>)>,
 }
 
+/// A segment as it was published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Published<'a> {
+    pub(crate) seq: u64,
+    pub(crate) duration: Duration,
+    pub(crate) shown: &'a Shown,
+    /// File name of what goes before a fragment.
+    pub(crate) init: Option<&'a str>,
+}
+
 /// A list of a recording, as deployed nodes read it.
 #[derive(Debug, Serialize)]
 struct Recording {
@@ -43,6 +53,12 @@ pub(crate) struct Track {
     pub(crate) name: String,
     pub(crate) bandwidth: u64,
     pub(crate) resolution: String,
+}
+
+impl Track {
+    pub(crate) fn new(name: &str, bandwidth: u64, (width, height): (u32, u32)) -> Self {
+        Self { name: name.to_owned(), bandwidth, resolution: format!("{width}x{height}") }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -88,18 +104,12 @@ impl Copies {
     }
 
     /// A published segment, its playlist as it stands, and what is known of its rendition.
-    pub(crate) fn segment(&self, seq: u64, duration: Duration, shown: &Shown, playlist: String, track: Track) {
-        let file = shown.file(seq);
-        let path = format!("{}/{file}", track.name);
+    pub(crate) fn segment(&self, published: &Published<'_>, playlist: String, track: Track) {
+        let Published { seq, duration, shown, init } = *published;
+        let path = format!("{}/{}", track.name, shown.file(seq));
         for uploader in self.uploaders() {
-            if let Shown::Fragment(made) = shown {
-                // The number of the newest one stands in the playlist; writing it again changes nothing.
-                for init in
-                    playlist.lines().filter_map(|line| line.strip_prefix("#EXT-X-MAP:URI=\"")).last().into_iter()
-                {
-                    let init = init.trim_end_matches('"');
-                    uploader.put(&format!("{}/{init}", track.name), "video/mp4", made.init.clone());
-                }
+            if let (Shown::Fragment(made), Some(init)) = (shown, init) {
+                uploader.put(&format!("{}/{init}", track.name), "video/mp4", made.init.clone());
             }
             uploader.put(&path, shown.content_type(), shown.bytes().clone());
         }

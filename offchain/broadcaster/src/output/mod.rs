@@ -5,7 +5,7 @@ mod store;
 use std::time::Duration;
 
 use bytes::Bytes;
-pub(crate) use copies::{Copies, Track};
+pub(crate) use copies::{Copies, Published, Track};
 pub use store::OutputStoreError;
 pub(crate) use store::Store;
 use streamflow_media::{
@@ -48,10 +48,16 @@ impl Shown {
         }
     }
 
-    pub(crate) async fn publish(&self, writer: &mut HlsWriter, seq: u64, duration: Duration) -> Result<(), HlsError> {
+    /// Returns the file name of what goes before a fragment.
+    pub(crate) async fn publish(
+        &self,
+        writer: &mut HlsWriter,
+        seq: u64,
+        duration: Duration,
+    ) -> Result<Option<String>, HlsError> {
         match self {
-            Self::Whole(media) => writer.publish(seq, media, duration).await,
-            Self::Fragment(made) => writer.publish_fragment(seq, made, duration).await,
+            Self::Whole(media) => writer.publish(seq, media, duration).await.map(|()| None),
+            Self::Fragment(made) => writer.publish_fragment(seq, made, duration).await.map(Some),
         }
     }
 }

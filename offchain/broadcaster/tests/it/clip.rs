@@ -43,7 +43,8 @@ pub(crate) struct Made {
 
 /// Renditions of a segment; made once for all tests.
 pub(crate) fn renditions(segment: &Bytes, profiles: &[Profile]) -> Vec<Made> {
-    static MADE: OnceLock<std::sync::Mutex<HashMap<(Bytes, Vec<Profile>), Vec<Made>>>> = OnceLock::new();
+    type Known = HashMap<(Bytes, Vec<Profile>), Vec<Made>>;
+    static MADE: OnceLock<std::sync::Mutex<Known>> = OnceLock::new();
     let mut made = MADE.get_or_init(Default::default).lock().unwrap();
     made.entry((segment.clone(), profiles.to_vec()))
         .or_insert_with(|| {

@@ -16,7 +16,7 @@ use axum::{
 use serde_json::Value;
 use streamflow_broadcaster::HlsFormat;
 use streamflow_media::fragment;
-use streamflow_types::Secret;
+use streamflow_types::{ManifestId, Secret};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
@@ -175,5 +175,21 @@ async fn mp4_that_is_pushed_comes_back_as_mp4() {
     fs::write(&file, &bytes[start..end]).unwrap();
     assert_eq!(clip::frames(&file), 50);
     assert!(running.text("/stream/movie/180p.m3u8").await.contains("180p/0.m4s"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_pipe_is_played_to_its_end() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let running = Setup::new(&[orchestrator.url()]).start().await;
+    let pieces: Vec<_> = clip::segments().iter().map(|segment| segment.bytes.clone()).collect();
+    let name = ManifestId::new("piped").unwrap();
+    let pipe = futures::stream::iter(pieces);
+    running.handle.play_pipe(name.clone(), pipe, Duration::from_secs(60)).await.unwrap();
+    let stream = &running.handle.status().streams[0];
+    assert_eq!((stream.segments.transcoded, stream.live), (3, false));
+    assert_eq!(clip::frames(&running.file("piped/180p/index.m3u8")), 150);
+    let garbage = futures::stream::iter([Bytes::from(vec![7; 100_000])]);
+    assert!(running.handle.play_pipe(name, garbage, Duration::from_secs(60)).await.is_err());
     running.stop().await;
 }

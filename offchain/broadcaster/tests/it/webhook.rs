@@ -28,6 +28,7 @@ impl Drop for Hook {
     }
 }
 
+type Asked = Arc<Mutex<Vec<String>>>;
 type Answers = BTreeMap<&'static str, (u16, Value)>;
 
 impl Hook {
@@ -36,8 +37,7 @@ impl Hook {
         let url = format!("http://{}/hook?secret=h00k", listener.local_addr().unwrap());
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let state = (asked.clone(), Arc::new(answers));
-        let answer = async |State((asked, answers)): State<(Arc<Mutex<Vec<String>>>, Arc<Answers>)>,
-                            Json(question): Json<Value>| {
+        let answer = async |State((asked, answers)): State<(Asked, Arc<Answers>)>, Json(question): Json<Value>| {
             let url = question["url"].as_str().unwrap().to_owned();
             let found = answers.iter().find(|(part, _)| url.contains(**part)).map(|(_, answer)| answer.clone());
             asked.lock().unwrap().push(url);

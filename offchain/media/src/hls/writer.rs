@@ -125,8 +125,13 @@ impl HlsWriter {
         self.keep(seq, file_name(seq), bytes, duration, None).await
     }
 
-    /// The same with a fragment of MP4.
-    pub async fn publish_fragment(&mut self, seq: u64, made: &Fragment, duration: Duration) -> Result<(), HlsError> {
+    /// The same with a fragment of MP4. Returns the file name of what goes before it.
+    pub async fn publish_fragment(
+        &mut self,
+        seq: u64,
+        made: &Fragment,
+        duration: Duration,
+    ) -> Result<String, HlsError> {
         self.check_open(seq)?;
         let digest = keccak256(&made.init);
         let number = match self.init {
@@ -138,7 +143,9 @@ impl HlsWriter {
                 number
             }
         };
-        self.keep(seq, format!("{seq}.m4s"), &made.media, duration, Some(init_name(number))).await
+        let init = init_name(number);
+        self.keep(seq, format!("{seq}.m4s"), &made.media, duration, Some(init.clone())).await?;
+        Ok(init)
     }
 
     async fn keep(
