@@ -7,8 +7,9 @@ use std::{
 };
 
 use alloy_primitives::Address;
-use futures::future::join_all;
-use streamflow_media::WorkerPool;
+use bytes::Bytes;
+use futures::{Stream, future::join_all};
+use streamflow_media::{PoolError, WorkerPool};
 use streamflow_types::{ManifestId, VideoCodec, with_causes};
 use streamflow_wire::{capability, proto::OrchestratorRequest, sign_request};
 use tokio::{
@@ -19,20 +20,24 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admission::{Admission, Admissions},
     client::OrchestratorClient,
     config::{BroadcasterConfig, FileInput},
     discovery::{self, Candidate, Filter, OrchestratorCache},
     error::{BroadcasterError, PaymentError, PlayError, Refusal, SegmentError},
     live::LiveConfig,
     orchestrators::{Orchestrators, Rules},
+    output::Store,
     payment::{Payer, Payments},
     remote::RemotePayer,
+    rtmp::{self, Rtmp},
     serve,
     session::{Purse, Session},
     status::{FundsStatus, PaymentMode, SegmentStatus, Status, TicketStatus},
     stream::{GIVE_UP_AFTER, LiveStream},
     verification::Trust,
     verify::Checker,
+    webhook::Webhook,
 };
 
 /// Ended streams that can still be watched.
@@ -64,6 +69,7 @@ pub struct Broadcaster {
     candidates: watch::Receiver<Vec<Candidate>>,
     listener: TcpListener,
     address: SocketAddr,
+    rtmp: Option<TcpListener>,
 }
 
 /// Looks at a running broadcaster, and plays files through it.
@@ -86,6 +92,9 @@ pub(crate) struct Core {
     request: OrchestratorRequest,
     /// Bytes of uploads that may still come in.
     pub(crate) memory: Arc<Semaphore>,
+    pub(crate) webhook: Option<Webhook>,
+    pub(crate) admissions: Admissions,
+    pub(crate) rtmp: Rtmp,
     pub(crate) tracker: TaskTracker,
     pub(crate) stopping: CancellationToken,
     streams: Mutex<Vec<Arc<LiveStream>>>,
@@ -133,6 +142,21 @@ impl Broadcaster {
         let no_port = |source| BroadcasterError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(no_port)?;
         let address = listener.local_addr().map_err(no_port)?;
+        for (setting, address) in [("object_store", &config.object_store), ("record_store", &config.record_store)] {
+            if let Some(address) = address {
+                Store::open(address).map_err(|source| BroadcasterError::Store { setting, source })?;
+            }
+        }
+        let rtmp = match &config.rtmp {
+            Some(rtmp) => Some(
+                TcpListener::bind(rtmp.listen)
+                    .await
+                    .map_err(|source| BroadcasterError::ListenRtmp { address: rtmp.listen, source })?,
+            ),
+            None => None,
+        };
+        let webhook = config.auth_webhook_url.clone().map(Webhook::new).transpose();
+        let webhook = webhook.map_err(BroadcasterError::Webhook)?;
         let orchestrators = Orchestrators::new(rules(&config));
         if let Some(cache) = &cache {
             discovery::recall(&cache.store, &orchestrators, &config).await;
@@ -153,6 +177,9 @@ impl Broadcaster {
             orchestrators,
             media,
             request,
+            webhook,
+            admissions: Admissions::default(),
+            rtmp: Rtmp::default(),
             tracker: TaskTracker::new(),
             stopping: CancellationToken::new(),
             streams: Mutex::default(),
@@ -161,12 +188,17 @@ impl Broadcaster {
             input_error: Mutex::default(),
             announced: Mutex::default(),
         };
-        Ok(Self { core: Arc::new(core), candidates, listener, address })
+        Ok(Self { core: Arc::new(core), candidates, listener, address, rtmp })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for RTMP, if it does.
+    pub fn rtmp_addr(&self) -> Option<SocketAddr> {
+        self.rtmp.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// Looks at it while it runs.
@@ -177,7 +209,7 @@ impl Broadcaster {
     /// Serves until `stop`. Then takes no more segments, lets those under way finish, ends playlists and sessions, and
     /// closes.
     pub async fn run(self, stop: CancellationToken) -> Result<(), BroadcasterError> {
-        let Self { core, candidates, listener, address } = self;
+        let Self { core, candidates, listener, address, rtmp } = self;
         tracing::info!(%address, "broadcaster listens");
         let closing = CancellationToken::new();
         let graceful = closing.clone();
@@ -190,6 +222,9 @@ impl Broadcaster {
         let cache = tokio::spawn(discovery::keep(core.clone(), background.clone()));
         let keeper = tokio::spawn(keep_house(core.clone(), background.clone()));
         let top_up = tokio::spawn(top_up(core.clone(), background.clone()));
+        if let (Some(listener), Some(config)) = (rtmp, core.config.rtmp.clone()) {
+            core.tracker.spawn(rtmp::listen(core.clone(), config, listener, core.stopping.clone()));
+        }
         if let Some(input) = core.config.input.clone() {
             core.tracker.spawn(play_input(core.clone(), input));
         }
@@ -220,6 +255,20 @@ impl Broadcaster {
 }
 
 impl BroadcasterHandle {
+    /// Plays what a pipe brings as a live stream, until it ends or `length` is full; see [`FileInput`] for what it may bring.
+    pub async fn play_pipe(
+        &self,
+        stream: ManifestId,
+        pipe: impl Stream<Item = Bytes> + Send + Unpin + 'static,
+        length: Duration,
+    ) -> Result<(), PoolError> {
+        let played = self.0.play_pipe(stream.clone(), pipe, length).await;
+        if let Some(stream) = self.0.find_stream(stream.as_str()) {
+            stream.close(&self.0).await;
+        }
+        played
+    }
+
     /// What `/status` answers.
     pub fn status(&self) -> Status {
         self.0.status()
@@ -282,6 +331,10 @@ impl Core {
         self.streams().iter().find(|stream| stream.name().as_str() == name).cloned()
     }
 
+    pub(crate) fn newest_live(&self) -> Option<Arc<LiveStream>> {
+        self.streams().iter().rev().find(|stream| stream.is_open()).cloned()
+    }
+
     /// Says that a segment is coming in, until the guard is dropped. Segments may overtake each other on their way: a
     /// stream begins at the lowest number that is coming.
     pub(crate) fn announce(self: &Arc<Self>, name: &ManifestId, seq: u64) -> Announced {
@@ -303,10 +356,11 @@ impl Core {
     /// The stream of that name; a new one if there is none or it has ended.
     pub(crate) async fn open_stream(
         &self,
-        name: &ManifestId,
+        admission: &Arc<Admission>,
         seq: u64,
         duration: Duration,
     ) -> Result<Arc<LiveStream>, SegmentError> {
+        let name = &admission.name;
         let ending = self.find_stream(name.as_str()).filter(|stream| !stream.is_open());
         if let Some(stream) = ending {
             stream.ended().await;
@@ -321,8 +375,7 @@ impl Core {
             return Err(Refusal::TooManyStreams(live).into());
         }
         set_aside(&self.config.data_dir, name).await.map_err(SegmentError::Directory)?;
-        let stream =
-            Arc::new(LiveStream::create(name.clone(), &settings, self.first_number(name, seq), duration).await?);
+        let stream = Arc::new(LiveStream::create(admission, &settings, self.first_number(name, seq), duration).await?);
         let mut streams = self.streams();
         streams.retain(|known| known.name() != name);
         streams.push(stream.clone());

@@ -43,6 +43,21 @@ pub struct BroadcasterConfig {
     pub streams: Vec<ManifestId>,
     /// How results are looked at beyond decoding them.
     pub verification: VerificationConfig,
+    /// Keys of streams, by name: who publishes one must know its key, and others may not be published. Empty: none is
+    /// needed. Over RTMP the key stands behind the name; a push brings it as `Authorization: Bearer <key>`.
+    pub stream_keys: BTreeMap<ManifestId, Secret>,
+    /// Asked before a stream is published (node.md §4.5); answers with its renditions, too. None: nobody is asked.
+    pub auth_webhook_url: Option<Url>,
+    /// Where encoders publish over RTMP. None: nowhere.
+    pub rtmp: Option<RtmpConfig>,
+    /// Container of the segments that viewers get.
+    pub hls_format: HlsFormat,
+    /// Store to which playlists and segments are copied, such as `s3://KEY:SECRET@region/bucket/prefix` (node.md §4.6).
+    pub object_store: Option<Secret>,
+    /// Store to which recordings go: every segment, and lists of them.
+    pub record_store: Option<Secret>,
+    /// Whether `/stream/current.m3u8` is the newest live stream.
+    pub current_stream: bool,
     /// A file to play as a live stream as soon as there is an orchestrator.
     pub input: Option<FileInput>,
     /// Limits on what is paid.
@@ -112,13 +127,44 @@ pub struct TopUpConfig {
     pub max_per_day: U256,
 }
 
+/// Container of the segments that viewers get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HlsFormat {
+    /// Transport streams.
+    #[default]
+    Ts,
+    /// Fragmented MP4 (CMAF).
+    Fmp4,
+}
+
+/// How encoders publish over RTMP (node.md §4.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RtmpConfig {
+    /// Where encoders connect. Loopback by default: whoever reaches it spends our deposit.
+    pub listen: SocketAddr,
+    /// Streams published at a time.
+    pub max_streams: usize,
+    /// Connections at a time, those that only play included.
+    pub max_connections: usize,
+    /// Connections of one address at a time.
+    pub max_connections_per_address: usize,
+    /// Length of a segment; cuts are made at key frames, so that segments last longer where these are rarer.
+    #[serde(with = "humantime_serde")]
+    pub segment: Duration,
+    /// Longest message, in bytes: one picture, as a rule.
+    pub max_message_bytes: usize,
+}
+
 /// A file played as a live stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileInput {
     /// Name of the stream.
     pub stream: ManifestId,
-    /// The clip; repeated until `duration` is full.
+    /// The clip; repeated until `duration` is full. `-` is standard input, which is played as it comes and not repeated: H.264
+    /// with AAC in FLV, a transport stream, Matroska or MP4.
     pub path: PathBuf,
     /// Length of the stream.
     #[serde(with = "humantime_serde")]
@@ -165,6 +211,22 @@ pub enum BroadcasterConfigError {
     /// A setting of the close look at results.
     #[error("broadcaster.{0} is not usable: 1 to 32 frames, http or https URLs with a host, a time above 0")]
     Verification(&'static str),
+    /// Not an address of a webhook.
+    #[error("broadcaster.auth_webhook_url: {0} is not an http or https URL with a host")]
+    WebhookUrl(String),
+    /// Anybody could publish it.
+    #[error("broadcaster.stream_keys: the key of {0} is empty")]
+    EmptyKey(ManifestId),
+    /// A message has a length of three bytes.
+    #[error("broadcaster.rtmp.max_message_bytes {got} is not within {min} to {max}")]
+    MessageBytes {
+        /// As given.
+        got: usize,
+        /// At least.
+        min: usize,
+        /// At most.
+        max: usize,
+    },
     /// A count or limit that must not be 0.
     #[error("broadcaster.{0} must not be 0")]
     Zero(&'static str),
@@ -191,6 +253,13 @@ impl Default for BroadcasterConfig {
             signer: None,
             signer_headers: BTreeMap::new(),
             streams: Vec::new(),
+            stream_keys: BTreeMap::new(),
+            auth_webhook_url: None,
+            rtmp: None,
+            hls_format: HlsFormat::default(),
+            object_store: None,
+            record_store: None,
+            current_stream: false,
             input: None,
             payment: PaymentConfig::default(),
             budget: BudgetConfig::default(),
@@ -206,6 +275,43 @@ impl Default for BroadcasterConfig {
             quote_timeout: Duration::from_millis(2500),
             stream_idle: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for RtmpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 1935)),
+            max_streams: 10,
+            max_connections: 64,
+            max_connections_per_address: 32,
+            segment: Duration::from_secs(2),
+            max_message_bytes: 8 << 20,
+        }
+    }
+}
+
+impl RtmpConfig {
+    /// A header and a picture of the smallest kind.
+    const MIN_MESSAGE: usize = 64 << 10;
+    /// What three bytes can say.
+    const MAX_MESSAGE: usize = (1 << 24) - 1;
+
+    fn validate(&self) -> Result<(), BroadcasterConfigError> {
+        let (got, min, max) = (self.max_message_bytes, Self::MIN_MESSAGE, Self::MAX_MESSAGE);
+        if !(min..=max).contains(&got) {
+            return Err(BroadcasterConfigError::MessageBytes { got, min, max });
+        }
+        let positive = [
+            ("rtmp.max_streams", self.max_streams > 0),
+            ("rtmp.max_connections", self.max_connections > 0),
+            ("rtmp.max_connections_per_address", self.max_connections_per_address > 0),
+            ("rtmp.segment", self.segment >= Duration::from_millis(100)),
+        ];
+        match positive.into_iter().find(|(_, holds)| !holds) {
+            Some((name, _)) => Err(BroadcasterConfigError::Zero(name)),
+            None => Ok(()),
         }
     }
 }
@@ -257,6 +363,18 @@ impl BroadcasterConfig {
             && (!matches!(url.scheme(), "http" | "https") || url.host_str().is_none())
         {
             return Err(BroadcasterConfigError::SignerUrl(url.clone()));
+        }
+        if let Some(url) = &self.auth_webhook_url
+            && (!matches!(url.scheme(), "http" | "https") || url.host_str().is_none())
+        {
+            // The rest of it may be a secret.
+            return Err(BroadcasterConfigError::WebhookUrl(format!("{}:...", url.scheme())));
+        }
+        if let Some((name, _)) = self.stream_keys.iter().find(|(_, key)| key.is_empty()) {
+            return Err(BroadcasterConfigError::EmptyKey(name.clone()));
+        }
+        if let Some(rtmp) = &self.rtmp {
+            rtmp.validate()?;
         }
         if self.signer.is_some() {
             let ours = [("top_up", self.top_up.is_some()), ("budget", self.budget != BudgetConfig::default())];

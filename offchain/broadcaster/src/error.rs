@@ -16,6 +16,7 @@ use crate::{
     client::CallError,
     config::BroadcasterConfigError,
     discovery::Dropped,
+    output::OutputStoreError,
     verification::{Evidence, ReceiptError},
 };
 
@@ -43,6 +44,27 @@ pub enum BroadcasterError {
         #[source]
         source: io::Error,
     },
+    /// The address for RTMP is taken or not ours.
+    #[error("cannot listen on {address} (setting broadcaster.rtmp.listen)")]
+    ListenRtmp {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A store cannot be used.
+    #[error("store of setting broadcaster.{setting} cannot be used")]
+    Store {
+        /// Which one.
+        setting: &'static str,
+        /// Why.
+        #[source]
+        source: OutputStoreError,
+    },
+    /// The webhook cannot be called.
+    #[error("cannot prepare calls to the webhook (setting broadcaster.auth_webhook_url)")]
+    Webhook(#[source] reqwest::Error),
     /// No TLS, no HTTP client, or no signature to ask for quotes with.
     #[error("cannot prepare calls to orchestrators")]
     Client(#[from] CallError),
@@ -132,6 +154,9 @@ pub enum SegmentError {
     /// The directory of the stream cannot be made.
     #[error("cannot make room for the stream on disk")]
     Directory(#[source] io::Error),
+    /// The store that a webhook names cannot be used.
+    #[error("store of the stream cannot be used")]
+    Store(#[source] OutputStoreError),
     /// Our own worker failed to look at it.
     #[error("segment cannot be looked at")]
     Worker(#[source] PoolError),

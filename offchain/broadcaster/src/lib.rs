@@ -4,6 +4,7 @@
 //! [`Broadcaster::bind`] takes the port, [`Broadcaster::run`] serves until it is told to stop. The node gives it the chain
 //! as `watch` channels ([`Deps`]); it never talks to the chain itself.
 
+mod admission;
 mod broadcaster;
 mod budget;
 mod client;
@@ -14,12 +15,14 @@ mod live;
 mod metrics;
 mod multipart;
 mod orchestrators;
+mod output;
 mod page;
 mod payment;
 mod play;
 mod push;
 mod refusal;
 mod remote;
+mod rtmp;
 mod segment;
 mod selection;
 mod serve;
@@ -30,21 +33,28 @@ mod top_up;
 mod transcode;
 mod verification;
 mod verify;
+mod webhook;
 
+pub use admission::AdmitError;
 pub use broadcaster::{Broadcaster, BroadcasterHandle, Deps};
 pub use budget::{BudgetError, Clock};
 pub use client::{CallError, Deadlines, OrchestratorClient, Submission};
-pub use config::{BroadcasterConfig, BroadcasterConfigError, BudgetConfig, FileInput, PaymentConfig, TopUpConfig};
+pub use config::{
+    BroadcasterConfig, BroadcasterConfigError, BudgetConfig, FileInput, HlsFormat, PaymentConfig, RtmpConfig,
+    TopUpConfig,
+};
 pub use discovery::{
-    AddressError, Candidate, CandidateOffer, DiscoveryConfig, DiscoveryError, Dropped, OrchestratorCache, WebhookError,
+    AddressError, Candidate, CandidateOffer, DiscoveryConfig, DiscoveryError, Dropped, ListError, OrchestratorCache,
     parse_address,
 };
 pub use error::{
     AttemptError, BadTerms, BroadcasterError, Cure, PaymentError, PlayError, QuoteError, Refusal, SegmentError,
     SignerError, VerifyError,
 };
+pub use output::OutputStoreError;
 pub use payment::{Funding, Payments};
 pub use remote::RemoteSigner;
+pub use rtmp::{IngestError, RtmpError, TagError};
 pub use selection::{CandidateStatus, ChoiceStatus, SelectionConfig, SelectionError, Weights};
 pub use status::{
     BudgetStatus, DropStatus, FundsStatus, PaymentMode, PoolStatus, RenditionStatus, SegmentStatus, SessionStatus,
@@ -52,3 +62,4 @@ pub use status::{
 };
 pub use top_up::{DepositTopUp, TopUpError, TopUpFuture};
 pub use verification::{Evidence, ReceiptError, Verdict, VerificationConfig};
+pub use webhook::{OrdersError, WebhookError};

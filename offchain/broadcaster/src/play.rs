@@ -1,19 +1,56 @@
 //! A file played as if a live encoder pushed it.
-use std::{sync::Arc, time::Duration};
+use std::{io::Read as _, path::Path, sync::Arc, time::Duration};
 
-use streamflow_media::{PoolError, SourceSettings};
-use streamflow_types::with_causes;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+
+use streamflow_media::{IngestContainer, IngestSettings, PoolError, SourceSettings};
+use streamflow_types::{ManifestId, with_causes};
 use tokio::{
-    task::JoinSet,
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
     time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
+    admission::Admission,
     broadcaster::Core,
     config::FileInput,
     error::{PlayError, SegmentError},
     segment::Pushed,
 };
+
+/// Names standard input in place of a file.
+const STDIN: &str = "-";
+/// Bytes of a pipe handed over at a time.
+const PIECE: usize = 64 * 1024;
+
+/// Standard input. Read in a thread of its own, which ends with the process: a silent pipe cannot be interrupted.
+fn stdin() -> impl Stream<Item = Bytes> + Send + Unpin + 'static {
+    let (sender, mut pieces) = mpsc::channel(2);
+    std::thread::spawn(move || {
+        let (mut input, mut piece) = (std::io::stdin().lock(), vec![0; PIECE]);
+        loop {
+            match input.read(&mut piece) {
+                Ok(0) => return,
+                Ok(len) if sender.blocking_send(Bytes::copy_from_slice(&piece[..len])).is_err() => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return tracing::warn!(%error, "standard input cannot be read on"),
+            }
+        }
+    });
+    futures::stream::poll_fn(move |context| pieces.poll_recv(context))
+}
+
+/// Ends a task that nobody waits for.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// How often it is looked whether segments are taken yet.
 const POLL: Duration = Duration::from_millis(200);
@@ -66,8 +103,65 @@ impl Core {
         }
     }
 
+    /// Plays what a pipe brings, as fast as it brings it, and ends the stream. `length` ends it early.
+    pub(crate) async fn play_pipe(
+        self: &Arc<Self>,
+        name: ManifestId,
+        mut pipe: impl Stream<Item = Bytes> + Send + Unpin + 'static,
+        length: Duration,
+    ) -> Result<(), PoolError> {
+        let settings = IngestSettings { container: IngestContainer::Any, ..IngestSettings::default() };
+        let (feed, mut segments) = self.media.ingest(settings)?;
+        let feeding = self.tracker.spawn(async move {
+            while let Some(piece) = pipe.next().await
+                && feed.send(piece).await
+            {}
+        });
+        // A pipe that stays silent must not hold up the end.
+        let _feeding = AbortOnDrop(feeding.abort_handle());
+        let admission = Arc::new(Admission::plain(name, &self.settings()));
+        let mut pushes: JoinSet<Result<(), SegmentError>> = JoinSet::new();
+        let (mut played, mut failed) = (Duration::ZERO, None);
+        while played < length
+            && let Some(segment) = segments.next().await
+        {
+            let segment = match segment {
+                Ok(segment) => segment,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            };
+            played += segment.duration;
+            // A pipe can wait where a live encoder would lose segments.
+            while pushes.len() >= self.config.max_segments_in_flight
+                && let Some(done) = pushes.join_next().await
+            {
+                report(done);
+            }
+            let pushed = Pushed {
+                seq: segment.seq,
+                media: segment.bytes,
+                duration: Some(segment.duration),
+                resolution: None,
+                memory: None,
+                admission: admission.clone(),
+            };
+            let (core, name) = (self.clone(), admission.name.clone());
+            pushes.spawn(async move { core.push(name, pushed).await.map(drop) });
+        }
+        while let Some(done) = pushes.join_next().await {
+            report(done);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
     async fn push_all(self: &Arc<Self>, input: &FileInput) -> Result<(), PoolError> {
+        if input.path == Path::new(STDIN) {
+            return self.play_pipe(input.stream.clone(), stdin(), input.duration).await;
+        }
         let mut source = self.media.source(SourceSettings::new(&input.path, input.duration))?;
+        let admission = Arc::new(Admission::plain(input.stream.clone(), &self.settings()));
         let mut pacer = Pacer::new();
         let mut pushes: JoinSet<Result<(), SegmentError>> = JoinSet::new();
         while let Some(segment) = source.next().await {
@@ -88,6 +182,7 @@ impl Core {
                 duration: Some(segment.duration),
                 resolution: None,
                 memory: None,
+                admission: admission.clone(),
             };
             let (core, name) = (self.clone(), input.stream.clone());
             pushes.spawn(async move { core.push(name, pushed).await.map(drop) });

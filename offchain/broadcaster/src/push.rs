@@ -4,30 +4,37 @@ use std::{sync::Arc, time::Duration};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use streamflow_types::{ManifestId, ManifestIdError};
+use streamflow_types::{Container, ManifestId, ManifestIdError, Profile, Secret};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
+
+use crate::webhook::{OrdersError, parse_header};
 
 /// A sender that is silent for this long has gone.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
 /// Longest segment that peers take (node.md §1.1).
 const MAX_DURATION_MILLIS: u64 = 300_000;
 
+/// Asks for renditions (node.md §4.3).
+const TRANSCODE_CONFIGURATION: &str = "livepeer-transcode-configuration";
+
 /// Why a push is refused before anything is done with it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PushError {
-    #[error("the path is not /live/<stream>/<number>.ts")]
+    #[error("the path is not /live/<stream>/<number>.ts or .mp4")]
     Path,
     #[error("the stream's name cannot be used")]
     Name(#[source] ManifestIdError),
-    #[error("only .ts segments are taken")]
+    #[error("only .ts and .mp4 segments are taken")]
     Extension,
     #[error("segment file name {0:?} is not a number")]
     Sequence(String),
     #[error("header {name} is not {expected}")]
     Header { name: &'static str, expected: &'static str },
+    #[error("header Livepeer-Transcode-Configuration cannot be used")]
+    Configuration(#[source] OrdersError),
     #[error("header {0} is not supported")]
     Unsupported(&'static str),
     #[error("pages of other sites may not push")]
@@ -42,19 +49,18 @@ pub(crate) enum PushError {
     CutOff(#[source] axum::Error),
 }
 
-/// Stream and sequence number. Path parts between them are allowed and mean nothing.
-pub(crate) fn parse_path(path: &str) -> Result<(ManifestId, u64), PushError> {
+/// Stream, sequence number and container. Path parts between them are allowed and mean nothing.
+pub(crate) fn parse_path(path: &str) -> Result<(ManifestId, u64, Container), PushError> {
     let (name, rest) = path.split_once('/').ok_or(PushError::Path)?;
     let file = rest.rsplit('/').next().unwrap_or(rest);
     let name = ManifestId::new(name).map_err(PushError::Name)?;
     let (stem, extension) = file.rsplit_once('.').ok_or(PushError::Extension)?;
-    if extension != "ts" {
-        return Err(PushError::Extension);
-    }
+    let container = [Container::MpegTs, Container::Mp4].into_iter().find(|known| known.extension() == extension);
+    let container = container.ok_or(PushError::Extension)?;
     // The number is an int64 on the wire; "+1" and "01" would be second names of the same segment.
     match stem.parse::<i64>() {
         Ok(seq) if stem == seq.to_string() => match u64::try_from(seq) {
-            Ok(seq) => Ok((name, seq)),
+            Ok(seq) => Ok((name, seq, container)),
             Err(_) => Err(PushError::Sequence(stem.to_owned())),
         },
         _ => Err(PushError::Sequence(stem.to_owned())),
@@ -62,7 +68,7 @@ pub(crate) fn parse_path(path: &str) -> Result<(ManifestId, u64), PushError> {
 }
 
 /// What the headers ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PushHeaders {
     /// None where the header is absent or bad: then the segment itself tells.
     pub(crate) duration: Option<Duration>,
@@ -70,6 +76,10 @@ pub(crate) struct PushHeaders {
     pub(crate) resolution: Option<(u32, u32)>,
     /// Whether the renditions go into the reply.
     pub(crate) multipart: bool,
+    /// The stream's key.
+    pub(crate) key: Option<Secret>,
+    /// Renditions asked for; none: those of the settings or of the webhook.
+    pub(crate) profiles: Option<Vec<Profile>>,
 }
 
 impl PushHeaders {
@@ -80,7 +90,7 @@ impl PushHeaders {
         if cross_site || foreign {
             return Err(PushError::CrossSite);
         }
-        for name in ["content-slice-from", "content-slice-to", "livepeer-transcode-configuration"] {
+        for name in ["content-slice-from", "content-slice-to"] {
             if headers.contains_key(name) {
                 return Err(PushError::Unsupported(name));
             }
@@ -99,8 +109,18 @@ impl PushHeaders {
                 ),
             },
             multipart: accept.flat_map(|value| value.split(',')).any(is_multipart),
+            key: headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.to_str().ok()?)),
+            profiles: match headers.get(TRANSCODE_CONFIGURATION) {
+                None => None,
+                Some(text) => parse_header(text.as_bytes()).map_err(PushError::Configuration)?,
+            },
         })
     }
+}
+
+fn bearer(value: &str) -> Option<Secret> {
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(key.trim()))
 }
 
 fn is_own_origin(origin: &[u8], headers: &HeaderMap) -> bool {
@@ -166,9 +186,9 @@ mod tests {
 
     #[test]
     fn path_gives_stream_and_number() {
-        let parsed = |path: &str| parse_path(path).map(|(name, seq)| (name.to_string(), seq)).unwrap();
-        assert_eq!(parsed("movie/12.ts"), ("movie".into(), 12));
-        assert_eq!(parsed("movie/camera/left/0.ts"), ("movie".into(), 0));
+        let parsed = |path: &str| parse_path(path).map(|(name, seq, kind)| (name.to_string(), seq, kind)).unwrap();
+        assert_eq!(parsed("movie/12.ts"), ("movie".into(), 12, Container::MpegTs));
+        assert_eq!(parsed("movie/camera/left/0.mp4"), ("movie".into(), 0, Container::Mp4));
     }
 
     #[test]

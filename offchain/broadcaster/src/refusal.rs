@@ -1,8 +1,10 @@
 //! Codes of what a broadcaster refuses (docs/refusals.md).
 use streamflow_pm::{FundsError, OverBudget};
+use streamflow_types::with_causes;
 use streamflow_wire::{Code, Refusal as Coded};
 
 use crate::{
+    admission::AdmitError,
     budget::BudgetError,
     config::BroadcasterConfig,
     error::{Refusal, SegmentError},
@@ -16,11 +18,17 @@ impl PushError {
         match self {
             Self::Path => path("another path".into(), "live, stream and number.ts"),
             Self::Name(error) => path(error.to_string(), "1 to 128 of a-z A-Z 0-9 . _ -"),
-            Self::Extension => path("another extension".into(), ".ts"),
+            Self::Extension => path("another extension".into(), ".ts or .mp4"),
+            Self::Configuration(fault) => Coded::new(
+                Code::TranscodeConfigurationInvalid,
+                with_causes(fault),
+                "JSON with profiles that can be encoded",
+            ),
             Self::Sequence(stem) => path(format!("number {stem:?}"), "0 to 9223372036854775807"),
             Self::Header { name, expected } => Coded::new(Code::PushHeaderInvalid, name, expected),
             Self::Unsupported(name) => {
-                Coded::new(Code::PushHeaderUnsupported, name, "Content-Duration, Content-Resolution, Accept")
+                let taken = "Content-Duration, Content-Resolution, Accept, Livepeer-Transcode-Configuration";
+                Coded::new(Code::PushHeaderUnsupported, name, taken)
             }
             Self::CrossSite => Coded::new(Code::PushCrossSite, "another site", "none, or this node"),
             Self::TooLarge(max) => {
@@ -54,11 +62,43 @@ impl SegmentError {
                 format!("{attempts} attempts"),
                 format!("{} attempts", config.max_attempts),
             ),
+            Self::Store(fault) => {
+                Coded::new(Code::StreamStoreUnusable, with_causes(fault), "a store that can be opened")
+            }
             Self::Keep(_) | Self::Directory(_) => {
                 Coded::new(Code::StreamNotKept, "a file that cannot be written", "room and permission to write")
             }
             Self::Worker(_) | Self::Abandoned => {
                 Coded::new(Code::WorkerFailed, "a worker that failed", "a worker that answers")
+            }
+        }
+    }
+}
+
+impl AdmitError {
+    /// Code and figures for whoever publishes.
+    pub(crate) fn coded(&self, config: &BroadcasterConfig) -> Coded {
+        match self {
+            Self::NotListed(name) => {
+                Coded::new(Code::StreamNotAllowed, name, format!("{} streams in the list", config.streams.len()))
+            }
+            Self::NoKey(name) => {
+                Coded::new(Code::StreamKeyWrong, format!("{name}, which has none"), "a name that has a key")
+            }
+            Self::WrongKey(name) => {
+                Coded::new(Code::StreamKeyWrong, format!("a missing or wrong key for {name}"), "the key in the setting")
+            }
+            Self::Webhook { source, .. } => {
+                Coded::new(Code::StreamNotAdmitted, with_causes(source), "an answer of 200")
+            }
+            Self::OtherProfiles { asked, known, .. } => Coded::new(
+                Code::StreamProfilesDiffer,
+                format!("{asked} renditions"),
+                format!("the {known} renditions of the stream"),
+            ),
+            Self::Live(name) => Coded::new(Code::StreamLive, name, "a stream that is not live"),
+            Self::TooMany { live, max, .. } => {
+                Coded::new(Code::TooManyStreams, format!("{live} streams"), format!("{max} streams"))
             }
         }
     }

@@ -2,12 +2,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::future::try_join_all;
 use streamflow_media::{MediaError, PoolError, SegmentInfo};
 use streamflow_types::{ManifestId, with_causes};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::Instrument as _;
 
 use crate::{
+    admission::Admission,
     broadcaster::Core,
     error::{Refusal, SegmentError},
     metrics,
@@ -29,6 +31,8 @@ pub(crate) struct Pushed {
     pub(crate) resolution: Option<(u32, u32)>,
     /// Memory that its bytes take; given back with it.
     pub(crate) memory: Option<OwnedSemaphorePermit>,
+    /// What its stream is, if it is the first.
+    pub(crate) admission: Arc<Admission>,
 }
 
 /// Video that can be transcoded.
@@ -53,17 +57,17 @@ impl Core {
     pub(crate) async fn push(self: Arc<Self>, name: ManifestId, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
         let span = tracing::info_span!("segment", stream = %name, seq = pushed.seq);
         let core = self.clone();
-        let task = self.tracker.spawn(async move { core.process(&name, pushed).await }.instrument(span));
+        let task = self.tracker.spawn(async move { core.process(pushed).await }.instrument(span));
         task.await.map_err(|_| SegmentError::Abandoned)?
     }
 
-    async fn process(&self, name: &ManifestId, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
+    async fn process(&self, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
         self.check_ready()?;
-        let Pushed { seq, media, duration, resolution, memory } = pushed;
+        let Pushed { seq, media, duration, resolution, memory, admission } = pushed;
         let info = self.probe(&media).await?;
         let known = info.as_ref().map(|info| info.duration).filter(|known| !known.is_zero());
         let duration = known.or(duration).unwrap_or(DEFAULT_DURATION);
-        let (stream, _place) = self.enter(name, seq, duration).await?;
+        let (stream, _place) = self.enter(&admission, seq, duration).await?;
         self.count(|totals| totals.received += 1);
         metrics::received();
         let done = self.keep_and_transcode(&stream, seq, media, duration, info, resolution).await;
@@ -85,12 +89,12 @@ impl Core {
     /// The stream, and the segment's place in it. An encoder that counts anew begins a new stream of the same name.
     async fn enter(
         &self,
-        name: &ManifestId,
+        admission: &Arc<Admission>,
         seq: u64,
         duration: Duration,
     ) -> Result<(Arc<LiveStream>, OwnedSemaphorePermit), SegmentError> {
         for _ in 0..ENTER_ATTEMPTS {
-            let stream = self.open_stream(name, seq, duration).await?;
+            let stream = self.open_stream(admission, seq, duration).await?;
             match stream.enter(seq) {
                 Ok(place) => return Ok((stream, place)),
                 Err(EnterError::Segment(error)) => return Err(error),
@@ -98,7 +102,7 @@ impl Core {
                 Err(EnterError::Restarted) => stream.close(self).await,
             }
         }
-        Err(Refusal::Ending(name.clone()).into())
+        Err(Refusal::Ending(admission.name.clone()).into())
     }
 
     async fn keep_and_transcode(
@@ -110,16 +114,19 @@ impl Core {
         info: Option<SegmentInfo>,
         resolution: Option<(u32, u32)>,
     ) -> Result<Vec<Bytes>, SegmentError> {
-        stream.keep_source(seq, duration, &media, info.as_ref(), resolution).await?;
+        let shown = self.show(stream, &media, info.is_some()).await?;
+        stream.keep_source(seq, duration, &shown, info.as_ref(), resolution).await?;
         let Some(info) = info else {
-            stream.publish_copies(seq, duration, &media).await?;
+            stream.publish_copies(seq, duration, &shown).await?;
             return Ok(vec![media; stream.profiles().len()]);
         };
         let _turn = stream.turn().await?;
         let started = Instant::now();
         let renditions = self.transcode(stream, &Segment { seq, media, duration, info }).await?;
         metrics::transcoded(started.elapsed());
-        stream.publish(seq, duration, &renditions).await?;
+        let shown = renditions.iter().map(|rendition| self.show(stream, &rendition.media, true));
+        let shown = try_join_all(shown).await?;
+        stream.publish(seq, duration, &renditions, &shown).await?;
         Ok(renditions.into_iter().map(|rendition| rendition.media).collect())
     }
 

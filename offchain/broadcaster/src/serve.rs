@@ -4,19 +4,20 @@ use std::{io, path::Path as FsPath, sync::Arc};
 use axum::{
     Json, Router,
     body::Body,
-    extract::{DefaultBodyLimit, Path, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{DefaultBodyLimit, OriginalUri, Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use streamflow_types::{ManifestId, with_causes};
+use streamflow_types::{Secret, with_causes};
 use streamflow_wire::{
-    Code, Refusal as Coded,
+    Refusal as Coded,
     refusal::{self, scrub},
 };
 use tracing::Instrument as _;
 
 use crate::{
+    admission::{AdmitError, Claim},
     broadcaster::Core,
     config::SOURCE,
     error::{Refusal, SegmentError},
@@ -33,6 +34,8 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route("/stream/{file}", get(master))
         .route("/stream/{name}/{file}", get(playlist))
         .route("/stream/{name}/{rendition}/{file}", get(media))
+        .route("/recordings/{name}/{file}", get(recording))
+        .route("/recordings/{name}/{rendition}/{file}", get(media))
         .route("/status", get(status))
         .route("/healthz", get(|| async { "ok\n" }))
         .merge(page::router())
@@ -45,11 +48,17 @@ async fn status(State(core): State<Arc<Core>>) -> ([(header::HeaderName, &'stati
 
 /// An encoder such as ffmpeg closes the connection as soon as it has sent a segment. That drops this future, so the work is
 /// done in a task.
-async fn push(State(core): State<Arc<Core>>, Path(path): Path<String>, headers: HeaderMap, body: Body) -> Response {
+async fn push(
+    State(core): State<Arc<Core>>,
+    Path(path): Path<String>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let (tracker, span) = (core.tracker.clone(), tracing::info_span!("push", %path));
     let task = tracker.spawn(
         async move {
-            accept_push(&core, &path, &headers, body).await.unwrap_or_else(|error| {
+            accept_push(&core, &path, &uri, &headers, body).await.unwrap_or_else(|error| {
                 error.log();
                 error.answer(&core)
             })
@@ -64,28 +73,33 @@ async fn push(State(core): State<Arc<Core>>, Path(path): Path<String>, headers: 
 enum PushFailure {
     #[error(transparent)]
     Request(#[from] PushError),
-    #[error("stream {0} may not be pushed (setting broadcaster.streams)")]
-    NotAllowed(ManifestId),
+    #[error(transparent)]
+    NotAdmitted(#[from] AdmitError),
     #[error(transparent)]
     Segment(#[from] SegmentError),
 }
 
-async fn accept_push(core: &Arc<Core>, path: &str, headers: &HeaderMap, body: Body) -> Result<Response, PushFailure> {
-    let (name, seq) = parse_path(path)?;
-    let asked = PushHeaders::parse(headers)?;
-    let allowed = &core.config.streams;
-    if !allowed.is_empty() && !allowed.contains(&name) {
-        return Err(PushFailure::NotAllowed(name));
-    }
+async fn accept_push(
+    core: &Arc<Core>,
+    path: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, PushFailure> {
+    let (name, seq, container) = parse_path(path)?;
+    let PushHeaders { duration, resolution, multipart, key, profiles } = PushHeaders::parse(headers)?;
     core.check_ready().map_err(SegmentError::from)?;
+    let claim = Claim { url: full_url(uri, headers), name, key, profiles, container };
+    let admission = core.admit_push(claim).await?;
+    let name = admission.name.clone();
     let _announced = core.announce(&name, seq);
     let (media, memory) = tokio::select! { biased;
         () = core.stopping.cancelled() => return Err(SegmentError::from(Refusal::Stopping).into()),
         read = read_body(body, headers, core.config.max_segment_bytes, &core.memory) => read?,
     };
-    let pushed = Pushed { seq, media, duration: asked.duration, resolution: asked.resolution, memory: Some(memory) };
+    let pushed = Pushed { seq, media, duration, resolution, memory: Some(memory), admission };
     let renditions = core.clone().push(name.clone(), pushed).await?;
-    if !asked.multipart {
+    if !multipart {
         return Ok(StatusCode::OK.into_response());
     }
     // Those of the stream: the settings may have changed since it began.
@@ -94,6 +108,13 @@ async fn accept_push(core: &Arc<Core>, path: &str, headers: &HeaderMap, body: Bo
     let parts = profiles.iter().zip(renditions);
     let parts: Vec<Part<'_>> = parts.map(|(profile, data)| Part { profile, seq, data }).collect();
     Ok(multipart::reply(&parts, &multipart::boundary()))
+}
+
+/// The whole address, as a webhook is told it.
+fn full_url(uri: &Uri, headers: &HeaderMap) -> Secret {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| uri.authority().map(|authority| authority.as_str())).unwrap_or("localhost");
+    Secret::new(format!("http://{host}{}", uri.path_and_query().map_or("/", |path| path.as_str())))
 }
 
 impl PushFailure {
@@ -112,10 +133,7 @@ impl PushFailure {
     fn coded(&self, core: &Core) -> Coded {
         match self {
             Self::Request(error) => error.coded(&core.config),
-            Self::NotAllowed(name) => {
-                let listed = core.config.streams.len();
-                Coded::new(Code::StreamNotAllowed, name, format!("{listed} streams in the list"))
-            }
+            Self::NotAdmitted(error) => error.coded(&core.config),
             Self::Segment(error) => error.coded(&core.config),
         }
     }
@@ -131,7 +149,9 @@ impl PushFailure {
             Self::Request(PushError::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Request(PushError::Silence(_)) => StatusCode::REQUEST_TIMEOUT,
             Self::Request(PushError::Memory) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Request(PushError::CrossSite) | Self::NotAllowed(_) => StatusCode::FORBIDDEN,
+            Self::NotAdmitted(AdmitError::OtherProfiles { .. }) => StatusCode::BAD_REQUEST,
+            Self::NotAdmitted(AdmitError::TooMany { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Request(PushError::CrossSite) | Self::NotAdmitted(_) => StatusCode::FORBIDDEN,
             Self::Request(_) | Self::Segment(SegmentError::Duplicate(_)) => StatusCode::BAD_REQUEST,
             Self::Segment(SegmentError::Refused(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Segment(SegmentError::Media(_) | SegmentError::BadInput(_)) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -146,10 +166,13 @@ impl PushFailure {
 }
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
-const SEGMENT: &str = "video/mp2t";
+/// Names the newest live stream, where the settings allow it.
+const CURRENT: &str = "current";
 
 async fn master(State(core): State<Arc<Core>>, Path(file): Path<String>) -> Response {
-    let stream = file.strip_suffix(".m3u8").and_then(|name| core.find_stream(name));
+    let find =
+        |name| if core.config.current_stream && name == CURRENT { core.newest_live() } else { core.find_stream(name) };
+    let stream = file.strip_suffix(".m3u8").and_then(find);
     match stream.and_then(|stream| stream.master_playlist()) {
         Some(text) => playlist_reply(text),
         None => unknown(),
@@ -166,22 +189,43 @@ async fn playlist(State(core): State<Arc<Core>>, Path((name, file)): Path<(Strin
     }
 }
 
+/// `index.m3u8`, or the list of one rendition: every segment from the first on (node.md §4.4).
+async fn recording(State(core): State<Arc<Core>>, Path((name, file)): Path<(String, String)>) -> Response {
+    let (Some(stream), Some(rendition)) = (core.find_stream(&name), file.strip_suffix(".m3u8")) else {
+        return unknown();
+    };
+    let text =
+        if rendition == "index" { Some(stream.recording_master()) } else { stream.recording_playlist(rendition).await };
+    text.map_or_else(unknown, playlist_reply)
+}
+
 async fn media(
     State(core): State<Arc<Core>>,
     Path((name, rendition, file)): Path<(String, String, String)>,
 ) -> Response {
-    let seq = file.strip_suffix(".ts").and_then(|seq| seq.parse::<u64>().ok());
-    let (Some(stream), Some(seq)) = (core.find_stream(&name), seq) else { return unknown() };
+    let (Some(stream), Some(content_type)) = (core.find_stream(&name), segment_type(&file)) else { return unknown() };
     let known = rendition == SOURCE || stream.profiles().iter().any(|profile| profile.name == rendition);
     if !known {
         return unknown();
     }
-    segment_reply(&stream.segment_file(&rendition, seq)).await
+    segment_reply(&stream.segment_file(&rendition, &file), content_type).await
 }
 
-async fn segment_reply(file: &FsPath) -> Response {
+/// Media type of a file of segments; `None` for names that we never give.
+fn segment_type(file: &str) -> Option<&'static str> {
+    let (stem, extension) = file.rsplit_once('.')?;
+    let number = if extension == "mp4" { stem.strip_prefix("init-")? } else { stem };
+    let known = number.parse::<u64>().is_ok_and(|parsed| parsed.to_string() == number);
+    match extension {
+        "ts" if known => Some("video/mp2t"),
+        "m4s" | "mp4" if known => Some("video/mp4"),
+        _ => None,
+    }
+}
+
+async fn segment_reply(file: &FsPath, content_type: &'static str) -> Response {
     match tokio::fs::read(file).await {
-        Ok(media) => shared(SEGMENT, "max-age=3600", media),
+        Ok(media) => shared(content_type, "max-age=3600", media),
         Err(error) if error.kind() == io::ErrorKind::NotFound => unknown(),
         Err(error) => {
             tracing::error!(file = %file.display(), %error, "segment cannot be read");

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::future::join_all;
 use streamflow_media::{
     FrameRate, SegmentInfo,
@@ -24,12 +23,14 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
+    admission::Admission,
     broadcaster::Core,
     budget::StreamBudget,
     config::{BroadcasterConfig, SOURCE},
     discovery::Candidate,
     error::{AttemptError, Refusal, SegmentError},
     orchestrators::{Orchestrators, millis},
+    output::{Copies, Published, Shown, Track},
     selection::Affinity,
     session::Session,
     status::{RenditionStatus, SegmentStatus, StreamStatus},
@@ -47,7 +48,7 @@ const SOURCE_BANDWIDTH: u64 = 4_000_000;
 #[derive(Debug)]
 pub(crate) struct LiveStream {
     name: ManifestId,
-    profiles: Vec<Profile>,
+    admission: Arc<Admission>,
     directory: PathBuf,
     progress: Mutex<Progress>,
     files: tokio::sync::Mutex<Files>,
@@ -150,6 +151,17 @@ struct Files {
     source: HlsWriter,
     renditions: Vec<HlsWriter>,
     master_written: bool,
+    copies: Copies,
+}
+
+impl Files {
+    /// Copies a published segment of the source, or of a rendition, into the stores.
+    fn copy(&self, rendition: Option<usize>, published: &Published<'_>, track: Track) {
+        if self.copies.any() {
+            let writer = rendition.map_or(&self.source, |index| &self.renditions[index]);
+            self.copies.segment(published, writer.text(), track);
+        }
+    }
 }
 
 /// Why a segment is not taken.
@@ -165,17 +177,18 @@ pub(crate) enum EnterError {
 
 impl LiveStream {
     pub(crate) async fn create(
-        name: ManifestId,
+        admission: &Arc<Admission>,
         config: &BroadcasterConfig,
         first_seq: u64,
         duration: Duration,
     ) -> Result<Self, SegmentError> {
+        let Admission { name, profiles, .. } = admission.as_ref();
         let directory = config.data_dir.join(name.as_str());
         // Every number taken is published or declared lost by us, so that holding back never decides.
         let hls = HlsConfig { first_seq, target: duration, hold_back: 1024, ..HlsConfig::default() };
         let source = HlsWriter::create(&directory, SOURCE, hls).await.map_err(keep)?;
-        let mut renditions = Vec::with_capacity(config.profiles.len());
-        for profile in &config.profiles {
+        let mut renditions = Vec::with_capacity(profiles.len());
+        for profile in profiles {
             renditions.push(HlsWriter::create(&directory, &profile.name, hls).await.map_err(keep)?);
         }
         let tally = |width, height| Tally {
@@ -187,12 +200,16 @@ impl LiveStream {
             segments: 0,
             pixels: 0,
         };
-        let tallies = config.profiles.iter().map(|profile| tally(profile.width, profile.height));
+        let tallies = profiles.iter().map(|profile| tally(profile.width, profile.height));
         let tallies = std::iter::once(tally(0, 0)).chain(tallies).collect();
+        let orders = &admission.orders;
+        let output = orders.object_store.as_ref().or(config.object_store.as_ref());
+        let recording = orders.record_store.as_ref().or(config.record_store.as_ref());
+        let copies = Copies::start(name.as_str(), output, recording).map_err(SegmentError::Store)?;
         let capacity = config.max_segments_in_flight + config.max_segments_waiting;
         Ok(Self {
-            name,
-            profiles: config.profiles.clone(),
+            name: name.clone(),
+            admission: admission.clone(),
             directory,
             progress: Mutex::new(Progress {
                 counts: SegmentStatus::default(),
@@ -201,7 +218,7 @@ impl LiveStream {
                 last_activity: Instant::now(),
                 life: Life::Open,
             }),
-            files: tokio::sync::Mutex::new(Files { source, renditions, master_written: false }),
+            files: tokio::sync::Mutex::new(Files { source, renditions, master_written: false, copies }),
             budget: StreamBudget::new(&config.budget),
             places: Arc::new(Semaphore::new(capacity)),
             capacity,
@@ -228,7 +245,7 @@ impl LiveStream {
     }
 
     pub(crate) fn profiles(&self) -> &[Profile] {
-        &self.profiles
+        &self.admission.profiles
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -289,7 +306,7 @@ impl LiveStream {
         &self,
         seq: u64,
         duration: Duration,
-        media: &Bytes,
+        shown: &Shown,
         info: Option<&SegmentInfo>,
         resolution: Option<(u32, u32)>,
     ) -> Result<(), SegmentError> {
@@ -302,9 +319,12 @@ impl LiveStream {
                 decided(writer.declare_lost(missing).await)?;
             }
         }
-        files.source.publish(seq, media, duration).await.map_err(keep)?;
+        let init = shown.publish(&mut files.source, seq, duration).await.map_err(keep)?;
         self.segment_millis.store(millis(duration), Ordering::Relaxed);
         let bandwidth = files.source.peak_bandwidth().max(SOURCE_BANDWIDTH);
+        let resolution = resolution.or(info.map(|info| (info.width, info.height)));
+        let published = Published { seq, duration, shown, init: init.as_deref() };
+        files.copy(None, &published, Track::new(SOURCE, bandwidth, resolution.unwrap_or_default()));
         let mut progress = self.progress();
         let tally = &mut progress.tallies[0];
         tally.segments += 1;
@@ -324,11 +344,15 @@ impl LiveStream {
         seq: u64,
         duration: Duration,
         renditions: &[Rendition],
+        shown: &[Shown],
     ) -> Result<(), SegmentError> {
         let mut files = self.files.lock().await;
-        for (index, rendition) in renditions.iter().enumerate() {
-            files.renditions[index].publish(seq, &rendition.media, duration).await.map_err(keep)?;
+        for (index, (rendition, shown)) in renditions.iter().zip(shown).enumerate() {
+            let init = shown.publish(&mut files.renditions[index], seq, duration).await.map_err(keep)?;
             let bandwidth = files.renditions[index].peak_bandwidth();
+            let (name, size) = (&self.profiles()[index].name, (rendition.info.width, rendition.info.height));
+            let published = Published { seq, duration, shown, init: init.as_deref() };
+            files.copy(Some(index), &published, Track::new(name, bandwidth, size));
             let mut progress = self.progress();
             let tally = &mut progress.tallies[index + 1];
             tally.describe(&rendition.info);
@@ -341,10 +365,10 @@ impl LiveStream {
     }
 
     /// Publishes a segment without video as every rendition.
-    pub(crate) async fn publish_copies(&self, seq: u64, duration: Duration, media: &Bytes) -> Result<(), SegmentError> {
+    pub(crate) async fn publish_copies(&self, seq: u64, duration: Duration, shown: &Shown) -> Result<(), SegmentError> {
         let mut files = self.files.lock().await;
         for (index, writer) in files.renditions.iter_mut().enumerate() {
-            writer.publish(seq, media, duration).await.map_err(keep)?;
+            shown.publish(writer, seq, duration).await.map_err(keep)?;
             let bandwidth = writer.peak_bandwidth();
             let mut progress = self.progress();
             let tally = &mut progress.tallies[index + 1];
@@ -369,8 +393,14 @@ impl LiveStream {
         if !files.master_written {
             self.write_master().await?;
             files.master_written = true;
+            files.copies.playlist("index.m3u8", self.master_text());
         }
         Ok(())
+    }
+
+    /// The master playlist as it stands beside the directories of its renditions.
+    fn master_text(&self) -> String {
+        master_playlist(&self.variants(|name| format!("{name}/index.m3u8")))
     }
 
     async fn write_master(&self) -> Result<PathBuf, SegmentError> {
@@ -381,7 +411,7 @@ impl LiveStream {
     /// Those that have a segment.
     fn variants(&self, uri: impl Fn(&str) -> String) -> Vec<Variant> {
         let progress = self.progress();
-        let names = std::iter::once(SOURCE).chain(self.profiles.iter().map(|profile| profile.name.as_str()));
+        let names = std::iter::once(SOURCE).chain(self.profiles().iter().map(|profile| profile.name.as_str()));
         let published = names.zip(&progress.tallies).filter(|(_, tally)| tally.segments > 0);
         let variants = published.map(|(name, tally)| Variant {
             uri: uri(name),
@@ -404,16 +434,32 @@ impl LiveStream {
 
     /// Text of a rendition's playlist as it is served: its segments are one level below.
     pub(crate) async fn media_playlist(&self, rendition: &str) -> Option<String> {
-        if rendition != SOURCE && !self.profiles.iter().any(|profile| profile.name == rendition) {
+        if rendition != SOURCE && !self.profiles().iter().any(|profile| profile.name == rendition) {
             return None;
         }
         let text = tokio::fs::read_to_string(self.directory.join(rendition).join("index.m3u8")).await.ok()?;
         Some(below(&text, rendition))
     }
 
+    /// Every segment of a rendition so far, as a playlist.
+    pub(crate) async fn recording_playlist(&self, rendition: &str) -> Option<String> {
+        let files = self.files.lock().await;
+        let index = self.profiles().iter().position(|profile| profile.name == rendition);
+        let text = match (rendition, index) {
+            (SOURCE, _) => files.source.recording(),
+            (_, index) => files.renditions[index?].recording(),
+        };
+        Some(below(&text, rendition))
+    }
+
+    /// The master playlist of the recording.
+    pub(crate) fn recording_master(&self) -> String {
+        master_playlist(&self.variants(|name| format!("{name}.m3u8")))
+    }
+
     /// Where a segment is kept. `rendition` is the source or a profile.
-    pub(crate) fn segment_file(&self, rendition: &str, seq: u64) -> PathBuf {
-        self.directory.join(rendition).join(format!("{seq}.ts"))
+    pub(crate) fn segment_file(&self, rendition: &str, file: &str) -> PathBuf {
+        self.directory.join(rendition).join(file)
     }
 
     /// The session with an orchestrator; opened if there is none that can be used.
@@ -424,7 +470,7 @@ impl LiveStream {
             return Ok(session.clone());
         }
         let first = self.first_prices().get(&candidate.url).copied();
-        let opened = Arc::new(core.open_session(candidate, &self.profiles, first).await?);
+        let opened = Arc::new(core.open_session(candidate, self.profiles(), first).await?);
         if let Some(price) = opened.first_price() {
             self.first_prices().insert(candidate.url.clone(), price);
         }
@@ -472,7 +518,7 @@ impl LiveStream {
         if timeout(core.config.drain_timeout, self.places.acquire_many(all)).await.is_err() {
             tracing::warn!(stream = %self.name, "stream ends before its last segments are done");
         }
-        if let Err(error) = self.finish_files().await {
+        if let Err(error) = self.finish_files(core.config.drain_timeout).await {
             tracing::error!(stream = %self.name, error = with_causes(&error), "playlists cannot be ended");
         }
         self.progress().life = Life::Ended;
@@ -499,13 +545,21 @@ impl LiveStream {
         open
     }
 
-    async fn finish_files(&self) -> Result<(), SegmentError> {
+    async fn finish_files(&self, patience: Duration) -> Result<(), SegmentError> {
         let mut files = self.files.lock().await;
         files.source.finish().await.map_err(keep)?;
         for writer in &mut files.renditions {
             writer.finish().await.map_err(keep)?;
         }
         self.write_master().await?;
+        let names = std::iter::once(SOURCE).chain(self.profiles().iter().map(|profile| profile.name.as_str()));
+        for (name, writer) in names.zip(std::iter::once(&files.source).chain(&files.renditions)) {
+            files.copies.playlist(&format!("{name}/index.m3u8"), writer.text());
+        }
+        files.copies.playlist("index.m3u8", self.master_text());
+        let copies = std::mem::take(&mut files.copies);
+        drop(files);
+        copies.finish(patience).await;
         Ok(())
     }
 
@@ -517,7 +571,7 @@ impl LiveStream {
     pub(crate) fn status(&self, orchestrators: &Orchestrators, now: Instant) -> StreamStatus {
         let choice = (!self.has_ended()).then(|| orchestrators.explain(&self.affinity, self.segment_length(), now));
         let progress = self.progress();
-        let renditions = self.profiles.iter().zip(&progress.tallies[1..]).map(|(profile, tally)| RenditionStatus {
+        let renditions = self.profiles().iter().zip(&progress.tallies[1..]).map(|(profile, tally)| RenditionStatus {
             name: profile.name.clone(),
             width: tally.width,
             height: tally.height,
@@ -562,10 +616,17 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
+/// Starts the line that names what decoders need first.
+const MAP: &str = "#EXT-X-MAP:URI=\"";
+
 /// A playlist's text with its segments one directory down.
 fn below(playlist: &str, directory: &str) -> String {
     let mut text = String::with_capacity(playlist.len() * 2);
     for line in playlist.lines() {
+        if let Some(init) = line.strip_prefix(MAP) {
+            text.push_str(&format!("{MAP}{directory}/{init}\n"));
+            continue;
+        }
         if !line.is_empty() && !line.starts_with('#') {
             text.push_str(directory);
             text.push('/');
@@ -621,6 +682,8 @@ mod tests {
 
     #[test]
     fn served_playlist_points_below() {
+        let mapped = below("#EXT-X-MAP:URI=\"init-0.mp4\"\n0.m4s\n", "720p");
+        assert_eq!(mapped, "#EXT-X-MAP:URI=\"720p/init-0.mp4\"\n720p/0.m4s\n");
         let text = "#EXTM3U\n#EXTINF:2.0,\n0.ts\n#EXT-X-ENDLIST\n";
         assert_eq!(below(text, "720p"), "#EXTM3U\n#EXTINF:2.0,\n720p/0.ts\n#EXT-X-ENDLIST\n");
     }

@@ -1,4 +1,4 @@
-//! A transport stream segment taken apart, without trusting it.
+//! A segment taken apart, without trusting it: a transport stream, or MP4.
 use std::io::Cursor;
 
 use bytes::Bytes;
@@ -8,10 +8,12 @@ use ffmpeg_next::{
     media,
 };
 
+use streamflow_types::Container;
+
 use crate::{
     MediaError, avc,
     error::libav,
-    library,
+    library, mux,
     rate::{FrameRate, TICKS_PER_SECOND},
     settings::{MAX_SEGMENT_BYTES, MAX_SEGMENT_MILLIS, MAX_SIDE, MIN_SIDE},
 };
@@ -35,6 +37,7 @@ pub(crate) struct Track {
 
 /// A segment in memory, demuxed.
 pub(crate) struct Segment {
+    pub(crate) container: Container,
     pub(crate) video: Track,
     pub(crate) audio: Option<Track>,
     pub(crate) video_decoder: VideoDecoder,
@@ -53,8 +56,63 @@ pub(crate) type VideoDecoder = decoder::Video;
 /// Takes a segment apart.
 pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, MediaError> {
     library::prepare();
+    if container_of(bytes) == Container::Mp4 {
+        // Everything after this knows pictures as transport streams carry them.
+        let mut segment = transport_stream(&mp4_as_transport_stream(bytes)?, decoder_threads)?;
+        segment.container = Container::Mp4;
+        return Ok(segment);
+    }
+    transport_stream(bytes, decoder_threads)
+}
+
+/// What the first bytes say; whatever is no MP4 is taken for a transport stream, and checked.
+pub(crate) fn container_of(bytes: &[u8]) -> Container {
+    match bytes.get(4..8) {
+        Some(b"ftyp" | b"styp" | b"moov" | b"moof" | b"sidx" | b"free") => Container::Mp4,
+        _ => Container::MpegTs,
+    }
+}
+
+fn mp4_as_transport_stream(bytes: &Bytes) -> Result<Bytes, MediaError> {
+    let (video, audio) = mp4_tracks(bytes)?;
+    mux::segment(&video, audio.as_ref())
+}
+
+/// Pictures and sound of MP4, as it carries them.
+pub(crate) fn mp4_tracks(bytes: &Bytes) -> Result<(Track, Option<Track>), MediaError> {
+    if bytes.len() > MAX_SEGMENT_BYTES {
+        return Err(MediaError::SegmentSize { len: bytes.len(), max: MAX_SEGMENT_BYTES });
+    }
+    let mut input = open(bytes.clone(), "mov", MediaError::NotMp4)?;
+    let streams = Streams::choose(&input)?;
+    let mut reader = PacketReader::new(streams.video.time_base, streams.audio.as_ref().map(|a| a.time_base));
+    reader.read(&mut input, streams.video.index, streams.audio.as_ref().map(|a| a.index))?;
+    let PacketReader { video, audio, .. } = reader;
+    if video.packets.is_empty() {
+        return Err(MediaError::NoFrames);
+    }
+    let track = |stream: ChosenStream, queue: PacketQueue, index| Track {
+        parameters: stream.parameters,
+        packets: queue.packets.into_iter().map(|packet| numbered(packet, index)).collect(),
+    };
+    let audio = match streams.audio {
+        Some(stream) if !audio.packets.is_empty() => {
+            avc::check_audio(stream.parameters.id())?;
+            Some(track(stream, audio, mux::AUDIO_STREAM))
+        }
+        _ => None,
+    };
+    Ok((track(streams.video, video, mux::VIDEO_STREAM), audio))
+}
+
+fn numbered(mut packet: Packet, index: usize) -> Packet {
+    packet.set_stream(index);
+    packet
+}
+
+fn transport_stream(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, MediaError> {
     check_framing(bytes)?;
-    let mut input = open(bytes.clone())?;
+    let mut input = open(bytes.clone(), "mpegts", MediaError::NotTransportStream)?;
     let streams = Streams::choose(&input)?;
     let mut reader = PacketReader::new(streams.video.time_base, streams.audio.as_ref().map(|a| a.time_base));
     reader.read(&mut input, streams.video.index, streams.audio.as_ref().map(|a| a.index))?;
@@ -79,6 +137,7 @@ pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, Me
         _ => None,
     };
     Ok(Segment {
+        container: Container::MpegTs,
         video: Track { parameters: streams.video.parameters, packets: video.packets },
         audio,
         video_decoder,
@@ -105,16 +164,16 @@ fn check_framing(bytes: &[u8]) -> Result<(), MediaError> {
     if rest.is_empty() { Ok(()) } else { Err(MediaError::Truncated { len: bytes.len() }) }
 }
 
-/// Opens the bytes as a transport stream and as nothing else: a playlist or a script in their place must not make libav
+/// Opens the bytes as one format and as nothing else: a playlist or a script in their place must not make libav
 /// open files or connections, and only the decoders named here may look into the streams.
-fn open(bytes: Bytes) -> Result<Input, MediaError> {
+fn open(bytes: Bytes, format: &str, otherwise: MediaError) -> Result<Input, MediaError> {
     let mut options = Dictionary::new();
-    options.set("format_whitelist", "mpegts");
+    options.set("format_whitelist", format);
     options.set("protocol_whitelist", "none");
     options.set("codec_whitelist", "h264,aac,mp3float,mp3,ac3");
     options.set("correct_ts_overflow", "0");
     let io = StreamIo::from_read_seek(Cursor::new(bytes)).map_err(libav("read from memory"))?;
-    format::input_from_stream(io, None, Some(options)).map_err(|_| MediaError::NotTransportStream)
+    format::input_from_stream(io, None, Some(options)).map_err(|_| otherwise)
 }
 
 /// The streams taken of a segment.

@@ -17,6 +17,9 @@ pub enum MediaError {
     /// No MPEG transport stream: random bytes, text, another container.
     #[error("segment is not an mpeg transport stream")]
     NotTransportStream,
+    /// It begins like MP4, but is not.
+    #[error("segment is not mp4 that can be read")]
+    NotMp4,
     /// A transport stream has whole packets of 188 bytes; this one was cut.
     #[error("segment is cut after {len} bytes, inside a transport packet")]
     Truncated {
@@ -103,6 +106,30 @@ pub enum MediaError {
     EncoderUnavailable {
         /// Which.
         encoder: Encoder,
+        /// In the words of libav.
+        reason: String,
+    },
+    /// A live input whose key frames are too far apart, or missing, to be cut into segments.
+    #[error("no key frame within {waited_ms} ms, more than {max_ms} ms: set the encoder's key frame interval to 2 s")]
+    KeyFramesTooFar {
+        /// Since the last key frame, or since the first picture.
+        waited_ms: u64,
+        /// The limit.
+        max_ms: u64,
+    },
+    /// A segment of a live input grew too large.
+    #[error("segment grew to {bytes} bytes, more than {max}: lower the encoder's bit rate or its key frame interval")]
+    LiveSegmentSize {
+        /// Bytes so far.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// A live input that libav cannot make sense of.
+    #[error("input is not readable as {expected}: {reason}")]
+    LiveInput {
+        /// What it was to be.
+        expected: String,
         /// In the words of libav.
         reason: String,
     },

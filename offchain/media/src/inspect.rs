@@ -4,6 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ffmpeg_next::Packet;
 use serde::{Deserialize, Serialize};
+use streamflow_types::Container;
 
 use crate::{
     MediaError, avc,
@@ -85,7 +86,10 @@ pub(crate) fn describe(segment: &Segment) -> SegmentInfo {
     let audio_id = audio.map(|track| track.parameters.id());
     let codecs = [avc::codec_of(&segment.video.packets), audio_id.and_then(avc::audio_codec).map(Into::into)];
     SegmentInfo {
-        container: "mpegts".into(),
+        container: match segment.container {
+            Container::MpegTs => "mpegts".into(),
+            Container::Mp4 => "mp4".into(),
+        },
         video_codec: segment.video.parameters.id().name().into(),
         width: segment.video_decoder.width(),
         height: segment.video_decoder.height(),

@@ -5,7 +5,9 @@ mod compare;
 mod demux;
 mod encode;
 mod error;
+mod fragment;
 pub mod hls;
+mod ingest;
 mod inspect;
 mod library;
 mod metrics;
@@ -20,9 +22,14 @@ pub mod worker;
 
 pub use compare::{Comparison, MAX_COMPARED_FRAMES, Sampling, compare};
 pub use error::MediaError;
+pub use fragment::{Fragment, fragment};
+pub use ingest::{IngestContainer, IngestSettings, ingest};
 pub use inspect::{Inspection, SegmentInfo, inspect, probe, ticks_to_duration};
 pub use library::probe_encoder;
-pub use pool::{JobReport, PoolConfig, PoolError, Reported, SourceStream, TranscodeJob, WorkerPool, WorkerStatus};
+pub use pool::{
+    IngestFeed, IngestStream, JobReport, PoolConfig, PoolError, Reported, SourceStream, TranscodeJob, WorkerPool,
+    WorkerStatus,
+};
 pub use rate::{FrameRate, TICKS_PER_SECOND};
 pub use settings::{
     Encoder, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MAX_SEGMENT_MILLIS, MAX_SIDE, MIN_SIDE, TranscodeSettings,

@@ -1,7 +1,7 @@
-//! Packets of one rendition, written as a transport stream in memory.
+//! Packets of one rendition, written as a transport stream or as fragmented MP4 in memory.
 use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
+    io::{self, Cursor},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -10,30 +10,83 @@ use ffmpeg_next::{
     format::context::{Output, StreamIo},
 };
 
+use streamflow_types::Container;
+
 use crate::{
     MediaError,
-    demux::{TICKS, Track},
+    demux::{self, TICKS, Track},
     error::libav,
 };
 
 pub(crate) const VIDEO_STREAM: usize = 0;
 pub(crate) const AUDIO_STREAM: usize = 1;
 
+/// Writes one segment in the container asked for.
+pub(crate) fn contained(container: Container, video: &Track, audio: Option<&Track>) -> Result<Bytes, MediaError> {
+    match container {
+        Container::MpegTs => segment(video, audio),
+        Container::Mp4 => fragmented(video, audio),
+    }
+}
+
+/// Writes one segment as MP4: what decoders need first, then everything in one fragment with the times it has.
+///
+/// Packets are as for [`segment`].
+pub(crate) fn fragmented(video: &Track, audio: Option<&Track>) -> Result<Bytes, MediaError> {
+    // In a transport stream each packet of sound says itself what it is; in MP4 the file says it once. The muxer of whole
+    // files knows how to turn one into the other, the muxer of fragments does not.
+    let whole = write_all("mp4", mp4_options(), video, audio)?;
+    let (mut pictures, mut sound) = demux::mp4_tracks(&whole)?;
+    // A whole file begins at zero.
+    begin_like(&mut pictures, video);
+    if let (Some(sound), Some(audio)) = (&mut sound, audio) {
+        begin_like(sound, audio);
+    }
+    // What decoders need first must not depend on how many bytes this segment happens to have.
+    for track in [Some(&mut pictures), sound.as_mut()].into_iter().flatten() {
+        track.parameters.set_bit_rate(0);
+    }
+    let mut options = mp4_options();
+    options.set("write_btrt", "0");
+    options.set("movflags", "+delay_moov+default_base_moof+frag_discont+skip_trailer");
+    write_all("mp4", options, &pictures, sound.as_ref())
+}
+
+fn mp4_options() -> Dictionary<'static> {
+    let mut options = Dictionary::new();
+    options.set("use_editlist", "0");
+    options.set("avoid_negative_ts", "disabled");
+    options
+}
+
+fn begin_like(track: &mut Track, other: &Track) {
+    let first = |track: &Track| track.packets.first().and_then(Packet::dts).unwrap_or(0);
+    let shift = first(other) - first(track);
+    for packet in &mut track.packets {
+        packet.set_dts(packet.dts().map(|dts| dts + shift));
+        packet.set_pts(packet.pts().map(|pts| pts + shift));
+    }
+}
+
 /// Writes one segment: a video stream and, unless there is no sound, an audio stream beside it.
 ///
 /// Packets must be in order of decode time, in ticks, and carry their stream's index. Times are written as they are:
 /// nothing is shifted to make a segment start at zero, and each segment says itself that its counters start anew.
 pub(crate) fn segment(video: &Track, audio: Option<&Track>) -> Result<Bytes, MediaError> {
+    let mut options = Dictionary::new();
+    options.set("mpegts_flags", "+initial_discontinuity");
+    options.set("avoid_negative_ts", "disabled");
+    write_all("mpegts", options, video, audio)
+}
+
+fn write_all(format: &str, options: Dictionary<'_>, video: &Track, audio: Option<&Track>) -> Result<Bytes, MediaError> {
     let buffer = Buffer::default();
-    let io = StreamIo::from_write(buffer.clone()).map_err(libav("write to memory"))?;
-    let mut output = format::output_to_stream(io, None, Some("mpegts")).map_err(libav("open the muxer"))?;
+    let io = StreamIo::from_write_seek(buffer.clone()).map_err(libav("write to memory"))?;
+    let mut output = format::output_to_stream(io, None, Some(format)).map_err(libav("open the muxer"))?;
     add_stream(&mut output, &video.parameters)?;
     if let Some(audio) = audio {
         add_stream(&mut output, &audio.parameters)?;
     }
-    let mut options = Dictionary::new();
-    options.set("mpegts_flags", "+initial_discontinuity");
-    options.set("avoid_negative_ts", "disabled");
     output.write_header_with(options).map_err(libav("write the header"))?;
     let mut sound = audio.map(|audio| audio.packets.iter()).unwrap_or_default().peekable();
     for picture in &video.packets {
@@ -48,34 +101,59 @@ pub(crate) fn segment(video: &Track, audio: Option<&Track>) -> Result<Bytes, Med
     Ok(buffer.take())
 }
 
+/// Without the mark that the container it comes from gives its codec: another one has another, and refuses it.
+#[allow(unsafe_code)] // the library has no setter
+fn untagged(parameters: &codec::Parameters) -> codec::Parameters {
+    let mut parameters = parameters.clone();
+    // SAFETY: the pointer is that of a live copy which nobody else holds, and the field is a plain number.
+    unsafe { (*parameters.as_mut_ptr()).codec_tag = 0 };
+    parameters
+}
+
 fn add_stream(output: &mut Output, parameters: &codec::Parameters) -> Result<(), MediaError> {
     let mut stream = output.add_stream(None::<Codec>).map_err(libav("add a stream"))?;
-    stream.set_parameters(parameters.clone());
+    stream.set_parameters(untagged(parameters));
     stream.set_time_base(TICKS);
     Ok(())
 }
 
+/// The muxer chooses the clock of each stream.
 fn write(output: &mut Output, packet: &Packet) -> Result<(), MediaError> {
+    let clock = output.stream(packet.stream()).map_or(TICKS, |stream| stream.time_base());
+    if clock == TICKS {
+        return packet.write(output).map(|_| ()).map_err(libav("write a packet"));
+    }
+    let mut packet = packet.clone();
+    packet.rescale_ts(TICKS, clock);
     packet.write(output).map(|_| ()).map_err(libav("write a packet"))
 }
 
 /// A buffer that outlives the muxer writing to it.
 #[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
+struct Buffer(Arc<Mutex<Cursor<Vec<u8>>>>);
 
 impl Buffer {
+    fn lock(&self) -> MutexGuard<'_, Cursor<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(&self) -> Bytes {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
+        std::mem::take(&mut *self.lock()).into_inner().into()
     }
 }
 
 impl io::Write for Buffer {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(data);
-        Ok(data.len())
+        io::Write::write(&mut *self.lock(), data)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl io::Seek for Buffer {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        io::Seek::seek(&mut *self.lock(), to)
     }
 }

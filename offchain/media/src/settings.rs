@@ -2,7 +2,7 @@
 use std::{ffi::OsString, fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
-use streamflow_types::{Container, Gop, H264Profile, Profile, VideoCodec};
+use streamflow_types::{Gop, H264Profile, Profile, VideoCodec};
 
 use crate::{MediaError, rate::FrameRate};
 
@@ -131,9 +131,6 @@ pub(crate) fn check_profile(profile: &Profile) -> Result<(), MediaError> {
     if profile.encoder != VideoCodec::H264 {
         return Err(refuse(format!("video codec {:?}", profile.encoder)));
     }
-    if profile.format != Container::MpegTs {
-        return Err(refuse(format!("container {:?}", profile.format)));
-    }
     if profile.width.max(profile.height) > MAX_SIDE {
         return Err(refuse(format!("more than {MAX_SIDE} pixels a side")));
     }
@@ -221,11 +218,10 @@ mod tests {
     }
 
     #[test]
-    fn other_codecs_and_containers_are_refused() {
+    fn other_codecs_and_sizes_are_refused() {
         let base = devnet_ladder()[0].clone();
         for profile in [
             Profile { encoder: VideoCodec::Vp9, ..base.clone() },
-            Profile { format: Container::Mp4, ..base.clone() },
             Profile { width: 4098, ..base.clone() },
             Profile { bitrate: 0, ..base },
         ] {

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use ffmpeg_next::{Packet, error::EAGAIN, frame, picture};
 use serde::{Deserialize, Serialize};
-use streamflow_types::{Gop, Profile};
+use streamflow_types::{Container, Gop, Profile};
 
 use crate::{
     MediaError, avc,
@@ -87,7 +87,7 @@ pub fn transcode(
         return Err(MediaError::RenditionCount { count: profiles.len(), max: MAX_RENDITIONS });
     }
     profiles.iter().try_for_each(check_profile)?;
-    let Segment { video, audio, video_decoder, fps, start_pts, duration, damaged } =
+    let Segment { video, audio, video_decoder, fps, start_pts, duration, damaged, .. } =
         demux::segment(segment, settings.decoder_threads)?;
     let audio = audio.map(|track| with_index(track, AUDIO_STREAM));
     let audio_codec = audio.as_ref().and_then(|track| avc::audio_codec(track.parameters.id()));
@@ -315,7 +315,8 @@ impl RenditionJob {
         if got == 0 {
             return Err(MediaError::NoFrames);
         }
-        Ok(Encoded { name: self.profile.name, width: self.plan.width, height: self.plan.height, track })
+        let (name, container) = (self.profile.name, self.profile.format);
+        Ok(Encoded { name, container, width: self.plan.width, height: self.plan.height, track })
     }
 
     fn encode(&mut self, encoder: &mut VideoEncoder, shown: &Shown) -> Result<(), MediaError> {
@@ -336,6 +337,7 @@ impl RenditionJob {
 /// The pictures of one rendition, before sound joins them.
 struct Encoded {
     name: String,
+    container: Container,
     width: u32,
     height: u32,
     track: Track,
@@ -347,7 +349,7 @@ impl Encoded {
         let codecs: Vec<_> = video_codec.as_deref().into_iter().chain(audio_codec).collect();
         let frames = self.track.packets.len() as u64;
         Ok(Rendition {
-            bytes: mux::segment(&self.track, audio)?,
+            bytes: mux::contained(self.container, &self.track, audio)?,
             frames,
             pixels: frames * u64::from(self.width) * u64::from(self.height),
             codecs: codecs.join(","),

@@ -65,10 +65,9 @@ pub(crate) fn token_key(secret: &[u8; 32]) -> [u8; 32] {
     hasher.finalize().0
 }
 
-/// What this node can do. MP4 output is not among it.
+/// What this node can do.
 pub(crate) fn capabilities(sessions: usize) -> proto::Capabilities {
-    let offered: Vec<_> = capability::OFFERED.into_iter().filter(|bit| *bit != Capability::Mp4).collect();
-    capability::describe(&offered, u32::try_from(sessions).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
+    capability::describe(&capability::OFFERED, u32::try_from(sessions).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
 }
 
 /// The same for a node that puts renditions into its senders' stores.

@@ -8,8 +8,7 @@ use std::{
 use futures::{Stream, StreamExt};
 use streamflow_types::{Secret, with_causes};
 use streamflow_wire::{
-    AnyCertificate, TranscoderTask,
-    capability::{self, Capability},
+    AnyCertificate, TranscoderTask, capability,
     proto::{Capabilities, NotifySegment, RegisterRequest, transcoder_client::TranscoderClient},
 };
 use tokio::{
@@ -160,10 +159,9 @@ fn is_fatal(text: &str) -> bool {
     FATAL.iter().any(|fatal| text.contains(fatal))
 }
 
-/// What our workers can do. MP4 output is not among it.
+/// What our workers can do.
 fn capabilities(capacity: usize) -> Capabilities {
-    let offered: Vec<_> = capability::OFFERED.into_iter().filter(|bit| *bit != Capability::Mp4).collect();
-    capability::describe(&offered, u32::try_from(capacity).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
+    capability::describe(&capability::OFFERED, u32::try_from(capacity).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
 }
 
 /// One registration with the orchestrator, and the segments that came of it.

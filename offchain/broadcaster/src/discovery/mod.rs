@@ -19,7 +19,7 @@ pub use address::{AddressError, parse_address};
 pub use cache::OrchestratorCache;
 pub use config::{DiscoveryConfig, DiscoveryError};
 pub use filter::Dropped;
-pub use webhook::WebhookError;
+pub use webhook::ListError;
 
 pub(crate) use address::addresses;
 pub(crate) use cache::{keep, recall};

@@ -18,7 +18,7 @@ const TRUSTED: f64 = 1.0;
 
 /// Why a webhook yields no list.
 #[derive(Debug, thiserror::Error)]
-pub enum WebhookError {
+pub enum ListError {
     /// It is away, or too slow.
     #[error("the webhook of orchestrators does not answer (setting broadcaster.discovery.webhook)")]
     Call(#[source] reqwest::Error),
@@ -52,34 +52,34 @@ pub(super) struct Webhook {
 }
 
 impl Webhook {
-    pub(super) fn new(url: Url) -> Result<Self, WebhookError> {
+    pub(super) fn new(url: Url) -> Result<Self, ListError> {
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
-            .map_err(WebhookError::Call)?;
+            .map_err(ListError::Call)?;
         Ok(Self { url, http })
     }
 
     /// Asks for the list. What is no address in it is left out, so that one typing error does not cost all others.
-    pub(super) async fn read(&self) -> Result<Vec<Candidate>, WebhookError> {
+    pub(super) async fn read(&self) -> Result<Vec<Candidate>, ListError> {
         // Its address may carry a credential.
-        let call = |error: reqwest::Error| WebhookError::Call(error.without_url());
+        let call = |error: reqwest::Error| ListError::Call(error.without_url());
         let reply = self.http.get(self.url.clone()).send().await.map_err(call)?;
         if reply.status() != reqwest::StatusCode::OK {
-            return Err(WebhookError::Status(reply.status().as_u16()));
+            return Err(ListError::Status(reply.status().as_u16()));
         }
         let body = collect(reply.bytes_stream(), MAX_ANSWER).await;
-        let body = body.map_err(|error| WebhookError::Receive(Box::new(error)))?;
+        let body = body.map_err(|error| ListError::Receive(Box::new(error)))?;
         parse(&body)
     }
 }
 
-fn parse(body: &[u8]) -> Result<Vec<Candidate>, WebhookError> {
-    let listed: Vec<Listed> = serde_json::from_slice(body).map_err(WebhookError::Answer)?;
+fn parse(body: &[u8]) -> Result<Vec<Candidate>, ListError> {
+    let listed: Vec<Listed> = serde_json::from_slice(body).map_err(ListError::Answer)?;
     if listed.len() > MOST {
-        return Err(WebhookError::TooMany { got: listed.len() });
+        return Err(ListError::TooMany { got: listed.len() });
     }
     let usable = listed.into_iter().filter_map(|listed| match parse_address(&listed.address) {
         Ok(url) => Some(Candidate { own: listed.score >= TRUSTED, ..Candidate::of_market(url, None) }),
@@ -107,9 +107,9 @@ mod tests {
     #[test]
     fn what_is_no_list_is_refused() {
         for body in ["", "{}", "[1]", r#"[{"score":1}]"#, r#"[{"address":"a","score":"high"}]"#] {
-            assert!(matches!(parse(body.as_bytes()), Err(WebhookError::Answer(_))), "{body}");
+            assert!(matches!(parse(body.as_bytes()), Err(ListError::Answer(_))), "{body}");
         }
         let many = format!("[{}]", vec![r#"{"address":"a"}"#; MOST + 1].join(","));
-        assert!(matches!(parse(many.as_bytes()), Err(WebhookError::TooMany { got: 10_001 })));
+        assert!(matches!(parse(many.as_bytes()), Err(ListError::TooMany { got: 10_001 })));
     }
 }

@@ -99,10 +99,10 @@ impl Setup {
         let cache = self.cache.map(|store| OrchestratorCache { store, clock: Arc::new(|| 0) });
         let deps = Deps { payments, candidates: candidates_view, cache, media: media.clone() };
         let broadcaster = Broadcaster::bind(self.config, deps).await.unwrap();
-        let (address, handle) = (broadcaster.local_addr(), broadcaster.handle());
+        let (address, handle, rtmp) = (broadcaster.local_addr(), broadcaster.handle(), broadcaster.rtmp_addr());
         let stop = CancellationToken::new();
         let task = tokio::spawn(broadcaster.run(stop.clone()));
-        Running { address, handle, dir, chain, funds, _candidates: candidates, media, stop, task }
+        Running { address, rtmp, handle, dir, chain, funds, _candidates: candidates, media, stop, task }
     }
 }
 
@@ -114,6 +114,7 @@ async fn workers() -> WorkerPool {
 
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    pub(crate) rtmp: Option<SocketAddr>,
     pub(crate) handle: BroadcasterHandle,
     pub(crate) dir: TempDir,
     pub(crate) chain: watch::Sender<Option<ChainView>>,

@@ -82,7 +82,7 @@ async fn bad_requests_get_their_codes() {
     let running = Setup::new(&[orchestrator.url()]).with(only).start().await;
     let code = async |path: &str| running.push(path, clip::segment(0)).await.status().as_u16();
     assert_eq!(running.get("/live/movie/0.ts").await.status(), StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(code("/live/movie/0.mp4").await, 400);
+    assert_eq!(code("/live/movie/0.webm").await, 400);
     assert_eq!(code("/live/movie/x.ts").await, 400);
     assert_eq!(code("/live/movie").await, 400);
     assert_eq!(code("/live/.hidden/0.ts").await, 400);

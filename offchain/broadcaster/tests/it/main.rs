@@ -1,6 +1,7 @@
 //! The broadcaster on a real port, with real video, against orchestrators that keep to the rules and such that do not.
 #![allow(clippy::unwrap_used)]
 
+mod browser;
 mod cheater;
 mod clip;
 mod discovery;
@@ -8,9 +9,13 @@ mod fixture;
 mod hls;
 mod http;
 mod live;
+mod obs;
 mod orchestrator;
+mod output;
 mod payment;
 mod receipts;
 mod refusals;
 mod retry;
+mod rtmp;
 mod signer;
+mod webhook;

@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
+use alloy_primitives::{B256, keccak256};
 use bytes::Bytes;
 use streamflow_types::{ManifestId, ManifestIdError};
 use tokio::fs;
 
-use super::playlist::{Entry, Variant, master_playlist, media_playlist};
+use super::playlist::{Entry, Shown, Variant, master_playlist, media_playlist};
+use crate::Fragment;
 
 /// File name of every playlist of one rendition.
 const PLAYLIST: &str = "index.m3u8";
@@ -68,7 +70,8 @@ pub enum HlsError {
     Ended,
 }
 
-/// Writes one rendition to `<directory>/<name>/`: `<seq>.ts` and `index.m3u8`.
+/// Writes one rendition to `<directory>/<name>/`: `<seq>.ts` and `index.m3u8`. Segments that are fragments of MP4 are
+/// `<seq>.m4s`, and `init-<number>.mp4` is what goes before them; a new one is written only when it has changed.
 ///
 /// Segments may come in any order and are published in theirs: one that comes early is on disk at once but enters the
 /// playlist only after all before it came or were declared lost. Every file appears whole or not at all.
@@ -79,11 +82,21 @@ pub struct HlsWriter {
     published: Vec<Entry>,
     /// Number of the next segment to publish.
     next: u64,
-    waiting: BTreeMap<u64, Duration>,
+    waiting: BTreeMap<u64, Waiting>,
+    /// Digest and number of the newest initialisation segment.
+    init: Option<(B256, u64)>,
     lost: BTreeSet<u64>,
     after_gap: bool,
     peak_bandwidth: u64,
     ended: bool,
+}
+
+/// A segment on disk whose turn has not come.
+#[derive(Debug)]
+struct Waiting {
+    file: String,
+    duration: Duration,
+    init: Option<String>,
 }
 
 impl HlsWriter {
@@ -98,6 +111,7 @@ impl HlsWriter {
             published: Vec::new(),
             next: config.first_seq,
             waiting: BTreeMap::new(),
+            init: None,
             lost: BTreeSet::new(),
             after_gap: false,
             peak_bandwidth: 0,
@@ -108,9 +122,43 @@ impl HlsWriter {
     /// Writes a segment, and publishes it and those that waited for it as soon as their turn has come.
     pub async fn publish(&mut self, seq: u64, bytes: &Bytes, duration: Duration) -> Result<(), HlsError> {
         self.check_open(seq)?;
-        write_whole(&self.directory.join(file_name(seq)), bytes).await?;
+        self.keep(seq, file_name(seq), bytes, duration, None).await
+    }
+
+    /// The same with a fragment of MP4. Returns the file name of what goes before it.
+    pub async fn publish_fragment(
+        &mut self,
+        seq: u64,
+        made: &Fragment,
+        duration: Duration,
+    ) -> Result<String, HlsError> {
+        self.check_open(seq)?;
+        let digest = keccak256(&made.init);
+        let number = match self.init {
+            Some((known, number)) if known == digest => number,
+            known => {
+                let number = known.map_or(0, |(_, number)| number + 1);
+                write_whole(&self.directory.join(init_name(number)), &made.init).await?;
+                self.init = Some((digest, number));
+                number
+            }
+        };
+        let init = init_name(number);
+        self.keep(seq, format!("{seq}.m4s"), &made.media, duration, Some(init.clone())).await?;
+        Ok(init)
+    }
+
+    async fn keep(
+        &mut self,
+        seq: u64,
+        file: String,
+        bytes: &Bytes,
+        duration: Duration,
+        init: Option<String>,
+    ) -> Result<(), HlsError> {
+        write_whole(&self.directory.join(&file), bytes).await?;
         self.peak_bandwidth = self.peak_bandwidth.max(bits_per_second(bytes.len(), duration));
-        self.waiting.insert(seq, duration);
+        self.waiting.insert(seq, Waiting { file, duration, init });
         self.advance().await
     }
 
@@ -126,12 +174,24 @@ impl HlsWriter {
         if self.ended {
             return Ok(());
         }
-        while let Some((seq, duration)) = self.waiting.pop_first() {
+        while let Some((seq, segment)) = self.waiting.pop_first() {
             self.after_gap |= seq > self.next && !self.published.is_empty();
-            self.append(seq, duration);
+            self.append(seq, segment);
         }
         self.ended = true;
-        self.write_playlist(None).await
+        self.write_playlist().await
+    }
+
+    /// Text of the playlist as it is now.
+    pub fn text(&self) -> String {
+        let shown = if self.ended { Shown::Ended } else { Shown::Live(self.config.window) };
+        media_playlist(&self.published, self.config.target, shown)
+    }
+
+    /// Text of the playlist of all segments so far.
+    pub fn recording(&self) -> String {
+        let shown = if self.ended { Shown::Ended } else { Shown::Event };
+        media_playlist(&self.published, self.config.target, shown)
     }
 
     /// The playlist's path.
@@ -162,8 +222,8 @@ impl HlsWriter {
     async fn advance(&mut self) -> Result<(), HlsError> {
         let before = self.published.len();
         loop {
-            if let Some(duration) = self.waiting.remove(&self.next) {
-                self.append(self.next, duration);
+            if let Some(segment) = self.waiting.remove(&self.next) {
+                self.append(self.next, segment);
             } else if self.lost.remove(&self.next) {
                 self.skip();
             } else if self.waiting.len() > self.config.hold_back {
@@ -176,12 +236,13 @@ impl HlsWriter {
         if self.published.len() == before {
             return Ok(());
         }
-        self.write_playlist(Some(self.config.window)).await
+        self.write_playlist().await
     }
 
-    fn append(&mut self, seq: u64, duration: Duration) {
+    fn append(&mut self, seq: u64, segment: Waiting) {
         let after_gap = std::mem::take(&mut self.after_gap);
-        self.published.push(Entry { uri: file_name(seq), duration, after_gap });
+        let Waiting { file, duration, init } = segment;
+        self.published.push(Entry { uri: file, duration, after_gap, init });
         self.next = seq + 1;
     }
 
@@ -190,9 +251,8 @@ impl HlsWriter {
         self.next += 1;
     }
 
-    async fn write_playlist(&self, window: Option<usize>) -> Result<(), HlsError> {
-        let text = media_playlist(&self.published, self.config.target, window);
-        write_whole(&self.playlist(), text.as_bytes()).await
+    async fn write_playlist(&self) -> Result<(), HlsError> {
+        write_whole(&self.playlist(), self.text().as_bytes()).await
     }
 }
 
@@ -205,6 +265,10 @@ pub async fn write_master(directory: &Path, variants: &[Variant]) -> Result<Path
 
 fn file_name(seq: u64) -> String {
     format!("{seq}.ts")
+}
+
+fn init_name(number: u64) -> String {
+    format!("init-{number}.mp4")
 }
 
 fn bits_per_second(bytes: usize, duration: Duration) -> u64 {

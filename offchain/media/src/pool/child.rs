@@ -139,19 +139,14 @@ impl Worker {
         Ok(stdin.flush().await?)
     }
 
+    /// Both pipes and the number of the last order, for an exchange in which both sides speak at once.
+    pub(super) fn pipes(&mut self) -> Result<(&mut ChildStdin, &mut BufReader<ChildStdout>, u64), Broken> {
+        Ok((self.stdin.as_mut().ok_or(Broken::Pipe)?, &mut self.stdout, self.jobs))
+    }
+
     /// The next answer to the last order.
     pub(super) async fn reply(&mut self) -> Result<(Reply, Vec<Bytes>), Broken> {
-        let mut len = [0; 4];
-        self.stdout.read_exact(&mut len).await?;
-        let mut bytes = vec![0; parse_len(len)?];
-        self.stdout.read_exact(&mut bytes).await?;
-        let (mut reply, lengths) = parse_head::<Reply>(&bytes)?;
-        let mut blobs = Vec::with_capacity(lengths.len());
-        for len in lengths {
-            let mut blob = vec![0; len];
-            self.stdout.read_exact(&mut blob).await?;
-            blobs.push(blob.into());
-        }
+        let (mut reply, blobs) = read_reply(&mut self.stdout).await?;
         if reply.job != self.jobs {
             return Err(Broken::Garbage(format!("answer to job {} instead of {}", reply.job, self.jobs)));
         }
@@ -165,7 +160,7 @@ impl Worker {
     }
 
     /// libav gives its callers a code and tells standard error what happened: puts the latter into the error.
-    async fn explain(&self, error: &mut MediaError) {
+    pub(super) async fn explain(&self, error: &mut MediaError) {
         if let MediaError::EncoderUnavailable { reason, .. } | MediaError::Libav { reason, .. } = error {
             let said = self.stderr.said_about(self.jobs).await;
             if !said.is_empty() {
@@ -200,4 +195,20 @@ impl Worker {
         let _ = self.child.start_kill();
         let _ = timeout(BURIAL, self.child.wait()).await;
     }
+}
+
+/// One answer, whatever it is about.
+pub(super) async fn read_reply(stdout: &mut BufReader<ChildStdout>) -> Result<(Reply, Vec<Bytes>), Broken> {
+    let mut len = [0; 4];
+    stdout.read_exact(&mut len).await?;
+    let mut bytes = vec![0; parse_len(len)?];
+    stdout.read_exact(&mut bytes).await?;
+    let (reply, lengths) = parse_head::<Reply>(&bytes)?;
+    let mut blobs = Vec::with_capacity(lengths.len());
+    for len in lengths {
+        let mut blob = vec![0; len];
+        stdout.read_exact(&mut blob).await?;
+        blobs.push(blob.into());
+    }
+    Ok((reply, blobs))
 }

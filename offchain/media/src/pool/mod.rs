@@ -1,5 +1,6 @@
 //! Supervised worker processes: a crash or a hang in libav costs one job, never the node.
 mod child;
+mod ingest;
 mod source;
 mod stderr;
 
@@ -12,13 +13,14 @@ use std::{
 
 use bytes::Bytes;
 use child::{Registry, Worker};
+pub use ingest::{IngestFeed, IngestStream};
 pub use source::SourceStream;
 use streamflow_types::Profile;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    Comparison, Inspection, MediaError, Rendition, Sampling, SegmentInfo, SourceSettings, TranscodeSettings,
-    Transcoded, metrics,
+    Comparison, Fragment, IngestSettings, Inspection, MediaError, Rendition, Sampling, SegmentInfo, SourceSettings,
+    TranscodeSettings, Transcoded, metrics,
     worker::{Answer, Reply, Request},
 };
 
@@ -240,6 +242,15 @@ impl WorkerPool {
         Ok(Reported { output, report: JobReport { wall: done.reply.wall, cpu: done.reply.cpu } })
     }
 
+    /// Makes a segment into the fragment that HLS serves as MP4.
+    pub async fn fragment(&self, segment: Bytes) -> Result<Fragment, PoolError> {
+        let done = self.run("fragment", Request::Fragment, &[segment]).await?;
+        match (done.reply.answer, <[Bytes; 2]>::try_from(done.blobs)) {
+            (Answer::Fragmented, Ok([init, media])) => Ok(Fragment { init, media }),
+            _ => Err(unexpected()),
+        }
+    }
+
     /// Opens the configured encoder in a worker and encodes a few frames with it.
     ///
     /// # Errors
@@ -259,6 +270,15 @@ impl WorkerPool {
         }
         let worker = self.inner.spawn()?;
         Ok(SourceStream::start(worker, settings, self.inner.config.job_deadline))
+    }
+
+    /// Cuts a live input into segments, in a worker process of its own beside those of the pool: the input is not trusted.
+    pub fn ingest(&self, settings: IngestSettings) -> Result<(IngestFeed, IngestStream), PoolError> {
+        if self.inner.places.is_closed() {
+            return Err(PoolError::Closed);
+        }
+        let worker = self.inner.spawn()?;
+        Ok(ingest::start(worker, settings, self.inner.config.job_deadline))
     }
 
     /// The worker processes alive now.

@@ -1,4 +1,5 @@
 //! The child process in which libav runs: orders come in on a pipe, one at a time, and replies go out on another.
+mod feed;
 mod protocol;
 mod stored;
 
@@ -21,7 +22,11 @@ pub(crate) use protocol::{
 use rustix::time::{ClockId, clock_gettime};
 pub use stored::{run_stored, store};
 
-use crate::{Rendition, SourceReport, SourceSegment, Transcoded, compare, inspect, library, play, probe, transcode};
+use self::feed::Feed;
+use crate::{
+    MediaError, Rendition, SourceReport, SourceSegment, Transcoded, compare, fragment, ingest, inspect, library, play,
+    probe, transcode,
+};
 
 /// Why a worker process ended other than by its input being closed.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +57,18 @@ pub fn run(input: impl Read + Send + 'static, mut output: impl Write) -> Result<
             end_process();
         }
     });
-    for (Order { job, request }, blobs) in inbox {
+    while let Ok((Order { job, request }, blobs)) = inbox.recv() {
         let mut stopwatch = Stopwatch::start();
         let mut answer = |answer: Answer, blobs: &[Bytes]| {
             let (wall, cpu) = stopwatch.lap();
             protocol::write(&mut output, &Reply { job, wall, cpu, answer }, blobs)
         };
+        if let Request::Ingest(settings) = request {
+            let done = live(&mut answer, |emit| ingest(&settings, Feed::new(inbox), emit));
+            let _ = writeln!(io::stderr(), "{JOB_MARK}{job}");
+            busy.store(false, Ordering::SeqCst);
+            return done.map_err(WorkerError::Protocol);
+        }
         let done = serve(request, blobs, &mut answer);
         // Tells the reader of standard error that everything said about this job has been said.
         let _ = writeln!(io::stderr(), "{JOB_MARK}{job}");
@@ -85,23 +96,36 @@ fn serve(request: Request, blobs: Vec<Bytes>, answer: &mut Answerer<'_>) -> Resu
             let renditions: Vec<Bytes> = blobs.collect();
             compare(&segment, &renditions, sampling).map(|all| (Answer::Compared(all), Vec::new()))
         }
+        Request::Fragment => fragment(&segment).map(|made| (Answer::Fragmented, vec![made.init, made.media])),
         Request::Transcode { profiles, settings } => transcode(&segment, &profiles, &settings).map(split_transcoded),
         Request::ProbeEncoder(settings) => {
             library::probe_encoder(&settings).map(|()| (Answer::EncoderWorks, Vec::new()))
         }
-        Request::Play(settings) => {
-            let mut sent = Ok(());
-            let played = play(&settings, &mut |segment| {
-                let (head, bytes) = split_source(segment);
-                sent = answer(Answer::Source(head), &[bytes]);
-                if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            });
-            sent?;
-            played.map(|()| (Answer::Played, Vec::new()))
+        Request::Play(settings) => return live(answer, |emit| play(&settings, emit)),
+        Request::Ingest(_) | Request::Feed | Request::FeedEnd => {
+            Err(MediaError::Source { reason: "food came without a stream".into() })
         }
     };
     match result {
         Ok((done, blobs)) => answer(done, &blobs),
+        Err(error) => answer(Answer::Failed(error), &[]),
+    }
+}
+
+/// Answers with each segment as it is complete, and with the end.
+fn live(
+    answer: &mut Answerer<'_>,
+    work: impl FnOnce(&mut dyn FnMut(SourceSegment) -> ControlFlow<()>) -> Result<(), MediaError>,
+) -> Result<(), ProtocolError> {
+    let mut sent = Ok(());
+    let worked = work(&mut |segment| {
+        let (head, bytes) = split_source(segment);
+        sent = answer(Answer::Source(head), &[bytes]);
+        if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    sent?;
+    match worked {
+        Ok(()) => answer(Answer::Played, &[]),
         Err(error) => answer(Answer::Failed(error), &[]),
     }
 }

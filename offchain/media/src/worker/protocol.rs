@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use streamflow_types::Profile;
 
 use crate::{
-    Comparison, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, Sampling, SegmentInfo, SourceReport,
-    SourceSettings, TranscodeSettings,
+    Comparison, IngestSettings, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, Sampling, SegmentInfo,
+    SourceReport, SourceSettings, TranscodeSettings,
 };
 
 /// Longest head, in bytes.
@@ -28,12 +28,17 @@ pub(crate) enum Request {
     Inspect,
     /// The first blob is the source, the others are renditions of it.
     Compare(Sampling),
+    Fragment,
     Transcode {
         profiles: Vec<Profile>,
         settings: TranscodeSettings,
     },
     ProbeEncoder(TranscodeSettings),
     Play(SourceSettings),
+    /// What comes next is [`Self::Feed`] until [`Self::FeedEnd`]; the process ends with it.
+    Ingest(IngestSettings),
+    Feed,
+    FeedEnd,
 }
 
 /// A request and its number.
@@ -50,7 +55,12 @@ pub(crate) enum Answer {
     Probed(SegmentInfo),
     Inspected(Inspection),
     Compared(Vec<Result<Comparison, MediaError>>),
-    Transcoded { renditions: Vec<RenditionHead>, source: SourceReport },
+    /// Two blobs: what decoders need first, and the fragment.
+    Fragmented,
+    Transcoded {
+        renditions: Vec<RenditionHead>,
+        source: SourceReport,
+    },
     EncoderWorks,
     Source(SourceHead),
     Played,

@@ -31,7 +31,9 @@ fn empty_and_oversized_segments_are_refused() {
 fn text_playlists_and_other_containers_are_refused() {
     let playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n".repeat(100);
     assert_eq!(refused(playlist), MediaError::NotTransportStream);
-    assert_eq!(refused(std::fs::read(clip::path()).unwrap()), MediaError::NotTransportStream);
+    assert_eq!(refused(b"FLV\x01\x05\0\0\0\x09".repeat(1000)), MediaError::NotTransportStream);
+    let mp4 = [&b"\0\0\0\x10ftypisom\0\0\x02\0"[..], &[7; 10_000]].concat();
+    assert!(matches!(refused(mp4), MediaError::NotMp4 | MediaError::NoVideoStream));
 }
 
 #[test]

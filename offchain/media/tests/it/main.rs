@@ -5,6 +5,8 @@ mod bad_input;
 mod benchmark;
 mod clip;
 mod compare;
+mod ingest;
+mod mp4;
 mod pool;
 mod source;
 mod transcode;

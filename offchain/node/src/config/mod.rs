@@ -247,7 +247,12 @@ impl Config {
         self.admin.listen = Some(admin);
         match role {
             Role::Orchestrator => shift("orchestrator.listen", &mut self.orchestrator.listen, offset),
-            Role::Broadcaster => shift("broadcaster.listen", &mut self.broadcaster.listen, offset),
+            Role::Broadcaster => {
+                if let Some(rtmp) = &mut self.broadcaster.rtmp {
+                    shift("broadcaster.rtmp.listen", &mut rtmp.listen, offset)?;
+                }
+                shift("broadcaster.listen", &mut self.broadcaster.listen, offset)
+            }
             Role::Signer => shift("signer.listen", &mut self.signer.listen, offset),
             Role::Keeper => match &mut self.keeper.redeemer.listen {
                 Some(listen) => shift("keeper.redeemer.listen", listen, offset),

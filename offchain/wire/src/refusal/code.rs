@@ -355,6 +355,24 @@ codes! {
     Broadcaster StreamNotAllowed: "The stream is not in the list of those that may be pushed.",
         "the stream", "streams in the list", "broadcaster.streams",
         "add the stream to the setting, or clear it to allow all";
+    Broadcaster StreamKeyWrong: "The stream's key is missing or wrong.",
+        "a missing or wrong key", "the key in the setting", "broadcaster.stream_keys",
+        "publish with the key behind the name over RTMP, or as Authorization: Bearer KEY in a push";
+    Broadcaster StreamNotAdmitted: "The webhook does not admit the stream.",
+        "what the webhook answered", "an answer of 200", "broadcaster.auth_webhook_url",
+        "ask whoever runs the webhook; its answer is in the broadcaster's log";
+    Broadcaster StreamProfilesDiffer: "The push asks for other renditions than its stream has.",
+        "renditions asked for", "renditions of the stream", "",
+        "ask for the renditions of the stream, leave the header out, or begin another stream";
+    Broadcaster StreamLive: "Somebody publishes the stream already.",
+        "the stream", "streams that are not live", "",
+        "publish under another name, or end the other publisher";
+    Broadcaster TranscodeConfigurationInvalid: "Livepeer-Transcode-Configuration cannot be used.",
+        "its fault", "what it should be", "",
+        "correct the header: JSON with profiles, as the webhook answers";
+    Broadcaster StreamStoreUnusable: "The store that the webhook names for the stream cannot be used.",
+        "its fault", "a store that can be opened", "broadcaster.auth_webhook_url",
+        "correct objectStore or recordObjectStoreUrl in the webhook's answer";
     Broadcaster DepositUnknown: "The own deposit has not been read yet.",
         "answers of the RPC", "answers needed", "chain.rpc_url",
         "wait; look at the RPC if it lasts";
