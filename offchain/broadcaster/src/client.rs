@@ -103,26 +103,6 @@ pub(crate) struct OrchestratorClient {
     tls: Arc<ClientConfig>,
 }
 
-/// Deadlines of one segment (node.md §2.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Deadlines {
-    /// From the start to the status line.
-    pub(crate) upload: Duration,
-    /// From the start to the whole result.
-    pub(crate) whole: Duration,
-    /// From the result to the last rendition.
-    pub(crate) fetch: Duration,
-}
-
-impl Deadlines {
-    pub(crate) fn of_segment(duration: Duration, multiplier: u32) -> Self {
-        let upload = Duration::from_secs(2).max(duration / 2) * multiplier;
-        let whole = Duration::from_secs(8).max(duration * 4) * multiplier;
-        let fetch = Duration::from_secs(4).max(duration) * multiplier;
-        Self { upload, whole, fetch }
-    }
-}
-
 impl OrchestratorClient {
     pub(crate) fn new() -> Result<Self, CallError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -194,8 +174,13 @@ impl OrchestratorClient {
         endpoint.connect_with_connector(connector).await.map_err(CallError::Connect)
     }
 
-    /// POST /segment. Returns the result once the orchestrator is done.
-    pub(crate) async fn submit(&self, request: Submission, deadlines: Deadlines) -> Result<TranscodeResult, CallError> {
+    /// POST /segment. Tells `accepted` how long the upload took, and returns the result once the orchestrator is done.
+    pub(crate) async fn submit(
+        &self,
+        request: Submission,
+        limit: Duration,
+        accepted: impl FnOnce(Duration),
+    ) -> Result<TranscodeResult, CallError> {
         let start = Instant::now();
         let url = join(&request.base, "segment");
         let sent = self
@@ -206,17 +191,20 @@ impl OrchestratorClient {
             .header(reqwest::header::CONTENT_TYPE, "video/MP2T")
             .body(request.media)
             .send();
-        let reply = timeout_at(start + deadlines.upload, sent)
+        let reply = timeout_at(start + limit, sent)
             .await
-            .map_err(|_| CallError::HeaderTimeout(deadlines.upload))?
+            .map_err(|_| CallError::HeaderTimeout(limit))?
             .map_err(CallError::Send)?;
         let status = reply.status();
+        if status.is_success() {
+            accepted(start.elapsed());
+        }
         let info = reply.headers().get(header::ORCHESTRATOR_INFO).and_then(|value| value.to_str().ok());
         let info = info.and_then(header::decode_info).map(Box::new);
-        let limit = if status.is_success() { MAX_RESULT_BYTES } else { MAX_REFUSAL_BYTES };
-        let body = timeout_at(start + deadlines.whole, collect(reply.bytes_stream(), limit))
+        let most = if status.is_success() { MAX_RESULT_BYTES } else { MAX_REFUSAL_BYTES };
+        let body = timeout_at(start + limit, collect(reply.bytes_stream(), most))
             .await
-            .map_err(|_| CallError::BodyTimeout(deadlines.whole))?;
+            .map_err(|_| CallError::BodyTimeout(limit))?;
         if !status.is_success() {
             let text = body.map(|body| String::from_utf8_lossy(&body).trim().to_owned()).unwrap_or_default();
             return Err(CallError::Status { status: status.as_u16(), text, info });
@@ -284,24 +272,6 @@ pub(crate) async fn collect(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn deadlines_follow_the_segment_and_have_a_floor() {
-        let two = Deadlines::of_segment(Duration::from_secs(2), 1);
-        assert_eq!(
-            two,
-            Deadlines { upload: Duration::from_secs(2), whole: Duration::from_secs(8), fetch: Duration::from_secs(4) }
-        );
-        let ten = Deadlines::of_segment(Duration::from_secs(10), 2);
-        assert_eq!(
-            ten,
-            Deadlines {
-                upload: Duration::from_secs(10),
-                whole: Duration::from_secs(80),
-                fetch: Duration::from_secs(20),
-            }
-        );
-    }
 
     #[test]
     fn paths_are_put_below_the_service_uri() {

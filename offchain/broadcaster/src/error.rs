@@ -157,6 +157,9 @@ pub enum AttemptError {
     /// Its result is not what was asked for.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    /// It broke off on our side.
+    #[error("attempt broke off")]
+    Abandoned(#[source] tokio::task::JoinError),
 }
 
 /// Why a quote is of no use.

@@ -17,6 +17,7 @@ mod page;
 mod payment;
 mod play;
 mod push;
+mod race;
 mod remote;
 mod segment;
 mod selection;
@@ -41,6 +42,7 @@ pub use error::{
     SignerError, VerifyError,
 };
 pub use payment::{Funding, Payments};
+pub use race::{FailoverConfig, RedundancyConfig};
 pub use remote::RemoteSigner;
 pub use selection::{CandidateStatus, ChoiceStatus, SelectionConfig, SelectionError, Weights};
 pub use status::{

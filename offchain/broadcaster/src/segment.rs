@@ -38,6 +38,10 @@ pub(crate) struct Segment {
     pub(crate) media: Bytes,
     pub(crate) duration: Duration,
     pub(crate) info: SegmentInfo,
+    /// When it was complete.
+    pub(crate) arrived: Instant,
+    /// Memory that its bytes take, until the last attempt at it has ended.
+    pub(crate) _memory: Option<OwnedSemaphorePermit>,
 }
 
 impl Segment {
@@ -57,8 +61,9 @@ impl Core {
         task.await.map_err(|_| SegmentError::Abandoned)?
     }
 
-    async fn process(&self, name: &ManifestId, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
+    async fn process(self: &Arc<Self>, name: &ManifestId, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
         self.check_ready()?;
+        let arrived = Instant::now();
         let Pushed { seq, media, duration, resolution, memory } = pushed;
         let info = self.probe(&media).await?;
         let known = info.as_ref().map(|info| info.duration).filter(|known| !known.is_zero());
@@ -66,7 +71,16 @@ impl Core {
         let (stream, _place) = self.enter(name, seq, duration).await?;
         self.count(|totals| totals.received += 1);
         metrics::received();
-        let done = self.keep_and_transcode(&stream, seq, media, duration, info, resolution).await;
+        let done = match stream.keep_source(seq, duration, &media, info.as_ref(), resolution).await {
+            Err(error) => Err(error),
+            Ok(()) => match info {
+                None => publish_copies(&stream, seq, duration, media).await,
+                Some(info) => {
+                    let segment = Segment { seq, media, duration, info, arrived, _memory: memory };
+                    self.transcode_and_publish(&stream, segment).await
+                }
+            },
+        };
         match &done {
             Ok(_) => self.count(|totals| totals.transcoded += 1),
             Err(error) => {
@@ -78,13 +92,12 @@ impl Core {
                 }
             }
         }
-        drop(memory);
         done
     }
 
     /// The stream, and the segment's place in it. An encoder that counts anew begins a new stream of the same name.
     async fn enter(
-        &self,
+        self: &Arc<Self>,
         name: &ManifestId,
         seq: u64,
         duration: Duration,
@@ -101,23 +114,14 @@ impl Core {
         Err(Refusal::Ending(name.clone()).into())
     }
 
-    async fn keep_and_transcode(
-        &self,
-        stream: &LiveStream,
-        seq: u64,
-        media: Bytes,
-        duration: Duration,
-        info: Option<SegmentInfo>,
-        resolution: Option<(u32, u32)>,
+    async fn transcode_and_publish(
+        self: &Arc<Self>,
+        stream: &Arc<LiveStream>,
+        segment: Segment,
     ) -> Result<Vec<Bytes>, SegmentError> {
-        stream.keep_source(seq, duration, &media, info.as_ref(), resolution).await?;
-        let Some(info) = info else {
-            stream.publish_copies(seq, duration, &media).await?;
-            return Ok(vec![media; stream.profiles().len()]);
-        };
         let _turn = stream.turn().await?;
-        let started = Instant::now();
-        let renditions = self.transcode(stream, &Segment { seq, media, duration, info }).await?;
+        let (seq, duration, started) = (segment.seq, segment.duration, Instant::now());
+        let renditions = self.transcode(stream, segment).await?;
         metrics::transcoded(started.elapsed());
         stream.publish(seq, duration, &renditions).await?;
         Ok(renditions.into_iter().map(|rendition| rendition.media).collect())
@@ -133,4 +137,15 @@ impl Core {
             Err(error) => Err(SegmentError::Worker(error)),
         }
     }
+}
+
+/// A segment without video is every rendition of itself.
+async fn publish_copies(
+    stream: &LiveStream,
+    seq: u64,
+    duration: Duration,
+    media: Bytes,
+) -> Result<Vec<Bytes>, SegmentError> {
+    stream.publish_copies(seq, duration, &media).await?;
+    Ok(vec![media; stream.profiles().len()])
 }

@@ -9,6 +9,7 @@ mod hls;
 mod http;
 mod orchestrator;
 mod payment;
+mod race;
 mod receipts;
 mod retry;
 mod signer;
