@@ -114,7 +114,10 @@ pub enum SegmentError {
     #[error("segment {0} was pushed already, or comes too late")]
     Duplicate(u64),
     /// Everyone who was tried failed.
-    #[error("no orchestrator transcoded the segment in {attempts} attempts, the last at {url}")]
+    #[error(
+        "no orchestrator transcoded the segment in {attempts} attempts (settings broadcaster.max_attempts, \
+         broadcaster.failover.patience_percent), the last at {url}"
+    )]
     AllFailed {
         /// How many times.
         attempts: u32,

@@ -27,7 +27,7 @@ pub use settings::{FailoverConfig, RedundancyConfig};
 
 use crate::{
     broadcaster::Core,
-    error::{AttemptError, SegmentError},
+    error::{AttemptError, SegmentError, VerifyError},
     metrics,
     orchestrators::Turn,
     segment::Segment,
@@ -39,6 +39,8 @@ use crate::{
 
 /// Where everybody is slow, a late segment is better than none: later attempts get up to so many times as long.
 const MOST_PATIENT: u32 = 3;
+/// Our own trouble, which is paid for each time.
+const MOST_UNCHECKED: u32 = 3;
 
 impl Core {
     /// Has a segment transcoded, by as many orchestrators as it takes up to the limits.
@@ -82,11 +84,15 @@ struct Race {
     tried: Vec<Url>,
     started: u32,
     blaming_input: u32,
+    /// Results that our own workers could not check.
+    unchecked: u32,
+    /// How often somebody who had failed was asked again.
+    repeats: u32,
     /// What no other attempt would help with.
     verdict: Option<SegmentError>,
     last: Option<(Url, AttemptError)>,
-    /// Nobody is asked before.
-    pause: Instant,
+    /// Nobody who had it is asked again before.
+    pause: Option<Instant>,
 }
 
 /// An attempt under way.
@@ -122,9 +128,11 @@ impl Race {
             tried: Vec::new(),
             started: 0,
             blaming_input: 0,
+            unchecked: 0,
+            repeats: 0,
             verdict: None,
             last: None,
-            pause: Instant::now(),
+            pause: None,
         }
     }
 
@@ -230,6 +238,7 @@ impl Race {
                 self.verdict = Some(SegmentError::BadInput(text.clone()));
             }
         }
+        self.unchecked += u32::from(matches!(error, AttemptError::Verify(VerifyError::Unchecked { .. })));
         self.last = Some((url, error));
     }
 
@@ -249,7 +258,8 @@ impl Race {
     fn may_start(&self, now: Instant) -> bool {
         let config = &self.core.config;
         let patience = counted_length(self.segment.duration).saturating_mul(config.failover.patience_percent) / 100;
-        self.started < config.max_attempts && now < self.segment.arrived + patience
+        let in_vain = self.started >= config.max_attempts || self.unchecked >= MOST_UNCHECKED;
+        !in_vain && now < self.segment.arrived + patience
     }
 
     fn lost(&mut self) -> SegmentError {
@@ -261,17 +271,18 @@ impl Race {
     }
 
     fn replace(&mut self, now: Instant) {
-        if now < self.pause {
+        if self.pause.is_some_and(|until| now < until) {
             return;
         }
         match self.choose(Wanted::Anybody) {
-            Some(turn) if self.pause + self.beat() <= now || !self.tried.contains(&turn.candidate.url) => {
+            Some(turn) if self.pause.is_some() || !self.tried.contains(&turn.candidate.url) => {
+                self.repeats += u32::from(self.pause.take().is_some());
                 self.stream.count(|counts| counts.retried += 1);
                 self.core.count(|totals| totals.retried += 1);
                 self.launch(turn, Cause::Failed);
             }
-            // The same once more, or nobody: after a while.
-            _ => self.pause = now + self.beat(),
+            // The same once more, or nobody: after a while, which grows, because most failures are paid for.
+            _ => self.pause = Some(now + self.beat() * (1 << self.repeats.min(4))),
         }
     }
 
@@ -308,7 +319,7 @@ impl Race {
     /// When something may have to be done, unless an attempt ends before.
     fn next_look(&self, now: Instant) -> Instant {
         let runners = self.running.iter().flat_map(|runner| [runner.hedge_at, runner.upload_by, runner.whole_by]);
-        let events = runners.chain([self.pause]).filter(|at| *at > now);
+        let events = runners.chain(self.pause).filter(|at| *at > now);
         events.fold(now + self.beat(), Instant::min)
     }
 }

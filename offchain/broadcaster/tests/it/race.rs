@@ -1,6 +1,7 @@
 //! A segment is a race: one that is slow or fails costs no segment, and is settled with all the same.
 use std::collections::BTreeSet;
 
+use reqwest::StatusCode;
 use streamflow_broadcaster::{RedundancyConfig, SessionStatus, Verdict};
 use url::Url;
 
@@ -43,7 +44,8 @@ async fn one_that_stands_still_costs_no_segment_and_gets_none_until_it_answers()
     assert!(standing.why.contains("1.0 s was expected"), "{}", standing.why);
     settled(&running, &stalled).await;
     stalled.behave(Conduct::Honest);
-    running.push_clip("movie", 3).await;
+    let reply = running.push("/live/movie/3.ts", clip::segment(0)).await;
+    assert_eq!(reply.status(), StatusCode::OK);
     assert_eq!(stalled.seen().segments, [0, 3], "the stream stayed with it");
     running.stop().await;
 }
