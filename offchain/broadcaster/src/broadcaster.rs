@@ -406,7 +406,7 @@ impl Core {
         }
     }
 
-    async fn stop(&self) {
+    async fn stop(self: &Arc<Self>) {
         self.stopping.cancel();
         let streams = self.streams().clone();
         join_all(streams.iter().map(|stream| stream.close(self))).await;

@@ -119,27 +119,6 @@ pub struct OrchestratorClient {
     tls: Arc<ClientConfig>,
 }
 
-/// Deadlines of one segment (node.md §2.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// From the start to the status line.
-    pub upload: Duration,
-    /// From the start to the whole result.
-    pub whole: Duration,
-    /// From the result to the last rendition.
-    pub fetch: Duration,
-}
-
-impl Deadlines {
-    /// For a segment of this duration.
-    pub fn of_segment(duration: Duration, multiplier: u32) -> Self {
-        let upload = Duration::from_secs(2).max(duration / 2) * multiplier;
-        let whole = Duration::from_secs(8).max(duration * 4) * multiplier;
-        let fetch = Duration::from_secs(4).max(duration) * multiplier;
-        Self { upload, whole, fetch }
-    }
-}
-
 impl OrchestratorClient {
     /// A client with connections of its own.
     ///
@@ -215,8 +194,13 @@ impl OrchestratorClient {
         endpoint.connect_with_connector(connector).await.map_err(CallError::Connect)
     }
 
-    /// POST /segment. Returns the result once the orchestrator is done.
-    pub async fn submit(&self, request: Submission, deadlines: Deadlines) -> Result<TranscodeResult, CallError> {
+    /// POST /segment. Tells `accepted` how long the upload took, and returns the result once the orchestrator is done.
+    pub async fn submit(
+        &self,
+        request: Submission,
+        limit: Duration,
+        accepted: impl FnOnce(Duration),
+    ) -> Result<TranscodeResult, CallError> {
         let start = Instant::now();
         let url = join(&request.base, "segment");
         let sent = self
@@ -227,19 +211,22 @@ impl OrchestratorClient {
             .header(reqwest::header::CONTENT_TYPE, "video/MP2T")
             .body(request.media)
             .send();
-        let reply = timeout_at(start + deadlines.upload, sent)
+        let reply = timeout_at(start + limit, sent)
             .await
-            .map_err(|_| CallError::HeaderTimeout(deadlines.upload))?
+            .map_err(|_| CallError::HeaderTimeout(limit))?
             .map_err(CallError::Send)?;
         let status = reply.status();
+        if status.is_success() {
+            accepted(start.elapsed());
+        }
         let info = reply.headers().get(header::ORCHESTRATOR_INFO).and_then(|value| value.to_str().ok());
         let info = info.and_then(header::decode_info).map(Box::new);
         let refusal = reply.headers().get(refusal::HEADER).and_then(|value| value.to_str().ok());
         let refusal = refusal.and_then(Coded::from_header).map(Box::new);
-        let limit = if status.is_success() { MAX_RESULT_BYTES } else { MAX_REFUSAL_BYTES };
-        let body = timeout_at(start + deadlines.whole, collect(reply.bytes_stream(), limit))
+        let most = if status.is_success() { MAX_RESULT_BYTES } else { MAX_REFUSAL_BYTES };
+        let body = timeout_at(start + limit, collect(reply.bytes_stream(), most))
             .await
-            .map_err(|_| CallError::BodyTimeout(deadlines.whole))?;
+            .map_err(|_| CallError::BodyTimeout(limit))?;
         if !status.is_success() {
             let text = body.map(|body| String::from_utf8_lossy(&body).trim().to_owned()).unwrap_or_default();
             return Err(CallError::Status { status: status.as_u16(), text, info, refusal });
@@ -310,24 +297,6 @@ pub(crate) async fn collect(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn deadlines_follow_the_segment_and_have_a_floor() {
-        let two = Deadlines::of_segment(Duration::from_secs(2), 1);
-        assert_eq!(
-            two,
-            Deadlines { upload: Duration::from_secs(2), whole: Duration::from_secs(8), fetch: Duration::from_secs(4) }
-        );
-        let ten = Deadlines::of_segment(Duration::from_secs(10), 2);
-        assert_eq!(
-            ten,
-            Deadlines {
-                upload: Duration::from_secs(10),
-                whole: Duration::from_secs(80),
-                fetch: Duration::from_secs(20),
-            }
-        );
-    }
 
     #[test]
     fn paths_are_put_below_the_service_uri() {

@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::{
     discovery::{DiscoveryConfig, DiscoveryError},
+    race::{FailoverConfig, RedundancyConfig},
     selection::{SelectionConfig, SelectionError},
     verification::VerificationConfig,
 };
@@ -58,6 +59,10 @@ pub struct BroadcasterConfig {
     pub record_store: Option<Secret>,
     /// Whether `/stream/current.m3u8` is the newest live stream.
     pub current_stream: bool,
+    /// What happens when an orchestrator is slow or fails.
+    pub failover: FailoverConfig,
+    /// Segments that several orchestrators do.
+    pub redundancy: RedundancyConfig,
     /// A file to play as a live stream as soon as there is an orchestrator.
     pub input: Option<FileInput>,
     /// Limits on what is paid.
@@ -76,9 +81,10 @@ pub struct BroadcasterConfig {
     pub max_segments_waiting: usize,
     /// Streams that are live at a time.
     pub max_streams: usize,
-    /// Orchestrators tried for one segment.
+    /// Attempts at one segment. A segment is lost when nobody can do it, or after so many.
     pub max_attempts: u32,
-    /// Factor on the deadlines of a segment (node.md §2.5), for its first attempt; the second gets twice that, and so on.
+    /// Factor on the deadlines of a segment (node.md §2.5), for its first attempt; the second gets twice that, the others three
+    /// times.
     pub timeout_multiplier: u32,
     /// Time for a quote, connection included.
     #[serde(with = "humantime_serde")]
@@ -208,6 +214,24 @@ pub enum BroadcasterConfigError {
         /// Wei.
         max_per_day: U256,
     },
+    /// A setting of the race for a segment.
+    #[error("broadcaster.{setting} is {got}: {would_do}")]
+    Race {
+        /// Which.
+        setting: &'static str,
+        /// Its value.
+        got: u32,
+        /// What would do.
+        would_do: &'static str,
+    },
+    /// Not all of them could be asked.
+    #[error("broadcaster.redundancy.orchestrators {orchestrators} is more than max_attempts {max_attempts}")]
+    TooRedundant {
+        /// At once.
+        orchestrators: u32,
+        /// In all.
+        max_attempts: u32,
+    },
     /// A setting of the close look at results.
     #[error("broadcaster.{0} is not usable: 1 to 32 frames, http or https URLs with a host, a time above 0")]
     Verification(&'static str),
@@ -265,12 +289,14 @@ impl Default for BroadcasterConfig {
             budget: BudgetConfig::default(),
             top_up: None,
             verification: VerificationConfig::default(),
+            failover: FailoverConfig::default(),
+            redundancy: RedundancyConfig::default(),
             max_segment_bytes: 300_000_000,
             max_upload_bytes: 1 << 30,
             max_segments_in_flight: 4,
             max_segments_waiting: 8,
             max_streams: 32,
-            max_attempts: 3,
+            max_attempts: 32,
             timeout_multiplier: 1,
             quote_timeout: Duration::from_millis(2500),
             stream_idle: Duration::from_secs(60),
@@ -389,6 +415,13 @@ impl BroadcasterConfig {
         if let Some(name) = self.verification.unusable() {
             return Err(BroadcasterConfigError::Verification(name));
         }
+        if let Some((setting, got, would_do)) = self.failover.unusable().or_else(|| self.redundancy.unusable()) {
+            return Err(BroadcasterConfigError::Race { setting, got, would_do });
+        }
+        let (orchestrators, max_attempts) = (self.redundancy.orchestrators, self.max_attempts);
+        if max_attempts > 0 && orchestrators > max_attempts {
+            return Err(BroadcasterConfigError::TooRedundant { orchestrators, max_attempts });
+        }
         let positive = [
             ("top_up.amount", self.top_up.as_ref().is_none_or(|top_up| !top_up.amount.is_zero())),
             ("max_segment_bytes", self.max_segment_bytes > 0),
@@ -445,6 +478,15 @@ mod tests {
             c.budget.per_day = Some(U256::from(1));
         });
         assert_eq!(limited, BroadcasterConfigError::NotOurs("budget"));
+        let refused_hedges = refused(|c| c.failover.hedge_percent = 101).to_string();
+        assert_eq!(refused_hedges, "broadcaster.failover.hedge_percent is 101: 0 to 100");
+        let impatient = refused(|c| c.failover.patience_percent = 99).to_string();
+        assert_eq!(impatient, "broadcaster.failover.patience_percent is 99: 100 or more");
+        assert!(refused(|c| c.failover.hedge_burst = 0).to_string().contains("failover.hedge_burst is 0"));
+        assert!(refused(|c| c.redundancy.orchestrators = 9).to_string().contains("9: 1 to 8"));
+        assert!(refused(|c| c.redundancy.every = 0).to_string().contains("redundancy.every is 0"));
+        let redundant = refused(|c| (c.redundancy.orchestrators, c.max_attempts) = (3, 2));
+        assert_eq!(redundant, BroadcasterConfigError::TooRedundant { orchestrators: 3, max_attempts: 2 });
     }
 
     #[test]

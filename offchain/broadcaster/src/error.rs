@@ -138,7 +138,10 @@ pub enum SegmentError {
     #[error("segment {0} was pushed already, or comes too late")]
     Duplicate(u64),
     /// Everyone who was tried failed.
-    #[error("no orchestrator transcoded the segment in {attempts} attempts, the last at {url}")]
+    #[error(
+        "no orchestrator transcoded the segment in {attempts} attempts (settings broadcaster.max_attempts, \
+         broadcaster.failover.patience_percent), the last at {url}"
+    )]
     AllFailed {
         /// How many times.
         attempts: u32,
@@ -192,6 +195,9 @@ pub enum AttemptError {
     /// Its result is not what was asked for.
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    /// It broke off on our side.
+    #[error("attempt broke off")]
+    Abandoned(#[source] tokio::task::JoinError),
 }
 
 /// Why a quote is of no use.

@@ -20,6 +20,7 @@ mod page;
 mod payment;
 mod play;
 mod push;
+mod race;
 mod refusal;
 mod remote;
 mod rtmp;
@@ -38,7 +39,7 @@ mod webhook;
 pub use admission::AdmitError;
 pub use broadcaster::{Broadcaster, BroadcasterHandle, Deps};
 pub use budget::{BudgetError, Clock};
-pub use client::{CallError, Deadlines, OrchestratorClient, Submission};
+pub use client::{CallError, OrchestratorClient, Submission};
 pub use config::{
     BroadcasterConfig, BroadcasterConfigError, BudgetConfig, FileInput, HlsFormat, PaymentConfig, RtmpConfig,
     TopUpConfig,
@@ -53,6 +54,7 @@ pub use error::{
 };
 pub use output::OutputStoreError;
 pub use payment::{Funding, Payments};
+pub use race::{FailoverConfig, RedundancyConfig};
 pub use remote::RemoteSigner;
 pub use rtmp::{IngestError, RtmpError, TagError};
 pub use selection::{CandidateStatus, ChoiceStatus, SelectionConfig, SelectionError, Weights};

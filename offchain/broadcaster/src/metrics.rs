@@ -26,6 +26,7 @@ pub(crate) fn attempt_failed(error: &AttemptError) {
         AttemptError::Payment(_) => "payment",
         AttemptError::Orchestrator(_) | AttemptError::Coded { .. } => "orchestrator",
         AttemptError::Verify(_) => "verify",
+        AttemptError::Abandoned(_) => "internal",
     };
     counter!("streamflow_broadcaster_failed_attempts_total", "cause" => cause).increment(1);
 }
@@ -71,6 +72,31 @@ pub(crate) fn refused_terms(remedy: Remedy) {
 
 pub(crate) fn tickets_sent(count: u64) {
     counter!("streamflow_broadcaster_sent_tickets_total").increment(count);
+}
+
+/// A second orchestrator was asked, because the first was slow.
+pub(crate) fn hedge_started() {
+    counter!("streamflow_broadcaster_started_hedges").increment(1);
+}
+
+/// It was first.
+pub(crate) fn hedge_won() {
+    counter!("streamflow_broadcaster_won_hedges").increment(1);
+}
+
+/// It was not asked, because the budget is used up.
+pub(crate) fn hedge_refused() {
+    counter!("streamflow_broadcaster_refused_hedges").increment(1);
+}
+
+/// A paid result came too late to be of use.
+pub(crate) fn overtaken() {
+    counter!("streamflow_broadcaster_overtaken_attempts").increment(1);
+}
+
+/// A result of a segment that several do was compared and is good.
+pub(crate) fn redundant_result() {
+    counter!("streamflow_broadcaster_redundant_results").increment(1);
 }
 
 /// A stream changed its orchestrator.

@@ -42,6 +42,10 @@ pub(crate) struct Segment {
     pub(crate) media: Bytes,
     pub(crate) duration: Duration,
     pub(crate) info: SegmentInfo,
+    /// When it was complete.
+    pub(crate) arrived: Instant,
+    /// Memory that its bytes take, until the last attempt at it has ended.
+    pub(crate) _memory: Option<OwnedSemaphorePermit>,
 }
 
 impl Segment {
@@ -61,8 +65,9 @@ impl Core {
         task.await.map_err(|_| SegmentError::Abandoned)?
     }
 
-    async fn process(&self, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
+    async fn process(self: &Arc<Self>, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
         self.check_ready()?;
+        let arrived = Instant::now();
         let Pushed { seq, media, duration, resolution, memory, admission } = pushed;
         let info = self.probe(&media).await?;
         let known = info.as_ref().map(|info| info.duration).filter(|known| !known.is_zero());
@@ -70,7 +75,23 @@ impl Core {
         let (stream, _place) = self.enter(&admission, seq, duration).await?;
         self.count(|totals| totals.received += 1);
         metrics::received();
-        let done = self.keep_and_transcode(&stream, seq, media, duration, info, resolution).await;
+        let kept = async {
+            let shown = self.show(&stream, &media, info.is_some()).await?;
+            stream.keep_source(seq, duration, &shown, info.as_ref(), resolution).await?;
+            Ok(shown)
+        };
+        let done = match (kept.await, info) {
+            (Err(error), _) => Err(error),
+            // A segment without video is every rendition of itself.
+            (Ok(shown), None) => {
+                let copies = vec![media; stream.profiles().len()];
+                stream.publish_copies(seq, duration, &shown).await.map(|()| copies)
+            }
+            (Ok(_), Some(info)) => {
+                let segment = Segment { seq, media, duration, info, arrived, _memory: memory };
+                self.transcode_and_publish(&stream, segment).await
+            }
+        };
         match &done {
             Ok(_) => self.count(|totals| totals.transcoded += 1),
             Err(error) => {
@@ -82,13 +103,12 @@ impl Core {
                 }
             }
         }
-        drop(memory);
         done
     }
 
     /// The stream, and the segment's place in it. An encoder that counts anew begins a new stream of the same name.
     async fn enter(
-        &self,
+        self: &Arc<Self>,
         admission: &Arc<Admission>,
         seq: u64,
         duration: Duration,
@@ -105,24 +125,14 @@ impl Core {
         Err(Refusal::Ending(admission.name.clone()).into())
     }
 
-    async fn keep_and_transcode(
-        &self,
-        stream: &LiveStream,
-        seq: u64,
-        media: Bytes,
-        duration: Duration,
-        info: Option<SegmentInfo>,
-        resolution: Option<(u32, u32)>,
+    async fn transcode_and_publish(
+        self: &Arc<Self>,
+        stream: &Arc<LiveStream>,
+        segment: Segment,
     ) -> Result<Vec<Bytes>, SegmentError> {
-        let shown = self.show(stream, &media, info.is_some()).await?;
-        stream.keep_source(seq, duration, &shown, info.as_ref(), resolution).await?;
-        let Some(info) = info else {
-            stream.publish_copies(seq, duration, &shown).await?;
-            return Ok(vec![media; stream.profiles().len()]);
-        };
         let _turn = stream.turn().await?;
-        let started = Instant::now();
-        let renditions = self.transcode(stream, &Segment { seq, media, duration, info }).await?;
+        let (seq, duration, started) = (segment.seq, segment.duration, Instant::now());
+        let renditions = self.transcode(stream, segment).await?;
         metrics::transcoded(started.elapsed());
         let shown = renditions.iter().map(|rendition| self.show(stream, &rendition.media, true));
         let shown = try_join_all(shown).await?;

@@ -119,6 +119,10 @@ pub struct SegmentStatus {
     pub failed: u64,
     /// Attempts that failed and were repeated.
     pub retried: u64,
+    /// Attempts started beside one that was slow.
+    pub hedged: u64,
+    /// Of these, how many were first.
+    pub hedges_won: u64,
 }
 
 /// Tickets sent.

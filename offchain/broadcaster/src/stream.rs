@@ -19,7 +19,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::{Instant, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 use crate::{
@@ -31,6 +31,8 @@ use crate::{
     error::{AttemptError, Refusal, SegmentError},
     orchestrators::{Orchestrators, millis},
     output::{Copies, Published, Shown, Track},
+    race::{HedgeBudget, Load},
+    segment::Segment,
     selection::Affinity,
     session::Session,
     status::{RenditionStatus, SegmentStatus, StreamStatus},
@@ -65,6 +67,10 @@ pub(crate) struct LiveStream {
     affinity: Affinity,
     /// Length of the newest segment, in milliseconds; 0 before the first.
     segment_millis: AtomicU64,
+    /// Attempts beside slow ones.
+    hedges: HedgeBudget,
+    /// Attempts under way, with those that were overtaken.
+    attempts: TaskTracker,
     /// Not used for new segments any more, but perhaps still by segments under way.
     retired: Mutex<Vec<Arc<Session>>>,
     ended: CancellationToken,
@@ -227,6 +233,8 @@ impl LiveStream {
             first_prices: Mutex::default(),
             affinity: Affinity::default(),
             segment_millis: AtomicU64::default(),
+            hedges: HedgeBudget::new(&config.failover),
+            attempts: TaskTracker::new(),
             retired: Mutex::default(),
             ended: CancellationToken::new(),
         })
@@ -246,6 +254,21 @@ impl LiveStream {
 
     pub(crate) fn profiles(&self) -> &[Profile] {
         &self.admission.profiles
+    }
+
+    pub(crate) fn hedges(&self) -> &HedgeBudget {
+        &self.hedges
+    }
+
+    pub(crate) fn attempts(&self) -> &TaskTracker {
+        &self.attempts
+    }
+
+    /// What an attempt at a segment has to move.
+    pub(crate) fn load(&self, segment: &Segment, deadline: Duration) -> Load {
+        let bits: u64 = self.profiles().iter().map(|profile| u64::from(profile.bitrate)).sum();
+        let down = bits.saturating_mul(u64::from(segment.millis())) / 8000;
+        Load { segment: segment.duration, deadline, up: segment.media.len() as u64, down }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -509,8 +532,9 @@ impl LiveStream {
         retired.extract_if(.., |session| Arc::strong_count(session) == 1).collect()
     }
 
-    /// Ends the stream: takes no more segments, waits for those under way, ends playlists and sessions.
-    pub(crate) async fn close(&self, core: &Core) {
+    /// Ends the stream: takes no more segments, waits for those under way, ends playlists. Its sessions end when nobody who
+    /// was overtaken needs them any more.
+    pub(crate) async fn close(self: &Arc<Self>, core: &Arc<Core>) {
         if !self.begin_closing() {
             return self.ended().await;
         }
@@ -524,6 +548,15 @@ impl LiveStream {
         self.progress().life = Life::Ended;
         self.ended.cancel();
         tracing::info!(stream = %self.name, "stream ended");
+        let (stream, core) = (self.clone(), core.clone());
+        core.clone().tracker.spawn(async move { stream.end_sessions(&core).await });
+    }
+
+    async fn end_sessions(&self, core: &Core) {
+        self.attempts.close();
+        if timeout(core.config.drain_timeout, self.attempts.wait()).await.is_err() {
+            tracing::warn!(stream = %self.name, attempts = self.attempts.len(), "sessions end before all payments are settled");
+        }
         let slots: Vec<Slot> =
             self.sessions.lock().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, slot)| slot).collect();
         for slot in slots {

@@ -1,4 +1,4 @@
-//! Getting a segment transcoded by somebody: choose, pay, upload, verify, and try another one when it fails.
+//! One orchestrator's try at a segment: pay, upload, settle, verify. Who tries, and who comes next: [`crate::race`].
 use std::sync::Arc;
 
 use alloy_primitives::keccak256;
@@ -9,98 +9,43 @@ use streamflow_wire::{
     proto::{OrchestratorInfo, OrchestratorRequest, TranscodeData, TranscodeResult, transcode_result},
     sign_segment,
 };
-use tokio::time::{Duration, Instant};
-use url::Url;
+use tokio::time::Instant;
 
 use crate::{
     broadcaster::Core,
-    client::{CallError, Deadlines, Submission},
+    client::{CallError, Submission},
     discovery::Candidate,
-    error::{AttemptError, PaymentError, QuoteError, Refusal, SegmentError},
+    error::{AttemptError, PaymentError, QuoteError, Refusal},
     metrics,
     orchestrators::Turn,
+    race::{Deadlines, Finished, Lane},
     segment::Segment,
-    selection::Ask,
     session::{Paid, Purse, Quote, Session, complete},
     stream::LiveStream,
-    verify::{Expected, Rendition, verify},
+    verify::{Expected, verify},
 };
 
-/// Pause before the same orchestrator is tried again for the same segment.
-const SECOND_TRY: Duration = Duration::from_millis(500);
-
 impl Core {
-    /// Has a segment transcoded, by as many orchestrators as it takes up to the limit.
-    pub(crate) async fn transcode(
-        &self,
-        stream: &LiveStream,
-        segment: &Segment,
-    ) -> Result<Vec<Rendition>, SegmentError> {
-        let mut tried: Vec<Url> = Vec::new();
-        let mut blaming_input = 0;
-        let mut attempt = 1;
-        loop {
-            let (affinity, now) = (stream.affinity(), Instant::now());
-            let turn = self.orchestrators.choose(Ask { affinity, segment: segment.duration, tried: &tried, now })?;
-            let url = turn.candidate.url.clone();
-            if tried.contains(&url) {
-                tokio::time::sleep(SECOND_TRY).await;
-            }
-            let started = Instant::now();
-            // Each attempt gets more time than the one before: where everybody is slow, a late segment is better than none.
-            let deadlines =
-                Deadlines::of_segment(segment.duration, self.config.timeout_multiplier.saturating_mul(attempt));
-            let error = match self.attempt(stream, segment, &turn, deadlines).await {
-                Ok(renditions) => {
-                    turn.succeeded(started.elapsed(), Instant::now());
-                    return Ok(renditions);
-                }
-                Err(error) => error,
-            };
-            tracing::warn!(%url, attempt, error = with_causes(&error), "attempt failed");
-            metrics::attempt_failed(&error);
-            if let Some(refusal) = hopeless(&error) {
-                return Err(refusal.into());
-            }
-            match error.blames_input() {
-                // One orchestrator's word is not enough to give up a segment that our own probe accepts.
-                Some(text) => {
-                    blaming_input += 1;
-                    if blaming_input > 1 || self.orchestrators.len(Instant::now()) < 2 {
-                        return Err(SegmentError::BadInput(text.to_owned()));
-                    }
-                }
-                None => turn.failed(&error, Instant::now()),
-            }
-            if attempt >= self.config.max_attempts {
-                return Err(SegmentError::AllFailed { attempts: attempt, url, last: Box::new(error) });
-            }
-            attempt += 1;
-            stream.count(|counts| counts.retried += 1);
-            self.count(|totals| totals.retried += 1);
-            tried.push(url);
-        }
-    }
-
     /// One orchestrator's try. If it wants a newer quote than the one we have, it gets a second one at once.
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         stream: &LiveStream,
         segment: &Segment,
         turn: &Turn,
         deadlines: Deadlines,
-    ) -> Result<Vec<Rendition>, AttemptError> {
+        lane: &Lane,
+    ) -> Result<Finished, AttemptError> {
         let session = stream.session(self, &turn.candidate).await?;
-        let first = self.attempt_on(stream, segment, &session, deadlines).await;
+        let first = self.attempt_on(stream, segment, &session, deadlines, lane).await;
         match first {
             Err(error) if session.outlives(&error) && error.brought_new_params() => {
-                self.attempt_on(stream, segment, &session, deadlines).await
+                self.attempt_on(stream, segment, &session, deadlines, lane).await
             }
             Err(error) if error.wants_new_quote() => {
                 tracing::debug!(url = %turn.candidate.url, error = with_causes(&error), "asking for a new quote");
                 stream.forget(&session).await;
                 let session = stream.session(self, &turn.candidate).await?;
-                self.attempt_on(stream, segment, &session, deadlines).await
+                self.attempt_on(stream, segment, &session, deadlines, lane).await
             }
             other => other,
         }
@@ -112,8 +57,9 @@ impl Core {
         segment: &Segment,
         session: &Arc<Session>,
         deadlines: Deadlines,
-    ) -> Result<Vec<Rendition>, AttemptError> {
-        let done = self.submit_and_verify(stream, segment, session, deadlines).await;
+        lane: &Lane,
+    ) -> Result<Finished, AttemptError> {
+        let done = self.submit_and_verify(stream, segment, session, deadlines, lane).await;
         if let Err(error) = &done {
             self.note_verdict(&session.url, error);
         }
@@ -130,7 +76,11 @@ impl Core {
         segment: &Segment,
         session: &Session,
         deadlines: Deadlines,
-    ) -> Result<Vec<Rendition>, AttemptError> {
+        lane: &Lane,
+    ) -> Result<Finished, AttemptError> {
+        if lane.is_overtaken() {
+            return Ok(Finished::Unpaid);
+        }
         let mut request = self.segment_request(stream, segment, session)?;
         let (payment, paid) = session.pay(self.purse(), stream.budget(), &mut request).await?;
         let submission = Submission {
@@ -139,11 +89,18 @@ impl Core {
             payment,
             media: segment.media.clone(),
         };
-        let result = self.client.submit(submission, deadlines).await;
+        let accepted = |took| {
+            lane.accept();
+            self.orchestrators.measured(&session.url, |link| link.uploaded(segment.media.len() as u64, took));
+        };
+        let result = self.client.submit(submission, deadlines.last, accepted).await;
         if result.as_ref().err().is_none_or(CallError::payment_may_have_left) {
             self.count_tickets(session, &paid);
         }
         let (data, receipt) = self.settle(session, paid, result).await?;
+        if lane.is_overtaken() {
+            return Ok(Finished::Overtaken);
+        }
         let expected = Expected {
             profiles: stream.profiles(),
             source: &segment.info,
@@ -151,15 +108,16 @@ impl Core {
             service: &session.service,
             signer: session.account,
             deadline: Instant::now() + deadlines.fetch,
-            scrutiny: self.scrutiny(session, segment),
+            scrutiny: self.scrutiny(session, segment, lane.is_compared()),
         };
         let checked = verify(&self.client, &self.checker, &expected, &data).await?;
+        self.orchestrators.measured(&session.url, |link| link.downloaded(checked.bytes(), checked.fetched));
         let receipt = self.take_receipt(stream, segment, session, &receipt, &checked.renditions).await?;
         if let Err(error) = self.judge(stream, segment, session, &checked).await {
             self.convict_receipt(receipt, &error).await;
             return Err(error.into());
         }
-        Ok(checked.renditions)
+        Ok(Finished::Done(checked.renditions))
     }
 
     fn segment_request(
@@ -248,7 +206,9 @@ impl Core {
         candidate: &Candidate,
         request: OrchestratorRequest,
     ) -> Result<Quote, AttemptError> {
+        let asked = Instant::now();
         let info = self.client.quote(&candidate.url, request, self.config.quote_timeout).await?;
+        self.orchestrators.measured(&candidate.url, |link| link.quoted(asked.elapsed()));
         let quote = Quote::check(candidate, info, !matches!(self.purse(), Purse::Empty))?;
         self.orchestrators.quoted(&candidate.url, quote.account, &quote.offer, Instant::now());
         Ok(quote)
@@ -274,7 +234,7 @@ impl Core {
 }
 
 /// Our own trouble, which no other orchestrator can help with.
-fn hopeless(error: &AttemptError) -> Option<Refusal> {
+pub(crate) fn hopeless(error: &AttemptError) -> Option<Refusal> {
     let AttemptError::Payment(payment) = error else { return None };
     match payment {
         PaymentError::Refused(refusal) => Some(refusal.clone()),

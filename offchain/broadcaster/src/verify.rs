@@ -166,8 +166,17 @@ pub(crate) struct Scrutiny {
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) renditions: Vec<Rendition>,
+    /// How long it took to fetch them.
+    pub(crate) fetched: Duration,
     /// What a comparison with the source showed, if there was one.
     pub(crate) compared: Option<Vec<Comparison>>,
+}
+
+impl Checked {
+    /// Of all renditions.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.renditions.iter().map(|rendition| rendition.media.len() as u64).sum()
+    }
 }
 
 /// A rendition that passed.
@@ -206,8 +215,10 @@ pub(crate) async fn verify(
     if segments.len() != profiles.len() {
         return Err(VerifyError::Count { got: segments.len(), asked: profiles.len() });
     }
+    let asked = Instant::now();
     let fetched = profiles.iter().zip(segments).map(|(profile, segment)| fetch(client, expected, profile, segment));
     let fetched = try_join_all(fetched).await?;
+    let took = asked.elapsed();
     if let Some(signer) = expected.signer {
         check_signature(&fetched, &result.sig, signer)?;
     }
@@ -220,13 +231,14 @@ pub(crate) async fn verify(
         let renditions = all.map(|(((profile, segment), media), seen)| {
             accept(profile, expected.source, segment.pixels, media, seen.inspection.clone())
         });
-        return Ok(Checked { renditions: renditions.collect::<Result<_, _>>()?, compared: Some(compared) });
+        let renditions = renditions.collect::<Result<_, _>>()?;
+        return Ok(Checked { renditions, fetched: took, compared: Some(compared) });
     }
     let inspected = profiles.iter().zip(segments).zip(fetched).map(async |((profile, segment), media)| {
         let inspection = checker.inspect(&media).await.map_err(|source| undecodable(profile, source))?;
         accept(profile, expected.source, segment.pixels, media, inspection)
     });
-    Ok(Checked { renditions: try_join_all(inspected).await?, compared: None })
+    Ok(Checked { renditions: try_join_all(inspected).await?, fetched: took, compared: None })
 }
 
 fn accept(

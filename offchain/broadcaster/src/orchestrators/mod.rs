@@ -23,9 +23,10 @@ use crate::{
     discovery::{Candidate, Dropped, Filter},
     error::{AttemptError, Refusal},
     metrics,
+    race::{HedgePoint, Link, Pace},
     selection::{
-        Affinity, Ask, CandidateStatus, Chance, ChoiceStatus, How, Latency, Reason, SelectionConfig, Standing, pick,
-        probabilities,
+        Affinity, Ask, CandidateStatus, Chance, ChoiceStatus, How, Latency, Reason, SelectionConfig, Standing, Wanted,
+        pick, probabilities,
     },
     status::{PoolStatus, SessionStatus},
     verification::Verdict,
@@ -84,6 +85,10 @@ struct Book {
     passed_over: HashMap<Url, Instant>,
     /// Start of the turn dealt last.
     virtual_time: Duration,
+    /// Turns dealt.
+    turns: u64,
+    /// The newest times for a segment, of everybody.
+    pace: Pace,
 }
 
 impl Orchestrators {
@@ -267,19 +272,36 @@ impl Orchestrators {
 
     /// Chooses who does a segment. Ask again with those in `tried` who have it, for another one for the same segment.
     pub(crate) fn choose(&self, ask: Ask<'_>) -> Result<Turn, Refusal> {
+        let turn = self.choose_besides(ask, &[], Wanted::Anybody);
+        turn.ok_or_else(|| self.refusal(ask.now).unwrap_or(Refusal::NoOrchestrators))
+    }
+
+    /// The same beside those who work on the segment already, if there is anybody who is wanted.
+    pub(crate) fn choose_besides(&self, ask: Ask<'_>, working: &[&Url], wanted: Wanted) -> Option<Turn> {
         let deadline = self.rules.selection.deadline(ask.segment);
         let mut book = self.book();
-        let standings = self.standings(&book, &ask);
-        let Some((index, _)) = pick(&standings, deadline, &self.rules.selection, rand::random()) else {
-            drop(book);
-            return Err(self.refusal(ask.now).unwrap_or(Refusal::NoOrchestrators));
-        };
+        let mut standings = self.standings(&book, &ask);
+        for (record, standing) in book.records.iter().zip(&mut standings) {
+            if working.contains(&&record.candidate.url) {
+                standing.excluded.get_or_insert(Reason::NotDrawn);
+            }
+        }
+        let (index, how) = pick(&standings, deadline, &self.rules.selection, rand::random())?;
+        if wanted == Wanted::Fit && how == How::NobodyElse {
+            return None;
+        }
+        let others = standings.iter().enumerate().filter(|(other, standing)| *other != index && standing.is_clear());
+        let alternative = others.filter_map(|(_, standing)| standing.predicted).min();
+        let (predicted, number) = (standings[index].predicted, book.turns);
+        let hedge = HedgePoint::new(&book.records[index].pace, &book.pace, alternative, ask.segment, deadline);
+        book.turns += 1;
         let virtual_time = book.virtual_time;
         let record = &mut book.records[index];
         let start = record.turn.max(virtual_time);
         record.turn = start + record.cost();
         record.in_flight += 1;
-        let candidate = record.candidate.clone();
+        record.under_way.push((number, ask.now, ask.segment));
+        let (candidate, link) = (record.candidate.clone(), record.link);
         book.virtual_time = start;
         drop(book);
         if ask.tried.is_empty() && leaves_home(&standings, &standings[index], deadline) {
@@ -287,7 +309,7 @@ impl Orchestrators {
         }
         ask.affinity.begin(&candidate.url);
         let (affinity, segment) = (ask.affinity.clone(), ask.segment);
-        Ok(Turn { orchestrators: self.clone(), candidate, affinity, segment })
+        Some(Turn { orchestrators: self.clone(), candidate, affinity, segment, number, predicted, hedge, link })
     }
 
     fn standings(&self, book: &Book, ask: &Ask<'_>) -> Vec<Standing> {
@@ -296,14 +318,17 @@ impl Orchestrators {
             let url = &record.candidate.url;
             let ahead = ask.affinity.ahead(url);
             let predict = |latency: &Latency| latency.predict(ask.segment, ahead, self.rules.selection.sigmas, ask.now);
+            let predicted = record.latency.as_ref().and_then(predict);
+            let overdue = record.overdue(&self.rules.selection, ask.now);
             Standing {
                 own: record.candidate.own,
                 excluded: self.exclusion(record, ask.now),
                 rest: record.rest.left(ask.now),
                 calm: record.rest.calm_for(CALM, ask.now),
                 tried: ask.tried.contains(url),
+                overdue,
                 quoted: record.quoted,
-                predicted: record.latency.as_ref().and_then(predict),
+                predicted: predicted.map(|predicted| overdue.map_or(predicted, |(age, _)| predicted.max(age))),
                 home: home.as_ref() == Some(url),
                 in_flight: record.in_flight,
                 ahead,
@@ -424,7 +449,9 @@ impl Orchestrators {
     pub(crate) fn status(&self, now: Instant) -> Vec<SessionStatus> {
         let book = self.book();
         let status = |record: &Record| {
-            let reason = self.exclusion(record, now).or_else(|| resting(record, now));
+            let overdue = || record.overdue(&self.rules.selection, now);
+            let stands = || overdue().map(|(age, expected)| Reason::Overdue { age, expected });
+            let reason = self.exclusion(record, now).or_else(|| resting(record, now)).or_else(stands);
             let reason = reason.or_else(|| (!record.quoted).then_some(Reason::Unquoted));
             record.status(reason, now)
         };
@@ -528,6 +555,9 @@ fn why_not(record: &Record, standing: &Standing, how: Option<How>, deadline: Dur
     if let Some((kind, left)) = standing.rest {
         return Reason::Resting { kind, left, because: record.last_error.clone() };
     }
+    if let Some((age, expected)) = standing.overdue {
+        return Reason::Overdue { age, expected };
+    }
     match (standing.predicted, how) {
         (Some(predicted), _) if predicted > deadline => Reason::Late { predicted, deadline },
         (_, Some(How::Kept)) => Reason::HasHome,
@@ -552,6 +582,12 @@ pub(crate) struct Turn {
     pub(crate) candidate: Candidate,
     affinity: Affinity,
     segment: Duration,
+    number: u64,
+    /// Time for the segment, as far as can be told.
+    pub(crate) predicted: Option<Duration>,
+    /// When another is started beside it.
+    pub(crate) hedge: HedgePoint,
+    pub(crate) link: Link,
 }
 
 impl Orchestrators {
@@ -561,11 +597,19 @@ impl Orchestrators {
     }
 }
 
+impl Orchestrators {
+    /// Notes what was measured on the way to one.
+    pub(crate) fn measured(&self, url: &Url, change: impl FnOnce(&mut Link)) {
+        self.with_record(url, |record| change(&mut record.link));
+    }
+}
+
 impl Turn {
     /// The segment is done. A stream whose orchestrator failed at it goes over to this one.
     pub(crate) fn succeeded(&self, took: Duration, now: Instant) {
         let url = &self.candidate.url;
         self.orchestrators.with_record(url, |record| record.succeeded(took, self.segment, now));
+        self.orchestrators.book().pace.add(took, self.segment);
         let home = self.affinity.home();
         let home_rests = home.as_ref().is_none_or(|home| {
             let book = self.orchestrators.book();
@@ -574,6 +618,12 @@ impl Turn {
         if home_rests {
             settle(&self.affinity, url);
         }
+    }
+
+    /// Another was first; nobody looked at what it made. How long it took counts.
+    pub(crate) fn overtaken(&self, took: Duration, now: Instant) {
+        self.orchestrators.with_record(&self.candidate.url, |record| record.measured(took, self.segment, now));
+        self.orchestrators.book().pace.add(took, self.segment);
     }
 
     /// The segment is not done. Busy is no fault.
@@ -587,7 +637,10 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.orchestrators.with_record(&self.candidate.url, |record| record.in_flight -= 1);
+        self.orchestrators.with_record(&self.candidate.url, |record| {
+            record.in_flight -= 1;
+            record.under_way.retain(|(number, ..)| *number != self.number);
+        });
         self.affinity.end(&self.candidate.url);
     }
 }

@@ -9,7 +9,8 @@ use super::{millis, terms};
 use crate::{
     discovery::Candidate,
     error::AttemptError,
-    selection::{Latency, Reason, Rest},
+    race::{Link, Pace},
+    selection::{Latency, Reason, Rest, SelectionConfig},
     status::{SessionStatus, TicketStatus},
     verification::Verdict,
 };
@@ -56,6 +57,11 @@ pub(crate) struct Record {
     took: Option<Duration>,
     pub(crate) turn: Duration,
     pub(crate) in_flight: u32,
+    /// Those segments: number of the turn, when it began, length.
+    pub(crate) under_way: Vec<(u64, Instant, Duration)>,
+    /// The newest times for a segment.
+    pub(crate) pace: Pace,
+    pub(crate) link: Link,
     pub(crate) rest: Rest,
     /// What it was caught at last.
     pub(crate) verdict: Option<Verdict>,
@@ -90,6 +96,9 @@ impl Record {
             took: None,
             turn: Duration::ZERO,
             in_flight: 0,
+            under_way: Vec::new(),
+            pace: Pace::default(),
+            link: Link::default(),
             rest: Rest::default(),
             verdict: None,
             segments: 0,
@@ -131,7 +140,13 @@ impl Record {
         self.rest.end();
         self.segments += 1;
         self.count(1, 0);
+        self.measured(took, segment, now);
+    }
+
+    /// Notes how long a segment took, whatever it was good for.
+    pub(crate) fn measured(&mut self, took: Duration, segment: Duration, now: Instant) {
         self.took = Some(self.took.map_or(took, |known| (known * 3 + took) / 4));
+        self.pace.add(took, segment);
         match &mut self.latency {
             Some(latency) => latency.add(took, segment, now),
             None => self.latency = Some(Latency::first(took, segment, now)),
@@ -168,6 +183,16 @@ impl Record {
     /// Share of segments that it did; one half where there were none.
     pub(crate) fn success(&self) -> f64 {
         (self.served + 1) as f64 / (self.served + self.failed + 2) as f64
+    }
+
+    /// How long its oldest segment in flight has been under way, and how long that should have taken, if it stands still: it
+    /// needs twice the predicted time, or more than the deadline.
+    pub(crate) fn overdue(&self, config: &SelectionConfig, now: Instant) -> Option<(Duration, Duration)> {
+        let (_, begun, segment) = self.under_way.iter().min_by_key(|(_, begun, _)| *begun)?;
+        let (age, deadline) = (now.saturating_duration_since(*begun), config.deadline(*segment));
+        let predicted = self.latency.as_ref().and_then(|latency| latency.predict(*segment, 0, config.sigmas, now));
+        let expected = predicted.map_or(deadline / 2, |predicted| predicted.saturating_mul(2)).min(deadline);
+        (age > expected).then_some((age, expected))
     }
 
     /// What a turn costs.

@@ -406,3 +406,57 @@ fn a_region_that_no_registry_tells_is_not_filtered_by() {
     assert_eq!(orchestrators.len(now), 1);
     assert_eq!(orchestrators.pool(now).dropped[0].code, "region");
 }
+
+#[test]
+fn one_that_stands_still_gets_nothing_until_it_answers() {
+    let (orchestrators, now) = three();
+    let stream = Affinity::default();
+    for _ in 0..4 {
+        next(&orchestrators, &stream, &[], now).succeeded(QUICK, now);
+    }
+    let stalled = next(&orchestrators, &stream, &[], now);
+    let at = |after: u64| now + Duration::from_millis(after);
+    assert_eq!(
+        port(&next(&orchestrators, &stream, &[], at(300))),
+        port(&stalled),
+        "less than twice 200 ms and deviation"
+    );
+    let later = at(2000);
+    let other = next(&orchestrators, &stream, &[], later);
+    assert_ne!(port(&other), port(&stalled));
+    assert_eq!(stream.home(), Some(stalled.candidate.url.clone()), "it is waited for");
+    let told = orchestrators.explain(&stream, Some(SEGMENT), later);
+    let why = told.candidates.iter().find(|candidate| candidate.url == stalled.candidate.url).unwrap();
+    assert_eq!(why.code, "overdue");
+    assert!(why.why.contains("for 2.0 s, ") && why.why.contains(" was expected"), "{}", why.why);
+    let status = session(&orchestrators, port(&stalled), later);
+    assert_eq!((status.code, status.in_flight), ("overdue", 1));
+    let home = port(&stalled);
+    stalled.overtaken(Duration::from_secs(2), later);
+    drop((stalled, other));
+    assert_eq!(port(&next(&orchestrators, &stream, &[], later)), home, "it has answered");
+    assert_eq!(session(&orchestrators, home, later).segments, 4, "what nobody looked at is no success");
+}
+
+#[test]
+fn beside_a_slow_one_only_somebody_fit_is_asked() {
+    let (orchestrators, now) = three();
+    let stream = Affinity::default();
+    let besides = |tried: &[Url], working: &[&Url], wanted| {
+        orchestrators.choose_besides(Ask { affinity: &stream, segment: SEGMENT, tried, now }, working, wanted)
+    };
+    let first = next(&orchestrators, &stream, &[], now);
+    let mut tried = vec![first.candidate.url.clone()];
+    let second = besides(&tried, &[&tried[0]], Wanted::Fit).unwrap();
+    assert_ne!(port(&first), port(&second));
+    second.failed(&broken(), now);
+    tried.push(second.candidate.url.clone());
+    let third = besides(&tried, &[&tried[0]], Wanted::Fit).unwrap();
+    tried.push(third.candidate.url.clone());
+    third.failed(&busy(), now);
+    assert!(besides(&tried, &[&tried[0]], Wanted::Fit).is_none());
+    let again = besides(&tried, &[&tried[0]], Wanted::Anybody).unwrap();
+    assert_eq!(port(&again), port(&third), "the busy one, and never one that works on it");
+    let all: Vec<&Url> = tried.iter().collect();
+    assert!(besides(&tried, &all, Wanted::Anybody).is_none());
+}

@@ -18,6 +18,15 @@ pub(crate) struct Ask<'a> {
     pub(crate) now: Instant,
 }
 
+/// Who will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Whoever is left.
+    Anybody,
+    /// Only one that neither rests, nor failed at the segment, nor stands still.
+    Fit,
+}
+
 /// What one candidate has to say for itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
@@ -29,6 +38,8 @@ pub(crate) struct Standing {
     /// Whether its last rest is so long ago that a stream may come back to it.
     pub(crate) calm: bool,
     pub(crate) tried: bool,
+    /// Whether it stands still: how long its oldest segment has been under way, and how long that should have taken.
+    pub(crate) overdue: Option<(Duration, Duration)>,
     /// Whether it has told its price.
     pub(crate) quoted: bool,
     /// Time for this segment, as far as can be told.
@@ -53,8 +64,8 @@ impl Standing {
         self.excluded.is_none()
     }
 
-    fn is_clear(&self) -> bool {
-        self.is_usable() && self.rest.is_none() && !self.tried
+    pub(crate) fn is_clear(&self) -> bool {
+        self.is_usable() && self.rest.is_none() && !self.tried && self.overdue.is_none()
     }
 
     /// A stream does not wait behind its own segment at one that was never measured.
@@ -92,7 +103,7 @@ pub(crate) fn pick(
         };
         let soonest = |s: &Standing| s.rest.map(|(_, left)| left);
         least(standings, resting(RestKind::Busy, false), soonest)
-            .or_else(|| least(standings, |s| s.is_usable() && s.rest.is_none(), order_of_turns))
+            .or_else(|| least(standings, |s| s.is_usable() && s.rest.is_none(), |s| (s.tried, order_of_turns(s))))
             .or_else(|| least(standings, resting(RestKind::Suspended, false), soonest))
             .or_else(|| least(standings, resting(RestKind::Busy, true), soonest))
             .or_else(|| least(standings, resting(RestKind::Suspended, true), soonest))
@@ -143,6 +154,7 @@ mod tests {
             rest: None,
             calm: true,
             tried: false,
+            overdue: None,
             quoted: true,
             predicted: None,
             home: false,

@@ -16,7 +16,8 @@ pub use config::{SelectionConfig, SelectionError, Weights};
 pub use reason::{CandidateStatus, ChoiceStatus};
 
 pub(crate) use affinity::Affinity;
-pub(crate) use choice::{Ask, Standing, pick};
+pub(crate) use choice::{Ask, Standing, Wanted, pick};
+pub(crate) use config::counted_length;
 pub(crate) use draw::{Chance, draw, probabilities};
 pub(crate) use latency::Latency;
 pub(crate) use reason::{How, Reason};

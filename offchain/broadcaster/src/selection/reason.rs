@@ -31,6 +31,8 @@ pub(crate) enum Reason {
     Resting { kind: RestKind, left: Duration, because: Option<String> },
     /// It would be late.
     Late { predicted: Duration, deadline: Duration },
+    /// Its oldest segment in flight should be done.
+    Overdue { age: Duration, expected: Duration },
     /// It has told no price yet.
     Unquoted,
     /// Others come first.
@@ -57,6 +59,7 @@ impl Reason {
             Self::Resting { kind: RestKind::Suspended, .. } => "suspended",
             Self::Resting { kind: RestKind::Convicted, .. } => "convicted",
             Self::Late { .. } => "late",
+            Self::Overdue { .. } => "overdue",
             Self::Unquoted => "unquoted",
             Self::OwnFirst => "own_first",
             Self::HasHome => "has_home",
@@ -116,6 +119,12 @@ impl fmt::Display for Reason {
                 "predicted {} > deadline {} (setting broadcaster.selection.deadline_percent)",
                 seconds(*predicted),
                 seconds(*deadline)
+            ),
+            Self::Overdue { age, expected } => write!(
+                f,
+                "stands still: its oldest segment has been under way for {}, {} was expected",
+                seconds(*age),
+                seconds(*expected)
             ),
             Self::Unquoted => write!(f, "has told no price yet"),
             Self::OwnFirst => write!(f, "one of our own comes first"),
@@ -216,6 +225,10 @@ mod tests {
             (
                 Reason::Version { got: "0.7.9".to_owned(), least: "0.8.0".to_owned() },
                 ["0.7.9", "0.8.0", "broadcaster.discovery.min_version"],
+            ),
+            (
+                Reason::Overdue { age: Duration::from_millis(4100), expected: Duration::from_millis(600) },
+                ["stands still", "for 4.1 s", "0.6 s was expected"],
             ),
             (Reason::Incapable { lacks: vec![16, 20] }, ["16, 20", "renditions", "broadcaster.profiles"]),
         ];

@@ -31,10 +31,10 @@ pub use verdict::{Evidence, Verdict};
 
 use crate::{
     broadcaster::Core,
-    client::Deadlines,
     discovery::Candidate,
     error::{AttemptError, VerifyError},
     metrics,
+    race::{Deadlines, Finished, Lane, Link},
     segment::Segment,
     session::Session,
     stream::LiveStream,
@@ -47,10 +47,11 @@ fn reference_settings() -> TranscodeSettings {
 }
 
 impl Core {
-    /// Whether this orchestrator's result is compared with its source, and by which frames. Drawn once the result is there.
-    pub(crate) fn scrutiny(&self, session: &Session, segment: &Segment) -> Option<Scrutiny> {
+    /// Whether this orchestrator's result is compared with its source, and by which frames. Drawn once the result is there,
+    /// unless `all` are.
+    pub(crate) fn scrutiny(&self, session: &Session, segment: &Segment, all: bool) -> Option<Scrutiny> {
         let config = &self.config.verification;
-        let drawn = self.trust.draw(&session.url, config);
+        let drawn = all || self.trust.draw(&session.url, config);
         drawn.then(|| Scrutiny {
             source: segment.media.clone(),
             sampling: Sampling { seed: self.trust.seed(keccak256(&segment.media)), frames: config.frames },
@@ -135,9 +136,13 @@ impl Core {
         let attempt = async move {
             let candidate = Candidate::own(url.clone());
             let session = stream.session(self, &candidate).await?;
-            let deadlines = Deadlines::of_segment(segment.duration, self.config.timeout_multiplier);
-            let renditions = self.submit_and_verify(stream, segment, &session, deadlines).await?;
-            Ok(renditions.into_iter().map(|rendition| rendition.media).collect())
+            let deadline = self.config.selection.deadline(segment.duration);
+            let load = stream.load(segment, deadline);
+            let deadlines = Deadlines::new(load, &Link::default(), None, self.config.timeout_multiplier);
+            match self.submit_and_verify(stream, segment, &session, deadlines, &Lane::alone()).await? {
+                Finished::Done(renditions) => Ok(renditions.into_iter().map(|rendition| rendition.media).collect()),
+                Finished::Overtaken | Finished::Unpaid => Ok(Vec::new()),
+            }
         };
         attempt.boxed()
     }

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use alloy_primitives::{Address, B256, U256};
 use reqwest::{Response, StatusCode};
 use streamflow_broadcaster::{
-    Broadcaster, BroadcasterConfig, BroadcasterError, BroadcasterHandle, Candidate, Deps, Funding, OrchestratorCache,
-    Payments, RemoteSigner,
+    Broadcaster, BroadcasterConfig, BroadcasterError, BroadcasterHandle, Candidate, Deps, FailoverConfig, Funding,
+    OrchestratorCache, Payments, RemoteSigner,
 };
 use streamflow_media::{PoolConfig, WorkerPool};
 use streamflow_pm::{KeySigner, ReceiptDomain};
@@ -59,6 +59,8 @@ impl Setup {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             profiles: clip::profiles(),
             orchestrators: orchestrators.to_vec(),
+            // Who gets what must not hang on how busy this machine is.
+            failover: FailoverConfig { hedge_percent: 0, ..FailoverConfig::default() },
             ..BroadcasterConfig::default()
         };
         let (chain, funds) = (Some(VIEW), Some(funds()));

@@ -13,6 +13,7 @@ mod obs;
 mod orchestrator;
 mod output;
 mod payment;
+mod race;
 mod receipts;
 mod refusals;
 mod retry;

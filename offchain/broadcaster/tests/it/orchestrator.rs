@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use alloy_primitives::{Address, B256, U256, keccak256};
@@ -83,6 +84,12 @@ pub(crate) enum Conduct {
     LinksElsewhere,
     /// Sends no status line.
     Stalls,
+    /// Sends the status line after so many milliseconds.
+    Delays(u64),
+    /// Sends the status line at once, and the result after so many milliseconds.
+    Lingers(u64),
+    /// Cheats with the pictures, and takes its time.
+    CheatsLate(Cheat, u64),
     /// Quotes, but nobody listens where it wants segments.
     ServesNowhere,
     /// Refuses quotes.
@@ -102,7 +109,11 @@ pub(crate) enum Conduct {
 /// What it saw.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
+    /// Requests with a segment, answered or not.
+    pub(crate) requests: usize,
     pub(crate) segments: Vec<u64>,
+    /// Renditions that somebody came for.
+    pub(crate) fetched: usize,
     /// (commitment, nonce) of every ticket.
     pub(crate) tickets: Vec<(B256, u32)>,
     pub(crate) payments: Vec<usize>,
@@ -340,7 +351,7 @@ impl Inner {
             return TranscodeResult { seq, info, result, ..Default::default() };
         }
         let made = match self.conduct() {
-            Conduct::Cheats(cheat) => clip::cheated(media, &request.profiles, cheat),
+            Conduct::Cheats(cheat) | Conduct::CheatsLate(cheat, _) => clip::cheated(media, &request.profiles, cheat),
             _ => self.misrepresent(clip::renditions(media, &request.profiles)),
         };
         let mut signed: Vec<Bytes> = made.iter().map(|made| made.bytes.clone()).collect();
@@ -406,7 +417,9 @@ impl Inner {
 }
 
 async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body) -> Response {
+    inner.seen.lock().unwrap().requests += 1;
     match inner.conduct() {
+        Conduct::Delays(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
         Conduct::HangsUp => {
             inner.hang_up.notify_waiters();
             return std::future::pending().await;
@@ -443,7 +456,12 @@ async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body
     }
     inner.seen.lock().unwrap().segments.push(request.seq);
     // As the real one does: the status line says that the upload is accepted, the result comes when it is done.
+    let lingers = match inner.conduct() {
+        Conduct::Lingers(millis) | Conduct::CheatsLate(_, millis) => millis,
+        _ => 0,
+    };
     let result = async move {
+        tokio::time::sleep(Duration::from_millis(lingers)).await;
         let result = tokio::task::spawn_blocking(move || inner.result(&request, &media)).await.unwrap();
         Ok::<_, Infallible>(Bytes::from(result.encode_to_vec()))
     };
@@ -459,6 +477,7 @@ async fn rendition(
     Path((session, profile, file)): Path<(String, String, String)>,
 ) -> Response {
     let path = format!("{session}/{profile}/{file}");
+    inner.seen.lock().unwrap().fetched += 1;
     let made = inner.made.lock().unwrap();
     match made.iter().rev().find(|(known, _)| *known == path) {
         Some((_, bytes)) => bytes.clone().into_response(),

@@ -277,7 +277,10 @@ async fn tickets_that_left_stay_spent_when_no_answer_comes() {
 #[tokio::test]
 async fn tickets_that_did_not_leave_are_given_back() {
     let orchestrator = FakeOrchestrator::start(1, Conduct::ServesNowhere, true).await;
-    let frugal = |setup: &mut Setup| setup.config.budget.per_stream = Some(U256::from(100_000));
+    let frugal = |setup: &mut Setup| {
+        setup.config.budget.per_stream = Some(U256::from(100_000));
+        setup.config.max_attempts = 3;
+    };
     let running = Setup::new(&[orchestrator.url()]).with(frugal).start().await;
     let reply = running.push("/live/movie/0.ts", clip::segment(0)).await;
     assert!(reply.text().await.unwrap().contains("no orchestrator transcoded the segment in 3 attempts"));

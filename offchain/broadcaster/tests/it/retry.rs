@@ -6,7 +6,7 @@ use streamflow_broadcaster::Candidate;
 
 use crate::{
     clip,
-    fixture::{Running, Setup},
+    fixture::{Running, Setup, until},
     orchestrator::{Conduct, FakeOrchestrator},
 };
 
@@ -74,8 +74,16 @@ async fn one_that_refuses_is_replaced() {
 }
 
 #[tokio::test]
-async fn one_without_a_status_line_is_given_up_at_the_upload_deadline() {
-    is_found_out(Conduct::Stalls, "header timeout").await;
+async fn one_without_a_status_line_is_replaced_at_the_upload_deadline_and_found_out_later() {
+    let (bad, good, running) = with_a_bad_one(Conduct::Stalls).await;
+    running.push_clip("movie", 0).await;
+    let status = running.handle.status();
+    assert_eq!((status.segments.transcoded, status.segments.retried, status.segments.hedged), (1, 1, 0));
+    assert_eq!(good.seen().segments, [0]);
+    let error = || running.handle.status().sessions[0].last_error.clone().unwrap_or_default();
+    until("the end of patience", || error().contains("header timeout: no answer within 8s")).await;
+    assert_eq!((running.handle.status().sessions[0].failures, bad.seen().requests), (1, 1));
+    running.stop().await;
 }
 
 #[tokio::test]
@@ -141,7 +149,10 @@ async fn two_good_ones_share_the_streams_and_each_stream_stays_where_it_is() {
 
 #[tokio::test]
 async fn when_all_fail_the_segment_is_lost_and_the_stream_goes_on() {
-    let (bad, good, running) = with_a_bad_one(Conduct::Honest).await;
+    let bad = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let good = FakeOrchestrator::start(2, Conduct::Honest, true).await;
+    let three = |setup: &mut Setup| setup.config.max_attempts = 3;
+    let running = Setup::new(&[bad.url(), good.url()]).with(three).start().await;
     running.push_clip("movie", 0).await;
     bad.behave(Conduct::Fails("OrchestratorBusy"));
     good.behave(Conduct::WrongPixels);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use alloy::primitives::{B256, U256};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use streamflow_broadcaster::{Deadlines, OrchestratorClient, Submission};
+use streamflow_broadcaster::{OrchestratorClient, Submission};
 use streamflow_pm::{KeySigner, Sender, SenderLimits};
 use streamflow_types::{ChainView, ManifestId, Profile, SenderFunds, VideoCodec};
 use streamflow_wire::{
@@ -22,6 +22,8 @@ use crate::bench_market::ETHER;
 
 /// Largest rendition that is taken.
 const MAX_RENDITION: usize = 64 << 20;
+/// Time for an answer: late ones are counted, not given up.
+const PATIENCE: Duration = Duration::from_secs(32);
 /// Time for a quote.
 const QUOTE: Duration = Duration::from_secs(10);
 
@@ -100,15 +102,14 @@ impl Caller {
             payment: header::encode_payment(&payment_to_proto(&payment)),
             media,
         };
-        let deadlines = Deadlines::of_segment(SEGMENT, 4);
-        let result = self.client.submit(submission, deadlines).await?;
+        let result = self.client.submit(submission, PATIENCE, |_| {}).await?;
         let data = match result.result {
             Some(Answer::Data(data)) => data,
             Some(Answer::Error(error)) => bail!("segment {} was not transcoded: {error}", session.seq),
             None => bail!("segment {} got an empty answer", session.seq),
         };
         for segment in &data.segments {
-            self.client.fetch(&segment.url.parse()?, MAX_RENDITION, deadlines.fetch).await?;
+            self.client.fetch(&segment.url.parse()?, MAX_RENDITION, PATIENCE).await?;
         }
         session.seq += 1;
         if let Some(info) = result.info {

@@ -224,7 +224,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("broadcaster.max_segments_in_flight", "Segments of one stream that are transcoded at a time."),
     set("broadcaster.max_segments_waiting", "Segments of one stream that wait; one more is refused."),
     set("broadcaster.max_streams", "Streams that are live at a time."),
-    set("broadcaster.max_attempts", "Orchestrators tried for one segment."),
+    set("broadcaster.max_attempts", "Attempts at one segment."),
     set("broadcaster.timeout_multiplier", "Factor on the deadlines of a segment."),
     set("broadcaster.quote_timeout", "Time for a quote, connection included."),
     set("broadcaster.stream_idle", "A stream without a segment for this long has ended."),
@@ -289,6 +289,20 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Time that a segment may take, in percent of its length. A stream leaves whoever is predicted to need more.",
     ),
     set("broadcaster.selection.sigmas", "Standard deviations that a prediction adds to the mean."),
+    set(
+        "broadcaster.failover.hedge_percent",
+        "Segments for which a second orchestrator may be asked while the first is only slow, in percent; 0: none.",
+    ),
+    set("broadcaster.failover.hedge_burst", "Of these, how many may come in a row."),
+    set(
+        "broadcaster.failover.patience_percent",
+        "How long others are tried for a segment since it came, in percent of its length.",
+    ),
+    set(
+        "broadcaster.redundancy.orchestrators",
+        "How many get a segment at once; each is paid, all results are compared with the source. 1: one.",
+    ),
+    set("broadcaster.redundancy.every", "One segment in so many is done by several, by chance; 1: each."),
     optional(
         "broadcaster.payment.max_price",
         "Highest price accepted. Without it: any that does not double within a session.",
