@@ -5,6 +5,7 @@ use std::{env, io, path::Path};
 use streamflow_media::{PoolConfig, TranscodeSettings, WorkerPool, worker};
 use streamflow_transcoder::{LocalTranscoder, RemoteTranscoder, TranscoderConfig};
 use streamflow_types::Secret;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,5 +28,12 @@ async fn remote(program: impl AsRef<Path>, url: &str) -> Result<(), Box<dyn std:
         secret: Secret::new(env::var("TRANSCODER_SECRET")?),
         ..Default::default()
     };
-    Ok(RemoteTranscoder::new(config, local).await?.run(CancellationToken::new()).await?)
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        terminate.recv().await;
+        stopping.cancel();
+    });
+    Ok(RemoteTranscoder::new(config, local).await?.run(stop).await?)
 }

@@ -13,15 +13,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 use crate::{
-    ChainDeps, Clock, ConfigError, OrchestratorConfig, TlsError, Transcode, grpc, http,
+    ChainDeps, Clock, ConfigError, OrchestratorConfig, TlsError, Transcode,
+    gatekeeper::Gatekeeper,
+    grpc, http,
     intake::Intake,
     listener::{Listener, Routes},
     payments::Payments,
     pool::TranscoderPool,
+    quotas::Quotas,
     service::{Parts, Service, capabilities, token_key},
     sessions::{SessionLimits, Sessions},
     storage::RenditionCache,
     tls,
+    workers::{LocalDevice, Workers},
 };
 
 /// Time to reach the host of a segment that is sent as a URL.
@@ -117,6 +121,21 @@ impl Handle {
         self.service.sessions().open()
     }
 
+    /// Sessions that have work.
+    pub fn active_sessions(&self) -> usize {
+        self.service.sessions().active()
+    }
+
+    /// About how many more sessions would find room.
+    pub fn spare_sessions(&self) -> usize {
+        self.service.sessions().spare()
+    }
+
+    /// Remote transcoders that are given work: neither leaving, nor silent, nor passed over for a while.
+    pub fn sound_transcoders(&self) -> usize {
+        self.service.pool().sound()
+    }
+
     /// Remote transcoders that are connected.
     pub fn transcoders(&self) -> usize {
         self.service.pool().connected()
@@ -170,7 +189,8 @@ impl Orchestrator {
     pub async fn run(self, stop: CancellationToken) {
         let Self { service, listener, .. } = self;
         let (close, background) = (CancellationToken::new(), CancellationToken::new());
-        let routes = Routes { grpc: grpc::router(service.clone()), http: http::router(service.clone()) };
+        let grpc_timeout = service.config().limits.body_idle_timeout;
+        let routes = Routes { grpc: grpc::router(service.clone()), http: http::router(service.clone()), grpc_timeout };
         // Aborted if this future is dropped.
         let mut tasks = JoinSet::new();
         tasks.spawn(listener.serve(routes, close.clone()));
@@ -178,6 +198,9 @@ impl Orchestrator {
             let background = background.clone();
             tasks.spawn(async move { payments.run(background).await });
         }
+        let (pool, watched) = (service.pool().clone(), background.clone());
+        let patience = service.config().limits.keep_alive.saturating_mul(2);
+        tasks.spawn(async move { pool.watch(patience, watched).await });
         stop.cancelled().await;
         tracing::info!(sessions = service.sessions().open(), "no more segments are taken");
         drain(&service).await;
@@ -224,25 +247,32 @@ fn service(
     transcoder_secret: Secret,
     service_uri: &Url,
 ) -> Result<Service, StartError> {
-    let pool = TranscoderPool::new(config.max_transcoders);
-    let transcode = deps.local.unwrap_or_else(|| Arc::new(pool.clone()));
+    let max_ratio = config.admission.max_ratio;
+    let pool = TranscoderPool::new(config.max_transcoders, max_ratio);
+    let workers = match deps.local {
+        Some(local) => Workers::Local(LocalDevice::new(local, max_ratio)),
+        None => Workers::Remote(pool.clone()),
+    };
     let limits =
         SessionLimits { sessions: config.max_sessions, queue: config.session_queue, idle: config.session_idle };
     let http = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(FETCH_CONNECT_TIMEOUT)
         .build()?;
+    let gatekeeper = Arc::new(Gatekeeper::new(config.auth_webhook.clone())?);
     Ok(Service::new(Parts {
         service_uri: service_uri.as_str().trim_end_matches('/').to_owned(),
-        payments: deps.chain.as_ref().map(|chain| Payments::new(chain, &config)),
+        payments: deps.chain.as_ref().map(|chain| Payments::new(chain, &config, Arc::clone(&gatekeeper))),
+        gatekeeper,
         tokens: AuthTokens::new(token_key(&deps.secret)),
         clock: deps.clock,
-        sessions: Sessions::new(transcode, limits),
+        sessions: Sessions::new(workers, limits),
         pool,
         cache: RenditionCache::new(config.storage),
         intake: Intake::new(config.limits),
+        quotas: Quotas::new(config.quotas),
         transcoder_secret,
-        capabilities: capabilities(config.max_sessions),
+        capabilities: capabilities(1),
         http,
         intake_closed: CancellationToken::new(),
         deliveries: TaskTracker::new(),

@@ -8,11 +8,14 @@ use streamflow_pm::{QuoteError, TicketError};
 use streamflow_wire::{Offer, WireError, header};
 
 use crate::{
+    admission::Overload,
     chain::ChainUnavailable,
     config::LimitsConfig,
+    gatekeeper::Unauthorized,
     intake::{BodyError, answer_and_drain},
     metrics,
     payments::PaymentError,
+    quotas::QuotaExceeded,
 };
 
 /// Why a request is refused.
@@ -39,6 +42,15 @@ pub(crate) enum Refusal {
     Overloaded,
     #[error("TranscoderStopped")]
     Stopping,
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
+    #[error("Content-Encoding {0:?} is not accepted: send the body as it is")]
+    ContentEncoding(String),
+    #[error(transparent)]
+    Unauthorized(#[from] Unauthorized),
+    /// No device would keep up with another session.
+    #[error("OrchestratorCapped")]
+    Capped(#[source] Overload),
 }
 
 /// Why the segment behind a URL was not taken.
@@ -73,6 +85,12 @@ impl From<PaymentError> for Refusal {
     }
 }
 
+impl From<Overload> for Refusal {
+    fn from(overload: Overload) -> Self {
+        Self::Capped(overload)
+    }
+}
+
 impl From<BodyError> for Refusal {
     fn from(error: BodyError) -> Self {
         match error {
@@ -86,6 +104,10 @@ impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Wire(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            Self::Capped(_) | Self::Unauthorized(Unauthorized::Refused { .. }) => StatusCode::FORBIDDEN,
+            Self::Unauthorized(Unauthorized::Unreachable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Store(_) | Self::Body(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Url(_) | Self::Quote(QuoteError::LowPmBalance(_) | QuoteError::UnlockingSoon { .. }) => {
                 StatusCode::BAD_REQUEST
@@ -108,9 +130,12 @@ impl Refusal {
             }
             Self::Wire(WireError::Ticket(TicketError::TooFast { .. })) => "too_fast",
             Self::Wire(WireError::Ticket(_)) => "ticket",
-            Self::Wire(WireError::Capped) => "capped",
+            Self::Wire(WireError::Capped) | Self::Capped(_) => "capped",
             Self::Wire(WireError::WrongHash) => "hash",
             Self::Wire(_) => "malformed",
+            Self::Quota(_) => "quota",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::ContentEncoding(_) => "encoding",
             Self::Quote(_) => "quote",
             Self::Store(_) | Self::Unheard(_) => "store",
             Self::Chain(_) => "chain",

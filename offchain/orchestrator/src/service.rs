@@ -1,5 +1,5 @@
 //! What all requests share.
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, Keccak256};
 use streamflow_types::{Price, Secret};
@@ -11,10 +11,13 @@ use streamflow_wire::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admission::Demand,
     config::OrchestratorConfig,
+    gatekeeper::Gatekeeper,
     intake::Intake,
     payments::{PaymentError, Payments},
     pool::TranscoderPool,
+    quotas::Quotas,
     refusal::Refusal,
     sessions::Sessions,
     storage::RenditionCache,
@@ -34,12 +37,14 @@ pub(crate) struct Parts {
     pub(crate) service_uri: String,
     /// None without a chain: work is free then.
     pub(crate) payments: Option<Payments>,
+    pub(crate) gatekeeper: Arc<Gatekeeper>,
     pub(crate) tokens: AuthTokens,
     pub(crate) clock: Clock,
     pub(crate) sessions: Sessions,
     pub(crate) pool: TranscoderPool,
     pub(crate) cache: RenditionCache,
     pub(crate) intake: Intake,
+    pub(crate) quotas: Quotas,
     pub(crate) transcoder_secret: Secret,
     pub(crate) capabilities: proto::Capabilities,
     /// Fetches segments that are sent as URLs.
@@ -64,10 +69,15 @@ pub(crate) fn token_key(secret: &[u8; 32]) -> [u8; 32] {
     hasher.finalize().0
 }
 
-/// What this node can do. MP4 output is not among it.
+/// What this node can do, with room for so many sessions more. MP4 output is not among it.
 pub(crate) fn capabilities(sessions: usize) -> proto::Capabilities {
     let offered: Vec<_> = capability::OFFERED.into_iter().filter(|bit| *bit != Capability::Mp4).collect();
     capability::describe(&offered, u32::try_from(sessions).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
+}
+
+/// What a segment's session asks of a device.
+pub(crate) fn demand(segment: &SegmentRequest) -> Demand {
+    Demand::of(&segment.profiles, Duration::from_millis(segment.duration_ms.into()))
 }
 
 impl Service {
@@ -101,6 +111,14 @@ impl Service {
 
     pub(crate) fn intake(&self) -> &Intake {
         &self.0.intake
+    }
+
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.0.quotas
+    }
+
+    pub(crate) fn gatekeeper(&self) -> &Gatekeeper {
+        &self.0.gatekeeper
     }
 
     pub(crate) fn tokens(&self) -> &AuthTokens {
@@ -158,7 +176,7 @@ impl Service {
             params: None,
             price: Some(price),
             address,
-            capabilities: Some(self.0.capabilities.clone()),
+            capabilities: Some(capabilities(self.sessions().spare())),
             auth_token: Some(token.clone()),
             storage: Vec::new(),
             nodes: Vec::new(),
@@ -167,13 +185,9 @@ impl Service {
 
     /// Checks who asks for a segment and whether it can be done: signature, capabilities, token, room (node.md §2.4,
     /// steps 4 to 7).
-    pub(crate) fn check_segment(
-        &self,
-        segment: &SegmentRequest,
-        sender: Address,
-    ) -> Result<proto::AuthToken, WireError> {
+    pub(crate) fn check_segment(&self, segment: &SegmentRequest, sender: Address) -> Result<proto::AuthToken, Refusal> {
         if self.payments().is_some() && !verify_segment(segment, sender) {
-            return Err(WireError::SegmentSignature);
+            return Err(WireError::SegmentSignature.into());
         }
         let legacy = capability::legacy();
         let job = segment.capabilities.as_ref().unwrap_or(&legacy);
@@ -181,12 +195,10 @@ impl Service {
         let is_part = segment.clip.is_some_and(|clip| clip.from != 0 || clip.to != 0);
         let stored_elsewhere = segment.storage.first().is_some_and(|os| os.storage_type != 0);
         if is_part || stored_elsewhere || !capability::is_compatible(&self.0.capabilities, job) {
-            return Err(WireError::IncompatibleCapabilities);
+            return Err(WireError::IncompatibleCapabilities.into());
         }
         let session = self.tokens().check(segment.auth_token.as_ref(), self.now())?;
-        if !self.sessions().admits(session) {
-            return Err(WireError::Capped);
-        }
-        segment.auth_token.clone().ok_or(WireError::MissingAuthToken)
+        self.sessions().admits(session, demand(segment))?;
+        Ok(segment.auth_token.clone().ok_or(WireError::MissingAuthToken)?)
     }
 }

@@ -53,7 +53,7 @@ impl Default for TranscoderConfig {
             connect_timeout: Duration::from_secs(3),
             fetch_timeout: Duration::from_secs(4),
             post_timeout: Duration::from_secs(30),
-            keep_alive: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(2),
             min_backoff: Duration::from_millis(500),
             max_backoff: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),

@@ -31,6 +31,9 @@ use crate::{
     database,
 };
 
+/// Name of taking new work among the needs of a role.
+const NEED_INTAKE: &str = "intake";
+
 /// Time that background tasks get to end after the role has drained.
 const LAST_CALL: Duration = Duration::from_secs(5);
 
@@ -131,6 +134,22 @@ impl Node {
         self.spawn(name, async move {
             task.await;
             anyhow::Ok(())
+        });
+    }
+
+    /// From the stop on `/readyz` says no, while what is in hand is finished.
+    fn not_ready_from_stop(&mut self) {
+        let (stop, end, readiness) = (self.stop.clone(), self.end.clone(), self.readiness.clone());
+        readiness.met(NEED_INTAKE);
+        // Not spawned as others are: its end does not stop the role.
+        self.tasks.spawn(async move {
+            tokio::select! { biased;
+                () = stop.cancelled() => {
+                    readiness.missing(NEED_INTAKE, "stopping: no new work is taken, what is in hand is finished");
+                }
+                () = end.cancelled() => {}
+            }
+            ("intake", Ok(()))
         });
     }
 

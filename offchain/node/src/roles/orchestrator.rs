@@ -93,7 +93,7 @@ async fn serve(
     let remote = local.is_none();
     let deps = Deps {
         chain,
-        local: local.map(|local| LocalWorkers::new(local) as Arc<dyn Transcode>),
+        local: local.map(|local| LocalWorkers::new(local, node.config.transcoding.workers) as Arc<dyn Transcode>),
         secret,
         data_dir: node.data.path().to_owned(),
         clock: Arc::new(clock::unix_seconds) as Clock,
@@ -113,6 +113,7 @@ async fn serve(
         "listen": orchestrator.local_addr(),
     });
     node.status.set(status(facts, handle, store, active));
+    node.not_ready_from_stop();
     orchestrator.run(node.stop.clone()).await;
     Ok(())
 }
@@ -293,8 +294,12 @@ impl SenderFundsSource for RemoteFunds {
 /// Without a transcoder there is nothing to sell.
 async fn watch_transcoders(handle: Handle, readiness: crate::admin::Readiness, end: CancellationToken) {
     loop {
-        match handle.transcoders() {
-            0 => readiness.missing(NEED_TRANSCODERS, "no transcoder is connected"),
+        match (handle.transcoders(), handle.sound_transcoders()) {
+            (0, _) => readiness.missing(NEED_TRANSCODERS, "no transcoder is connected"),
+            (connected, 0) => {
+                let told = format!("{connected} transcoders are connected, and all of them leave, are silent or hang");
+                readiness.missing(NEED_TRANSCODERS, told);
+            }
             _ => readiness.met(NEED_TRANSCODERS),
         }
         tokio::select! { biased;
@@ -308,7 +313,10 @@ fn status(facts: Value, handle: Handle, store: Option<Store>, active: Option<wat
     Arc::new(move || {
         let (mut document, handle, store) = (facts.clone(), handle.clone(), store.clone());
         document["sessions"] = handle.open_sessions().into();
+        document["sessions_with_work"] = handle.active_sessions().into();
+        document["room_for_sessions"] = handle.spare_sessions().into();
         document["transcoders"] = handle.transcoders().into();
+        document["transcoders_at_work"] = handle.sound_transcoders().into();
         document["active"] = active.as_ref().map(|active| *active.borrow()).into();
         Box::pin(async move {
             if let Some(store) = store {

@@ -10,7 +10,7 @@ use streamflow_wire::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{payments::PaymentError, service::Service};
+use crate::{admission::Demand, payments::PaymentError, service::Service};
 
 /// Longest challenge that is signed: the hash that nodes check themselves with. Anybody may ask, and a signature over a longer
 /// one of his choice could be that of a ticket, whose shortest form has 168 bytes, or of a segment.
@@ -55,13 +55,23 @@ impl Orchestrator for Discovery {
         &self,
         request: Request<OrchestratorRequest>,
     ) -> Result<Response<OrchestratorInfo>, Status> {
+        if let Some(peer) = request.remote_addr() {
+            self.service
+                .quotas()
+                .quote(peer.ip())
+                .map_err(|exceeded| Status::resource_exhausted(exceeded.to_string()))?;
+        }
         let sender = self.sender(request.get_ref()).map_err(|error| refused(&error))?;
         if self.service.intake_closed().is_cancelled() {
             return Err(Status::unavailable("TranscoderStopped"));
         }
-        if !self.service.sessions().has_room() {
+        // Who only asks holds no place, and is refused only where nobody would find one.
+        if let Err(overload) = self.service.sessions().room(Demand::NONE) {
+            tracing::debug!(%overload, "no terms offered");
             return Err(refused(&DiscoveryError::Capped));
         }
+        let checked = self.service.gatekeeper().check(sender).await;
+        checked.map_err(|error| Status::unknown(error.to_string()))?;
         let token = self.service.tokens().issue(rand::random(), self.service.now());
         let offer = self.service.offer(sender, &token).await.map_err(not_offered)?;
         Ok(Response::new(offer.to_proto()))

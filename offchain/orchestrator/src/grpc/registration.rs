@@ -18,6 +18,11 @@ use crate::{
     transcode::TranscodeJob,
 };
 
+/// [`streamflow_wire::header::MEMBER`] as the metadata wants it.
+const MEMBER: &str = "streamflow-member";
+/// [`streamflow_wire::header::HEARTBEAT_MS`] as the metadata wants it.
+const HEARTBEAT_MS: &str = "streamflow-heartbeat-ms";
+
 #[derive(Clone, Debug)]
 pub(super) struct Registration {
     service: Service,
@@ -30,7 +35,7 @@ impl Registration {
 
     /// Ends when the pool gives the transcoder up; dropping it takes the transcoder out of the pool.
     fn stream(&self, membership: Membership) -> impl Stream<Item = Result<NotifySegment, Status>> + Send + use<> {
-        let Membership { inbox, gone, leave } = membership;
+        let Membership { inbox, gone, leave, token: _ } = membership;
         let service = self.service.clone();
         let task = move |notice| {
             let _member = &leave;
@@ -83,6 +88,15 @@ impl Transcoder for Registration {
         let membership = self.service.pool().join(request.capacity, capabilities);
         let membership = membership.map_err(|error| Status::unknown(error.to_string()))?;
         tracing::info!(peer, capacity = request.capacity, "transcoder registered");
-        Ok(Response::new(Box::pin(self.stream(membership))))
+        let name = membership.token.to_text();
+        let mut response: Response<Self::RegisterTranscoderStream> = Response::new(Box::pin(self.stream(membership)));
+        // Transcoders of ours name themselves by it, and tell how they are; others pass it over.
+        let interval = self.service.config().limits.keep_alive.as_millis() / 2;
+        let metadata = response.metadata_mut();
+        for (key, value) in [(MEMBER, name), (HEARTBEAT_MS, interval.max(1).to_string())] {
+            let value = value.parse().map_err(|_| Status::internal("registration cannot be answered"))?;
+            metadata.insert(key, value);
+        }
+        Ok(response)
     }
 }

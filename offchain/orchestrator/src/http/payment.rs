@@ -21,6 +21,7 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
 /// Credits (sender, manifest).
 async fn receive(service: &Service, headers: &HeaderMap) -> Result<proto::PaymentResult, Refused> {
     service.check_open()?;
+    super::segment::refuse_encoded(headers)?;
     let read = read_headers(headers, SegmentRequest::of_payment)?;
     let token = service.check_segment(&read.segment, read.sender)?;
     let manifest = read.segment.manifest_id.as_str();

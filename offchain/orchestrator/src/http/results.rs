@@ -14,7 +14,8 @@ use streamflow_wire::{TranscodeError, header};
 
 use crate::{
     intake::{BodyError, BudgetShare, Intake, Timed, answer_and_drain},
-    pool::TaskId,
+    metrics, pool,
+    pool::{Awaited, Completed, MemberToken, TaskId},
     service::Service,
     transcode::Rendition,
 };
@@ -62,7 +63,11 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
     let (parts, body) = request.into_parts();
     let mut body = body.into_data_stream();
     match receive(&service, &parts.headers, &mut body).await {
-        Ok(()) => "OK".into_response(),
+        Ok(Received::Taken) => "OK".into_response(),
+        Ok(Received::Late) => {
+            metrics::late_result();
+            answer_and_drain("OK".into(), body, *service.intake().limits()).into_response()
+        }
         Err(error) => {
             tracing::debug!(%error, "transcoder's result refused");
             let rest = answer_and_drain(error.to_string(), body, *service.intake().limits());
@@ -71,20 +76,62 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
     }
 }
 
+/// Refuses who is no transcoder of ours.
+fn authorize(service: &Service, headers: &HeaderMap) -> Result<(), ResultError> {
+    let header = |name: &str| headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+    let authorized = header(AUTHORIZATION.as_str()) == header::TRANSCODER_AUTHORIZATION.as_bytes()
+        && service.transcoder_secret().matches(header(header::CREDENTIALS));
+    if authorized { Ok(()) } else { Err(ResultError::Unauthorized) }
+}
+
+/// POST /transcoderState: a transcoder tells how it is. Its stream goes one way only.
+pub(super) async fn state(State(service): State<Service>, headers: HeaderMap) -> Response {
+    let known = match authorize(&service, &headers) {
+        Ok(()) => {
+            member(&headers).zip(told_state(&headers)).is_some_and(|(token, told)| service.pool().hear(token, told))
+        }
+        Err(error) => return (error.status(), error.to_string()).into_response(),
+    };
+    if known { "OK".into_response() } else { (StatusCode::NOT_FOUND, "not registered").into_response() }
+}
+
+fn member(headers: &HeaderMap) -> Option<MemberToken> {
+    MemberToken::from_text(headers.get(header::MEMBER)?.to_str().ok()?)
+}
+
+fn told_state(headers: &HeaderMap) -> Option<pool::State> {
+    match headers.get(header::STATE)?.to_str().ok()? {
+        header::STATE_ALIVE => Some(pool::State::Alive),
+        header::STATE_LEAVING => Some(pool::State::Leaving),
+        _ => None,
+    }
+}
+
+/// What became of a result that was not refused.
+enum Received {
+    Taken,
+    /// Nobody waits for it any more: it is thrown away.
+    Late,
+}
+
 async fn receive(
     service: &Service,
     headers: &HeaderMap,
     body: &mut axum::body::BodyDataStream,
-) -> Result<(), ResultError> {
-    let header = |name: &str| headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
-    let authorized = header(AUTHORIZATION.as_str()) == header::TRANSCODER_AUTHORIZATION.as_bytes()
-        && service.transcoder_secret().matches(header(header::CREDENTIALS));
-    if !authorized {
-        return Err(ResultError::Unauthorized);
-    }
+) -> Result<Received, ResultError> {
+    authorize(service, headers)?;
     let kind = kind(headers)?;
     let task = TaskId(number(headers, header::TASK_ID).ok_or(ResultError::TaskId)?);
-    let expected = service.pool().expected_renditions(task).ok_or(ResultError::TaskId)?;
+    let named = headers.contains_key(header::MEMBER);
+    let token = member(headers);
+    if named && token.is_none() {
+        return Err(ResultError::TaskId);
+    }
+    let expected = match service.pool().awaited(task, token) {
+        Awaited::Renditions(expected) => expected,
+        Awaited::Late => return Ok(Received::Late),
+        Awaited::Unknown => return Err(ResultError::TaskId),
+    };
     let (result, _share) = match kind {
         Kind::Failure => {
             let (error, share) = failure(service.intake(), body).await?;
@@ -96,7 +143,11 @@ async fn receive(
             (Ok(renditions), share)
         }
     };
-    if service.pool().complete(task, result) { Ok(()) } else { Err(ResultError::TaskId) }
+    match service.pool().complete(task, result) {
+        Completed::Taken => Ok(Received::Taken),
+        Completed::Late => Ok(Received::Late),
+        Completed::Unknown => Err(ResultError::TaskId),
+    }
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<i64> {

@@ -7,7 +7,8 @@ use axum::{
     extract::{Request, State},
     http::{
         HeaderMap,
-        header::{CONTENT_LENGTH, CONTENT_TYPE},
+        header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+        request::Parts,
     },
     response::Response,
 };
@@ -19,16 +20,18 @@ use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
 };
+use tonic::transport::server::TcpConnectInfo;
 
 use super::read_headers;
 use crate::{
     intake::Received,
     metrics,
     payments::{Hold, PaymentError, Payments},
+    quotas::Sender,
     refusal::{Refusal, Refused, UrlError},
-    service::Service,
+    service::{Service, demand},
     sessions::Outcome,
-    transcode::{Rendition, TranscodeJob},
+    transcode::{Rendition, TranscodeJob, deadline},
 };
 
 /// Longest URL taken as a body.
@@ -53,27 +56,59 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
     let _in_hand = service.deliveries().token();
     let (parts, body) = request.into_parts();
     let mut body = body.into_data_stream();
-    match accept(&service, &parts.headers, &mut body).await {
+    match accept(&service, &parts, &mut body).await {
         Ok(accepted) => queue(service.clone(), accepted),
         Err(refusal) => refusal.answer(body, *service.intake().limits()),
     }
 }
 
 /// Steps 1 to 13. What the payment won is stored when this returns.
-async fn accept(service: &Service, headers: &HeaderMap, body: &mut BodyDataStream) -> Result<Accepted, Refused> {
+async fn accept(service: &Service, parts: &Parts, body: &mut BodyDataStream) -> Result<Accepted, Refused> {
+    let headers = &parts.headers;
     service.check_open()?;
+    refuse_encoded(headers)?;
     let read = read_headers(headers, SegmentRequest::from_proto)?;
     let token = service.check_segment(&read.segment, read.sender)?;
+    // A session that goes on was let in when it began.
+    if !service.sessions().is_open(&token.session_id) {
+        service.gatekeeper().check(read.sender).await.map_err(Refusal::from)?;
+    }
+    let upload = service.quotas().upload(sender_of(read.sender, parts))?;
     let Paid { offer, no_terms } = pay(service, read.payment, read.sender, &token.session_id, &token).await?;
     let gate = |payments: &Payments| payments.gate(read.sender, &token.session_id, estimate(&read.segment));
     let hold = service.payments().map(gate).transpose();
     // Who gets no terms cannot pay: that is the reason, not the balance.
     let hold = hold.map_err(|error| Refused::with(no_terms.unwrap_or(error), Some(&offer)))?;
-    let received = receive(service, headers, body).await.map_err(|error| Refused::with(error, Some(&offer)))?;
+    let kept = service.sessions().hold(&token.session_id, demand(&read.segment), &read.segment.profiles);
+    kept.map_err(|overload| Refused::with(overload, Some(&offer)))?;
+    // Later than that nobody waits for it.
+    let within = deadline(Duration::from_millis(read.segment.duration_ms.into()));
+    let received = receive(service, headers, body, within).await.map_err(|error| Refused::with(error, Some(&offer)))?;
+    upload.took(received.data.len());
     if received.hash != read.segment.hash {
         return Err(Refused::with(WireError::WrongHash, Some(&offer)));
     }
     Ok(Accepted { sender: read.sender, token, segment: read.segment, offer, received, hold })
+}
+
+/// A compressed body would be larger than its length says, and its hash is that of what comes out.
+pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.get(CONTENT_ENCODING) {
+        Some(encoding) if encoding.as_bytes() != b"identity" => {
+            let shown: String = String::from_utf8_lossy(encoding.as_bytes()).chars().take(32).collect();
+            Err(Refusal::ContentEncoding(shown))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whose quota a segment is on: the account that signed, or the address where none signs.
+fn sender_of(account: Address, parts: &Parts) -> Sender {
+    let peer = parts.extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+    match peer {
+        Some(peer) if account.is_zero() => Sender::Peer(peer.ip()),
+        _ => Sender::Account(account),
+    }
 }
 
 /// Pixels that the segment will about have, if it is as long as its sender says.
@@ -114,13 +149,18 @@ pub(super) async fn pay(
     }
 }
 
-async fn receive(service: &Service, headers: &HeaderMap, body: &mut BodyDataStream) -> Result<Received, Refusal> {
+async fn receive(
+    service: &Service,
+    headers: &HeaderMap,
+    body: &mut BodyDataStream,
+    within: Duration,
+) -> Result<Received, Refusal> {
     let is_url = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes() == header::SEGMENT_URI.as_bytes());
     if is_url {
         return fetch(service, body).await.map_err(Refusal::Url);
     }
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(service.intake().segment(body, declared).await?)
+    Ok(service.intake().segment(body, declared, within).await?)
 }
 
 /// Takes the segment from where the body says it is.
@@ -139,7 +179,7 @@ async fn fetch(service: &Service, body: &mut BodyDataStream) -> Result<Received,
             return Err(UrlError::Status(response.status()));
         }
         let declared = response.content_length();
-        Ok(service.intake().segment(&mut response.bytes_stream(), declared).await?)
+        Ok(service.intake().segment(&mut response.bytes_stream(), declared, FETCH_TIMEOUT).await?)
     };
     timeout(FETCH_TIMEOUT, fetch).await.map_err(|_| UrlError::TimedOut)?
 }
