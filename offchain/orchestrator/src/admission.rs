@@ -213,9 +213,9 @@ impl Device {
         self.sessions.values().filter(|hold| hold.until > now).count()
     }
 
-    /// Whether a segment would begin at once.
-    pub(crate) fn has_idle_lane(&self) -> bool {
-        self.running < self.lanes
+    /// Segments under way.
+    pub(crate) fn running(&self) -> usize {
+        self.running
     }
 
     fn prune(&mut self, now: Instant) {

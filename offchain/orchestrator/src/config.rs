@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use alloy_primitives::{Address, U256};
 use serde::{Deserialize, Serialize};
+use streamflow_nats::{NatsConfig, NatsConfigError};
 use streamflow_pm::MAX_TICKETS;
 use streamflow_types::{Price, Secret};
 use url::Url;
@@ -47,6 +48,8 @@ pub struct OrchestratorConfig {
     pub transcoder_secret: Secret,
     /// File that holds the secret, instead of `transcoder_secret`; surrounding white space is ignored.
     pub transcoder_secret_file: Option<PathBuf>,
+    /// The server of a pool that other orchestrators share. Remote transcoders may connect directly as well.
+    pub nats: NatsConfig,
     /// Remote transcoders connected at a time.
     pub max_transcoders: usize,
     /// Whether a broadcaster may send the URL of a segment instead of its bytes. The URL is fetched from this machine.
@@ -223,6 +226,7 @@ impl Default for OrchestratorConfig {
             balance_idle: Duration::from_secs(600),
             transcoder_secret: Secret::default(),
             transcoder_secret_file: None,
+            nats: NatsConfig::default(),
             max_transcoders: 256,
             fetch_segments_by_url: false,
             max_chain_age: Duration::from_secs(120),
@@ -289,6 +293,12 @@ pub enum ConfigError {
     /// Only these can be asked.
     #[error("auth_webhook is not an http or https URL with a host")]
     AuthWebhook,
+    /// The NATS server.
+    #[error(transparent)]
+    Nats(#[from] NatsConfigError),
+    /// It has no members without.
+    #[error("nats.url is set, and neither transcoder_secret nor transcoder_secret_file is")]
+    NatsWithoutSecret,
     /// Two sources of one secret.
     #[error("set either transcoder_secret or transcoder_secret_file, not both")]
     TwoSecrets,
@@ -349,6 +359,10 @@ impl OrchestratorConfig {
         }
         if !self.transcoder_secret.is_empty() && self.transcoder_secret_file.is_some() {
             return Err(ConfigError::TwoSecrets);
+        }
+        self.nats.validate()?;
+        if self.nats.url.is_some() && self.transcoder_secret.is_empty() && self.transcoder_secret_file.is_none() {
+            return Err(ConfigError::NatsWithoutSecret);
         }
         self.refuse_zeros()?;
         if !(self.admission.max_ratio > 0.0 && self.admission.max_ratio <= 1.0) {

@@ -19,7 +19,7 @@ use crate::{
     intake::Intake,
     listener::{Listener, Routes},
     payments::Payments,
-    pool::TranscoderPool,
+    pool::{NatsLink, TranscoderPool},
     quotas::Quotas,
     service::{Parts, Service, capabilities, token_key},
     sessions::{SessionLimits, Sessions},
@@ -90,6 +90,9 @@ pub enum StartError {
     /// The bound address does not make a URL.
     #[error("cannot make a service URI of {0}")]
     ServiceUri(SocketAddr),
+    /// The pool's NATS server cannot be used.
+    #[error(transparent)]
+    Nats(#[from] streamflow_nats::ConnectError),
     /// The HTTP client cannot be set up.
     #[error("cannot set up the HTTP client")]
     Client(#[from] reqwest::Error),
@@ -101,6 +104,7 @@ pub struct Orchestrator {
     service_uri: Url,
     service: Service,
     listener: Listener,
+    nats: Option<streamflow_nats::Client>,
 }
 
 impl fmt::Debug for Orchestrator {
@@ -164,9 +168,13 @@ impl Orchestrator {
         let host = service_uri.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let tls = tls::server_config(&deps.data_dir, host).await?;
         let limits = config.limits;
+        let nats = match &config.nats.url {
+            Some(url) => Some(streamflow_nats::connect(&config.nats, url, "streamflow orchestrator").await?),
+            None => None,
+        };
         let service = service(config, deps, transcoder_secret, &service_uri)?;
         let listener = Listener { tcp, tls: TlsAcceptor::from(tls), limits };
-        Ok(Self { local_addr, service_uri, service, listener })
+        Ok(Self { local_addr, service_uri, service, listener, nats })
     }
 
     /// The bound address.
@@ -187,7 +195,7 @@ impl Orchestrator {
     /// Serves until `stop`. Then new work is refused, segments in hand are finished, their results delivered and their
     /// renditions fetched, and the port closes.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { service, listener, .. } = self;
+        let Self { service, listener, nats, .. } = self;
         let (close, background) = (CancellationToken::new(), CancellationToken::new());
         let grpc_timeout = service.config().limits.body_idle_timeout;
         let routes = Routes { grpc: grpc::router(service.clone()), http: http::router(service.clone()), grpc_timeout };
@@ -197,6 +205,11 @@ impl Orchestrator {
         if let Some(payments) = service.payments().cloned() {
             let background = background.clone();
             tasks.spawn(async move { payments.run(background).await });
+        }
+        if let Some(client) = nats {
+            let link = NatsLink::new(service.clone(), client, &service.config().nats);
+            let background = background.clone();
+            tasks.spawn(async move { link.run(background).await });
         }
         let (pool, watched) = (service.pool().clone(), background.clone());
         let patience = service.config().limits.keep_alive.saturating_mul(2);

@@ -30,6 +30,7 @@ use crate::{
     backoff::Backoff,
     error::{Lost, TaskError},
     metrics,
+    shared::Shared,
     task::{Task, TaskClient},
 };
 
@@ -58,7 +59,9 @@ impl RemoteTranscoder {
     /// Checks the settings and reads the secret. Nothing is sent yet.
     pub async fn new(config: TranscoderConfig, local: LocalTranscoder) -> Result<Self, TranscoderError> {
         config.validate()?;
-        let orchestrator = config.orchestrator.clone().ok_or(ConfigError::NoOrchestrator)?;
+        // Over NATS each order says where its results go.
+        let orchestrator = config.orchestrator.clone().or_else(|| config.nats.url.clone());
+        let orchestrator = orchestrator.ok_or(ConfigError::NoOrchestrator)?;
         let secret = match &config.secret_file {
             None => config.secret.clone(),
             Some(path) => {
@@ -81,6 +84,10 @@ impl RemoteTranscoder {
     /// # Errors
     /// [`TranscoderError::Refused`] when the orchestrator will never take this transcoder.
     pub async fn run(&self, stop: CancellationToken) -> Result<(), TranscoderError> {
+        if let Some(url) = &self.config.nats.url {
+            let client = streamflow_nats::connect(&self.config.nats, url, "streamflow transcoder").await?;
+            return Shared::new(self, client, self.config.nats.subject.clone()).run(stop).await;
+        }
         let mut backoff = Backoff::new(self.config.min_backoff, self.config.max_backoff);
         while !stop.is_cancelled() {
             let started = Instant::now();
@@ -98,6 +105,27 @@ impl RemoteTranscoder {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn config(&self) -> &TranscoderConfig {
+        &self.config
+    }
+
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    pub(crate) fn client(&self) -> &TaskClient {
+        &self.client
+    }
+
+    pub(crate) fn local(&self) -> &LocalTranscoder {
+        &self.local
+    }
+
+    /// One for each segment that may be in hand.
+    pub(crate) fn places(&self) -> &Arc<Semaphore> {
+        &self.places
     }
 
     /// One registration; none when it ended because of `stop`.
@@ -166,7 +194,7 @@ fn is_fatal(text: &str) -> bool {
 }
 
 /// What our workers can do. MP4 output is not among it.
-fn capabilities(capacity: usize) -> Capabilities {
+pub(crate) fn capabilities(capacity: usize) -> Capabilities {
     let offered: Vec<_> = capability::OFFERED.into_iter().filter(|bit| *bit != Capability::Mp4).collect();
     capability::describe(&offered, u32::try_from(capacity).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
 }

@@ -67,6 +67,14 @@ impl TaskClient {
         Self { member, ..self.clone() }
     }
 
+    /// The same for another orchestrator, where this transcoder has this name.
+    pub(crate) fn at(&self, orchestrator: &Url, member: String) -> Self {
+        let (mut results, mut state) = (orchestrator.clone(), orchestrator.clone());
+        results.set_path("/transcodeResults");
+        state.set_path("/transcoderState");
+        Self { results, state, member: Some(member), ..self.clone() }
+    }
+
     /// Tells the orchestrator how we are, if it wants to know.
     pub(crate) async fn tell(&self, state: &'static str, within: Duration) {
         let Some(member) = &self.member else { return };

@@ -129,6 +129,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         "File that holds it instead.",
         "\"/etc/streamflow/transcoder-secret\"",
     ),
+    optional(
+        "orchestrator.nats.url",
+        "NATS server of a pool that other orchestrators share; transcoders may connect directly as well.",
+        "\"tls://nats.example:4222\"",
+    ),
+    set(
+        "orchestrator.nats.subject",
+        "What the pool's subjects begin with: pools of one server need names of their own.",
+    ),
+    optional("orchestrator.nats.token_file", "File with the server's token.", "\"/etc/streamflow/nats-token\""),
     set("orchestrator.max_transcoders", "Remote transcoders connected at a time."),
     set(
         "orchestrator.fetch_segments_by_url",
@@ -194,6 +204,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("orchestrator.limits.keep_alive", "Time between two probes of a silent HTTP/2 peer, and for its answer."),
     set("orchestrator.limits.drain_timeout", "Time that segments in flight get when the node stops."),
     optional("transcoder.orchestrator", "Whom to work for; also --orchestrator.", "\"https://o.example:8935\""),
+    optional(
+        "transcoder.nats.url",
+        "NATS server of a pool that several orchestrators share, instead of transcoder.orchestrator.",
+        "\"tls://nats.example:4222\"",
+    ),
+    set("transcoder.nats.subject", "What the pool's subjects begin with, as the orchestrators have it."),
+    optional("transcoder.nats.token_file", "File with the server's token.", "\"/etc/streamflow/nats-token\""),
     set("transcoder.secret", "What the orchestrator wants to see."),
     optional("transcoder.secret_file", "File that holds it instead.", "\"/etc/streamflow/transcoder-secret\""),
     set("transcoder.capacity", "Streams taken at a time."),

@@ -45,7 +45,8 @@ impl Registration {
     }
 }
 
-fn task(service: &Service, notice: Notice) -> TranscoderTask {
+/// What a transcoder is told.
+pub(crate) fn task(service: &Service, notice: Notice) -> TranscoderTask {
     match notice {
         Notice::EndSession(session_id) => TranscoderTask::EndSession { session_id },
         Notice::Segment(task, job) => TranscoderTask::Transcode {

@@ -23,9 +23,11 @@ use crate::{
 };
 
 mod lease;
+mod nats;
 mod registry;
 
 use lease::Attempts;
+pub(crate) use nats::NatsLink;
 use registry::{Notices, Registry};
 
 /// Notices waiting for one transcoder; more means that it does not read its stream.
@@ -162,6 +164,11 @@ impl TranscoderPool {
     /// Notes what a transcoder says of itself. Returns false if it is not connected.
     pub(crate) fn hear(&self, token: MemberToken, state: State) -> bool {
         self.lock().hear(token, state, Instant::now())
+    }
+
+    /// Notes how many segments a transcoder works on, whoever asked.
+    pub(crate) fn hear_load(&self, token: MemberToken, running: usize) {
+        self.lock().hear_load(token, running);
     }
 
     /// Looks for transcoders that were not heard of for `patience`, until `stop`.

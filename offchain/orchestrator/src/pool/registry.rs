@@ -53,6 +53,8 @@ struct Member {
     capacity: usize,
     capabilities: Capabilities,
     device: Device,
+    /// Segments that it does for other orchestrators.
+    elsewhere: usize,
     /// It takes no more work.
     leaving: bool,
     /// When it was heard of, if it tells.
@@ -119,12 +121,17 @@ pub(super) enum Purpose {
 
 impl Member {
     fn has_place(&mut self, session: &str, now: Instant) -> bool {
-        self.device.holds(session, now) || self.device.active(now) < self.capacity
+        self.device.holds(session, now) || self.device.active(now) + self.elsewhere < self.capacity
     }
 
     /// Whether it is expected to do what it is given.
     fn is_sound(&self, now: Instant) -> bool {
         !self.silent && self.probation.is_none_or(|until| until <= now)
+    }
+
+    /// Whether a segment would begin at once.
+    fn has_idle_lane(&self) -> bool {
+        self.device.running() + self.elsewhere < self.capacity
     }
 
     fn owns(&self, token: Option<MemberToken>) -> bool {
@@ -189,6 +196,7 @@ impl Registry {
             capacity,
             capabilities,
             device,
+            elsewhere: 0,
             leaving: false,
             heard: None,
             silent: false,
@@ -233,6 +241,13 @@ impl Registry {
         true
     }
 
+    /// Notes how many segments a member works on, whoever asked.
+    pub(super) fn hear_load(&mut self, token: MemberToken, running: usize) {
+        let Some((id, member)) = self.members.iter_mut().find(|(_, member)| member.token == token) else { return };
+        let ours = self.tasks.values().filter(|task| task.member == *id).count();
+        member.elsewhere = running.saturating_sub(ours);
+    }
+
     /// Members that tell of themselves and have not for `patience` get no work until they do.
     pub(super) fn sweep(&mut self, patience: Duration, now: Instant) {
         for (id, member) in &mut self.members {
@@ -266,7 +281,7 @@ impl Registry {
         let working = self.members.values_mut().filter(|member| !member.leaving && member.is_sound(now));
         working
             .map(|member| {
-                let places = member.capacity.saturating_sub(member.device.active(now));
+                let places = member.capacity.saturating_sub(member.device.active(now) + member.elsewhere);
                 places.min(member.device.spare(limit, now))
             })
             .sum()
@@ -282,7 +297,8 @@ impl Registry {
             devices += 1;
             sessions += active;
             capacity += member.capacity;
-            let has_place = active < member.capacity || session.is_some_and(|id| member.device.holds(id, now));
+            let has_place =
+                active + member.elsewhere < member.capacity || session.is_some_and(|id| member.device.holds(id, now));
             if !has_place {
                 continue;
             }
@@ -375,12 +391,12 @@ impl Registry {
                 continue;
             }
             open += 1;
-            let idles = purpose == Purpose::Own || (member.device.has_idle_lane() && member.is_sound(now));
+            let idles = purpose == Purpose::Own || (member.has_idle_lane() && member.is_sound(now));
             if !idles || !is_compatible(&member.capabilities, needed) {
                 continue;
             }
             let forecast = member.device.forecast(Some(session), demand, now);
-            let sessions = forecast.sessions as f64 / member.capacity as f64;
+            let sessions = (forecast.sessions + member.elsewhere) as f64 / member.capacity as f64;
             let rank = Rank { unsound: !member.is_sound(now), load: forecast.ratio, sessions };
             if best.is_none_or(|(other, _)| rank.cmp(&other) == Ordering::Less) {
                 best = Some((rank, *id));

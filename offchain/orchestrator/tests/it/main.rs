@@ -8,6 +8,7 @@ mod fixture;
 mod hostile;
 mod paid;
 mod port;
+mod shared_pool;
 mod transcoders;
 mod video;
 mod webhook;

@@ -24,8 +24,13 @@ use crate::{
 
 /// A transcoder in a process of its own.
 fn transcoder_process(orchestrator: &Running) -> Child {
+    transcoder_at(&orchestrator.url(""))
+}
+
+/// The same, of an orchestrator's or a NATS server's URL.
+pub(crate) fn transcoder_at(url: &str) -> Child {
     Command::new(clip::transcoder_program())
-        .args(["remote", &orchestrator.url("")])
+        .args(["remote", url])
         .env("TRANSCODER_SECRET", SECRET)
         .stdin(Stdio::null())
         .kill_on_drop(true)
@@ -34,7 +39,7 @@ fn transcoder_process(orchestrator: &Running) -> Child {
 }
 
 /// Sends a signal to one process that this test started.
-fn signal(process: &Child, signal: Signal) {
+pub(crate) fn signal(process: &Child, signal: Signal) {
     let pid = Pid::from_raw(process.id().unwrap() as i32).unwrap();
     kill_process(pid, signal).unwrap();
 }
