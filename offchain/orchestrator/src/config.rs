@@ -8,7 +8,10 @@ use streamflow_pm::MAX_TICKETS;
 use streamflow_types::{Price, Secret};
 use url::Url;
 
-use crate::quotas::QuotaConfig;
+use crate::{
+    price_feed::{PriceFeedConfig, PriceFeedError},
+    quotas::QuotaConfig,
+};
 
 /// A quote is long dead a day after the secret that made it was replaced.
 const LEAST_SECRET_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -28,6 +31,8 @@ pub struct OrchestratorConfig {
     pub price: Price,
     /// Asked of single accounts instead.
     pub prices: BTreeMap<Address, Price>,
+    /// The price in another currency, in place of `price`.
+    pub price_feed: PriceFeedConfig,
     /// Asked whether an account is served, and at what price: `POST {"id":"0x…"}`. Unset: everybody is.
     pub auth_webhook: Option<Url>,
     /// Terms of the tickets that are accepted.
@@ -217,6 +222,7 @@ impl Default for OrchestratorConfig {
             service_uri: None,
             price: Price::new(1, 1).unwrap_or(Price::FREE),
             prices: BTreeMap::new(),
+            price_feed: PriceFeedConfig::default(),
             auth_webhook: None,
             tickets: TicketConfig::default(),
             max_sessions: MaxSessions::Auto,
@@ -290,6 +296,9 @@ pub enum ConfigError {
     /// Only these can be dialled.
     #[error("redeemer {0} is not an https URL with a host and no path, query or user")]
     Redeemer(Url),
+    /// The price feed.
+    #[error(transparent)]
+    PriceFeed(#[from] PriceFeedError),
     /// Only these can be asked.
     #[error("auth_webhook is not an http or https URL with a host")]
     AuthWebhook,
@@ -360,6 +369,7 @@ impl OrchestratorConfig {
         if !self.transcoder_secret.is_empty() && self.transcoder_secret_file.is_some() {
             return Err(ConfigError::TwoSecrets);
         }
+        self.price_feed.validate()?;
         self.nats.validate()?;
         if self.nats.url.is_some() && self.transcoder_secret.is_empty() && self.transcoder_secret_file.is_none() {
             return Err(ConfigError::NatsWithoutSecret);

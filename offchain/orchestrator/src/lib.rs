@@ -16,6 +16,7 @@ mod metrics;
 mod orchestrator;
 mod payments;
 mod pool;
+mod price_feed;
 mod quotas;
 mod refusal;
 mod rounds;
@@ -37,6 +38,7 @@ pub use config::{
 pub use gatekeeper::{Unauthorized, WebhookError};
 pub use orchestrator::{Deps, Handle, Orchestrator, StartError};
 pub use payments::PaymentError;
+pub use price_feed::{PriceFeed, PriceFeedConfig, PriceFeedError, Reading, Unbelievable};
 pub use quotas::{QuotaConfig, QuotaExceeded, Sender};
 pub use rounds::{RoundFacts, unquotable};
 pub use service::Clock;

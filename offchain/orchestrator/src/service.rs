@@ -176,7 +176,7 @@ impl Service {
             params: None,
             price: Some(price),
             address,
-            capabilities: Some(capabilities(self.sessions().spare())),
+            capabilities: Some(capabilities(self.sessions().spare_hint())),
             auth_token: Some(token.clone()),
             storage: Vec::new(),
             nodes: Vec::new(),

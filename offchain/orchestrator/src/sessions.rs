@@ -25,6 +25,8 @@ use crate::{
     workers::Workers,
 };
 
+/// How old the hint in an offer may be.
+const HINT_AGE: Duration = Duration::from_millis(250);
 /// Sessions that are kept, with work or without. One more takes the place of the one that has been quiet for the longest.
 const MAX_OPEN: usize = 16_384;
 
@@ -37,6 +39,7 @@ pub(crate) struct Sessions {
     workers: Workers,
     limits: SessionLimits,
     by_id: Arc<Mutex<Open>>,
+    hint: Arc<Mutex<Option<(Instant, usize)>>>,
     tasks: TaskTracker,
 }
 
@@ -75,7 +78,7 @@ pub(crate) type Outcome = Result<Vec<Rendition>, TranscodeError>;
 
 impl Sessions {
     pub(crate) fn new(workers: Workers, limits: SessionLimits) -> Self {
-        Self { workers, limits, by_id: Arc::default(), tasks: TaskTracker::new() }
+        Self { workers, limits, by_id: Arc::default(), hint: Arc::default(), tasks: TaskTracker::new() }
     }
 
     /// Sessions that are open.
@@ -92,6 +95,19 @@ impl Sessions {
     pub(crate) fn spare(&self) -> usize {
         let spare = self.workers.spare();
         self.limits.sessions.bound().map_or(spare, |max| spare.min(max.saturating_sub(self.active())))
+    }
+
+    /// The same as it was a moment ago: every offer tells it, and it goes through all sessions.
+    pub(crate) fn spare_hint(&self) -> usize {
+        let mut hint = self.hint.lock().unwrap_or_else(PoisonError::into_inner);
+        match *hint {
+            Some((at, spare)) if at.elapsed() < HINT_AGE => spare,
+            _ => {
+                let spare = self.spare();
+                *hint = Some((Instant::now(), spare));
+                spare
+            }
+        }
     }
 
     /// Whether another session of this demand may be opened.

@@ -108,6 +108,21 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Asked of single accounts instead: { \"0x…\" = { wei_per_unit = 900, pixels_per_unit = 1 } }.",
     ),
     optional(
+        "orchestrator.price_feed.contract",
+        "Contract with latestRoundData and decimals that tells what an ether is worth; in place of orchestrator.price.",
+        "\"0x5f4eC3Df9cbd43714FE2740f5E3616155c5b8419\"",
+    ),
+    set("orchestrator.price_feed.micros", "Asked for `pixels` pixels, in millionths of the feed's currency."),
+    set("orchestrator.price_feed.pixels", "Pixels that `micros` are asked for."),
+    set("orchestrator.price_feed.min", "No lower price is asked, whatever the feed tells."),
+    set("orchestrator.price_feed.max", "No higher price is asked, whatever the feed tells."),
+    set(
+        "orchestrator.price_feed.max_change_percent",
+        "Percent by which the price may change at once; more is believed when the feed's next round confirms it.",
+    ),
+    set("orchestrator.price_feed.max_age", "What the feed was told longer ago is not believed."),
+    set("orchestrator.price_feed.interval", "Time between two looks at the feed."),
+    optional(
         "orchestrator.auth_webhook",
         "Asked whether an account is served: POST {\"id\":\"0x…\"}. 200 lets it in for half an hour, with {\"priceInfo\":\n{\"pricePerUnit\":900,\"pixelsPerUnit\":1}} at that price; the text of any other answer is told to it.",
         "\"https://o.example/auth\"",

@@ -4,6 +4,7 @@ mod chain_link;
 mod keeper;
 mod media;
 mod orchestrator;
+mod price_feed;
 mod redeemer;
 mod signer;
 mod transcoder;

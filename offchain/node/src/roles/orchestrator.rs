@@ -19,7 +19,7 @@ use streamflow_pm::{KeySigner, QuoteDomain};
 use streamflow_redeemer::{Floats, covered_by};
 use streamflow_store::{Store, TicketStatus};
 use streamflow_transcoder::LocalTranscoder;
-use streamflow_types::{ChainView, Expiration, Round};
+use streamflow_types::{ChainView, Expiration, Price, Round};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ use super::{
     Node,
     chain_link::ChainLink,
     media::{self, LocalWorkers},
-    redeemer,
+    price_feed, redeemer,
 };
 use crate::{
     admin::{Status, listen_error},
@@ -77,12 +77,13 @@ async fn serve(
     earlier: Option<[u8; 32]>,
     local: Option<LocalTranscoder>,
 ) -> anyhow::Result<()> {
+    let (publish, prices) = watch::channel(None);
     let chain = match node.config.chain.controller {
         None => {
             tracing::warn!("chain.controller is not set: segments are transcoded for free");
             None
         }
-        Some(_) => match chain_deps(node, earlier).await? {
+        Some(_) => match chain_deps(node, earlier, publish).await? {
             Some(deps) => Some(deps),
             None => return Ok(()),
         },
@@ -112,6 +113,7 @@ async fn serve(
         "service_uri": orchestrator.service_uri(),
         "listen": orchestrator.local_addr(),
     });
+    node.spawn_quiet("price", follow_price(handle.clone(), prices, node.end.clone()));
     node.status.set(status(facts, handle, store, active));
     node.not_ready_from_stop();
     orchestrator.run(node.stop.clone()).await;
@@ -119,7 +121,11 @@ async fn serve(
 }
 
 /// What is needed to be paid; `None` when stopped before the chain was there.
-async fn chain_deps(node: &mut Node, earlier: Option<[u8; 32]>) -> anyhow::Result<Option<ChainDeps>> {
+async fn chain_deps(
+    node: &mut Node,
+    earlier: Option<[u8; 32]>,
+    prices: watch::Sender<Option<Price>>,
+) -> anyhow::Result<Option<ChainDeps>> {
     let key = node.config.keys.load()?;
     let account = key.address();
     let file = QuoteSecretFile::new(&node.data, &key, node.config.orchestrator.tickets.secret_life)?;
@@ -132,6 +138,11 @@ async fn chain_deps(node: &mut Node, earlier: Option<[u8; 32]>) -> anyhow::Resul
         Err(ChainError::Stopped) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
+    let feed = node.config.orchestrator.price_feed.clone();
+    if feed.contract.is_some() {
+        let reading = price_feed::follow(link.chain.rpc.clone(), feed, clock::unix_seconds, prices, node.end.clone());
+        node.spawn_quiet("price feed", reading);
+    }
     let active = link.activity_of(account, node);
     let own = Funds { senders: link.senders.clone(), account };
     let funds: Arc<dyn SenderFundsSource> = match redeemer::outbox(node, &link, &store).await? {
@@ -288,6 +299,21 @@ impl SenderFundsSource for RemoteFunds {
             Ok(covered_by(&funds, float))
         };
         told.boxed()
+    }
+}
+
+/// Asks what the feed makes of the price, from its first good reading on.
+async fn follow_price(handle: Handle, mut prices: watch::Receiver<Option<Price>>, end: CancellationToken) {
+    loop {
+        let newest = *prices.borrow_and_update();
+        if let Some(price) = newest {
+            handle.set_price(price);
+        }
+        tokio::select! { biased;
+            () = end.cancelled() => return,
+            // Without a feed nothing changes.
+            changed = prices.changed() => if changed.is_err() { return end.cancelled().await },
+        }
     }
 }
 
