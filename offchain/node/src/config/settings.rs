@@ -108,21 +108,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Asked of single accounts instead: { \"0x…\" = { wei_per_unit = 900, pixels_per_unit = 1 } }.",
     ),
     optional(
-        "orchestrator.price_feed.contract",
-        "Contract with latestRoundData and decimals that tells what an ether is worth; in place of orchestrator.price.",
-        "\"0x5f4eC3Df9cbd43714FE2740f5E3616155c5b8419\"",
-    ),
-    set("orchestrator.price_feed.micros", "Asked for `pixels` pixels, in millionths of the feed's currency."),
-    set("orchestrator.price_feed.pixels", "Pixels that `micros` are asked for."),
-    set("orchestrator.price_feed.min", "No lower price is asked, whatever the feed tells."),
-    set("orchestrator.price_feed.max", "No higher price is asked, whatever the feed tells."),
-    set(
-        "orchestrator.price_feed.max_change_percent",
-        "Percent by which the price may change at once; more is believed when the feed's next round confirms it.",
-    ),
-    set("orchestrator.price_feed.max_age", "What the feed was told longer ago is not believed."),
-    set("orchestrator.price_feed.interval", "Time between two looks at the feed."),
-    optional(
         "orchestrator.auth_webhook",
         "Asked whether an account is served: POST {\"id\":\"0x…\"}. 200 lets it in for half an hour, with {\"priceInfo\":\n{\"pricePerUnit\":900,\"pixelsPerUnit\":1}} at that price; the text of any other answer is told to it.",
         "\"https://o.example/auth\"",
@@ -130,10 +115,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     set(
         "orchestrator.max_sessions",
         "Transcode sessions with work at a time; \"auto\": as many as the devices keep up with.",
-    ),
-    set(
-        "orchestrator.admission.max_ratio",
-        "Time of transcoding over time of video, as measured, up to which a device takes sessions.",
     ),
     set("orchestrator.session_queue", "Segments that wait in one session while another is transcoded."),
     set("orchestrator.session_idle", "A session without segments is closed after this time."),
@@ -144,16 +125,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         "File that holds it instead.",
         "\"/etc/streamflow/transcoder-secret\"",
     ),
-    optional(
-        "orchestrator.nats.url",
-        "NATS server of a pool that other orchestrators share; transcoders may connect directly as well.",
-        "\"tls://nats.example:4222\"",
-    ),
-    set(
-        "orchestrator.nats.subject",
-        "What the pool's subjects begin with: pools of one server need names of their own.",
-    ),
-    optional("orchestrator.nats.token_file", "File with the server's token.", "\"/etc/streamflow/nats-token\""),
     set("orchestrator.max_transcoders", "Remote transcoders connected at a time."),
     set(
         "orchestrator.fetch_segments_by_url",
@@ -175,6 +146,35 @@ pub(super) const SETTINGS: &[Setting] = &[
         "File with its certificate (redeemer.cert.pem of its data.dir). Without it: any is taken.",
         "\"/etc/streamflow/redeemer.cert.pem\"",
     ),
+    set(
+        "orchestrator.admission.max_ratio",
+        "Time of transcoding over time of video, as measured, up to which a device takes sessions.",
+    ),
+    optional(
+        "orchestrator.price_feed.contract",
+        "Contract with latestRoundData and decimals that tells what an ether is worth; in place of orchestrator.price.",
+        "\"0x5f4eC3Df9cbd43714FE2740f5E3616155c5b8419\"",
+    ),
+    set("orchestrator.price_feed.micros", "Asked for `pixels` pixels, in millionths of the feed's currency."),
+    set("orchestrator.price_feed.pixels", "Pixels that `micros` are asked for."),
+    set("orchestrator.price_feed.min", "No lower price is asked, whatever the feed tells."),
+    set("orchestrator.price_feed.max", "No higher price is asked, whatever the feed tells."),
+    set(
+        "orchestrator.price_feed.max_change_percent",
+        "Percent by which the price may change at once; more is believed when the feed's next round confirms it.",
+    ),
+    set("orchestrator.price_feed.max_age", "What the feed was told longer ago is not believed."),
+    set("orchestrator.price_feed.interval", "Time between two looks at the feed."),
+    optional(
+        "orchestrator.nats.url",
+        "NATS server of a pool that other orchestrators share; transcoders may connect directly as well.",
+        "\"tls://nats.example:4222\"",
+    ),
+    set(
+        "orchestrator.nats.subject",
+        "What the pool's subjects begin with: pools of one server need names of their own.",
+    ),
+    optional("orchestrator.nats.token_file", "File with the server's token.", "\"/etc/streamflow/nats-token\""),
     set("orchestrator.tickets.ev", "Expected value of one ticket, wei."),
     set(
         "orchestrator.tickets.redeem_gas",
@@ -219,13 +219,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("orchestrator.limits.keep_alive", "Time between two probes of a silent HTTP/2 peer, and for its answer."),
     set("orchestrator.limits.drain_timeout", "Time that segments in flight get when the node stops."),
     optional("transcoder.orchestrator", "Whom to work for; also --orchestrator.", "\"https://o.example:8935\""),
-    optional(
-        "transcoder.nats.url",
-        "NATS server of a pool that several orchestrators share, instead of transcoder.orchestrator.",
-        "\"tls://nats.example:4222\"",
-    ),
-    set("transcoder.nats.subject", "What the pool's subjects begin with, as the orchestrators have it."),
-    optional("transcoder.nats.token_file", "File with the server's token.", "\"/etc/streamflow/nats-token\""),
     set("transcoder.secret", "What the orchestrator wants to see."),
     optional("transcoder.secret_file", "File that holds it instead.", "\"/etc/streamflow/transcoder-secret\""),
     set("transcoder.capacity", "Streams taken at a time."),
@@ -237,6 +230,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("transcoder.min_backoff", "First pause before connecting again; doubles each time."),
     set("transcoder.max_backoff", "Longest pause before connecting again."),
     set("transcoder.drain_timeout", "Time that segments in flight get when the node stops."),
+    optional(
+        "transcoder.nats.url",
+        "NATS server of a pool that several orchestrators share, instead of transcoder.orchestrator.",
+        "\"tls://nats.example:4222\"",
+    ),
+    set("transcoder.nats.subject", "What the pool's subjects begin with, as the orchestrators have it."),
+    optional("transcoder.nats.token_file", "File with the server's token.", "\"/etc/streamflow/nats-token\""),
     set(
         "broadcaster.listen",
         "Where segments are pushed to and HLS is served from. Whoever reaches it spends the deposit.",

@@ -96,11 +96,18 @@ mod tests {
 
     const FEED: Address = Address::repeat_byte(0xfe);
     const NOW: u64 = 1_700_000_000;
-    /// Answers `decimals()` with 8, and anything else with the five words of its storage.
-    const CODE: [u8; 55] = hex!(
-        "5f3560e01c63313ce56714602e575f545f526001546020526002546040526003546060526004546080"
-        "5260a05ff35b60085f5260205ff3"
-    );
+    /// Answers `decimals()` with 8, and anything else with these words. All of them change at once, as in a transaction.
+    fn code(words: [u64; 5]) -> Vec<u8> {
+        // Whether the call is decimals(): if so, on to byte 0xc6.
+        let mut code = hex!("5f3560e01c63313ce5671460c657").to_vec();
+        for (position, word) in (0_u8..).zip(words) {
+            code.push(0x7f); // PUSH32
+            code.extend(B256::from(U256::from(word)));
+            code.extend([0x60, 32 * position, 0x52]); // PUSH1, MSTORE
+        }
+        code.extend(hex!("60a05ff3" "5b60085f5260205ff3"));
+        code
+    }
 
     fn now() -> u64 {
         NOW
@@ -109,17 +116,13 @@ mod tests {
     /// Says that an ether is worth so many dollars.
     async fn tell(deployment: &Deployment, round: u64, dollars: u64, updated_at: u64) {
         let words = [round, dollars * 100_000_000, updated_at, updated_at, round];
-        for (slot, word) in words.into_iter().enumerate() {
-            let value = B256::from(U256::from(word));
-            deployment.anvil.provider().anvil_set_storage_at(FEED, U256::from(slot), value).await.unwrap();
-        }
+        deployment.anvil.provider().anvil_set_code(FEED, code(words).into()).await.unwrap();
         deployment.anvil.mine(1).await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn price_follows_the_contract_and_stays_when_that_is_not_believed() {
         let deployment = Deployment::start_with(DeployOptions::default()).await.unwrap();
-        deployment.anvil.provider().anvil_set_code(FEED, CODE.to_vec().into()).await.unwrap();
         tell(&deployment, 1, 2500, NOW).await;
         let chain = ChainConfig {
             rpc_url: deployment.anvil.url(),
