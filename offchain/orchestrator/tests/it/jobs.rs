@@ -8,7 +8,7 @@ use std::{
 use alloy_primitives::{Address, U256, keccak256};
 use bytes::Bytes;
 use streamflow_orchestrator::{
-    ConfigError, Deps, JobFuture, JobSource, JobUnavailable, JobsConfig, LimitsConfig, Orchestrator,
+    ConfigError, Deps, JobFuture, JobSource, JobUnavailable, JobsConfig, LimitsConfig, MaxSessions, Orchestrator,
     OrchestratorConfig, StartError,
 };
 use streamflow_pm::{KeySigner, TicketSigner};
@@ -323,11 +323,12 @@ async fn a_full_orchestrator_names_both_numbers() {
     let world = World::with_video().await;
     world.jobs.set(job());
     world.jobs.set(Job { id: 8, ..job() });
-    let orchestrator = world.start_with(OrchestratorConfig { max_sessions: 1, ..switched_on() }).await;
+    let orchestrator =
+        world.start_with(OrchestratorConfig { max_sessions: MaxSessions::AtMost(1), ..switched_on() }).await;
     assert_eq!(Post::new(0, clip::segment(0)).send(&orchestrator).await.status, 200);
     let refused = ask(&orchestrator, sign_request(8, 0, &broadcaster()).unwrap()).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert_told(refused.message(), &[&"1 sessions are open", &"at most 1", &"orchestrator.max_sessions"]);
+    assert_told(refused.message(), &[&"1 sessions have work", &"orchestrator.max_sessions is 1", &"try again later"]);
     let credentials = issue_credentials(8, &orchestrator_key()).unwrap();
     assert_refused(&orchestrator, Post { credentials, ..noise() }, 503, &[&"orchestrator.max_sessions"]).await;
     // The session that is open goes on.
