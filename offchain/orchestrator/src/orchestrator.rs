@@ -1,7 +1,7 @@
 //! Binding the port, running, stopping.
-use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 use streamflow_types::{Price, Secret};
 use streamflow_wire::AuthTokens;
 use tokio::{
@@ -22,7 +22,7 @@ use crate::{
     listener::{Listener, Routes},
     payments::Payments,
     pool::{NatsLink, TranscoderPool},
-    quotas::Quotas,
+    quotas::{QuotaConfig, Quotas},
     service::{Parts, Service, capabilities_of, token_key},
     sessions::{SessionLimits, Sessions},
     storage::RenditionCache,
@@ -157,6 +157,23 @@ impl Handle {
         if let Some(payments) = self.service.payments() {
             payments.set_max_face_value(wei);
         }
+    }
+
+    /// Changes what sessions of single accounts are asked that begin from now on.
+    pub fn set_prices(&self, prices: BTreeMap<Address, Price>) {
+        if let Some(payments) = self.service.payments() {
+            payments.set_prices(prices);
+        }
+    }
+
+    /// Changes what one sender may ask of this node; what was used before counts.
+    pub fn set_quotas(&self, quotas: QuotaConfig) {
+        self.service.quotas().set(quotas);
+    }
+
+    /// Changes the load up to which devices take sessions. Sessions that have room keep it.
+    pub fn set_max_ratio(&self, max_ratio: f64) {
+        self.service.sessions().set_max_ratio(max_ratio);
     }
 
     /// Changes what sessions that begin from now on are asked. Those that have begun keep their price.

@@ -203,6 +203,7 @@ struct Account {
     bytes: Bucket,
     quotes: Bucket,
     uploads: usize,
+    max_uploads: usize,
 }
 
 impl Account {
@@ -213,7 +214,21 @@ impl Account {
             bytes: of(config.bytes_per_second, config.byte_burst),
             quotes: of(config.quotes_per_second.into(), config.quote_burst.into()),
             uploads: 0,
+            max_uploads: config.max_uploads,
         }
+    }
+
+    /// Other rates and bounds, with the same use so far.
+    fn hold_to(&mut self, config: &QuotaConfig, now: Instant) {
+        let new = Self::new(config, now);
+        for (bucket, new) in
+            [(&mut self.segments, new.segments), (&mut self.bytes, new.bytes), (&mut self.quotes, new.quotes)]
+        {
+            bucket.fill(now);
+            let used = bucket.burst - bucket.left;
+            *bucket = Bucket { left: new.burst - used, ..new };
+        }
+        self.max_uploads = config.max_uploads;
     }
 
     /// Whether it is as a new one would be.
@@ -225,20 +240,30 @@ impl Account {
 /// The quotas of all senders. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Quotas {
-    config: QuotaConfig,
     accounts: Arc<Mutex<Accounts>>,
 }
 
 #[derive(Debug)]
 struct Accounts {
+    config: QuotaConfig,
     by_sender: HashMap<Sender, Account>,
     pruned: Instant,
 }
 
 impl Quotas {
     pub(crate) fn new(config: QuotaConfig) -> Self {
-        let accounts = Accounts { by_sender: HashMap::new(), pruned: Instant::now() };
-        Self { config, accounts: Arc::new(Mutex::new(accounts)) }
+        let accounts = Accounts { config, by_sender: HashMap::new(), pruned: Instant::now() };
+        Self { accounts: Arc::new(Mutex::new(accounts)) }
+    }
+
+    /// Holds everybody to these from now on; what was used before counts.
+    pub(crate) fn set(&self, config: QuotaConfig) {
+        let now = Instant::now();
+        let mut accounts = self.lock();
+        accounts.config = config;
+        for account in accounts.by_sender.values_mut() {
+            account.hold_to(&config, now);
+        }
     }
 
     /// One quote for this address.
@@ -257,8 +282,8 @@ impl Quotas {
     /// One segment of this sender begins to be uploaded.
     pub(crate) fn upload(&self, sender: Sender) -> Result<Upload, QuotaExceeded> {
         let now = Instant::now();
-        let max = self.config.max_uploads;
         let counted = self.with(sender, now, |sender, account| {
+            let max = account.max_uploads;
             account.segments.fill(now);
             account.bytes.fill(now);
             if account.uploads >= max {
@@ -285,7 +310,8 @@ impl Quotas {
         }
         let is_new = !accounts.by_sender.contains_key(&sender);
         let sender = if is_new && accounts.by_sender.len() >= MAX_SENDERS { Sender::Others } else { sender };
-        ask(sender, accounts.by_sender.entry(sender).or_insert_with(|| Account::new(&self.config, now)))
+        let config = accounts.config;
+        ask(sender, accounts.by_sender.entry(sender).or_insert_with(|| Account::new(&config, now)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Accounts> {
@@ -372,6 +398,22 @@ mod tests {
         assert_eq!(quotas.upload(ALICE).unwrap_err(), QuotaExceeded::Uploads { sender: ALICE, open: 2, max: 2 });
         drop(first);
         assert!(quotas.upload(ALICE).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_quotas_hold_at_once_and_do_not_forget_what_was_used() {
+        let quotas = quotas();
+        let first = quotas.upload(ALICE).unwrap();
+        first.took(150);
+        let config = QuotaConfig { segments_per_second: 1, segment_burst: 2, byte_burst: 400, ..quotas.lock().config };
+        quotas.set(QuotaConfig { max_uploads: 1, ..config });
+        assert_eq!(quotas.upload(ALICE).unwrap_err(), QuotaExceeded::Uploads { sender: ALICE, open: 1, max: 1 });
+        quotas.set(QuotaConfig { max_uploads: 9, ..config });
+        // One of two was used before.
+        let _second = quotas.upload(ALICE).unwrap();
+        let refused = quotas.upload(ALICE).unwrap_err();
+        assert!(matches!(refused, QuotaExceeded::Rate { what: Metered::Segments, limit: 1, .. }), "{refused}");
+        assert_eq!(quotas.lock().by_sender[&ALICE].bytes.left, 250.0);
     }
 
     #[tokio::test(start_paused = true)]

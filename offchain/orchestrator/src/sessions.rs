@@ -110,6 +110,11 @@ impl Sessions {
         }
     }
 
+    /// Takes sessions up to another load from now on.
+    pub(crate) fn set_max_ratio(&self, max_ratio: f64) {
+        self.workers.set_max_ratio(max_ratio);
+    }
+
     /// Whether another session of this demand may be opened.
     pub(crate) fn room(&self, demand: Demand) -> Result<(), Overload> {
         if let Some(max) = self.limits.sessions.bound() {

@@ -1,5 +1,8 @@
 //! Who transcodes: the workers of this process, or remote transcoders; and whether they have room.
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use streamflow_types::Profile;
 use tokio::time::Instant;
@@ -31,8 +34,16 @@ impl Workers {
     /// About how many more sessions would fit.
     pub(crate) fn spare(&self) -> usize {
         match self {
-            Self::Local(local) => local.lock().spare(local.max_ratio, Instant::now()),
+            Self::Local(local) => local.lock().spare(local.max_ratio(), Instant::now()),
             Self::Remote(pool) => pool.spare(),
+        }
+    }
+
+    /// Takes sessions up to another load from now on.
+    pub(crate) fn set_max_ratio(&self, max_ratio: f64) {
+        match self {
+            Self::Local(local) => local.max_ratio.store(max_ratio.to_bits(), Ordering::Relaxed),
+            Self::Remote(pool) => pool.set_max_ratio(max_ratio),
         }
     }
 
@@ -77,20 +88,27 @@ impl Workers {
 pub(crate) struct LocalDevice {
     transcode: Arc<dyn Transcode>,
     device: Arc<Mutex<Device>>,
-    max_ratio: f64,
+    /// Bits of the number: a reload may change it.
+    max_ratio: Arc<AtomicU64>,
 }
 
 impl LocalDevice {
     pub(crate) fn new(transcode: Arc<dyn Transcode>, max_ratio: f64) -> Self {
         let device = Device::new(transcode.lanes(), Instant::now());
+        let max_ratio = Arc::new(AtomicU64::new(max_ratio.to_bits()));
         Self { transcode, device: Arc::new(Mutex::new(device)), max_ratio }
+    }
+
+    fn max_ratio(&self) -> f64 {
+        f64::from_bits(self.max_ratio.load(Ordering::Relaxed))
     }
 
     fn room(&self, session: Option<&str>, demand: Demand) -> Result<(), Overload> {
         let forecast = self.lock().forecast(session, demand, Instant::now());
-        match forecast.fits(self.max_ratio) {
+        let limit = self.max_ratio();
+        match forecast.fits(limit) {
             true => Ok(()),
-            false => Err(Overload::Ratio { predicted: forecast.ratio, limit: self.max_ratio, devices: 1 }),
+            false => Err(Overload::Ratio { predicted: forecast.ratio, limit, devices: 1 }),
         }
     }
 

@@ -126,6 +126,15 @@ async fn serve(
         configure.send_replace(config.orchestrator.price);
         live.set_max_face_value(config.orchestrator.tickets.max_face_value);
     });
+    let live = handle.clone();
+    node.live.on(
+        &["orchestrator.prices", "orchestrator.quotas", "orchestrator.admission.max_ratio"],
+        move |Config { orchestrator, .. }| {
+            live.set_prices(orchestrator.prices.clone());
+            live.set_quotas(orchestrator.quotas);
+            live.set_max_ratio(orchestrator.admission.max_ratio);
+        },
+    );
     if let (Some(account), Some(active)) = (account, active.clone()) {
         let (readiness, end) = (node.readiness.clone(), node.end.clone());
         node.spawn_quiet("active set", watch_activity(account, active, readiness, end));

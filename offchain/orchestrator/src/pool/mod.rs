@@ -136,6 +136,11 @@ impl TranscoderPool {
         Self { registry: Arc::new(Mutex::new(Registry::new(max_ratio))), max_members, deadline }
     }
 
+    /// Takes sessions up to another load from now on.
+    pub(crate) fn set_max_ratio(&self, max_ratio: f64) {
+        self.lock().set_max_ratio(max_ratio);
+    }
+
     /// Transcoders that are connected.
     pub(crate) fn connected(&self) -> usize {
         self.lock().connected()

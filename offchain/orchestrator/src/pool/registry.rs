@@ -170,6 +170,10 @@ impl Registry {
         }
     }
 
+    pub(super) fn set_max_ratio(&mut self, max_ratio: f64) {
+        self.max_ratio = max_ratio;
+    }
+
     pub(super) fn connected(&self) -> usize {
         self.members.len()
     }

@@ -41,11 +41,11 @@ impl Default for Jobs {
 }
 
 impl Jobs {
-    fn set(&self, job: Job) {
+    pub(crate) fn set(&self, job: Job) {
         self.0.lock().unwrap().as_mut().unwrap().insert(job.id, job);
     }
 
-    fn lose(&self) {
+    pub(crate) fn lose(&self) {
         *self.0.lock().unwrap() = None;
     }
 }
@@ -57,16 +57,16 @@ impl JobSource for Jobs {
     }
 }
 
-fn broadcaster() -> KeySigner {
+pub(crate) fn broadcaster() -> KeySigner {
     KeySigner::from_bytes([0x0b; 32]).unwrap()
 }
 
-fn stranger() -> KeySigner {
+pub(crate) fn stranger() -> KeySigner {
     KeySigner::from_bytes([0x0c; 32]).unwrap()
 }
 
 /// Job 7, which has run for a hundred blocks and runs for a hundred more.
-fn job() -> Job {
+pub(crate) fn job() -> Job {
     Job {
         id: 7,
         broadcaster: broadcaster().address(),
@@ -79,19 +79,19 @@ fn job() -> Job {
     }
 }
 
-fn switched_on() -> OrchestratorConfig {
+pub(crate) fn switched_on() -> OrchestratorConfig {
     let jobs_2018 = JobsConfig { enabled: true, broadcasters: vec![broadcaster().address()] };
     OrchestratorConfig { jobs_2018, ..config() }
 }
 
-async fn world_with(job: Job) -> (World, Running) {
+pub(crate) async fn world_with(job: Job) -> (World, Running) {
     let world = World::new().await;
     world.jobs.set(job);
     let orchestrator = world.start_with(switched_on()).await;
     (world, orchestrator)
 }
 
-async fn ask(orchestrator: &Running, request: TranscoderRequest) -> Result<TranscoderInfo, Status> {
+pub(crate) async fn ask(orchestrator: &Running, request: TranscoderRequest) -> Result<TranscoderInfo, Status> {
     let mut client = OrchestratorClient::new(orchestrator.channel().await);
     client.get_transcoder(request).await.map(tonic::Response::into_inner)
 }
@@ -103,12 +103,12 @@ async fn info(orchestrator: &Running) -> Result<TranscoderInfo, Status> {
 
 /// A segment of 2018 on its way.
 #[derive(Clone)]
-struct Post {
-    auth_type: String,
-    credentials: String,
-    segment: String,
-    content_type: &'static str,
-    body: Bytes,
+pub(crate) struct Post {
+    pub(crate) auth_type: String,
+    pub(crate) credentials: String,
+    pub(crate) segment: String,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Bytes,
 }
 
 impl Post {
@@ -123,19 +123,24 @@ impl Post {
     }
 
     async fn send(&self, orchestrator: &Running) -> Reply {
+        let response = self.start(orchestrator).await;
+        Reply { status: response.status().as_u16(), body: response.bytes().await.unwrap() }
+    }
+
+    /// Returns when the head of the answer is there.
+    pub(crate) async fn start(&self, orchestrator: &Running) -> reqwest::Response {
         let request = orchestrator.http().build().unwrap().post(orchestrator.url("/segment"));
         let request = request
             .header("Authorization", &self.auth_type)
             .header(header::CREDENTIALS, &self.credentials)
             .header(header::SEGMENT, &self.segment)
             .header("Content-Type", self.content_type);
-        let response = request.body(self.body.clone()).send().await.unwrap();
-        Reply { status: response.status().as_u16(), body: response.bytes().await.unwrap() }
+        request.body(self.body.clone()).send().await.unwrap()
     }
 }
 
 /// A segment that nobody looks into.
-fn noise() -> Post {
+pub(crate) fn noise() -> Post {
     Post::new(0, Bytes::from_static(b"body"))
 }
 

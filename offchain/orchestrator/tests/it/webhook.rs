@@ -22,7 +22,7 @@ use crate::{
 static BODY: Bytes = Bytes::from_static(b"body");
 
 /// A webhook that counts, and says what it is told to.
-struct Webhook {
+pub(crate) struct Webhook {
     url: String,
     asked: Arc<AtomicUsize>,
     said: Arc<Mutex<(StatusCode, String)>>,
@@ -30,7 +30,7 @@ struct Webhook {
 }
 
 impl Webhook {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/auth", listener.local_addr().unwrap());
         let (asked, questions) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
@@ -49,7 +49,7 @@ impl Webhook {
         Self { url, asked, said, questions }
     }
 
-    fn says(&self, status: StatusCode, body: impl Into<String>) {
+    pub(crate) fn says(&self, status: StatusCode, body: impl Into<String>) {
         *self.said.lock().unwrap() = (status, body.into());
     }
 
@@ -57,7 +57,7 @@ impl Webhook {
         self.asked.load(Ordering::SeqCst)
     }
 
-    fn settings(&self) -> OrchestratorConfig {
+    pub(crate) fn settings(&self) -> OrchestratorConfig {
         OrchestratorConfig { auth_webhook: self.url.parse().ok(), ..config() }
     }
 }
