@@ -1,13 +1,18 @@
 //! Settings of the orchestrator.
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
 use serde::{Deserialize, Serialize};
+use streamflow_nats::{NatsConfig, NatsConfigError};
 use streamflow_pm::MAX_TICKETS;
 use streamflow_types::{Price, Secret};
 use url::Url;
 
-use crate::jobs::JobsConfig;
+use crate::{
+    jobs::JobsConfig,
+    price_feed::{PriceFeedConfig, PriceFeedError},
+    quotas::QuotaConfig,
+};
 
 /// A quote is long dead a day after the secret that made it was replaced.
 const LEAST_SECRET_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -25,10 +30,18 @@ pub struct OrchestratorConfig {
     pub service_uri: Option<Url>,
     /// Asked for each encoded pixel. Ignored without a chain: work is free then.
     pub price: Price,
+    /// Asked of single accounts instead.
+    pub prices: BTreeMap<Address, Price>,
+    /// The price in another currency, in place of `price`.
+    pub price_feed: PriceFeedConfig,
+    /// Asked whether an account is served, and at what price: `POST {"id":"0x…"}`. Unset: everybody is.
+    pub auth_webhook: Option<Url>,
     /// Terms of the tickets that are accepted.
     pub tickets: TicketConfig,
-    /// Transcode sessions open at a time.
-    pub max_sessions: usize,
+    /// Transcode sessions with work at a time, or "auto": as many as the devices keep up with.
+    pub max_sessions: MaxSessions,
+    /// Which sessions the devices keep up with.
+    pub admission: AdmissionConfig,
     /// Segments that wait in one session while another is transcoded.
     pub session_queue: usize,
     /// A session without segments is closed after this time.
@@ -41,6 +54,8 @@ pub struct OrchestratorConfig {
     pub transcoder_secret: Secret,
     /// File that holds the secret, instead of `transcoder_secret`; surrounding white space is ignored.
     pub transcoder_secret_file: Option<PathBuf>,
+    /// The server of a pool that other orchestrators share. Remote transcoders may connect directly as well.
+    pub nats: NatsConfig,
     /// Remote transcoders connected at a time.
     pub max_transcoders: usize,
     /// Whether a broadcaster may send the URL of a segment instead of its bytes. The URL is fetched from this machine.
@@ -59,12 +74,79 @@ pub struct OrchestratorConfig {
     pub redeemer_token_file: Option<PathBuf>,
     /// File with its certificate, PEM. Unset: any is taken, as peers do.
     pub redeemer_certificate_file: Option<PathBuf>,
+    /// What one sender may ask of this node.
+    pub quotas: QuotaConfig,
     /// Renditions kept for download.
     pub storage: StorageConfig,
     /// Bounds on connections and bodies.
     pub limits: LimitsConfig,
     /// The protocol of 2018.
     pub jobs_2018: JobsConfig,
+}
+
+/// Bound on the transcode sessions with work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MaxSessions {
+    /// By measured load alone.
+    #[default]
+    Auto,
+    /// No more than this, whatever was measured.
+    AtMost(usize),
+}
+
+impl MaxSessions {
+    /// The bound, if there is one.
+    pub const fn bound(self) -> Option<usize> {
+        match self {
+            Self::Auto => None,
+            Self::AtMost(max) => Some(max),
+        }
+    }
+}
+
+impl Serialize for MaxSessions {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str(AUTO),
+            Self::AtMost(max) => serializer.serialize_u64(*max as u64),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MaxSessions {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a number of sessions or \"auto\"")]
+        enum Written {
+            Number(usize),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(max) => Ok(Self::AtMost(max)),
+            Written::Text(text) if text == AUTO => Ok(Self::Auto),
+            // From the environment a number comes as text.
+            Written::Text(text) => text.parse().map(Self::AtMost).map_err(|_| {
+                serde::de::Error::invalid_value(serde::de::Unexpected::Str(&text), &"a number of sessions or \"auto\"")
+            }),
+        }
+    }
+}
+
+/// How [`MaxSessions::Auto`] is written.
+const AUTO: &str = "auto";
+
+/// Which sessions the devices keep up with.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdmissionConfig {
+    /// Time of transcoding over time of video up to which a device takes sessions.
+    pub max_ratio: f64,
+}
+
+impl Default for AdmissionConfig {
+    fn default() -> Self {
+        Self { max_ratio: 0.8 }
+    }
 }
 
 /// Terms of the tickets that are accepted (payments.md §1.4).
@@ -147,13 +229,18 @@ impl Default for OrchestratorConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8935)),
             service_uri: None,
             price: Price::new(1, 1).unwrap_or(Price::FREE),
+            prices: BTreeMap::new(),
+            price_feed: PriceFeedConfig::default(),
+            auth_webhook: None,
             tickets: TicketConfig::default(),
-            max_sessions: 10,
+            max_sessions: MaxSessions::Auto,
+            admission: AdmissionConfig::default(),
             session_queue: 4,
             session_idle: Duration::from_secs(70),
             balance_idle: Duration::from_secs(600),
             transcoder_secret: Secret::default(),
             transcoder_secret_file: None,
+            nats: NatsConfig::default(),
             max_transcoders: 256,
             fetch_segments_by_url: false,
             deliver_to_sender_stores: false,
@@ -162,6 +249,7 @@ impl Default for OrchestratorConfig {
             redeemer: None,
             redeemer_token_file: None,
             redeemer_certificate_file: None,
+            quotas: QuotaConfig::default(),
             storage: StorageConfig::default(),
             limits: LimitsConfig::default(),
             jobs_2018: JobsConfig::default(),
@@ -204,7 +292,7 @@ impl Default for LimitsConfig {
             max_segment_bytes: 300_000_000,
             max_result_bytes: 1_000_000_000,
             max_buffered_bytes: 2_000_000_000,
-            keep_alive: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -214,7 +302,7 @@ impl Default for LimitsConfig {
 const MAX_NODES: usize = 16;
 
 /// A setting that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ConfigError {
     /// Only these can be dialled.
     #[error("service_uri {0} is not an https URL with a host and no path, query or user")]
@@ -228,12 +316,27 @@ pub enum ConfigError {
     /// Every answer to a broadcaster has all of them in it.
     #[error("nodes: {0} are more than {MAX_NODES}")]
     TooManyNodes(usize),
+    /// The price feed.
+    #[error(transparent)]
+    PriceFeed(#[from] PriceFeedError),
+    /// Only these can be asked.
+    #[error("auth_webhook is not an http or https URL with a host")]
+    AuthWebhook,
+    /// The NATS server.
+    #[error(transparent)]
+    Nats(#[from] NatsConfigError),
+    /// It has no members without.
+    #[error("nats.url is set, and neither transcoder_secret nor transcoder_secret_file is")]
+    NatsWithoutSecret,
     /// Two sources of one secret.
     #[error("set either transcoder_secret or transcoder_secret_file, not both")]
     TwoSecrets,
     /// A bound or time of zero refuses everything.
     #[error("{0} must be more than 0")]
     Zero(&'static str),
+    /// More than all the time there is, or none.
+    #[error("admission.max_ratio {0} is not more than 0 and at most 1")]
+    MaxRatio(f64),
     /// A bound that contradicts another.
     #[error("{smaller} must not be more than {larger}")]
     Order {
@@ -287,6 +390,10 @@ impl OrchestratorConfig {
         if let Some(uri) = &self.service_uri {
             validate_service_uri(uri)?;
         }
+        let can_be_asked = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        if !self.auth_webhook.as_ref().is_none_or(can_be_asked) {
+            return Err(ConfigError::AuthWebhook);
+        }
         if let Some(redeemer) = self.redeemer.as_ref().filter(|url| !is_https_origin(url)) {
             return Err(ConfigError::Redeemer(redeemer.clone()));
         }
@@ -299,7 +406,15 @@ impl OrchestratorConfig {
         if !self.transcoder_secret.is_empty() && self.transcoder_secret_file.is_some() {
             return Err(ConfigError::TwoSecrets);
         }
+        self.price_feed.validate()?;
+        self.nats.validate()?;
+        if self.nats.url.is_some() && self.transcoder_secret.is_empty() && self.transcoder_secret_file.is_none() {
+            return Err(ConfigError::NatsWithoutSecret);
+        }
         self.refuse_zeros()?;
+        if !(self.admission.max_ratio > 0.0 && self.admission.max_ratio <= 1.0) {
+            return Err(ConfigError::MaxRatio(self.admission.max_ratio));
+        }
         if self.limits.max_segment_bytes > self.limits.max_buffered_bytes {
             return Err(ConfigError::Order {
                 smaller: "limits.max_segment_bytes",
@@ -313,7 +428,7 @@ impl OrchestratorConfig {
     fn refuse_zeros(&self) -> Result<(), ConfigError> {
         let limits = &self.limits;
         let counts = [
-            ("max_sessions", self.max_sessions as u64),
+            ("max_sessions", self.max_sessions.bound().unwrap_or(1) as u64),
             ("session_queue", self.session_queue as u64),
             ("max_transcoders", self.max_transcoders as u64),
             ("storage.objects_per_directory", self.storage.objects_per_directory as u64),
@@ -334,7 +449,8 @@ impl OrchestratorConfig {
             ("limits.keep_alive", limits.keep_alive),
             ("limits.drain_timeout", limits.drain_timeout),
         ];
-        let zero_count = counts.iter().find(|(_, value)| *value == 0).map(|(name, _)| *name);
+        let quotas = self.quotas.counts();
+        let zero_count = counts.iter().chain(&quotas).find(|(_, value)| *value == 0).map(|(name, _)| *name);
         let zero_time = times.iter().find(|(_, value)| value.is_zero()).map(|(name, _)| *name);
         zero_count.or(zero_time).map_or(Ok(()), |name| Err(ConfigError::Zero(name)))
     }
@@ -405,6 +521,8 @@ mod tests {
             let uri: Url = text.parse().unwrap();
             assert_eq!(refusal(|c| c.service_uri = Some(uri.clone())), ConfigError::ServiceUri(uri));
         }
+        let file = "file:///etc/passwd".parse().ok();
+        assert_eq!(refusal(|c| c.auth_webhook = file), ConfigError::AuthWebhook);
         let plain: Url = "http://r.example:8935".parse().unwrap();
         assert_eq!(refusal(|c| c.redeemer = Some(plain.clone())), ConfigError::Redeemer(plain.clone()));
         assert_eq!(refusal(|c| c.nodes = vec![plain.clone()]), ConfigError::Node(plain));
@@ -421,7 +539,7 @@ mod tests {
             c.transcoder_secret_file = Some("b".into());
         };
         assert_eq!(refusal(two), ConfigError::TwoSecrets);
-        assert_eq!(refusal(|c| c.max_sessions = 0), ConfigError::Zero("max_sessions"));
+        assert_eq!(refusal(|c| c.max_sessions = MaxSessions::AtMost(0)), ConfigError::Zero("max_sessions"));
         assert_eq!(refusal(|c| c.session_idle = Duration::ZERO), ConfigError::Zero("session_idle"));
         assert_eq!(refusal(|c| c.tickets.ev = U256::ZERO), ConfigError::Zero("tickets.ev"));
         assert!(matches!(refusal(|c| c.limits.max_buffered_bytes = 1), ConfigError::Order { .. }));
@@ -444,12 +562,25 @@ mod tests {
 
     #[test]
     fn written_settings_are_read_back() {
-        let mut config = OrchestratorConfig { max_sessions: 3, ..Default::default() };
+        let mut config = OrchestratorConfig { max_sessions: MaxSessions::AtMost(3), ..Default::default() };
         config.tickets.max_face_value = U256::MAX;
         let text = toml::to_string(&config).unwrap();
         let back: OrchestratorConfig = toml::from_str(&text).unwrap();
-        assert_eq!((back.max_sessions, back.tickets.ev), (3, config.tickets.ev));
+        assert_eq!((back.max_sessions, back.tickets.ev), (config.max_sessions, config.tickets.ev));
         assert_eq!(back.tickets.max_face_value, U256::MAX);
+    }
+
+    #[test]
+    fn sessions_are_bounded_by_a_number_or_by_load() {
+        let read = |text: &str| toml::from_str::<OrchestratorConfig>(text).map(|config| config.max_sessions).ok();
+        assert_eq!(read("max_sessions = 7"), Some(MaxSessions::AtMost(7)));
+        assert_eq!(read("max_sessions = \"7\""), Some(MaxSessions::AtMost(7)));
+        assert_eq!(read("max_sessions = \"auto\""), Some(MaxSessions::Auto));
+        assert_eq!(read("max_sessions = \"many\""), None);
+        for ratio in [0.0, -1.0, 1.1, f64::NAN] {
+            let told = refusal(|c| c.admission.max_ratio = ratio).to_string();
+            assert!(told.contains("admission.max_ratio"), "{told}");
+        }
     }
 
     #[test]

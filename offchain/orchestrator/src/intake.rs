@@ -1,7 +1,10 @@
 //! Reading request bodies within bounds.
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use alloy_primitives::{B256, Keccak256};
@@ -104,8 +107,14 @@ impl Intake {
         &self.budget
     }
 
-    /// Reads a segment. `declared` is the Content-Length: one over the limit is refused before anything is read.
-    pub(crate) async fn segment<S, E>(&self, stream: &mut S, declared: Option<u64>) -> Result<Received, BodyError>
+    /// Reads a segment, which has to be there `within` this time. `declared` is the Content-Length: one over the limit is refused
+    /// before anything is read.
+    pub(crate) async fn segment<S, E>(
+        &self,
+        stream: &mut S,
+        declared: Option<u64>,
+        within: Duration,
+    ) -> Result<Received, BodyError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: std::fmt::Display,
@@ -116,7 +125,8 @@ impl Intake {
         }
         let mut share = self.budget.share();
         let (mut data, mut hasher) = (BytesMut::new(), Keccak256::new());
-        let mut stream = Timed::new(stream, &self.limits);
+        let limits = LimitsConfig { body_timeout: self.limits.body_timeout.min(within), ..self.limits };
+        let mut stream = Timed::new(stream, &limits);
         while let Some(chunk) = stream.next().await? {
             if data.len() as u64 + chunk.len() as u64 > max {
                 return Err(BodyError::TooLarge { max });
@@ -190,12 +200,14 @@ pub(crate) fn answer_and_drain(text: String, rest: BodyDataStream, limits: Limit
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, time::Duration};
+    use std::convert::Infallible;
 
     use alloy_primitives::keccak256;
     use futures::stream;
 
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
 
     fn intake(max_segment_bytes: u64, max_buffered_bytes: u64) -> Intake {
         Intake::new(LimitsConfig { max_segment_bytes, max_buffered_bytes, ..Default::default() })
@@ -207,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn body_up_to_the_limit_is_taken_and_hashed() {
-        let received = intake(300, 300).segment(&mut chunks(3), Some(300)).await.unwrap();
+        let received = intake(300, 300).segment(&mut chunks(3), Some(300), LONG).await.unwrap();
         assert_eq!(received.hash, keccak256([1; 300]));
         assert_eq!(received.data.len(), 300);
     }
@@ -215,20 +227,20 @@ mod tests {
     #[tokio::test]
     async fn longer_body_is_refused_whatever_its_length_says() {
         let refused = Err(BodyError::TooLarge { max: 299 });
-        assert_eq!(intake(299, 299).segment(&mut chunks(3), None).await.map(|r| r.hash), refused);
+        assert_eq!(intake(299, 299).segment(&mut chunks(3), None, LONG).await.map(|r| r.hash), refused);
         // Declared, and nothing is read.
         let mut stream = chunks(3);
-        assert_eq!(intake(299, 299).segment(&mut stream, Some(400_000_000)).await.map(|r| r.hash), refused);
+        assert_eq!(intake(299, 299).segment(&mut stream, Some(400_000_000), LONG).await.map(|r| r.hash), refused);
         assert_eq!(stream.count().await, 3);
     }
 
     #[tokio::test]
     async fn bytes_held_together_are_bounded_and_given_back() {
         let intake = intake(300, 500);
-        let first = intake.segment(&mut chunks(3), None).await.unwrap();
-        assert_eq!(intake.segment(&mut chunks(3), None).await.map(|r| r.hash), Err(BodyError::Overloaded));
+        let first = intake.segment(&mut chunks(3), None, LONG).await.unwrap();
+        assert_eq!(intake.segment(&mut chunks(3), None, LONG).await.map(|r| r.hash), Err(BodyError::Overloaded));
         drop(first);
-        assert!(intake.segment(&mut chunks(3), None).await.is_ok());
+        assert!(intake.segment(&mut chunks(3), None, LONG).await.is_ok());
     }
 
     fn impatient() -> Intake {
@@ -239,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn silent_body_is_given_up() {
         let mut silent = stream::pending::<Result<Bytes, Infallible>>();
-        assert_eq!(impatient().segment(&mut silent, None).await.map(|r| r.hash), Err(BodyError::TimedOut));
+        assert_eq!(impatient().segment(&mut silent, None, LONG).await.map(|r| r.hash), Err(BodyError::TimedOut));
     }
 
     #[tokio::test]
@@ -247,6 +259,17 @@ mod tests {
         let tick = || async { tokio::time::sleep(Duration::from_millis(20)).await };
         let mut trickle =
             Box::pin(stream::repeat(()).then(move |()| tick()).map(|()| Ok::<_, Infallible>(Bytes::from_static(&[1]))));
-        assert_eq!(impatient().segment(&mut trickle, None).await.map(|r| r.hash), Err(BodyError::TimedOut));
+        assert_eq!(impatient().segment(&mut trickle, None, LONG).await.map(|r| r.hash), Err(BodyError::TimedOut));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn body_that_trickles_is_given_up_when_nobody_waits_for_the_segment_any_more() {
+        let tick = || async { tokio::time::sleep(Duration::from_secs(1)).await };
+        let mut trickle =
+            Box::pin(stream::repeat(()).then(move |()| tick()).map(|()| Ok::<_, Infallible>(Bytes::from_static(&[1]))));
+        let before = Instant::now();
+        let within = Duration::from_secs(8);
+        let given_up = intake(300, 300).segment(&mut trickle, None, within).await.map(|r| r.hash);
+        assert_eq!((given_up, before.elapsed()), (Err(BodyError::TimedOut), within));
     }
 }

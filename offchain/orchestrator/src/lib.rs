@@ -3,9 +3,11 @@
 //! [`Orchestrator::bind`] opens one TLS port for gRPC and HTTP, [`Orchestrator::run`] serves it. A segment is checked and
 //! charged, queued in its session, and transcoded by whatever implements [`Transcode`]: the pool of remote transcoders, or
 //! workers of this process. Winning tickets are in the store before anybody gets an answer.
+mod admission;
 mod chain;
 mod closing;
 mod config;
+mod gatekeeper;
 mod grpc;
 mod http;
 mod intake;
@@ -16,6 +18,8 @@ mod orchestrator;
 mod outstanding;
 mod payments;
 mod pool;
+mod price_feed;
+mod quotas;
 mod refusal;
 mod rounds;
 mod serials;
@@ -27,12 +31,19 @@ mod transcode;
 mod turns;
 mod upload;
 mod wei;
+mod workers;
 
+pub use admission::Overload;
 pub use chain::{ChainDeps, ChainUnavailable, FundsFuture, FundsUnavailable, SenderFundsSource};
-pub use config::{ConfigError, LimitsConfig, OrchestratorConfig, StorageConfig, TicketConfig};
+pub use config::{
+    AdmissionConfig, ConfigError, LimitsConfig, MaxSessions, OrchestratorConfig, StorageConfig, TicketConfig,
+};
+pub use gatekeeper::{Unauthorized, WebhookError};
 pub use jobs::{JobFuture, JobSource, JobUnavailable, JobsConfig};
 pub use orchestrator::{Deps, Handle, Orchestrator, StartError};
 pub use payments::PaymentError;
+pub use price_feed::{PriceFeed, PriceFeedConfig, PriceFeedError, Reading, Unbelievable};
+pub use quotas::{Metered, QuotaConfig, QuotaExceeded, Sender};
 pub use rounds::{RoundFacts, unquotable};
 pub use service::Clock;
 pub use streamflow_wire::TranscodeError;

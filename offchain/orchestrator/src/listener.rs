@@ -9,7 +9,13 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request, http::header::CONTENT_TYPE, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -28,6 +34,8 @@ use crate::{config::LimitsConfig, metrics};
 
 /// `Livepeer-Payment` may carry 600 tickets of about 100 bytes each, in base64.
 const MAX_HEADER_BYTES: u32 = 256 * 1024;
+/// Fields of a head. Those of a segment are fewer than ten.
+const MAX_HEADERS: usize = 100;
 const MAX_STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
@@ -41,6 +49,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Routes {
     pub(crate) grpc: Router,
     pub(crate) http: Router,
+    /// Time for a call until its answer begins.
+    pub(crate) grpc_timeout: Duration,
 }
 
 impl Routes {
@@ -48,8 +58,20 @@ impl Routes {
     async fn answer(self, request: Request<Incoming>, peer: SocketAddr) -> Result<Response, Infallible> {
         let content_type = request.headers().get(CONTENT_TYPE);
         let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-        let router = if is_grpc { self.grpc } else { self.http };
-        router.oneshot(sent_by(peer, request.map(Body::new))).await
+        let headers = request.headers().len();
+        if headers > MAX_HEADERS {
+            let told = format!("{headers} headers, at most {MAX_HEADERS} are read");
+            return Ok((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, told).into_response());
+        }
+        let request = sent_by(peer, request.map(Body::new));
+        if !is_grpc {
+            return self.http.oneshot(request).await;
+        }
+        // A call whose message never ends would be kept for ever; a stream has begun by then.
+        match timeout(self.grpc_timeout, self.grpc.oneshot(request)).await {
+            Ok(answered) => answered,
+            Err(_) => Ok(tonic::Status::deadline_exceeded("the call took too long").into_http()),
+        }
     }
 }
 
@@ -137,6 +159,7 @@ impl Server {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
+            .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEADER_BYTES as usize);
         builder
             .http2()

@@ -33,6 +33,21 @@ pub(crate) fn segment_reassigned() {
     counter!("streamflow_orchestrator_reassigned_segments_total").increment(1);
 }
 
+/// A segment seemed late, and a second transcoder was given it too.
+pub(crate) fn segment_hedged() {
+    counter!("streamflow_orchestrator_hedged_segments_total").increment(1);
+}
+
+/// A remote transcoder let a segment's lease run out.
+pub(crate) fn transcoder_suspended() {
+    counter!("streamflow_orchestrator_suspended_transcoders_total").increment(1);
+}
+
+/// A transcoder's result came when nobody waited for it any more.
+pub(crate) fn late_result() {
+    counter!("streamflow_orchestrator_late_results_total").increment(1);
+}
+
 /// A segment left, transcoded or failed, after this time since its upload.
 pub(crate) fn segment_done(ok: bool, took: Duration) {
     let result = if ok { "ok" } else { "failed" };

@@ -1,7 +1,7 @@
 //! Binding the port, running, stopping.
-use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 use streamflow_types::{Price, Secret};
 use streamflow_wire::AuthTokens;
 use tokio::{
@@ -14,16 +14,20 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 use crate::{
-    ChainDeps, Clock, ConfigError, OrchestratorConfig, TlsError, Transcode, grpc, http,
+    ChainDeps, Clock, ConfigError, OrchestratorConfig, TlsError, Transcode,
+    gatekeeper::Gatekeeper,
+    grpc, http,
     intake::Intake,
     jobs::{self, JobSource, Jobs},
     listener::{Listener, Routes},
     payments::Payments,
-    pool::TranscoderPool,
-    service::{Parts, Service, capabilities, token_key, with_stores},
+    pool::{NatsLink, TranscoderPool},
+    quotas::{QuotaConfig, Quotas},
+    service::{Parts, Service, capabilities_of, token_key},
     sessions::{SessionLimits, Sessions},
     storage::RenditionCache,
     tls,
+    workers::{LocalDevice, Workers},
 };
 
 /// Time to reach the host of a segment that is sent as a URL.
@@ -91,6 +95,9 @@ pub enum StartError {
     /// Jobs are checked against the chain, and there is none.
     #[error("jobs_2018.enabled needs a chain (setting `chain.controller`)")]
     JobsWithoutChain,
+    /// The pool's NATS server cannot be used.
+    #[error(transparent)]
+    Nats(#[from] streamflow_nats::ConnectError),
     /// The HTTP client cannot be set up.
     #[error("cannot set up the HTTP client")]
     Client(#[from] reqwest::Error),
@@ -104,6 +111,7 @@ pub struct Orchestrator {
     listener: Listener,
     session_key: B256,
     jobs: Option<Jobs>,
+    nats: Option<streamflow_nats::Client>,
 }
 
 impl fmt::Debug for Orchestrator {
@@ -124,6 +132,21 @@ impl Handle {
         self.service.sessions().open()
     }
 
+    /// Sessions that have work.
+    pub fn active_sessions(&self) -> usize {
+        self.service.sessions().active()
+    }
+
+    /// About how many more sessions would find room.
+    pub fn spare_sessions(&self) -> usize {
+        self.service.sessions().spare()
+    }
+
+    /// Remote transcoders that are given work: neither leaving, nor silent, nor passed over for a while.
+    pub fn sound_transcoders(&self) -> usize {
+        self.service.pool().sound()
+    }
+
     /// Remote transcoders that are connected.
     pub fn transcoders(&self) -> usize {
         self.service.pool().connected()
@@ -134,6 +157,23 @@ impl Handle {
         if let Some(payments) = self.service.payments() {
             payments.set_max_face_value(wei);
         }
+    }
+
+    /// Changes what sessions of single accounts are asked that begin from now on.
+    pub fn set_prices(&self, prices: BTreeMap<Address, Price>) {
+        if let Some(payments) = self.service.payments() {
+            payments.set_prices(prices);
+        }
+    }
+
+    /// Changes what one sender may ask of this node; what was used before counts.
+    pub fn set_quotas(&self, quotas: QuotaConfig) {
+        self.service.quotas().set(quotas);
+    }
+
+    /// Changes the load up to which devices take sessions. Sessions that have room keep it.
+    pub fn set_max_ratio(&self, max_ratio: f64) {
+        self.service.sessions().set_max_ratio(max_ratio);
     }
 
     /// Changes what sessions that begin from now on are asked. Those that have begun keep their price.
@@ -159,10 +199,14 @@ impl Orchestrator {
         let host = service_uri.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let tls = tls::server_config(&deps.data_dir, host).await?;
         let limits = config.limits;
+        let nats = match &config.nats.url {
+            Some(url) => Some(streamflow_nats::connect(&config.nats, url, "streamflow orchestrator").await?),
+            None => None,
+        };
         let session_key = jobs::session_key(&deps.secret);
         let service = service(config, deps, transcoder_secret, &service_uri)?;
         let listener = Listener { tcp, tls: TlsAcceptor::from(tls), limits };
-        Ok(Self { local_addr, service_uri, service, listener, session_key, jobs: None })
+        Ok(Self { local_addr, service_uri, service, listener, session_key, jobs: None, nats })
     }
 
     /// Answers the protocol of 2018 too, for the broadcasters of `jobs_2018`, whose jobs `source` knows.
@@ -190,9 +234,11 @@ impl Orchestrator {
     /// Serves until `stop`. Then new work is refused, segments in hand are finished, their results delivered and their
     /// renditions fetched, and the port closes.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { service, listener, jobs, .. } = self;
+        let Self { service, listener, jobs, nats, .. } = self;
         let (close, background) = (CancellationToken::new(), CancellationToken::new());
-        let mut routes = Routes { grpc: grpc::router(service.clone()), http: http::router(service.clone()) };
+        let grpc_timeout = service.config().limits.body_idle_timeout;
+        let mut routes =
+            Routes { grpc: grpc::router(service.clone()), http: http::router(service.clone()), grpc_timeout };
         if let Some(jobs) = jobs {
             routes = jobs.add_to(routes);
         }
@@ -203,6 +249,14 @@ impl Orchestrator {
             let background = background.clone();
             tasks.spawn(async move { payments.run(background).await });
         }
+        if let Some(client) = nats {
+            let link = NatsLink::new(service.clone(), client, &service.config().nats);
+            let background = background.clone();
+            tasks.spawn(async move { link.run(background).await });
+        }
+        let (pool, watched) = (service.pool().clone(), background.clone());
+        let patience = service.config().limits.keep_alive.saturating_mul(2);
+        tasks.spawn(async move { pool.watch(patience, watched).await });
         stop.cancelled().await;
         tracing::info!(sessions = service.sessions().open(), "no more segments are taken");
         drain(&service).await;
@@ -249,28 +303,32 @@ fn service(
     transcoder_secret: Secret,
     service_uri: &Url,
 ) -> Result<Service, StartError> {
-    let pool = TranscoderPool::new(config.max_transcoders);
-    let transcode = deps.local.unwrap_or_else(|| Arc::new(pool.clone()));
+    let max_ratio = config.admission.max_ratio;
+    let pool = TranscoderPool::new(config.max_transcoders, max_ratio);
+    let workers = match deps.local {
+        Some(local) => Workers::Local(LocalDevice::new(local, max_ratio)),
+        None => Workers::Remote(pool.clone()),
+    };
     let limits =
         SessionLimits { sessions: config.max_sessions, queue: config.session_queue, idle: config.session_idle };
     let http = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(FETCH_CONNECT_TIMEOUT)
         .build()?;
+    let gatekeeper = Arc::new(Gatekeeper::new(config.auth_webhook.clone())?);
     Ok(Service::new(Parts {
         service_uri: service_uri.as_str().trim_end_matches('/').to_owned(),
-        payments: deps.chain.as_ref().map(|chain| Payments::new(chain, &config)),
+        payments: deps.chain.as_ref().map(|chain| Payments::new(chain, &config, Arc::clone(&gatekeeper))),
+        gatekeeper,
         tokens: AuthTokens::new(token_key(&deps.secret)),
         clock: deps.clock,
-        sessions: Sessions::new(transcode, limits),
+        sessions: Sessions::new(workers, limits),
         pool,
         cache: RenditionCache::new(config.storage),
         intake: Intake::new(config.limits),
+        quotas: Quotas::new(config.quotas),
         transcoder_secret,
-        capabilities: match config.deliver_to_sender_stores {
-            true => with_stores(capabilities(config.max_sessions), config.max_sessions),
-            false => capabilities(config.max_sessions),
-        },
+        capabilities: capabilities_of(&config, 1),
         http,
         intake_closed: CancellationToken::new(),
         deliveries: TaskTracker::new(),

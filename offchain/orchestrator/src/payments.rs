@@ -1,5 +1,6 @@
 //! Being paid: quotes, tickets, balances. Winners are on the disk before anybody gets an answer.
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -20,6 +21,7 @@ use crate::{
     chain::{ChainDeps, ChainUnavailable, ChainWatch},
     closing::Closing,
     config::{OrchestratorConfig, TicketConfig},
+    gatekeeper::Gatekeeper,
     metrics,
     outstanding::Outstanding,
     serials::Serials,
@@ -113,6 +115,9 @@ struct Inner {
     domain: QuoteDomain,
     receipts: Option<ReceiptDomain>,
     price: RwLock<Price>,
+    /// Of single accounts.
+    prices: RwLock<BTreeMap<Address, Price>>,
+    gatekeeper: Arc<Gatekeeper>,
     /// Whether quotes get serials. A redeemer elsewhere hears of winners late, and may pass a key before it has them all: for
     /// it there is no order.
     ordered: bool,
@@ -126,7 +131,7 @@ struct Inner {
 }
 
 impl Payments {
-    pub(crate) fn new(deps: &ChainDeps, config: &OrchestratorConfig) -> Self {
+    pub(crate) fn new(deps: &ChainDeps, config: &OrchestratorConfig, gatekeeper: Arc<Gatekeeper>) -> Self {
         let accounts = AccountLimits { idle: config.balance_idle, ..AccountLimits::default() };
         let recipient = RecipientConfig {
             accounts,
@@ -148,6 +153,8 @@ impl Payments {
             domain: deps.domain,
             receipts: deps.receipts,
             price: RwLock::new(config.price),
+            prices: RwLock::new(config.prices.clone()),
+            gatekeeper,
             ordered: config.redeemer.is_none(),
             secrets: deps.secrets.clone(),
             turns: Turns::default(),
@@ -186,14 +193,23 @@ impl Payments {
         *self.0.price.write().unwrap_or_else(PoisonError::into_inner) = price;
     }
 
+    /// Asks these of single accounts from now on, in sessions that begin.
+    pub(crate) fn set_prices(&self, prices: BTreeMap<Address, Price>) {
+        *self.0.prices.write().unwrap_or_else(PoisonError::into_inner) = prices;
+    }
+
     /// Quotes no face value above this from now on, wei; 0 sets no limit.
     pub(crate) fn set_max_face_value(&self, wei: U256) {
         self.0.recipient.set_max_face_value(Some(wei).filter(|wei| !wei.is_zero()));
     }
 
-    /// What a session is asked: the price it began at, or today's.
+    /// What a session is asked: the price it began at, or today's; that is the webhook's for this sender, or the operator's for
+    /// this sender, or that for everybody.
     pub(crate) fn price(&self, sender: Address, session: &str) -> Price {
-        let today = || *self.0.price.read().unwrap_or_else(PoisonError::into_inner);
+        let everybody = || *self.0.price.read().unwrap_or_else(PoisonError::into_inner);
+        let listed = || self.0.prices.read().unwrap_or_else(PoisonError::into_inner).get(&sender).copied();
+        let own = || self.0.gatekeeper.price(sender).or_else(listed);
+        let today = || own().unwrap_or_else(everybody);
         self.0.recipient.pinned_price(sender, session).unwrap_or_else(today)
     }
 
@@ -243,6 +259,13 @@ impl Payments {
             Ok(funds) => (funds, None),
             Err(unavailable) => (SenderFunds::default(), Some(unavailable)),
         };
+        // As before a quote: a node that has just started is known to the store before it takes what is owed to it.
+        if self.0.closing.unheard_for().is_some()
+            && chain != NOT_SEEN
+            && let Err(error) = self.close_params(chain.block).await
+        {
+            tracing::warn!(%error, "the store has not heard of this node");
+        }
         let unheard = self.0.closing.unheard_for();
         let earns = inactive.is_none() && stale.is_none() && unknown.is_none() && unheard.is_none();
         let task = self.clone().take(payment, session.to_owned(), funds, chain, earns);

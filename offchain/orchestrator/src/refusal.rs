@@ -1,4 +1,6 @@
 //! Why a request is refused: statuses and texts that peers know (node.md §2.4, payments.md §1.8).
+use std::time::Duration;
+
 use alloy_primitives::U256;
 use axum::{
     body::{Body, BodyDataStream},
@@ -6,14 +8,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use streamflow_pm::{QuoteError, TicketError};
-use streamflow_wire::{Code, Offer, Refusal as Coded, WireError, header, refusal};
+use streamflow_wire::{Code, Offer, Refusal as Coded, TranscodeError, WireError, header, refusal};
 
 use crate::{
+    admission::Overload,
     chain::ChainUnavailable,
+    gatekeeper::Unauthorized,
     intake::{BodyError, answer_and_drain},
     metrics,
     payments::PaymentError,
+    quotas::{Metered, QuotaExceeded},
     service::Service,
+    transcode::deadline,
 };
 
 /// Why a request is refused.
@@ -47,6 +53,15 @@ pub(crate) enum Refusal {
     NotPinned,
     #[error("invalid request: {0}")]
     Unreadable(&'static str),
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
+    #[error("Content-Encoding {0:?} is not accepted: send the body as it is")]
+    ContentEncoding(String),
+    #[error(transparent)]
+    Unauthorized(#[from] Unauthorized),
+    /// No device would keep up with another session.
+    #[error("OrchestratorCapped")]
+    Capped(#[source] Overload),
 }
 
 /// Why the segment behind a URL was not taken.
@@ -81,6 +96,12 @@ impl From<PaymentError> for Refusal {
     }
 }
 
+impl From<Overload> for Refusal {
+    fn from(overload: Overload) -> Self {
+        Self::Capped(overload)
+    }
+}
+
 impl From<BodyError> for Refusal {
     fn from(error: BodyError) -> Self {
         match error {
@@ -94,6 +115,10 @@ impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Wire(error) => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            Self::Capped(_) | Self::Unauthorized(Unauthorized::Refused { .. }) => StatusCode::FORBIDDEN,
+            Self::Unauthorized(Unauthorized::Unreachable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Store(_) | Self::Body(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Url(_)
             | Self::Unpaid { .. }
@@ -111,8 +136,13 @@ impl Refusal {
     /// Code and figures for the peer. Nothing of this node but its settings and their values goes into it.
     pub(crate) fn coded(&self, service: &Service) -> Coded {
         match self {
-            Self::Wire(WireError::Capped) => capped(service),
             Self::Wire(error) => error.refusal(),
+            Self::Capped(overload) => of_overload(overload),
+            Self::Quota(exceeded) => of_quota(exceeded),
+            Self::Unauthorized(why) => of_unauthorized(why),
+            Self::ContentEncoding(sent) => {
+                Coded::new(Code::ContentEncodingNotTaken, format!("Content-Encoding {sent:?}"), "identity")
+            }
             Self::Quote(error) => refusal::of_quote(error),
             Self::Store(_) => Coded::new(Code::StoreFailed, "tickets that cannot be stored", "a store that takes them"),
             Self::Unheard(PaymentError::Unheard { seconds }) => of_silence(*seconds),
@@ -146,10 +176,13 @@ impl Refusal {
             }
             Self::Wire(WireError::Ticket(TicketError::TooFast { .. })) => "too_fast",
             Self::Wire(WireError::Ticket(_)) => "ticket",
-            Self::Wire(WireError::Capped) => "capped",
+            Self::Wire(WireError::Capped) | Self::Capped(_) => "capped",
             Self::Wire(WireError::WrongHash { .. }) => "hash",
             Self::Wire(_) | Self::Unreadable(_) => "malformed",
             Self::NotPinned => "not_pinned",
+            Self::Quota(_) => "quota",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::ContentEncoding(_) => "encoding",
             Self::Quote(_) => "quote",
             Self::Store(_) | Self::Unheard(_) => "store",
             Self::Chain(_) => "chain",
@@ -182,10 +215,50 @@ impl Refusal {
     }
 }
 
-/// No place for another session.
-pub(crate) fn capped(service: &Service) -> Coded {
-    let (open, max) = (service.sessions().open(), service.config().max_sessions);
-    Coded::new(Code::OrchestratorCapped, format!("{open} sessions"), format!("{max} sessions"))
+/// No room for another session.
+pub(crate) fn of_overload(overload: &Overload) -> Coded {
+    match overload {
+        Overload::Sessions { sessions, max } => {
+            Coded::new(Code::OrchestratorCapped, format!("{sessions} sessions"), format!("{max} sessions"))
+        }
+        Overload::Ratio { predicted, limit, devices } => Coded::new(
+            Code::DevicesLoaded,
+            format!("{predicted:.2} of the time, the least of {devices} devices"),
+            format!("{limit:.2} of the time"),
+        ),
+        Overload::Places { sessions, capacity, devices } => Coded::new(
+            Code::TranscodersFull,
+            format!("{sessions} sessions"),
+            format!("{capacity} sessions, all {devices} transcoders together"),
+        ),
+    }
+}
+
+/// The sender asks for too much at once.
+pub(crate) fn of_quota(exceeded: &QuotaExceeded) -> Coded {
+    match exceeded {
+        QuotaExceeded::Rate { what, asked, left, limit, .. } => {
+            let code = match what {
+                Metered::Segments => Code::TooManySegments,
+                Metered::Bytes => Code::TooManyBytes,
+                Metered::Quotes => Code::TooManyQuotes,
+            };
+            Coded::new(code, format!("{asked} {what}, {left} left"), format!("{limit} {what} a second"))
+        }
+        QuotaExceeded::Uploads { open, max, .. } => {
+            Coded::new(Code::TooManyUploads, format!("{open} uploads"), format!("{max} uploads"))
+        }
+    }
+}
+
+/// The account is not served. Where the webhook is, is the operator's business.
+pub(crate) fn of_unauthorized(why: &Unauthorized) -> Coded {
+    match why {
+        Unauthorized::Refused { reason } => {
+            Coded::new(Code::SenderNotServed, reason, "accounts that the operator lets in")
+        }
+        Unauthorized::Unreachable(_) => Coded::new(Code::SenderUnchecked, "0 answers", "1 answer"),
+    }
 }
 
 fn of_silence(seconds: u64) -> Coded {
@@ -228,6 +301,34 @@ pub(crate) fn of_body(error: &BodyError, service: &Service) -> Coded {
             Coded::new(Code::MemoryFull, "no room for the body", format!("{} bytes", limits.max_buffered_bytes))
         }
         BodyError::Broken(_) => Coded::new(Code::SegmentCutOff, "a part of the body", "all of the body"),
+    }
+}
+
+/// A segment that was taken is not transcoded.
+pub(crate) fn of_transcode(error: &TranscodeError, service: &Service, asked: usize, duration: Duration) -> Coded {
+    let connected = service.pool().connected();
+    match error {
+        TranscodeError::Busy => {
+            let queue = service.config().session_queue;
+            Coded::new(Code::OrchestratorBusy, format!("{queue} segments wait"), format!("{queue} segments"))
+        }
+        TranscodeError::MismatchedSegments => {
+            Coded::new(Code::RenditionCountWrong, "another number of renditions", format!("{asked} renditions"))
+        }
+        TranscodeError::TranscoderUnavailable => {
+            Coded::new(Code::TranscoderLeft, format!("{connected} connected"), "1 connected until the segment is done")
+        }
+        TranscodeError::NoTranscoders => {
+            Coded::new(Code::NoTranscoders, format!("{connected} connected, 0 with room"), "1 with room")
+        }
+        TranscodeError::NoCapableTranscoder => {
+            Coded::new(Code::NoCapableTranscoder, format!("0 of {connected} connected"), "1 that can do the job")
+        }
+        TranscodeError::TranscoderTimeout => {
+            let allowed = deadline(duration).as_millis();
+            Coded::new(Code::TranscoderTooSlow, "no result in time", format!("{allowed} ms"))
+        }
+        other => other.refusal(),
     }
 }
 

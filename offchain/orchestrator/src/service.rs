@@ -1,5 +1,5 @@
 //! What all requests share.
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, Keccak256};
 use streamflow_types::{Price, Secret};
@@ -11,10 +11,13 @@ use streamflow_wire::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admission::Demand,
     config::OrchestratorConfig,
+    gatekeeper::Gatekeeper,
     intake::Intake,
     payments::{PaymentError, Payments},
     pool::TranscoderPool,
+    quotas::Quotas,
     refusal::Refusal,
     sessions::Sessions,
     storage::RenditionCache,
@@ -35,12 +38,14 @@ pub(crate) struct Parts {
     pub(crate) service_uri: String,
     /// None without a chain: work is free then.
     pub(crate) payments: Option<Payments>,
+    pub(crate) gatekeeper: Arc<Gatekeeper>,
     pub(crate) tokens: AuthTokens,
     pub(crate) clock: Clock,
     pub(crate) sessions: Sessions,
     pub(crate) pool: TranscoderPool,
     pub(crate) cache: RenditionCache,
     pub(crate) intake: Intake,
+    pub(crate) quotas: Quotas,
     pub(crate) transcoder_secret: Secret,
     pub(crate) capabilities: proto::Capabilities,
     /// Fetches segments that are sent as URLs.
@@ -65,19 +70,27 @@ pub(crate) fn token_key(secret: &[u8; 32]) -> [u8; 32] {
     hasher.finalize().0
 }
 
-/// What this node can do.
+/// What this node can do, with room for so many sessions more.
 pub(crate) fn capabilities(sessions: usize) -> proto::Capabilities {
     capability::describe(&capability::OFFERED, u32::try_from(sessions).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
 }
 
-/// The same for a node that puts renditions into its senders' stores.
-pub(crate) fn with_stores(mut capabilities: proto::Capabilities, sessions: usize) -> proto::Capabilities {
-    for store in [Capability::StorageS3, Capability::StorageGcs] {
-        let bits = capability::bits(&capabilities.bitstring).into_iter().chain([store.bit()]);
-        capabilities.bitstring = capability::bitstring(bits.map(i64::from));
-        capabilities.capacities.insert(store.bit(), u32::try_from(sessions).unwrap_or(u32::MAX));
+/// The same, with the stores of its senders where this node puts renditions into them.
+pub(crate) fn capabilities_of(config: &OrchestratorConfig, sessions: usize) -> proto::Capabilities {
+    let mut capabilities = capabilities(sessions);
+    if config.deliver_to_sender_stores {
+        for store in [Capability::StorageS3, Capability::StorageGcs] {
+            let bits = capability::bits(&capabilities.bitstring).into_iter().chain([store.bit()]);
+            capabilities.bitstring = capability::bitstring(bits.map(i64::from));
+            capabilities.capacities.insert(store.bit(), u32::try_from(sessions).unwrap_or(u32::MAX));
+        }
     }
     capabilities
+}
+
+/// What a segment's session asks of a device.
+pub(crate) fn demand(segment: &SegmentRequest) -> Demand {
+    Demand::of(&segment.profiles, Duration::from_millis(segment.duration_ms.into()))
 }
 
 impl Service {
@@ -111,6 +124,14 @@ impl Service {
 
     pub(crate) fn intake(&self) -> &Intake {
         &self.0.intake
+    }
+
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.0.quotas
+    }
+
+    pub(crate) fn gatekeeper(&self) -> &Gatekeeper {
+        &self.0.gatekeeper
     }
 
     pub(crate) fn tokens(&self) -> &AuthTokens {
@@ -170,7 +191,7 @@ impl Service {
             params: None,
             price: Some(price),
             address: self.payments().map_or(Address::ZERO, Payments::address),
-            capabilities: Some(self.0.capabilities.clone()),
+            capabilities: Some(capabilities_of(self.config(), self.sessions().spare_hint())),
             auth_token: token.cloned(),
             storage: Vec::new(),
             nodes: self.config().nodes.iter().map(|url| url.as_str().trim_end_matches('/').to_owned()).collect(),
@@ -179,19 +200,17 @@ impl Service {
 
     /// Checks who asks for a segment and whether it can be done: signature, capabilities, token, room (node.md §2.4,
     /// steps 4 to 7).
-    pub(crate) fn check_segment(
-        &self,
-        segment: &SegmentRequest,
-        sender: Address,
-    ) -> Result<proto::AuthToken, WireError> {
+    pub(crate) fn check_segment(&self, segment: &SegmentRequest, sender: Address) -> Result<proto::AuthToken, Refusal> {
         if self.payments().is_some() && !verify_segment(segment, sender) {
-            return Err(WireError::SegmentSignature);
+            return Err(WireError::SegmentSignature.into());
         }
         let legacy = capability::legacy();
         let job = segment.capabilities.as_ref().unwrap_or(&legacy);
         // The slicing bit is offered because peers ask for it with whole segments; parts are not made.
         if let Some(clip) = segment.clip.filter(|clip| clip.from != 0 || clip.to != 0) {
-            return Err(WireError::IncompatibleCapabilities(Incompatibility::Slice { from: clip.from, to: clip.to }));
+            return Err(
+                WireError::IncompatibleCapabilities(Incompatibility::Slice { from: clip.from, to: clip.to }).into()
+            );
         }
         capability::check(&self.0.capabilities, job).map_err(WireError::IncompatibleCapabilities)?;
         if let Some(store) = segment.storage.first().filter(|store| store.storage_type != 0) {
@@ -203,9 +222,7 @@ impl Service {
             read.map_err(|fault| WireError::IncompatibleCapabilities(refused(fault)))?;
         }
         let session = self.tokens().check(segment.auth_token.as_ref(), self.now())?;
-        if !self.sessions().admits(session) {
-            return Err(WireError::Capped);
-        }
-        segment.auth_token.clone().ok_or(WireError::MissingAuthToken)
+        self.sessions().admits(session, demand(segment))?;
+        Ok(segment.auth_token.clone().ok_or(WireError::MissingAuthToken)?)
     }
 }

@@ -5,21 +5,30 @@ use std::{
     time::Duration,
 };
 
+use streamflow_types::Profile;
 use streamflow_wire::TranscodeError;
 use tokio::{
     sync::{
         mpsc::{self, error::TrySendError},
         oneshot,
     },
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    admission::{Demand, Overload},
+    config::MaxSessions,
     intake::BudgetShare,
     metrics,
-    transcode::{Rendition, Transcode, TranscodeJob, deadline},
+    transcode::{Rendition, TranscodeJob, deadline},
+    workers::Workers,
 };
+
+/// How old the hint in an offer may be.
+const HINT_AGE: Duration = Duration::from_millis(250);
+/// Sessions that are kept, with work or without. One more takes the place of the one that has been quiet for the longest.
+const MAX_OPEN: usize = 16_384;
 
 /// What a transcoder gets beyond its deadline before it is given up.
 const GRACE: Duration = Duration::from_secs(2);
@@ -27,15 +36,17 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Sessions by id. A session has one task, which transcodes its segments one at a time, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
-    transcode: Arc<dyn Transcode>,
+    workers: Workers,
     limits: SessionLimits,
     by_id: Arc<Mutex<Open>>,
+    hint: Arc<Mutex<Option<(Instant, usize)>>>,
     tasks: TaskTracker,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionLimits {
-    pub(crate) sessions: usize,
+    /// With work at a time.
+    pub(crate) sessions: MaxSessions,
     /// Segments waiting in one session.
     pub(crate) queue: usize,
     pub(crate) idle: Duration,
@@ -44,7 +55,14 @@ pub(crate) struct SessionLimits {
 #[derive(Debug, Default)]
 struct Open {
     stopping: bool,
-    queues: HashMap<String, mpsc::Sender<Work>>,
+    queues: HashMap<String, Queue>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    work: mpsc::Sender<Work>,
+    /// When its last segment came.
+    used: Instant,
 }
 
 #[derive(Debug)]
@@ -59,8 +77,8 @@ struct Work {
 pub(crate) type Outcome = Result<Vec<Rendition>, TranscodeError>;
 
 impl Sessions {
-    pub(crate) fn new(transcode: Arc<dyn Transcode>, limits: SessionLimits) -> Self {
-        Self { transcode, limits, by_id: Arc::default(), tasks: TaskTracker::new() }
+    pub(crate) fn new(workers: Workers, limits: SessionLimits) -> Self {
+        Self { workers, limits, by_id: Arc::default(), hint: Arc::default(), tasks: TaskTracker::new() }
     }
 
     /// Sessions that are open.
@@ -68,15 +86,65 @@ impl Sessions {
         self.lock().queues.len()
     }
 
-    /// Whether another session may be opened.
-    pub(crate) fn has_room(&self) -> bool {
-        self.lock().queues.len() < self.limits.sessions
+    /// Sessions that have work.
+    pub(crate) fn active(&self) -> usize {
+        self.workers.active()
+    }
+
+    /// About how many more sessions may be opened.
+    pub(crate) fn spare(&self) -> usize {
+        let spare = self.workers.spare();
+        self.limits.sessions.bound().map_or(spare, |max| spare.min(max.saturating_sub(self.active())))
+    }
+
+    /// The same as it was a moment ago: every offer tells it, and it goes through all sessions.
+    pub(crate) fn spare_hint(&self) -> usize {
+        let mut hint = self.hint.lock().unwrap_or_else(PoisonError::into_inner);
+        match *hint {
+            Some((at, spare)) if at.elapsed() < HINT_AGE => spare,
+            _ => {
+                let spare = self.spare();
+                *hint = Some((Instant::now(), spare));
+                spare
+            }
+        }
+    }
+
+    /// Takes sessions up to another load from now on.
+    pub(crate) fn set_max_ratio(&self, max_ratio: f64) {
+        self.workers.set_max_ratio(max_ratio);
+    }
+
+    /// Whether another session of this demand may be opened.
+    pub(crate) fn room(&self, demand: Demand) -> Result<(), Overload> {
+        if let Some(max) = self.limits.sessions.bound() {
+            let sessions = self.active();
+            if sessions >= max {
+                return Err(Overload::Sessions { sessions, max });
+            }
+        }
+        self.workers.room(demand)
+    }
+
+    /// Whether this session is open.
+    pub(crate) fn is_open(&self, session_id: &str) -> bool {
+        self.lock().queues.contains_key(session_id)
     }
 
     /// Whether a segment of this session may be taken: an open session always has a place.
-    pub(crate) fn admits(&self, session_id: &str) -> bool {
+    pub(crate) fn admits(&self, session_id: &str, demand: Demand) -> Result<(), Overload> {
+        if self.lock().queues.contains_key(session_id) { Ok(()) } else { self.room(demand) }
+    }
+
+    /// Keeps a place for a session while its first segment comes.
+    pub(crate) fn hold(&self, session_id: &str, demand: Demand, profiles: &[Profile]) -> Result<(), Overload> {
+        // Under the lock no two sessions take the last place.
         let open = self.lock();
-        open.queues.contains_key(session_id) || open.queues.len() < self.limits.sessions
+        if open.queues.contains_key(session_id) {
+            return Ok(());
+        }
+        self.room(demand)?;
+        self.workers.hold(session_id, demand, profiles)
     }
 
     /// Queues a segment, opening its session if need be.
@@ -90,9 +158,12 @@ impl Sessions {
             return Err(TranscodeError::TranscoderStopped);
         }
         let queue = match open.queues.get(&job.session_id) {
-            Some(queue) if !queue.is_closed() => queue.clone(),
-            _ => self.open_session(&mut open, &job.session_id)?,
+            Some(queue) if !queue.work.is_closed() => queue.work.clone(),
+            _ => self.open_session(&mut open, &job.session_id),
         };
+        if let Some(queue) = open.queues.get_mut(&job.session_id) {
+            queue.used = Instant::now();
+        }
         let (reply, outcome) = oneshot::channel();
         match queue.try_send(Work { job, _share: share, reply }) {
             Ok(()) => Ok(outcome),
@@ -101,15 +172,16 @@ impl Sessions {
         }
     }
 
-    fn open_session(&self, open: &mut Open, session_id: &str) -> Result<mpsc::Sender<Work>, TranscodeError> {
-        if !open.queues.contains_key(session_id) && open.queues.len() >= self.limits.sessions {
-            return Err(TranscodeError::Capped);
+    fn open_session(&self, open: &mut Open, session_id: &str) -> mpsc::Sender<Work> {
+        if open.queues.len() >= MAX_OPEN {
+            let quietest = open.queues.iter().min_by_key(|(_, queue)| queue.used).map(|(id, _)| id.clone());
+            quietest.map(|id| open.queues.remove(&id));
         }
-        let (queue, inbox) = mpsc::channel(self.limits.queue);
-        open.queues.insert(session_id.to_owned(), queue.clone());
+        let (work, inbox) = mpsc::channel(self.limits.queue);
+        open.queues.insert(session_id.to_owned(), Queue { work: work.clone(), used: Instant::now() });
         metrics::open_sessions(open.queues.len());
         self.tasks.spawn(self.clone().serve(session_id.to_owned(), inbox));
-        Ok(queue)
+        work
     }
 
     /// Frees the session's place. Segments that wait in it are still done.
@@ -117,6 +189,9 @@ impl Sessions {
         let mut open = self.lock();
         open.queues.remove(session_id);
         metrics::open_sessions(open.queues.len());
+        drop(open);
+        // Its room is free at once, whatever is still done of it.
+        self.workers.end_session(session_id);
     }
 
     /// Takes no more segments, and returns when those taken are done.
@@ -133,11 +208,11 @@ impl Sessions {
     async fn serve(self, session_id: String, mut inbox: mpsc::Receiver<Work>) {
         while let Some(work) = self.next(&session_id, &mut inbox).await {
             let limit = deadline(work.job.duration) + GRACE;
-            let outcome = timeout(limit, self.transcode.transcode(work.job)).await;
+            let outcome = timeout(limit, self.workers.transcode(work.job)).await;
             // A closed reply means that nobody waits: the renditions are dropped.
             drop(work.reply.send(outcome.unwrap_or(Err(TranscodeError::TranscoderTimeout))));
         }
-        self.transcode.end_session(&session_id);
+        self.workers.end_session(&session_id);
     }
 
     /// The next segment; none when the session was ended, or was idle for too long.

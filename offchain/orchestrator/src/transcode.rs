@@ -64,6 +64,11 @@ pub trait Transcode: Send + Sync + fmt::Debug {
 
     /// Frees what is kept for a session. Unknown sessions are ignored.
     fn end_session(&self, session_id: &str);
+
+    /// Segments that are done side by side.
+    fn lanes(&self) -> usize {
+        1
+    }
 }
 
 /// How long a segment may take: four times its duration, at least 8 s (node.md §3).

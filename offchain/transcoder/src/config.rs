@@ -2,6 +2,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use streamflow_nats::{NatsConfig, NatsConfigError};
 use streamflow_types::Secret;
 use url::Url;
 
@@ -11,6 +12,8 @@ use url::Url;
 pub struct TranscoderConfig {
     /// Where the orchestrator listens.
     pub orchestrator: Option<Url>,
+    /// The server of a pool that several orchestrators share, instead of `orchestrator`.
+    pub nats: NatsConfig,
     /// What the orchestrator wants to see.
     pub secret: Secret,
     /// File that holds the secret, instead of `secret`; surrounding white space is ignored.
@@ -46,6 +49,7 @@ impl Default for TranscoderConfig {
     fn default() -> Self {
         Self {
             orchestrator: None,
+            nats: NatsConfig::default(),
             secret: Secret::default(),
             secret_file: None,
             capacity: 4,
@@ -53,7 +57,7 @@ impl Default for TranscoderConfig {
             connect_timeout: Duration::from_secs(3),
             fetch_timeout: Duration::from_secs(4),
             post_timeout: Duration::from_secs(30),
-            keep_alive: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(2),
             min_backoff: Duration::from_millis(500),
             max_backoff: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
@@ -65,8 +69,14 @@ impl Default for TranscoderConfig {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Whom to work for.
-    #[error("orchestrator is not set")]
+    #[error("neither orchestrator nor nats.url is set")]
     NoOrchestrator,
+    /// Two to work for.
+    #[error("set either orchestrator or nats.url, not both")]
+    TwoOrchestrators,
+    /// The NATS server.
+    #[error(transparent)]
+    Nats(#[from] NatsConfigError),
     /// Only these can be dialled.
     #[error("orchestrator {0} is not an https URL with a host")]
     Orchestrator(Url),
@@ -87,9 +97,14 @@ pub enum ConfigError {
 impl TranscoderConfig {
     /// Whether the node can start with these settings.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let orchestrator = self.orchestrator.as_ref().ok_or(ConfigError::NoOrchestrator)?;
-        if orchestrator.scheme() != "https" || !orchestrator.has_host() {
-            return Err(ConfigError::Orchestrator(orchestrator.clone()));
+        self.nats.validate()?;
+        match (&self.orchestrator, &self.nats.url) {
+            (None, None) => return Err(ConfigError::NoOrchestrator),
+            (Some(_), Some(_)) => return Err(ConfigError::TwoOrchestrators),
+            (Some(orchestrator), None) if orchestrator.scheme() != "https" || !orchestrator.has_host() => {
+                return Err(ConfigError::Orchestrator(orchestrator.clone()));
+            }
+            _ => {}
         }
         match (self.secret.is_empty(), self.secret_file.is_some()) {
             (true, false) => return Err(ConfigError::NoSecret),
@@ -142,6 +157,8 @@ mod tests {
             config.validate().unwrap_err()
         };
         assert_eq!(refusal(|c| c.secret_file = Some("f".into())), ConfigError::TwoSecrets);
+        assert_eq!(refusal(|c| c.nats.url = "nats://h".parse().ok()), ConfigError::TwoOrchestrators);
+        assert_eq!(refusal(|c| c.nats.url = "http://h".parse().ok()), ConfigError::Nats(NatsConfigError::Url));
         assert_eq!(refusal(|c| c.capacity = 0), ConfigError::Zero("capacity"));
         assert_eq!(refusal(|c| c.fetch_timeout = Duration::ZERO), ConfigError::Zero("fetch_timeout"));
         assert_eq!(refusal(|c| c.min_backoff = Duration::from_secs(61)), ConfigError::Backoff);

@@ -21,6 +21,9 @@ pub enum TranscoderError {
     /// The HTTP client cannot be set up.
     #[error("cannot set up the HTTP client")]
     Client(#[from] reqwest::Error),
+    /// The pool's NATS server cannot be used.
+    #[error(transparent)]
+    Nats(#[from] streamflow_nats::ConnectError),
     /// The orchestrator will never take this transcoder as it is.
     #[error("orchestrator refuses this transcoder: {reason}")]
     Refused {

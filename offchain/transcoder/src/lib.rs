@@ -9,6 +9,7 @@ mod local;
 mod metrics;
 mod multipart;
 mod remote;
+mod shared;
 mod task;
 
 pub use config::{ConfigError, TranscoderConfig};

@@ -8,16 +8,17 @@ use std::{
 use futures::{Stream, StreamExt};
 use streamflow_types::{Secret, with_causes};
 use streamflow_wire::{
-    AnyCertificate, TranscoderTask, capability,
+    AnyCertificate, TranscoderTask, capability, header,
     proto::{Capabilities, NotifySegment, RegisterRequest, transcoder_client::TranscoderClient},
 };
 use tokio::{
     sync::{Semaphore, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
     Status,
+    metadata::MetadataMap,
     transport::{ClientTlsConfig, Endpoint},
 };
 use url::Url;
@@ -27,6 +28,7 @@ use crate::{
     backoff::Backoff,
     error::{Lost, TaskError},
     metrics,
+    shared::Shared,
     task::{Task, TaskClient},
 };
 
@@ -34,6 +36,9 @@ use crate::{
 const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 /// Time for the orchestrator to take or refuse a registration.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(8);
+/// Bounds on how often the orchestrator hears of this transcoder.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
+const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
 /// Refusals that no waiting changes (node.md §3).
 const FATAL: [&str; 3] = ["invalid secret", "zero capacity", "execution interrupted"];
 
@@ -62,7 +67,9 @@ impl RemoteTranscoder {
     /// Checks the settings and reads the secret. Nothing is sent yet.
     pub async fn new(config: TranscoderConfig, local: LocalTranscoder) -> Result<Self, TranscoderError> {
         config.validate()?;
-        let orchestrator = config.orchestrator.clone().ok_or(ConfigError::NoOrchestrator)?;
+        // Over NATS each order says where its results go.
+        let orchestrator = config.orchestrator.clone().or_else(|| config.nats.url.clone());
+        let orchestrator = orchestrator.ok_or(ConfigError::NoOrchestrator)?;
         let secret = match &config.secret_file {
             None => config.secret.clone(),
             Some(path) => {
@@ -91,6 +98,10 @@ impl RemoteTranscoder {
     /// # Errors
     /// [`TranscoderError::Refused`] when the orchestrator will never take this transcoder.
     pub async fn run(&self, stop: CancellationToken) -> Result<(), TranscoderError> {
+        if let Some(url) = &self.config.nats.url {
+            let client = streamflow_nats::connect(&self.config.nats, url, "streamflow transcoder").await?;
+            return Shared::new(self, client, self.config.nats.subject.clone()).run(stop).await;
+        }
         let mut backoff = Backoff::new(self.config.min_backoff, self.config.max_backoff);
         while !stop.is_cancelled() {
             let started = Instant::now();
@@ -112,20 +123,50 @@ impl RemoteTranscoder {
         Ok(())
     }
 
+    pub(crate) fn config(&self) -> &TranscoderConfig {
+        &self.config
+    }
+
+    /// Tells whoever looks, if it is news.
+    pub(crate) fn stands(&self, now: Standing) {
+        self.standing.send_if_modified(|standing| {
+            let is_news = *standing != now;
+            *standing = now;
+            is_news
+        });
+    }
+
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    pub(crate) fn client(&self) -> &TaskClient {
+        &self.client
+    }
+
+    pub(crate) fn local(&self) -> &LocalTranscoder {
+        &self.local
+    }
+
+    /// One for each segment that may be in hand.
+    pub(crate) fn places(&self) -> &Arc<Semaphore> {
+        &self.places
+    }
+
     /// One registration; none when it ended because of `stop`.
     async fn serve(&self, stop: &CancellationToken) -> Result<Option<Lost>, TranscoderError> {
         let registered = tokio::select! { biased;
             () = stop.cancelled() => return Ok(None),
             registered = self.register() => registered,
         };
-        let notices = match registered {
-            Ok(notices) => notices,
+        let (notices, membership) = match registered {
+            Ok(registered) => registered,
             Err(Lost::Status { text, .. }) if is_fatal(&text) => return Err(TranscoderError::Refused { reason: text }),
             Err(lost) => return Ok(Some(lost)),
         };
         tracing::info!(orchestrator = %self.orchestrator, capacity = self.config.capacity, "registered");
         self.standing.send_replace(Standing::Registered);
-        let registration = Registration::new(self);
+        let registration = Registration::new(self, membership);
         let lost = registration.follow(notices, stop).await;
         match lost {
             Some(Lost::Status { text, .. }) if is_fatal(&text) => Err(TranscoderError::Refused { reason: text }),
@@ -133,7 +174,9 @@ impl RemoteTranscoder {
         }
     }
 
-    async fn register(&self) -> Result<impl Stream<Item = Result<NotifySegment, Status>> + use<>, Lost> {
+    async fn register(
+        &self,
+    ) -> Result<(impl Stream<Item = Result<NotifySegment, Status>> + use<>, Option<Membership>), Lost> {
         let endpoint = Endpoint::from_shared(self.orchestrator.to_string())?
             .tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(AnyCertificate::default()))?
             .connect_timeout(self.config.connect_timeout)
@@ -147,7 +190,24 @@ impl RemoteTranscoder {
         };
         let mut client = TranscoderClient::new(endpoint.connect().await?);
         let stream = timeout(REGISTER_TIMEOUT, client.register_transcoder(request)).await;
-        Ok(stream.map_err(|_| Lost::NoAnswer)?.map_err(lost)?.into_inner())
+        let answer = stream.map_err(|_| Lost::NoAnswer)?.map_err(lost)?;
+        let membership = Membership::from_metadata(answer.metadata());
+        Ok((answer.into_inner(), membership))
+    }
+}
+
+/// How the orchestrator wants to hear of this transcoder; deployed ones do not.
+#[derive(Clone, Debug)]
+struct Membership {
+    name: String,
+    every: Duration,
+}
+
+impl Membership {
+    fn from_metadata(metadata: &MetadataMap) -> Option<Self> {
+        let text = |key: &str| metadata.get(key.to_ascii_lowercase())?.to_str().ok();
+        let every = text(header::HEARTBEAT_MS)?.parse().ok().map(Duration::from_millis)?;
+        Some(Self { name: text(header::MEMBER)?.to_owned(), every: every.clamp(SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT) })
     }
 }
 
@@ -160,21 +220,37 @@ fn is_fatal(text: &str) -> bool {
 }
 
 /// What our workers can do.
-fn capabilities(capacity: usize) -> Capabilities {
+pub(crate) fn capabilities(capacity: usize) -> Capabilities {
     capability::describe(&capability::OFFERED, u32::try_from(capacity).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
 }
 
 /// One registration with the orchestrator, and the segments that came of it.
 struct Registration<'a> {
     transcoder: &'a RemoteTranscoder,
+    client: TaskClient,
+    /// How often the orchestrator wants to hear of us.
+    every: Option<Duration>,
     tasks: TaskTracker,
     /// Cancelled when the orchestrator no longer waits for results.
     abandoned: CancellationToken,
 }
 
 impl<'a> Registration<'a> {
-    fn new(transcoder: &'a RemoteTranscoder) -> Self {
-        Self { transcoder, tasks: TaskTracker::new(), abandoned: CancellationToken::new() }
+    fn new(transcoder: &'a RemoteTranscoder, membership: Option<Membership>) -> Self {
+        let (name, every) = membership.map(|member| (member.name, member.every)).unzip();
+        let client = transcoder.client.of(name);
+        Self { transcoder, client, every, tasks: TaskTracker::new(), abandoned: CancellationToken::new() }
+    }
+
+    /// Tells the orchestrator how we are, again and again.
+    async fn heartbeat(&self, state: &'static str) {
+        let Some(every) = self.every else { return std::future::pending().await };
+        let mut tick = interval(every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.client.tell(state, every).await;
+        }
     }
 
     /// Takes segments until the stream ends, or until `stop` and the segments in hand are delivered.
@@ -184,10 +260,12 @@ impl<'a> Registration<'a> {
         stop: &CancellationToken,
     ) -> Option<Lost> {
         let mut notices = pin!(notices);
+        let mut heartbeat = pin!(self.heartbeat(header::STATE_ALIVE));
         let lost = loop {
             let notice = tokio::select! { biased;
                 () = stop.cancelled() => break None,
                 notice = notices.next() => notice,
+                () = &mut heartbeat => continue,
             };
             match notice {
                 Some(Ok(notice)) => self.take(notice),
@@ -210,13 +288,18 @@ impl<'a> Registration<'a> {
         let turn_away = async {
             while let Some(Ok(notice)) = notices.next().await {
                 if !notice.url.is_empty() {
-                    self.transcoder.client.report(notice.task_id, &TaskError::Stopped).await;
+                    self.client.report(notice.task_id, &TaskError::Stopped).await;
                 }
             }
         };
+        // No more work comes then; what was on its way is turned away and goes to another.
+        if let Some(every) = self.every {
+            self.client.tell(header::STATE_LEAVING, every).await;
+        }
         tokio::select! { biased;
             () = self.tasks.wait() => {}
             () = turn_away => {}
+            () = self.heartbeat(header::STATE_LEAVING) => {}
             () = sleep(self.transcoder.config.drain_timeout) => {}
         }
         if !self.tasks.is_empty() {
@@ -227,21 +310,19 @@ impl<'a> Registration<'a> {
 
     fn take(&self, notice: NotifySegment) {
         let task_id = notice.task_id;
-        let transcoder = self.transcoder.clone();
+        let (transcoder, client) = (self.transcoder.clone(), self.client.clone());
         let place = Arc::clone(&transcoder.places).try_acquire_owned();
         let work = async move {
             match (TranscoderTask::from_proto(notice), place) {
                 // Nothing is kept between segments, so there is nothing to free.
                 (Ok(TranscoderTask::EndSession { .. }), _) => {}
                 (Ok(TranscoderTask::Transcode { url, segment, .. }), Ok(_place)) => {
-                    Task { task_id, url, segment: *segment, local: &transcoder.local, client: &transcoder.client }
-                        .run()
-                        .await;
+                    Task { task_id, url, segment: *segment, local: &transcoder.local, client: &client }.run().await;
                 }
                 (Ok(TranscoderTask::Transcode { .. }), Err(_)) => {
-                    transcoder.client.report(task_id, &TaskError::Busy).await;
+                    client.report(task_id, &TaskError::Busy).await;
                 }
-                (Err(malformed), _) => transcoder.client.report(task_id, &malformed.into()).await,
+                (Err(malformed), _) => client.report(task_id, &malformed.into()).await,
             }
         };
         let abandoned = self.abandoned.clone();

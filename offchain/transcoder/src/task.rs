@@ -29,7 +29,11 @@ const POST_ATTEMPTS: u32 = 2;
 pub(crate) struct TaskClient {
     http: Client,
     results: Url,
+    /// Where to tell how we are.
+    state: Url,
     secret: Secret,
+    /// By which the orchestrator knows this registration.
+    member: Option<String>,
     max_segment_bytes: u64,
     fetch_timeout: Duration,
     post_timeout: Duration,
@@ -45,14 +49,47 @@ impl TaskClient {
             .build()?;
         let mut results = orchestrator.clone();
         results.set_path("/transcodeResults");
+        let mut state = orchestrator.clone();
+        state.set_path("/transcoderState");
         Ok(Self {
             http,
             results,
+            state,
             secret,
+            member: None,
             max_segment_bytes: config.max_segment_bytes,
             fetch_timeout: config.fetch_timeout,
             post_timeout: config.post_timeout,
         })
+    }
+
+    /// The same for one registration.
+    pub(crate) fn of(&self, member: Option<String>) -> Self {
+        Self { member, ..self.clone() }
+    }
+
+    /// The same for another orchestrator, where this transcoder has this name.
+    pub(crate) fn at(&self, orchestrator: &Url, member: String) -> Self {
+        let (mut results, mut state) = (orchestrator.clone(), orchestrator.clone());
+        results.set_path("/transcodeResults");
+        state.set_path("/transcoderState");
+        Self { results, state, member: Some(member), ..self.clone() }
+    }
+
+    /// Tells the orchestrator how we are, if it wants to know.
+    pub(crate) async fn tell(&self, state: &'static str, within: Duration) {
+        let Some(member) = &self.member else { return };
+        let request = self
+            .http
+            .post(self.state.clone())
+            .timeout(within)
+            .header(AUTHORIZATION, header::TRANSCODER_AUTHORIZATION)
+            .header(header::CREDENTIALS, self.secret.expose())
+            .header(header::MEMBER, member)
+            .header(header::STATE, state);
+        if let Err(error) = request.send().await {
+            tracing::debug!(%error, state, "orchestrator does not hear of us");
+        }
     }
 
     /// Downloads a segment, no more of it than allowed.
@@ -76,12 +113,17 @@ impl TaskClient {
     }
 
     fn post(&self, task_id: i64) -> RequestBuilder {
-        self.http
+        let request = self
+            .http
             .post(self.results.clone())
             .timeout(self.post_timeout)
             .header(AUTHORIZATION, header::TRANSCODER_AUTHORIZATION)
             .header(header::CREDENTIALS, self.secret.expose())
-            .header(header::TASK_ID, task_id)
+            .header(header::TASK_ID, task_id);
+        match &self.member {
+            Some(member) => request.header(header::MEMBER, member),
+            None => request,
+        }
     }
 
     /// Uploads renditions. A connection that breaks is tried again, a refusal is final.

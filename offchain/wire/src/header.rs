@@ -21,6 +21,17 @@ pub const TASK_ID: &str = "TaskId";
 pub const PIXELS: &str = "Pixels";
 /// Content type of a transcoder's error report.
 pub const TRANSCODING_ERROR: &str = "livepeer/transcoding-error";
+/// How a transcoder names its registration: from the answer to it, on results and on word of itself. An addition of ours:
+/// without it a result counts by its task's number alone.
+pub const MEMBER: &str = "Streamflow-Member";
+/// How often a transcoder is to tell how it is, milliseconds; in the answer to its registration. An addition of ours.
+pub const HEARTBEAT_MS: &str = "Streamflow-Heartbeat-Ms";
+/// How a transcoder is: [`STATE_ALIVE`] or [`STATE_LEAVING`].
+pub const STATE: &str = "Streamflow-State";
+/// It works.
+pub const STATE_ALIVE: &str = "alive";
+/// It finishes what it has and takes no more.
+pub const STATE_LEAVING: &str = "leaving";
 /// Content type of a segment's bytes, whatever its container.
 pub const SEGMENT_BYTES: &str = "video/MP2T";
 /// Content type of a body that is a URL.

@@ -26,7 +26,7 @@ fn title(side: Side) -> (&'static str, &'static str) {
         }
         Side::Pool => (
             "From an orchestrator to its transcoders",
-            "Metadata of `RegisterTranscoder`, header of `/transcodeResults`.",
+            "Metadata of `RegisterTranscoder`, header of `/transcodeResults` and `/transcoderState`.",
         ),
         Side::Broadcaster => ("From a broadcaster to whoever pushes", "Header."),
     }

@@ -45,11 +45,13 @@ pub(super) async fn start_transcoder(
 #[derive(Clone, Debug)]
 pub(super) struct LocalWorkers {
     local: LocalTranscoder,
+    /// Segments that are done side by side.
+    workers: usize,
 }
 
 impl LocalWorkers {
-    pub(super) fn new(local: LocalTranscoder) -> Arc<Self> {
-        Arc::new(Self { local })
+    pub(super) fn new(local: LocalTranscoder, workers: usize) -> Arc<Self> {
+        Arc::new(Self { local, workers })
     }
 }
 
@@ -66,6 +68,10 @@ impl Transcode for LocalWorkers {
 
     fn end_session(&self, _session_id: &str) {
         // a worker keeps nothing between segments
+    }
+
+    fn lanes(&self) -> usize {
+        self.workers
     }
 }
 

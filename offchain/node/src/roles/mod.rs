@@ -5,6 +5,7 @@ mod jobs;
 mod keeper;
 mod media;
 mod orchestrator;
+mod price_feed;
 mod redeemer;
 mod signer;
 mod transcoder;

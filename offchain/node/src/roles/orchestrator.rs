@@ -19,7 +19,7 @@ use streamflow_pm::{KeySigner, QuoteDomain};
 use streamflow_redeemer::{Floats, covered_by};
 use streamflow_store::{Store, TicketStatus};
 use streamflow_transcoder::LocalTranscoder;
-use streamflow_types::{ChainView, Expiration, Round};
+use streamflow_types::{ChainView, Expiration, Price, Round};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ use super::{
     chain_link::ChainLink,
     jobs,
     media::{self, LocalWorkers},
-    redeemer,
+    price_feed, redeemer,
 };
 use crate::{
     admin::{Status, listen_error},
@@ -80,12 +80,13 @@ async fn serve(
     earlier: Option<[u8; 32]>,
     local: Option<LocalTranscoder>,
 ) -> anyhow::Result<()> {
+    let (publish, prices) = watch::channel(None);
     let (chain, jobs) = match node.config.chain.controller {
         None => {
             tracing::warn!("chain.controller is not set: segments are transcoded for free");
             (None, None)
         }
-        Some(_) => match chain_deps(node, earlier).await? {
+        Some(_) => match chain_deps(node, earlier, publish).await? {
             Some((deps, jobs)) => (Some(deps), jobs),
             None => return Ok(()),
         },
@@ -96,7 +97,7 @@ async fn serve(
     let remote = local.is_none();
     let deps = Deps {
         chain,
-        local: local.map(|local| LocalWorkers::new(local) as Arc<dyn Transcode>),
+        local: local.map(|local| LocalWorkers::new(local, node.config.transcoding.workers) as Arc<dyn Transcode>),
         secret,
         data_dir: node.data.path().to_owned(),
         clock: Arc::new(clock::unix_seconds) as Clock,
@@ -118,11 +119,22 @@ async fn serve(
         "service_uri": orchestrator.service_uri(),
         "listen": orchestrator.local_addr(),
     });
+    let (configure, configured) = watch::channel(node.config.orchestrator.price);
+    node.spawn_quiet("price", follow_price(handle.clone(), prices, configured, node.end.clone()));
     let live = handle.clone();
     node.live.on(&["orchestrator.price", "orchestrator.tickets.max_face_value"], move |config| {
-        live.set_price(config.orchestrator.price);
+        configure.send_replace(config.orchestrator.price);
         live.set_max_face_value(config.orchestrator.tickets.max_face_value);
     });
+    let live = handle.clone();
+    node.live.on(
+        &["orchestrator.prices", "orchestrator.quotas", "orchestrator.admission.max_ratio"],
+        move |Config { orchestrator, .. }| {
+            live.set_prices(orchestrator.prices.clone());
+            live.set_quotas(orchestrator.quotas);
+            live.set_max_ratio(orchestrator.admission.max_ratio);
+        },
+    );
     if let (Some(account), Some(active)) = (account, active.clone()) {
         let (readiness, end) = (node.readiness.clone(), node.end.clone());
         node.spawn_quiet("active set", watch_activity(account, active, readiness, end));
@@ -137,6 +149,7 @@ async fn serve(
 async fn chain_deps(
     node: &mut Node,
     earlier: Option<[u8; 32]>,
+    prices: watch::Sender<Option<Price>>,
 ) -> anyhow::Result<Option<(ChainDeps, Option<Arc<dyn JobSource>>)>> {
     let key = node.config.keys.load()?;
     let account = key.address();
@@ -160,6 +173,11 @@ async fn chain_deps(
         Err(ChainError::Stopped) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
+    let feed = node.config.orchestrator.price_feed.clone();
+    if feed.contract.is_some() {
+        let reading = price_feed::follow(link.chain.rpc.clone(), feed, clock::unix_seconds, prices, node.end.clone());
+        node.spawn_quiet("price feed", reading);
+    }
     let active = link.activity_of(account, node);
     let own = Funds { senders: link.senders.clone(), account };
     let funds: Arc<dyn SenderFundsSource> = match redeemer::outbox(node, &link, &store).await? {
@@ -321,15 +339,39 @@ impl SenderFundsSource for RemoteFunds {
     }
 }
 
+/// Asks what the feed makes of the price from its first good reading on, and what is configured until then. Nobody else sets the
+/// price, so that a reload does not undo what the feed said.
+async fn follow_price(
+    handle: Handle,
+    mut feed: watch::Receiver<Option<Price>>,
+    mut configured: watch::Receiver<Price>,
+    end: CancellationToken,
+) {
+    loop {
+        let (told, set) = (*feed.borrow_and_update(), *configured.borrow_and_update());
+        handle.set_price(told.unwrap_or(set));
+        tokio::select! { biased;
+            () = end.cancelled() => return,
+            // Without a feed its channel is closed.
+            Ok(()) = feed.changed() => {}
+            Ok(()) = configured.changed() => {}
+        }
+    }
+}
+
 /// Without a transcoder there is nothing to sell.
 async fn watch_transcoders(handle: Handle, readiness: crate::admin::Readiness, end: CancellationToken) {
     loop {
-        match handle.transcoders() {
-            0 => readiness.missing(
+        match (handle.transcoders(), handle.sound_transcoders()) {
+            (0, _) => readiness.missing(
                 NEED_TRANSCODERS,
                 "no transcoder is connected: start one with --orchestrator and the secret of this node, or set \
                  transcoding.transcoders to local",
             ),
+            (connected, 0) => {
+                let told = format!("{connected} transcoders are connected, and all of them leave, are silent or hang");
+                readiness.missing(NEED_TRANSCODERS, told);
+            }
             _ => readiness.met(NEED_TRANSCODERS),
         }
         tokio::select! { biased;
@@ -368,7 +410,10 @@ fn status(facts: Value, handle: Handle, store: Option<Store>, active: Option<wat
     Arc::new(move || {
         let (mut document, handle, store) = (facts.clone(), handle.clone(), store.clone());
         document["sessions"] = handle.open_sessions().into();
+        document["sessions_with_work"] = handle.active_sessions().into();
+        document["room_for_sessions"] = handle.spare_sessions().into();
         document["transcoders"] = handle.transcoders().into();
+        document["transcoders_at_work"] = handle.sound_transcoders().into();
         document["active"] = active.as_ref().map(|active| *active.borrow()).into();
         Box::pin(async move {
             if let Some(store) = store {

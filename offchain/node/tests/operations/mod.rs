@@ -148,14 +148,14 @@ async fn a_broadcaster_names_the_signer_and_the_orchestrators_that_it_lacks() {
 async fn a_configuration_read_again_changes_what_it_can_and_names_the_rest() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("orchestrator.toml");
-    let write = |price: &str, sessions: &str, level: &str| {
+    let write = |price: &str, sessions: &str, ratio: &str, level: &str| {
         let text = format!(
             "[orchestrator]\nlisten = \"127.0.0.1:0\"\nprice = {{ wei_per_unit = {price}, pixels_per_unit = 1 }}\n\
-             max_sessions = {sessions}\n[log]\nlevel = \"{level}\"\n"
+             max_sessions = {sessions}\nadmission.max_ratio = {ratio}\n[log]\nlevel = \"{level}\"\n"
         );
         fs::write(&file, text).unwrap();
     };
-    write("5", "3", "info");
+    write("5", "3", "0.8", "info");
     let settings = [("CONFIG", file.to_str().unwrap()), ("TRANSCODING__TRANSCODERS", "remote")];
     let mut orchestrator = Role::start("orchestrator", &settings);
     let reload = async || {
@@ -165,23 +165,27 @@ async fn a_configuration_read_again_changes_what_it_can_and_names_the_rest() {
     orchestrator.ready(503, |body| body.contains("no transcoder is connected")).await;
     assert_eq!(reload().await, (200, json!({ "applied": [], "restart_needed": [] })));
 
-    write("6", "4", "debug");
+    write("6", "4", "0.7", "debug");
     let (code, report) = reload().await;
     assert_eq!(code, 200, "{report:#}");
     let change = |setting: &str, old: &str, new: &str| json!({ "setting": setting, "old": old, "new": new });
     assert_eq!(
         report["applied"],
-        json!([change("log.level", "\"info\"", "\"debug\""), change("orchestrator.price.wei_per_unit", "5", "6"),])
+        json!([
+            change("log.level", "\"info\"", "\"debug\""),
+            change("orchestrator.admission.max_ratio", "0.8", "0.7"),
+            change("orchestrator.price.wei_per_unit", "5", "6"),
+        ])
     );
     assert_eq!(report["restart_needed"], json!([change("orchestrator.max_sessions", "3", "4")]));
 
-    write("7", "0", "debug");
+    write("7", "0", "0.7", "debug");
     let (code, refused) = reload().await;
     let error = refused["error"].as_str().unwrap();
     assert_eq!(code, 422, "{refused}");
     assert!(error.contains("nothing was changed") && error.contains("max_sessions"), "{error}");
 
-    write("8", "3", "debug");
+    write("8", "3", "0.7", "debug");
     orchestrator.signal("-HUP");
     let end = tokio::time::Instant::now() + Duration::from_secs(20);
     loop {

@@ -13,6 +13,7 @@ use streamflow_wire::{
 use tonic::{Request, Response, Status};
 
 use crate::{
+    admission::Demand,
     payments::PaymentError,
     refusal::{self, Refusal},
     service::Service,
@@ -41,22 +42,22 @@ impl Discovery {
 }
 
 /// Deployed nodes answer every refusal with the code "unknown", and peers read the text.
-fn refused(error: &DiscoveryError, service: &Service) -> Status {
-    let coded = match error {
-        DiscoveryError::Signature => {
-            Coded::new(Code::RequestNotSigned, "no signature of the address", "a signature of the address")
-        }
-        DiscoveryError::Capped => refusal::capped(service),
-        DiscoveryError::Quote(error) => of_quote(error),
-    };
+fn refused(error: &DiscoveryError, coded: &Coded) -> Status {
     coded.on_status(Status::unknown(error.to_string()))
+}
+
+fn unsigned(error: DiscoveryError) -> Status {
+    refused(&error, &Coded::new(Code::RequestNotSigned, "no signature of the address", "a signature of the address"))
 }
 
 fn not_offered(error: PaymentError, service: &Service) -> Status {
     tracing::warn!(error = with_causes(&error), "no terms offered");
     let text = scrub(&error.to_string());
     match error {
-        PaymentError::Quote(error) => refused(&error.into(), service),
+        PaymentError::Quote(error) => {
+            let coded = of_quote(&error);
+            refused(&error.into(), &coded)
+        }
         PaymentError::Chain(error) => refusal::of_chain(&error, service).on_status(Status::unavailable(text)),
         PaymentError::Stopping => refusal::stopping().on_status(Status::unavailable(text)),
         error @ PaymentError::Unheard { .. } => {
@@ -72,13 +73,23 @@ impl Orchestrator for Discovery {
         &self,
         request: Request<OrchestratorRequest>,
     ) -> Result<Response<OrchestratorInfo>, Status> {
-        let sender = self.sender(request.get_ref()).map_err(|error| refused(&error, &self.service))?;
+        if let Some(peer) = request.remote_addr() {
+            let counted = self.service.quotas().quote(peer.ip());
+            counted.map_err(|exceeded| {
+                refusal::of_quota(&exceeded).on_status(Status::resource_exhausted(exceeded.to_string()))
+            })?;
+        }
+        let sender = self.sender(request.get_ref()).map_err(unsigned)?;
         if self.service.intake_closed().is_cancelled() {
             return Err(refusal::stopping().on_status(Status::unavailable("TranscoderStopped")));
         }
-        if !self.service.sessions().has_room() {
-            return Err(refused(&DiscoveryError::Capped, &self.service));
+        // Who only asks holds no place, and is refused only where nobody would find one.
+        if let Err(overload) = self.service.sessions().room(Demand::NONE) {
+            tracing::debug!(%overload, "no terms offered");
+            return Err(refused(&DiscoveryError::Capped, &refusal::of_overload(&overload)));
         }
+        let checked = self.service.gatekeeper().check(sender).await;
+        checked.map_err(|why| refusal::of_unauthorized(&why).on_status(Status::unknown(why.to_string())))?;
         let token = self.service.tokens().issue(rand::random(), self.service.now());
         let offer = self.service.offer(sender, &token).await.map_err(|error| not_offered(error, &self.service))?;
         Ok(Response::new(offer.to_proto()))

@@ -8,6 +8,8 @@ use crate::service::Service;
 mod discovery;
 mod registration;
 
+pub(crate) use registration::task;
+
 /// No request is longer: capabilities of an AI node are the largest.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 

@@ -19,6 +19,11 @@ use crate::{
     transcode::TranscodeJob,
 };
 
+/// [`streamflow_wire::header::MEMBER`] as the metadata wants it.
+const MEMBER: &str = "streamflow-member";
+/// [`streamflow_wire::header::HEARTBEAT_MS`] as the metadata wants it.
+const HEARTBEAT_MS: &str = "streamflow-heartbeat-ms";
+
 #[derive(Clone, Debug)]
 pub(super) struct Registration {
     service: Service,
@@ -30,12 +35,11 @@ impl Registration {
     }
 
     fn not_joined(&self, error: JoinError, capacity: i64) -> Status {
-        let max = self.service.config().max_transcoders;
         let refusal = match error {
             JoinError::ZeroCapacity => {
                 Coded::new(Code::TranscoderCapacityInvalid, format!("{capacity} sessions"), "1 session")
             }
-            JoinError::Full => {
+            JoinError::Full { max } => {
                 let connected = self.service.pool().connected();
                 Coded::new(Code::TooManyTranscoders, format!("{connected} transcoders"), format!("{max} transcoders"))
             }
@@ -45,7 +49,7 @@ impl Registration {
 
     /// Ends when the pool gives the transcoder up; dropping it takes the transcoder out of the pool.
     fn stream(&self, membership: Membership) -> impl Stream<Item = Result<NotifySegment, Status>> + Send + use<> {
-        let Membership { inbox, gone, leave } = membership;
+        let Membership { inbox, gone, leave, token: _ } = membership;
         let service = self.service.clone();
         let task = move |notice| {
             let _member = &leave;
@@ -55,7 +59,8 @@ impl Registration {
     }
 }
 
-fn task(service: &Service, notice: Notice) -> TranscoderTask {
+/// What a transcoder is told.
+pub(crate) fn task(service: &Service, notice: Notice) -> TranscoderTask {
     match notice {
         Notice::EndSession(session_id) => TranscoderTask::EndSession { session_id },
         Notice::Segment(task, job) => TranscoderTask::Transcode {
@@ -100,6 +105,15 @@ impl Transcoder for Registration {
         let membership = self.service.pool().join(request.capacity, capabilities);
         let membership = membership.map_err(|error| self.not_joined(error, request.capacity))?;
         tracing::info!(peer, capacity = request.capacity, "transcoder registered");
-        Ok(Response::new(Box::pin(self.stream(membership))))
+        let name = membership.token.to_text();
+        let mut response: Response<Self::RegisterTranscoderStream> = Response::new(Box::pin(self.stream(membership)));
+        // Transcoders of ours name themselves by it, and tell how they are; others pass it over.
+        let interval = self.service.config().limits.keep_alive.as_millis() / 2;
+        let metadata = response.metadata_mut();
+        for (key, value) in [(MEMBER, name), (HEARTBEAT_MS, interval.max(1).to_string())] {
+            let value = value.parse().map_err(|_| Status::internal("registration cannot be answered"))?;
+            metadata.insert(key, value);
+        }
+        Ok(response)
     }
 }

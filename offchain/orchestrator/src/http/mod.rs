@@ -23,6 +23,7 @@ pub(crate) fn router(service: Service) -> Router {
         .route("/payment", post(payment::post))
         .route("/refresh-payment", post(refresh::post))
         .route("/transcodeResults", post(results::post))
+        .route("/transcoderState", post(results::state))
         .route("/stream/{session}/{profile}/{file}", get(stream::rendition))
         .route("/stream/{session}/{file}", get(stream::input))
         .with_state(service)

@@ -21,9 +21,11 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
 /// Credits (sender, manifest).
 async fn receive(service: &Service, headers: &HeaderMap) -> Result<proto::PaymentResult, Refused> {
     service.check_open()?;
+    super::segment::refuse_encoded(headers)?;
     let read = read_headers(headers, SegmentRequest::of_payment)?;
     let token = service.check_segment(&read.segment, read.sender)?;
     let manifest = read.segment.manifest_id.as_str();
-    let paid = super::segment::pay(service, read.payment, read.sender, manifest, &token).await?;
-    Ok(proto::PaymentResult { info: Some(paid.offer.to_proto()) })
+    super::segment::pay(service, read.payment, read.sender, manifest, &token).await?;
+    let (offer, _) = super::segment::terms(service, read.sender, &token).await;
+    Ok(proto::PaymentResult { info: Some(offer.to_proto()) })
 }

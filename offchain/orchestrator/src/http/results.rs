@@ -14,7 +14,8 @@ use streamflow_wire::{Code, Refusal as Coded, TranscodeError, header};
 
 use crate::{
     intake::{BodyError, BudgetShare, Intake, Timed, answer_and_drain},
-    pool::TaskId,
+    metrics, pool,
+    pool::{Awaited, Completed, MemberToken, TaskId},
     refusal::{coded, of_body},
     service::Service,
     transcode::Rendition,
@@ -22,10 +23,13 @@ use crate::{
 
 /// Longest report that is read.
 const MAX_ERROR_BYTES: usize = 4096;
+
 #[derive(Debug, thiserror::Error)]
 enum ResultError {
     #[error("Unauthorized")]
     Unauthorized,
+    #[error("not registered")]
+    NotRegistered,
     #[error("{0}")]
     MediaType(&'static str),
     #[error("Invalid Task ID")]
@@ -54,6 +58,7 @@ impl ResultError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotRegistered => StatusCode::NOT_FOUND,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TaskId | Self::Pixels | Self::TooManyParts { .. } | Self::Multipart(_) => StatusCode::BAD_REQUEST,
             Self::Body(BodyError::Overloaded) => StatusCode::SERVICE_UNAVAILABLE,
@@ -68,6 +73,11 @@ impl ResultError {
             Self::Unauthorized => {
                 Coded::new(Code::TranscoderSecretWrong, "another secret, or none", "the orchestrator's secret")
             }
+            Self::NotRegistered => Coded::new(
+                Code::TranscoderNotRegistered,
+                "a name that nobody here has",
+                "the name given at registration",
+            ),
             Self::MediaType(fault) => Coded::new(
                 Code::ResultTypeUnknown,
                 fault,
@@ -100,7 +110,11 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
     let (parts, body) = request.into_parts();
     let mut body = body.into_data_stream();
     match receive(&service, &parts.headers, &mut body).await {
-        Ok(()) => "OK".into_response(),
+        Ok(Received::Taken) => "OK".into_response(),
+        Ok(Received::Late) => {
+            metrics::late_result();
+            answer_and_drain("OK".into(), body, *service.intake().limits()).into_response()
+        }
         Err(error) => {
             tracing::debug!(%error, "transcoder's result refused");
             let rest = answer_and_drain(error.to_string(), body, *service.intake().limits());
@@ -109,20 +123,68 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
     }
 }
 
+/// Refuses who is no transcoder of ours.
+fn authorize(service: &Service, headers: &HeaderMap) -> Result<(), ResultError> {
+    let header = |name: &str| headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+    let authorized = header(AUTHORIZATION.as_str()) == header::TRANSCODER_AUTHORIZATION.as_bytes()
+        && service.transcoder_secret().matches(header(header::CREDENTIALS));
+    if authorized { Ok(()) } else { Err(ResultError::Unauthorized) }
+}
+
+/// POST /transcoderState: a transcoder tells how it is. Its stream goes one way only.
+pub(super) async fn state(State(service): State<Service>, headers: HeaderMap) -> Response {
+    match hear(&service, &headers) {
+        Ok(()) => "OK".into_response(),
+        Err(error) => coded(error.status(), &error.coded(&service), error.to_string().into()),
+    }
+}
+
+fn hear(service: &Service, headers: &HeaderMap) -> Result<(), ResultError> {
+    authorize(service, headers)?;
+    let told = member(headers).zip(told_state(headers));
+    match told.is_some_and(|(token, told)| service.pool().hear(token, told)) {
+        true => Ok(()),
+        false => Err(ResultError::NotRegistered),
+    }
+}
+
+fn member(headers: &HeaderMap) -> Option<MemberToken> {
+    MemberToken::from_text(headers.get(header::MEMBER)?.to_str().ok()?)
+}
+
+fn told_state(headers: &HeaderMap) -> Option<pool::State> {
+    match headers.get(header::STATE)?.to_str().ok()? {
+        header::STATE_ALIVE => Some(pool::State::Alive),
+        header::STATE_LEAVING => Some(pool::State::Leaving),
+        _ => None,
+    }
+}
+
+/// What became of a result that was not refused.
+enum Received {
+    Taken,
+    /// Nobody waits for it any more: it is thrown away.
+    Late,
+}
+
 async fn receive(
     service: &Service,
     headers: &HeaderMap,
     body: &mut axum::body::BodyDataStream,
-) -> Result<(), ResultError> {
-    let header = |name: &str| headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
-    let authorized = header(AUTHORIZATION.as_str()) == header::TRANSCODER_AUTHORIZATION.as_bytes()
-        && service.transcoder_secret().matches(header(header::CREDENTIALS));
-    if !authorized {
-        return Err(ResultError::Unauthorized);
-    }
+) -> Result<Received, ResultError> {
+    authorize(service, headers)?;
     let kind = kind(headers)?;
     let task = TaskId(number(headers, header::TASK_ID).ok_or(ResultError::TaskId)?);
-    let expected = service.pool().expected_renditions(task).ok_or(ResultError::TaskId)?;
+    let named = headers.contains_key(header::MEMBER);
+    let token = member(headers);
+    if named && token.is_none() {
+        return Err(ResultError::TaskId);
+    }
+    let expected = match service.pool().awaited(task, token) {
+        Awaited::Renditions(expected) => expected,
+        Awaited::Late => return Ok(Received::Late),
+        Awaited::Unknown => return Err(ResultError::TaskId),
+    };
     let (result, _share) = match kind {
         Kind::Failure => {
             let (error, share) = failure(service.intake(), body).await?;
@@ -134,7 +196,11 @@ async fn receive(
             (Ok(renditions), share)
         }
     };
-    if service.pool().complete(task, result) { Ok(()) } else { Err(ResultError::TaskId) }
+    match service.pool().complete(task, result) {
+        Completed::Taken => Ok(Received::Taken),
+        Completed::Late => Ok(Received::Late),
+        Completed::Unknown => Err(ResultError::TaskId),
+    }
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<i64> {

@@ -7,7 +7,8 @@ use axum::{
     extract::{Request, State},
     http::{
         HeaderMap,
-        header::{CONTENT_LENGTH, CONTENT_TYPE},
+        header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+        request::Parts,
     },
     response::Response,
 };
@@ -23,6 +24,7 @@ use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
 };
+use tonic::transport::server::TcpConnectInfo;
 use tracing::Instrument as _;
 
 use super::read_headers;
@@ -30,8 +32,9 @@ use crate::{
     intake::Received,
     metrics,
     payments::{Hold, PaymentError, Payments},
-    refusal::{Refusal, Refused, UrlError, capped},
-    service::Service,
+    quotas::{Sender, Upload},
+    refusal::{Refusal, Refused, UrlError, of_transcode},
+    service::{Service, demand},
     sessions::Outcome,
     transcode::{Rendition, TranscodeJob, deadline},
     upload::{SenderStore, UploadError},
@@ -47,8 +50,6 @@ struct Accepted {
     sender: Address,
     token: proto::AuthToken,
     segment: SegmentRequest,
-    /// Terms at the time of the upload.
-    offer: Offer,
     received: Received,
     /// None without a chain.
     hold: Option<Hold>,
@@ -60,31 +61,42 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
     let _in_hand = service.deliveries().token();
     let (parts, body) = request.into_parts();
     let mut body = body.into_data_stream();
-    match accept(&service, &parts.headers, &mut body).await {
+    match accept(&service, &parts, &mut body).await {
         Ok(accepted) => queue(service.clone(), accepted),
         Err(refusal) => refusal.answer(body, &service),
     }
 }
 
 /// Steps 1 to 13. What the payment won is stored when this returns.
-async fn accept(service: &Service, headers: &HeaderMap, body: &mut BodyDataStream) -> Result<Accepted, Refused> {
+async fn accept(service: &Service, parts: &Parts, body: &mut BodyDataStream) -> Result<Accepted, Refused> {
+    let headers = &parts.headers;
     service.check_open()?;
+    refuse_encoded(headers)?;
     let read = read_headers(headers, SegmentRequest::from_proto)?;
     name_span(&read.segment);
     let token = service.check_segment(&read.segment, read.sender)?;
-    let Paid { offer, no_terms } = pay(service, read.payment, read.sender, &token.session_id, &token).await?;
-    let gate = |payments: &Payments| payments.gate(read.sender, &token.session_id, estimate(&read.segment));
-    let hold = service.payments().map(gate).transpose();
-    // Who gets no terms cannot pay: that is the reason, not the balance.
-    let hold = hold.map_err(|error| Refused::with(no_terms.unwrap_or(error), Some(&offer)))?;
-    let received = receive(service, headers, body).await.map_err(|error| Refused::with(error, Some(&offer)))?;
-    if received.hash != read.segment.hash {
-        return Err(Refused::with(
-            WireError::WrongHash { got: received.hash, signed: read.segment.hash },
-            Some(&offer),
-        ));
+    // A session that goes on was let in when it began.
+    if !service.sessions().is_open(&token.session_id) {
+        service.gatekeeper().check(read.sender).await.map_err(Refusal::from)?;
     }
-    Ok(Accepted { sender: read.sender, token, segment: read.segment, offer, received, hold })
+    let upload = service.quotas().upload(sender_of(read.sender, parts))?;
+    pay(service, read.payment, read.sender, &token.session_id, &token).await?;
+    let gate = |payments: &Payments| payments.gate(read.sender, &token.session_id, estimate(&read.segment));
+    let hold = match service.payments().map(gate).transpose() {
+        Ok(hold) => hold,
+        Err(error) => {
+            let (offer, no_terms) = terms(service, read.sender, &token).await;
+            // Who gets no terms cannot pay: that is the reason, not the balance.
+            return Err(Refused::with(no_terms.unwrap_or(error), Some(&offer)));
+        }
+    };
+    match take(service, &read.segment, &token.session_id, &upload, headers, body).await {
+        Ok(received) => Ok(Accepted { sender: read.sender, token, segment: read.segment, received, hold }),
+        Err(refusal) => {
+            let (offer, _) = terms(service, read.sender, &token).await;
+            Err(Refused::with(refusal, Some(&offer)))
+        }
+    }
 }
 
 /// Which segment the log lines from here on are about.
@@ -96,51 +108,97 @@ fn name_span(segment: &SegmentRequest) {
     }
 }
 
+/// A compressed body would be larger than its length says, and its hash is that of what comes out.
+pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.get(CONTENT_ENCODING) {
+        Some(encoding) if encoding.as_bytes() != b"identity" => {
+            let shown: String = String::from_utf8_lossy(encoding.as_bytes()).chars().take(32).collect();
+            Err(Refusal::ContentEncoding(shown))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whose quota a segment is on: the account that signed, or the address where none signs.
+fn sender_of(account: Address, parts: &Parts) -> Sender {
+    let peer = parts.extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+    match peer {
+        Some(peer) if account.is_zero() => Sender::Peer(peer.ip()),
+        _ => Sender::Account(account),
+    }
+}
+
 /// Pixels that the segment will about have, if it is as long as its sender says.
 fn estimate(segment: &SegmentRequest) -> u64 {
     estimated_pixels(&segment.profiles, segment.duration_ms.into())
 }
 
-/// A payment that was taken.
-pub(super) struct Paid {
-    /// Terms for the next one.
-    pub(super) offer: Offer,
-    /// Why they are without params.
-    no_terms: Option<PaymentError>,
-}
-
-/// Takes the tickets for a session or a manifest. That comes even when no fresh terms can be offered, because they may have
-/// won; and work that is paid for is done, whether or not the sender can pay for more.
+/// Takes the tickets for a session or a manifest. Work that is paid for is done, whether or not the sender can pay for more.
 pub(super) async fn pay(
     service: &Service,
     payment: Result<Payment, streamflow_wire::PaymentError>,
     sender: Address,
     account: &str,
     token: &proto::AuthToken,
-) -> Result<Paid, Refused> {
-    let offer = service.offer(sender, token).await;
-    let Some(payments) = service.payments() else { return Ok(Paid { offer: offer?, no_terms: None }) };
+) -> Result<(), Refused> {
+    let Some(payments) = service.payments() else { return Ok(()) };
     let paid = match payment {
         Ok(payment) => payments.receive(payment, account).await.map_err(Refusal::from),
         Err(malformed) => Err(WireError::from(malformed).into()),
     };
-    paid.map_err(|refusal| Refused::with(refusal, offer.as_ref().ok()))?;
-    match offer {
-        Ok(offer) => Ok(Paid { offer, no_terms: None }),
+    match paid {
+        Ok(()) => Ok(()),
+        Err(refusal) => Err(Refused::with(refusal, service.offer(sender, token).await.ok().as_ref())),
+    }
+}
+
+/// Terms for the next payment. Where none can be offered they come without params, and with the reason.
+pub(super) async fn terms(
+    service: &Service,
+    sender: Address,
+    token: &proto::AuthToken,
+) -> (Offer, Option<PaymentError>) {
+    match service.offer(sender, token).await {
+        Ok(offer) => (offer, None),
         Err(error) => {
             tracing::info!(%sender, %error, "no terms for the next payment");
-            Ok(Paid { offer: service.offer_without_params(sender, token), no_terms: Some(error) })
+            (service.offer_without_params(sender, token), Some(error))
         }
     }
 }
 
-async fn receive(service: &Service, headers: &HeaderMap, body: &mut BodyDataStream) -> Result<Received, Refusal> {
+/// Steps 10 to 13: keeps room for the segment, and takes it.
+async fn take(
+    service: &Service,
+    segment: &SegmentRequest,
+    session: &str,
+    upload: &Upload,
+    headers: &HeaderMap,
+    body: &mut BodyDataStream,
+) -> Result<Received, Refusal> {
+    service.sessions().hold(session, demand(segment), &segment.profiles)?;
+    // Later than that nobody waits for it.
+    let within = deadline(Duration::from_millis(segment.duration_ms.into()));
+    let received = receive(service, headers, body, within).await?;
+    upload.took(received.data.len());
+    match received.hash == segment.hash {
+        true => Ok(received),
+        false => Err(WireError::WrongHash { got: received.hash, signed: segment.hash }.into()),
+    }
+}
+
+async fn receive(
+    service: &Service,
+    headers: &HeaderMap,
+    body: &mut BodyDataStream,
+    within: Duration,
+) -> Result<Received, Refusal> {
     let is_url = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes() == header::SEGMENT_URI.as_bytes());
     if is_url {
         return fetch(service, body).await.map_err(Refusal::Url);
     }
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(service.intake().segment(body, declared).await?)
+    Ok(service.intake().segment(body, declared, within).await?)
 }
 
 /// Takes the segment from where the body says it is.
@@ -159,7 +217,7 @@ async fn fetch(service: &Service, body: &mut BodyDataStream) -> Result<Received,
             return Err(UrlError::Status(response.status()));
         }
         let declared = response.content_length();
-        Ok(service.intake().segment(&mut response.bytes_stream(), declared).await?)
+        Ok(service.intake().segment(&mut response.bytes_stream(), declared, FETCH_TIMEOUT).await?)
     };
     timeout(FETCH_TIMEOUT, fetch).await.map_err(|_| UrlError::TimedOut)?
 }
@@ -168,7 +226,7 @@ async fn fetch(service: &Service, body: &mut BodyDataStream) -> Result<Received,
 /// has left.
 fn queue(service: Service, accepted: Accepted) -> Response {
     let started = Instant::now();
-    let Accepted { sender, token, segment, offer, received, hold } = accepted;
+    let Accepted { sender, token, segment, received, hold } = accepted;
     let job = TranscodeJob {
         manifest_id: segment.manifest_id.clone(),
         session_id: token.session_id.clone(),
@@ -185,7 +243,7 @@ fn queue(service: Service, accepted: Accepted) -> Response {
             Ok(outcome) => outcome.await.unwrap_or(Err(TranscodeError::TranscoderStopped)),
             Err(error) => Err(error),
         };
-        let delivery = Delivery { service, sender, token, segment, offer };
+        let delivery = Delivery { service, sender, token, segment };
         let result = delivery.result(outcome, hold, started).await;
         // Nobody may be listening any more.
         drop(reply.send(result.encode_to_vec().into()));
@@ -202,7 +260,6 @@ struct Delivery {
     sender: Address,
     token: proto::AuthToken,
     segment: SegmentRequest,
-    offer: Offer,
 }
 
 impl Delivery {
@@ -225,8 +282,8 @@ impl Delivery {
                 (Answer::Error(scrub(&error.to_string())), Some(refusal.to_proto()), Vec::new())
             }
         };
-        // Blocks went by meanwhile: the next payment needs terms that last.
-        let offer = self.service.offer(self.sender, &self.token).await.unwrap_or(self.offer);
+        // The first terms of this segment: blocks went by since its upload, and the next payment needs terms that last.
+        let (offer, _) = terms(&self.service, self.sender, &self.token).await;
         proto::TranscodeResult {
             // It came as a number of this kind.
             seq: i64::try_from(seq).unwrap_or(i64::MAX),
@@ -346,7 +403,10 @@ enum Undelivered {
 impl Undelivered {
     fn coded(&self, service: &Service, segment: &SegmentRequest) -> Coded {
         match self {
-            Self::Transcode(error) => of_transcode(error, service, segment),
+            Self::Transcode(error) => {
+                let duration = Duration::from_millis(segment.duration_ms.into());
+                of_transcode(error, service, segment.profiles.len(), duration)
+            }
             Self::Pixels { got, estimate } => {
                 Coded::new(Code::PixelsBeyondEstimate, format!("{got} pixels"), format!("{estimate} pixels"))
             }
@@ -356,34 +416,5 @@ impl Undelivered {
             }
             Self::Upload(_) => Coded::new(Code::OutputUploadFailed, "an upload that failed", "status 2xx within 8 s"),
         }
-    }
-}
-
-fn of_transcode(error: &TranscodeError, service: &Service, segment: &SegmentRequest) -> Coded {
-    let connected = service.pool().connected();
-    match error {
-        TranscodeError::Busy => {
-            let queue = service.config().session_queue;
-            Coded::new(Code::OrchestratorBusy, format!("{queue} segments wait"), format!("{queue} segments"))
-        }
-        TranscodeError::Capped => capped(service),
-        TranscodeError::MismatchedSegments => {
-            let asked = segment.profiles.len();
-            Coded::new(Code::RenditionCountWrong, "another number of renditions", format!("{asked} renditions"))
-        }
-        TranscodeError::TranscoderUnavailable => {
-            Coded::new(Code::TranscoderLeft, format!("{connected} connected"), "1 connected until the segment is done")
-        }
-        TranscodeError::NoTranscoders => {
-            Coded::new(Code::NoTranscoders, format!("{connected} connected, 0 with room"), "1 with room")
-        }
-        TranscodeError::NoCapableTranscoder => {
-            Coded::new(Code::NoCapableTranscoder, format!("0 of {connected} connected"), "1 that can do the job")
-        }
-        TranscodeError::TranscoderTimeout => {
-            let allowed = deadline(Duration::from_millis(segment.duration_ms.into())).as_millis();
-            Coded::new(Code::TranscoderTooSlow, "no result in time", format!("{allowed} ms"))
-        }
-        other => other.refusal(),
     }
 }

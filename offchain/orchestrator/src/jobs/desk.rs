@@ -5,8 +5,8 @@ use alloy_primitives::{B256, Keccak256, U256, hex};
 use streamflow_types::{Job, Price, Profile};
 use tokio::time::timeout;
 
-use super::{options, refusal::JobRefusal, source::JobSource};
-use crate::{payments::Payments, service::Service};
+use super::{options, refusal::JobRefusal, segment::DURATION, source::JobSource};
+use crate::{admission::Demand, payments::Payments, service::Service};
 
 /// A broadcaster of 2018 waits 8 s for an answer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -98,10 +98,7 @@ impl Jobs {
         }
         let profiles = options::profiles(&job.transcoding_options)
             .map_err(|source| JobRefusal::Options { job: job.id, source })?;
-        let sessions = self.0.service.sessions();
-        if !sessions.admits(&session) {
-            return Err(JobRefusal::Capped { open: sessions.open(), max: config.max_sessions });
-        }
+        self.0.service.sessions().admits(&session, demand(&profiles))?;
         Ok(Running { job, session, profiles })
     }
 
@@ -110,6 +107,11 @@ impl Jobs {
         let found = timeout(LOOKUP_TIMEOUT, self.0.source.job(id)).await.map_err(|_| failed(None))?;
         found.map_err(|source| failed(Some(source)))
     }
+}
+
+/// What a job's session asks of a device.
+pub(super) fn demand(profiles: &[Profile]) -> Demand {
+    Demand::of(profiles, DURATION)
 }
 
 /// Name of a job's session. Whoever knows it may fetch the renditions.

@@ -1,4 +1,6 @@
 //! GetTranscoder: where a job's segments go, and with what credentials.
+use std::net::IpAddr;
+
 use streamflow_wire::jobs::{
     AUTH_TYPE, issue_credentials,
     proto::{TranscoderInfo, TranscoderRequest, orchestrator_server::Orchestrator},
@@ -18,8 +20,11 @@ impl Discovery {
         Self { jobs }
     }
 
-    async fn answer(&self, request: &TranscoderRequest) -> Result<TranscoderInfo, JobRefusal> {
+    async fn answer(&self, request: &TranscoderRequest, peer: Option<IpAddr>) -> Result<TranscoderInfo, JobRefusal> {
         let service = self.jobs.service();
+        if let Some(peer) = peer {
+            service.quotas().quote(peer)?;
+        }
         if service.intake_closed().is_cancelled() {
             return Err(JobRefusal::Stopping);
         }
@@ -47,8 +52,9 @@ impl Orchestrator for Discovery {
     async fn get_transcoder(&self, request: Request<TranscoderRequest>) -> Result<Response<TranscoderInfo>, Status> {
         let refused = |refusal: JobRefusal| {
             refusal.note();
-            refusal.grpc()
+            refusal.grpc(self.jobs.service())
         };
-        self.answer(request.get_ref()).await.map(Response::new).map_err(refused)
+        let peer = request.remote_addr().map(|peer| peer.ip());
+        self.answer(request.get_ref(), peer).await.map(Response::new).map_err(refused)
     }
 }

@@ -34,7 +34,7 @@ impl Jobs {
     pub(crate) fn add_to(self, routes: Routes) -> Routes {
         let server = OrchestratorServer::new(discovery::Discovery::new(self.clone()));
         let grpc = routes.grpc.route_service(GET_TRANSCODER, server.max_decoding_message_size(MAX_MESSAGE_BYTES));
-        Routes { grpc, http: routes.http.layer(from_fn_with_state(self, divert)) }
+        Routes { grpc, http: routes.http.layer(from_fn_with_state(self, divert)), ..routes }
     }
 }
 

@@ -3,13 +3,21 @@ use alloy_primitives::{Address, B256, U256};
 use axum::http::StatusCode;
 use streamflow_types::Price;
 use streamflow_wire::{
-    TranscodeError,
+    Code, MAX_PROFILES, Refusal as Coded, TranscodeError, header,
     jobs::{AUTH_TYPE, CredentialsError, JobSegmentError},
 };
-use tonic::{Code, Status};
+use tonic::Status;
 
-use super::{options::OptionsError, source::JobUnavailable};
-use crate::{chain::ChainUnavailable, intake::BodyError, metrics};
+use super::{options::OptionsError, segment::DURATION, source::JobUnavailable};
+use crate::{
+    admission::Overload,
+    chain::ChainUnavailable,
+    intake::BodyError,
+    metrics,
+    quotas::QuotaExceeded,
+    refusal::{of_body, of_chain, of_overload, of_quota, of_transcode, stopping},
+    service::Service,
+};
 
 /// Why a request of the protocol of 2018 is refused. Broadcasters read the text.
 #[derive(Debug, thiserror::Error)]
@@ -61,12 +69,14 @@ pub(crate) enum JobRefusal {
     ContentType { got: String },
     #[error("the body has hash {got}, {signed} was signed: send the segment unchanged")]
     Hash { got: B256, signed: B256 },
-    #[error("{open} sessions are open, at most {max} are (orchestrator.max_sessions): try again later")]
-    Capped { open: usize, max: usize },
+    #[error("no room for another session: {0}; or try again later")]
+    Capped(#[from] Overload),
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     #[error("the segment cannot be read: {0} (orchestrator.limits)")]
     Body(#[from] BodyError),
     #[error("segment {seq} is not transcoded: {source}")]
-    Transcode { seq: u64, source: TranscodeError },
+    Transcode { seq: u64, renditions: usize, source: TranscodeError },
     #[error("job {job} cannot be read: the chain does not answer this orchestrator; ask again in a moment")]
     Unreadable {
         job: u64,
@@ -93,6 +103,10 @@ fn age(unavailable: &ChainUnavailable) -> String {
     }
 }
 
+fn at(block: &u64) -> String {
+    format!("block {block}")
+}
+
 fn by(signer: &Option<Address>) -> String {
     signer.map_or_else(|| "nobody".to_owned(), |signer| signer.to_string())
 }
@@ -116,7 +130,8 @@ impl JobRefusal {
             Self::SegmentSignature { .. } => "job_segment_signature",
             Self::ContentType { .. } => "job_content_type",
             Self::Hash { .. } => "hash",
-            Self::Capped { .. } => "capped",
+            Self::Capped(_) => "capped",
+            Self::Quota(_) => "quota",
             Self::Body(BodyError::Overloaded) => "overloaded",
             Self::Body(_) => "body",
             Self::Transcode { .. } => "job_transcode",
@@ -130,6 +145,7 @@ impl JobRefusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::AuthType { .. } => StatusCode::UNAUTHORIZED,
+            Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoSuchJob { .. } => StatusCode::NOT_FOUND,
             Self::NotAssigned { .. }
             | Self::Ended { .. }
@@ -148,7 +164,7 @@ impl JobRefusal {
             Self::Transcode { source: TranscodeError::NoTranscoders | TranscodeError::TranscoderStopped, .. }
             | Self::Behind { .. }
             | Self::NotBegun { .. }
-            | Self::Capped { .. }
+            | Self::Capped(_)
             | Self::Body(BodyError::Overloaded)
             | Self::Unreadable { .. }
             | Self::Chain(_)
@@ -157,20 +173,68 @@ impl JobRefusal {
         }
     }
 
-    /// The answer to `GetTranscoder`.
-    pub(crate) fn grpc(&self) -> Status {
-        let code = match self {
-            Self::NoSuchJob { .. } => Code::NotFound,
-            Self::RequestSignature { .. } => Code::Unauthenticated,
-            Self::NotAssigned { .. } | Self::NotServed { .. } => Code::PermissionDenied,
-            Self::Capped { .. } => Code::ResourceExhausted,
-            Self::Behind { .. } | Self::NotBegun { .. } | Self::Unreadable { .. } | Self::Chain(_) | Self::Stopping => {
-                Code::Unavailable
+    /// Code and figures for the broadcaster.
+    pub(crate) fn coded(&self, service: &Service) -> Coded {
+        let blocks = |code, here: &u64, other: &u64| Coded::new(code, at(here), at(other));
+        match self {
+            Self::NoSuchJob { job, here } => Coded::new(Code::JobUnknown, format!("job {job}"), at(here)),
+            Self::Behind { here, there, .. } => blocks(Code::JobNotSeen, here, there),
+            Self::NotAssigned { assigned, this, .. } => Coded::new(Code::JobAssignedElsewhere, this, assigned),
+            Self::NotBegun { begin, here, .. } => blocks(Code::JobNotBegun, here, begin),
+            Self::Ended { end, here, .. } => blocks(Code::JobEnded, here, end),
+            Self::RequestSignature { signer, broadcaster, .. } => {
+                Coded::new(Code::JobRequestNotSigned, by(signer), broadcaster)
             }
-            Self::Signing(_) => Code::Internal,
-            _ => Code::FailedPrecondition,
+            Self::SegmentSignature { signer, broadcaster, .. } => {
+                Coded::new(Code::JobSegmentNotSigned, by(signer), broadcaster)
+            }
+            Self::NotServed { broadcaster, listed } => {
+                Coded::new(Code::JobBroadcasterNotListed, broadcaster, format!("{listed} accounts listed"))
+            }
+            Self::PriceCeiling { ceiling, price, .. } => {
+                Coded::new(Code::JobPriceTooLow, format!("{ceiling} wei per pixel"), price)
+            }
+            Self::Options { source, .. } => {
+                Coded::new(Code::JobOptionsUnusable, source, format!("1 to {MAX_PROFILES} known presets, each once"))
+            }
+            Self::AuthType { got } => Coded::new(Code::JobAuthTypeWrong, format!("{got:?}"), AUTH_TYPE),
+            Self::Credentials(error) => {
+                Coded::new(Code::JobCredentialsInvalid, error, "credentials given by this orchestrator")
+            }
+            Self::Segment(error) => {
+                Coded::new(Code::JobSegmentUnreadable, error, "base64 of SegData with a number and a hash of 32 bytes")
+            }
+            Self::ContentType { got } => {
+                Coded::new(Code::JobContentTypeWrong, format!("{got:?}"), header::SEGMENT_BYTES)
+            }
+            Self::Hash { got, signed } => Coded::new(Code::SegmentHashMismatch, got, signed),
+            Self::Capped(overload) => of_overload(overload),
+            Self::Quota(exceeded) => of_quota(exceeded),
+            Self::Body(error) => of_body(error, service),
+            Self::Transcode { renditions, source, .. } => of_transcode(source, service, *renditions, DURATION),
+            Self::Unreadable { .. } => Coded::new(Code::JobUnreadable, "0 answers", "1 answer"),
+            Self::Chain(error) => of_chain(error, service),
+            Self::Signing(_) => {
+                Coded::new(Code::StoreFailed, "credentials that cannot be signed", "signed credentials")
+            }
+            Self::Stopping => stopping(),
+        }
+    }
+
+    /// The answer to `GetTranscoder`.
+    pub(crate) fn grpc(&self, service: &Service) -> Status {
+        let code = match self {
+            Self::NoSuchJob { .. } => tonic::Code::NotFound,
+            Self::RequestSignature { .. } => tonic::Code::Unauthenticated,
+            Self::NotAssigned { .. } | Self::NotServed { .. } => tonic::Code::PermissionDenied,
+            Self::Capped(_) | Self::Quota(_) => tonic::Code::ResourceExhausted,
+            Self::Behind { .. } | Self::NotBegun { .. } | Self::Unreadable { .. } | Self::Chain(_) | Self::Stopping => {
+                tonic::Code::Unavailable
+            }
+            Self::Signing(_) => tonic::Code::Internal,
+            _ => tonic::Code::FailedPrecondition,
         };
-        Status::new(code, self.to_string())
+        self.coded(service).on_status(Status::new(code, self.to_string()))
     }
 
     /// Logs and counts it; the one place where that is done.

@@ -18,19 +18,21 @@ use streamflow_wire::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    desk::{Jobs, Running},
+    desk::{Jobs, Running, demand},
     refusal::JobRefusal,
 };
 use crate::{
     intake::{Received, answer_and_drain},
     metrics,
+    quotas::Sender,
+    refusal::coded,
     service::Service,
     sessions::Outcome,
-    transcode::TranscodeJob,
+    transcode::{TranscodeJob, deadline},
 };
 
 /// How long a segment is taken to be: its header does not say. It gets the least time that any segment gets.
-const DURATION: Duration = Duration::from_secs(2);
+pub(super) const DURATION: Duration = Duration::from_secs(2);
 /// Longest part of a header that is told, bytes.
 const MAX_TOLD: usize = 64;
 
@@ -47,8 +49,9 @@ pub(super) async fn post(jobs: Jobs, request: Request) -> Response {
         Ok(()) => "OK".into_response(),
         Err(refusal) => {
             refusal.note();
-            let text = answer_and_drain(refusal.to_string(), body, *jobs.service().intake().limits());
-            (refusal.status(), text).into_response()
+            let service = jobs.service();
+            let text = answer_and_drain(refusal.to_string(), body, *service.intake().limits());
+            coded(refusal.status(), &refusal.coded(service), text)
         }
     }
 }
@@ -80,8 +83,11 @@ async fn accept(
     if !content_type.eq_ignore_ascii_case(header::SEGMENT_BYTES.as_bytes()) {
         return Err(JobRefusal::ContentType { got: told(content_type) });
     }
+    let upload = service.quotas().upload(Sender::Account(broadcaster))?;
+    service.sessions().hold(&running.session, demand(&running.profiles), &running.profiles)?;
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let received = service.intake().segment(body, declared).await?;
+    let received = service.intake().segment(body, declared, deadline(DURATION)).await?;
+    upload.took(received.data.len());
     if received.hash != segment.hash {
         return Err(JobRefusal::Hash { got: received.hash, signed: segment.hash });
     }
@@ -100,7 +106,8 @@ async fn transcode(
     received: Received,
 ) -> Result<(), JobRefusal> {
     let seq = segment.seq;
-    let failed = |source| JobRefusal::Transcode { seq, source };
+    let renditions = running.profiles.len();
+    let failed = |source| JobRefusal::Transcode { seq, renditions, source };
     // The name is of the alphabet of manifests; the stream's own need not be.
     let manifest_id = ManifestId::new(running.session.clone());
     let job = TranscodeJob {

@@ -1,40 +1,62 @@
 //! Remote transcoders: who is connected, who gets which segment, and what happens when one fails (node.md §3).
 //!
-//! A session stays with one transcoder. A transcoder that closes its stream, or that lets a segment wait for too long,
-//! is dropped, and its segments go to another one.
+//! A session stays with one transcoder. Each segment is a lease: who seems late is overtaken by a second transcoder, who lets
+//! the lease run out is passed over for a while, who closes its stream is gone; the first good result is taken.
 use std::{
-    collections::HashSet,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use streamflow_types::VideoCodec;
+use streamflow_types::{Profile, VideoCodec};
 use streamflow_wire::{TranscodeError, capability, proto::Capabilities};
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, timeout_at},
+    sync::mpsc,
+    time::{Instant, interval},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    metrics,
-    transcode::{Rendition, Transcode, TranscodeFuture, TranscodeJob, check_renditions, deadline},
+    admission::{Demand, Overload},
+    transcode::{Rendition, Transcode, TranscodeFuture, TranscodeJob, deadline},
 };
 
+mod lease;
+mod nats;
 mod registry;
 
+use lease::Attempts;
+pub(crate) use nats::NatsLink;
 use registry::{Notices, Registry};
 
 /// Notices waiting for one transcoder; more means that it does not read its stream.
 const NOTICE_QUEUE: usize = 64;
-/// A segment that transcoders report as unusable is given to so many of them.
-const MAX_SEGMENT_FAILURES: u32 = 2;
 
 /// Name of one registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct MemberId(u64);
+
+/// Name of one registration that only the transcoder knows besides us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemberToken(u128);
+
+impl fmt::Debug for MemberToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemberToken")
+    }
+}
+
+impl MemberToken {
+    pub(crate) fn to_text(self) -> String {
+        format!("{:032x}", self.0)
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let is_whole = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        u128::from_str_radix(text, 16).ok().filter(|_| is_whole).map(Self)
+    }
+}
 
 /// Names one attempt at a segment on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +69,37 @@ pub(crate) enum Notice {
     Segment(TaskId, Arc<TranscodeJob>),
     /// Drop what is kept for this session.
     EndSession(String),
+}
+
+/// What a transcoder says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It is there.
+    Alive,
+    /// It finishes what it has and takes no more.
+    Leaving,
+}
+
+/// Whether a result is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// So many renditions.
+    Renditions(usize),
+    /// Not any more: another transcoder was quicker, or it came already.
+    Late,
+    /// The task is not this transcoder's, or not one of ours.
+    Unknown,
+}
+
+/// What became of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Completed {
+    /// It reached whoever waits.
+    Taken,
+    /// Nobody waits any more.
+    Late,
+    /// There was no such task.
+    Unknown,
 }
 
 /// Remote transcoders. Clones share them.
@@ -70,17 +123,22 @@ pub(crate) enum JoinError {
     /// The wording makes the transcoder give up.
     #[error("zero capacity")]
     ZeroCapacity,
-    #[error("too many transcoders are connected")]
-    Full,
+    #[error("{max} transcoders are connected and orchestrator.max_transcoders is {max}")]
+    Full { max: usize },
 }
 
 /// How one attempt ended.
 type AttemptResult = Result<Vec<Rendition>, TranscodeError>;
 
 impl TranscoderPool {
-    /// An empty pool.
-    pub(crate) fn new(max_members: usize) -> Self {
-        Self { registry: Arc::new(Mutex::new(Registry::new())), max_members, deadline }
+    /// An empty pool whose devices may be busy for this share of the time.
+    pub(crate) fn new(max_members: usize, max_ratio: f64) -> Self {
+        Self { registry: Arc::new(Mutex::new(Registry::new(max_ratio))), max_members, deadline }
+    }
+
+    /// Takes sessions up to another load from now on.
+    pub(crate) fn set_max_ratio(&self, max_ratio: f64) {
+        self.lock().set_max_ratio(max_ratio);
     }
 
     /// Transcoders that are connected.
@@ -88,17 +146,68 @@ impl TranscoderPool {
         self.lock().connected()
     }
 
+    /// Transcoders that are given work: neither leaving, nor silent, nor passed over for a while.
+    pub(crate) fn sound(&self) -> usize {
+        self.lock().sound(Instant::now())
+    }
+
     /// Adds a transcoder that takes `capacity` sessions. It leaves when the membership is dropped.
     pub(crate) fn join(&self, capacity: i64, capabilities: Capabilities) -> Result<Membership, JoinError> {
         let capacity = usize::try_from(capacity).ok().filter(|c| *c > 0).ok_or(JoinError::ZeroCapacity)?;
         let (notices, inbox) = mpsc::channel(NOTICE_QUEUE);
         let gone = CancellationToken::new();
+        let token = MemberToken(rand::random());
         let mut registry = self.lock();
         if registry.connected() >= self.max_members {
-            return Err(JoinError::Full);
+            return Err(JoinError::Full { max: self.max_members });
         }
-        let id = registry.add(Notices { queue: notices, gone: gone.clone() }, capacity, capabilities);
-        Ok(Membership { inbox, gone, leave: Leave { pool: self.clone(), id } })
+        let notices = Notices { queue: notices, gone: gone.clone() };
+        let id = registry.add(notices, token, capacity, capabilities, Instant::now());
+        Ok(Membership { inbox, gone, token, leave: Leave { pool: self.clone(), id } })
+    }
+
+    /// Notes what a transcoder says of itself. Returns false if it is not connected.
+    pub(crate) fn hear(&self, token: MemberToken, state: State) -> bool {
+        self.lock().hear(token, state, Instant::now())
+    }
+
+    /// Notes how many segments a transcoder works on, whoever asked.
+    pub(crate) fn hear_load(&self, token: MemberToken, running: usize) {
+        self.lock().hear_load(token, running);
+    }
+
+    /// Looks for transcoders that were not heard of for `patience`, until `stop`.
+    pub(crate) async fn watch(&self, patience: Duration, stop: CancellationToken) {
+        let mut tick = interval(patience / 4);
+        loop {
+            tokio::select! { biased;
+                () = stop.cancelled() => return,
+                _ = tick.tick() => self.lock().sweep(patience, Instant::now()),
+            }
+        }
+    }
+
+    /// Sessions that have work.
+    pub(crate) fn active(&self) -> usize {
+        self.lock().active(Instant::now())
+    }
+
+    /// About how many more sessions would fit.
+    pub(crate) fn spare(&self) -> usize {
+        self.lock().spare(Instant::now())
+    }
+
+    /// Whether a session of this demand would find room.
+    pub(crate) fn room(&self, session: Option<&str>, demand: Demand) -> Result<(), Overload> {
+        self.lock().room(session, demand, Instant::now())
+    }
+
+    /// Gives a session room, if there is any, for as long as it takes to send a segment.
+    pub(crate) fn hold(&self, session: &str, demand: Demand, profiles: &[Profile]) -> Result<(), Overload> {
+        let (now, mut registry) = (Instant::now(), self.lock());
+        registry.room(Some(session), demand, now)?;
+        registry.hold(session, demand, &capability::job(VideoCodec::H264, profiles, false), now);
+        Ok(())
     }
 
     /// Bytes of a segment that some transcoder is working on.
@@ -106,87 +215,19 @@ impl TranscoderPool {
         self.lock().input(session_id, seq)
     }
 
-    /// How many renditions an attempt has to bring; none if nobody waits for it.
-    pub(crate) fn expected_renditions(&self, task: TaskId) -> Option<usize> {
-        self.lock().expected_renditions(task)
+    /// Whether a result of this task is waited for. A transcoder that names itself answers for its own tasks only.
+    pub(crate) fn awaited(&self, task: TaskId, token: Option<MemberToken>) -> Awaited {
+        self.lock().awaited(task, token)
     }
 
-    /// Ends an attempt with its renditions, or with the transcoder's reason. Returns false if nobody waits for it.
-    pub(crate) fn complete(&self, task: TaskId, result: AttemptResult) -> bool {
+    /// Ends an attempt with its renditions, or with the transcoder's reason.
+    pub(crate) fn complete(&self, task: TaskId, result: AttemptResult) -> Completed {
         self.lock().complete(task, result)
     }
 
     /// Asks every transcoder's stream to end.
     pub(crate) fn close(&self) {
         self.lock().close();
-    }
-
-    async fn run(&self, job: TranscodeJob) -> Result<Vec<Rendition>, TranscodeError> {
-        let deadline = (self.deadline)(job.duration);
-        let end = Instant::now() + deadline;
-        // A segment twice as slow as half its deadline allows would come too late for the viewer: better try another.
-        let patience = deadline / 2;
-        let job = Arc::new(job);
-        let mut attempts = Attempts::default();
-        while Instant::now() < end {
-            let attempt = match self.assign(&job, &attempts.tried) {
-                Ok(attempt) => attempt,
-                Err(error) => return Err(attempts.last_error.unwrap_or(error)),
-            };
-            let until = if attempt.has_alternative { end.min(Instant::now() + patience) } else { end };
-            if let Some(renditions) = self.attempt(attempt, &job, until, &mut attempts).await {
-                return Ok(renditions);
-            }
-            metrics::segment_reassigned();
-            if attempts.segment_failures >= MAX_SEGMENT_FAILURES {
-                break;
-            }
-        }
-        Err(attempts.last_error.unwrap_or(TranscodeError::TranscoderTimeout))
-    }
-
-    /// One attempt; none when it failed, and then `attempts` says why.
-    async fn attempt(
-        &self,
-        mut attempt: Attempt,
-        job: &TranscodeJob,
-        until: Instant,
-        attempts: &mut Attempts,
-    ) -> Option<Vec<Rendition>> {
-        let member = attempt.member;
-        let ended = timeout_at(until, &mut attempt.result).await;
-        drop(attempt);
-        attempts.tried.insert(member);
-        match ended {
-            Ok(Ok(Ok(renditions))) => match check_renditions(&renditions, job.profiles.len()) {
-                Ok(()) => return Some(renditions),
-                Err(error) => attempts.segment_failure(error),
-            },
-            Ok(Ok(Err(error))) if is_about_the_transcoder(&error) => attempts.last_error = Some(error),
-            Ok(Ok(Err(error))) => attempts.segment_failure(error),
-            // It left.
-            Ok(Err(_)) => attempts.last_error = Some(TranscodeError::TranscoderUnavailable),
-            Err(_) => {
-                tracing::warn!(member = member.0, session = %job.session_id, seq = job.seq, "transcoder took too long");
-                self.lock().remove(member);
-                attempts.last_error = Some(TranscodeError::TranscoderTimeout);
-            }
-        }
-        None
-    }
-
-    fn assign(&self, job: &Arc<TranscodeJob>, tried: &HashSet<MemberId>) -> Result<Attempt, TranscodeError> {
-        let needed = capability::job(VideoCodec::H264, &job.profiles, false);
-        let (reply, result) = oneshot::channel();
-        let mut registry = self.lock();
-        let assigned = registry.assign(job, &needed, tried, reply)?;
-        Ok(Attempt {
-            pool: self.clone(),
-            task: assigned.task,
-            member: assigned.member,
-            has_alternative: registry.has_others_than(assigned.member, tried),
-            result,
-        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
@@ -197,48 +238,11 @@ impl TranscoderPool {
 
 impl Transcode for TranscoderPool {
     fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_> {
-        Box::pin(self.run(job))
+        Box::pin(Attempts::new(self, job).run())
     }
 
     fn end_session(&self, session_id: &str) {
         self.lock().end_session(session_id);
-    }
-}
-
-/// What was tried for one segment.
-#[derive(Debug, Default)]
-struct Attempts {
-    tried: HashSet<MemberId>,
-    segment_failures: u32,
-    last_error: Option<TranscodeError>,
-}
-
-impl Attempts {
-    fn segment_failure(&mut self, error: TranscodeError) {
-        self.segment_failures += 1;
-        self.last_error = Some(error);
-    }
-}
-
-/// A transcoder that has no room or is leaving says nothing about the segment.
-fn is_about_the_transcoder(error: &TranscodeError) -> bool {
-    matches!(error, TranscodeError::TranscoderBusy | TranscodeError::TranscoderStopped)
-}
-
-/// A segment in a transcoder's hands. Dropping it gives the attempt up.
-#[derive(Debug)]
-struct Attempt {
-    pool: TranscoderPool,
-    task: TaskId,
-    member: MemberId,
-    /// Whether another transcoder could take over.
-    has_alternative: bool,
-    result: oneshot::Receiver<AttemptResult>,
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        self.pool.lock().forget(self.task);
     }
 }
 
@@ -249,6 +253,8 @@ pub(crate) struct Membership {
     pub(crate) inbox: mpsc::Receiver<Notice>,
     /// Cancelled when the pool gave it up.
     pub(crate) gone: CancellationToken,
+    /// By which it names itself.
+    pub(crate) token: MemberToken,
     /// Keep it for as long as the transcoder is connected.
     pub(crate) leave: Leave,
 }

@@ -1,16 +1,35 @@
 //! The pool's bookkeeping: members, sticky sessions, and attempts that somebody waits for.
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    cmp::Ordering,
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use streamflow_wire::{TranscodeError, capability::is_compatible, proto::Capabilities};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{AttemptResult, MemberId, Notice, TaskId};
-use crate::{metrics, transcode::TranscodeJob};
+use super::{AttemptResult, Awaited, Completed, MemberId, MemberToken, Notice, State, TaskId};
+use crate::{
+    admission::{Demand, Device, Ended, Overload, Started},
+    metrics,
+    transcode::TranscodeJob,
+};
+
+/// Tasks that ended of which a late result is still known to be one.
+const MAX_ENDED: usize = 4096;
+/// Results that are read for one task: the transcoder sends again when a connection breaks.
+const MAX_POSTS: u8 = 4;
+/// A transcoder that let a lease run out gets no work for so many of that lease; twice as many the next time, and so on.
+const PROBATION_LEASES: u32 = 2;
+const MAX_PROBATION_DOUBLINGS: u32 = 5;
+/// Loads that differ by less are the same: then sessions are counted.
+const LOAD_STEP: f64 = 0.05;
 
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -18,18 +37,33 @@ pub(super) struct Registry {
     /// Which transcoder a session stays with.
     sessions: HashMap<String, MemberId>,
     tasks: HashMap<TaskId, Task>,
+    /// Tasks under way of each session.
+    by_session: HashMap<String, Vec<TaskId>>,
+    ended: EndedTasks,
     next_member: u64,
-    next_task: i64,
+    /// Share of the time that a device may be busy.
+    max_ratio: f64,
 }
 
 #[derive(Debug)]
 struct Member {
     notices: Notices,
+    token: MemberToken,
     /// Sessions it may have.
     capacity: usize,
-    /// Sessions it has.
-    load: usize,
     capabilities: Capabilities,
+    device: Device,
+    /// Segments that it does for other orchestrators.
+    elsewhere: usize,
+    /// It takes no more work.
+    leaving: bool,
+    /// When it was heard of, if it tells.
+    heard: Option<Instant>,
+    /// Whether it is too long since it was heard of.
+    silent: bool,
+    probation: Option<Instant>,
+    /// Leases in a row that it let run out.
+    strikes: u32,
 }
 
 /// Where a member hears of its work, and of its end.
@@ -43,47 +77,137 @@ pub(super) struct Notices {
 struct Task {
     member: MemberId,
     job: Arc<TranscodeJob>,
+    demand: Demand,
+    started: Started,
+    posts: u8,
     reply: oneshot::Sender<AttemptResult>,
 }
 
-/// Who got an attempt.
+/// Tasks that ended, the oldest first, and whose they were.
+#[derive(Debug, Default)]
+struct EndedTasks {
+    order: VecDeque<TaskId>,
+    tokens: HashMap<TaskId, MemberToken>,
+}
+
+impl EndedTasks {
+    fn note(&mut self, task: TaskId, token: MemberToken) {
+        if self.tokens.insert(task, token).is_none() {
+            self.order.push_back(task);
+        }
+        while self.order.len() > MAX_ENDED {
+            let oldest = self.order.pop_front();
+            oldest.map(|oldest| self.tokens.remove(&oldest));
+        }
+    }
+}
+
+/// Who got an attempt, and what it is expected to take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Assigned {
     pub(super) task: TaskId,
     pub(super) member: MemberId,
+    pub(super) expected: Option<Duration>,
+}
+
+/// What an attempt is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The session's transcoder does it, or becomes that.
+    Own,
+    /// Beside another attempt that seems late: only who has nothing else to do.
+    Hedge,
 }
 
 impl Member {
-    fn has_room(&self) -> bool {
-        self.load < self.capacity
+    fn has_place(&mut self, session: &str, now: Instant) -> bool {
+        self.device.holds(session, now) || self.device.active(now) + self.elsewhere < self.capacity
     }
 
-    /// Orders by load over capacity, exactly.
-    fn is_less_loaded_than(&self, other: &Self) -> bool {
-        (self.load as u128) * (other.capacity as u128) < (other.load as u128) * (self.capacity as u128)
+    /// Whether it is expected to do what it is given.
+    fn is_sound(&self, now: Instant) -> bool {
+        !self.silent && self.probation.is_none_or(|until| until <= now)
+    }
+
+    /// Whether a segment would begin at once.
+    fn has_idle_lane(&self) -> bool {
+        self.device.running() + self.elsewhere < self.capacity
+    }
+
+    fn owns(&self, token: Option<MemberToken>) -> bool {
+        token.is_none_or(|token| token == self.token)
+    }
+}
+
+/// How well a member would do: less is better.
+#[derive(Clone, Copy, Debug)]
+struct Rank {
+    unsound: bool,
+    load: f64,
+    sessions: f64,
+}
+
+impl Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |rank: &Self| (rank.load / LOAD_STEP).floor();
+        self.unsound
+            .cmp(&other.unsound)
+            .then(key(self).total_cmp(&key(other)))
+            .then(self.sessions.total_cmp(&other.sessions))
     }
 }
 
 impl Registry {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(max_ratio: f64) -> Self {
         Self {
             members: BTreeMap::new(),
             sessions: HashMap::new(),
             tasks: HashMap::new(),
+            by_session: HashMap::new(),
+            ended: EndedTasks::default(),
             next_member: 0,
-            // Unlike the ids of an earlier run of this node, whose late results must not be taken for ours.
-            next_task: i64::from(rand::random::<u32>()) << 24,
+            max_ratio,
         }
+    }
+
+    pub(super) fn set_max_ratio(&mut self, max_ratio: f64) {
+        self.max_ratio = max_ratio;
     }
 
     pub(super) fn connected(&self) -> usize {
         self.members.len()
     }
 
-    pub(super) fn add(&mut self, notices: Notices, capacity: usize, capabilities: Capabilities) -> MemberId {
+    /// Members that are given work.
+    pub(super) fn sound(&self, now: Instant) -> usize {
+        self.members.values().filter(|member| !member.leaving && member.is_sound(now)).count()
+    }
+
+    pub(super) fn add(
+        &mut self,
+        notices: Notices,
+        token: MemberToken,
+        capacity: usize,
+        capabilities: Capabilities,
+        now: Instant,
+    ) -> MemberId {
         let id = MemberId(self.next_member);
         self.next_member += 1;
-        self.members.insert(id, Member { notices, capacity, load: 0, capabilities });
+        let device = Device::new(capacity, now);
+        let member = Member {
+            notices,
+            token,
+            capacity,
+            capabilities,
+            device,
+            elsewhere: 0,
+            leaving: false,
+            heard: None,
+            silent: false,
+            probation: None,
+            strikes: 0,
+        };
+        self.members.insert(id, member);
         metrics::transcoders(self.members.len());
         id
     }
@@ -93,7 +217,11 @@ impl Registry {
         let Some(member) = self.members.remove(&id) else { return };
         member.notices.gone.cancel();
         self.sessions.retain(|_, member| *member != id);
-        self.tasks.retain(|_, task| task.member != id);
+        let lost: Vec<_> = self.tasks.iter().filter(|(_, task)| task.member == id).map(|(task, _)| *task).collect();
+        for task in lost {
+            self.ended.note(task, member.token);
+            self.take(task);
+        }
         metrics::transcoders(self.members.len());
     }
 
@@ -103,63 +231,210 @@ impl Registry {
         }
     }
 
-    /// Gives a segment to the session's transcoder, or else to the least loaded one that can do it.
+    /// Notes what a member says of itself. Returns false if there is none of that name.
+    pub(super) fn hear(&mut self, token: MemberToken, state: State, now: Instant) -> bool {
+        let Some((id, member)) = self.members.iter_mut().find(|(_, member)| member.token == token) else {
+            return false;
+        };
+        member.heard = Some(now);
+        member.silent = false;
+        if state == State::Leaving && !member.leaving {
+            member.leaving = true;
+            tracing::info!(member = id.0, "transcoder leaves: it gets no more work");
+        }
+        true
+    }
+
+    /// Notes how many segments a member works on, whoever asked.
+    pub(super) fn hear_load(&mut self, token: MemberToken, running: usize) {
+        let Some((id, member)) = self.members.iter_mut().find(|(_, member)| member.token == token) else { return };
+        let ours = self.tasks.values().filter(|task| task.member == *id).count();
+        member.elsewhere = running.saturating_sub(ours);
+    }
+
+    /// Members that tell of themselves and have not for `patience` get no work until they do.
+    pub(super) fn sweep(&mut self, patience: Duration, now: Instant) {
+        for (id, member) in &mut self.members {
+            let late = member.heard.is_some_and(|heard| now.duration_since(heard) > patience);
+            if late && !member.silent {
+                tracing::warn!(member = id.0, "transcoder is silent: it gets no work until it is heard of");
+                member.silent = true;
+            }
+        }
+    }
+
+    /// The member let a lease of this length run out: it is not chosen for a while, unless there is no other.
+    pub(super) fn suspend(&mut self, id: MemberId, lease: Duration, now: Instant) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let doublings = member.strikes.min(MAX_PROBATION_DOUBLINGS);
+        let pause = lease.saturating_mul(PROBATION_LEASES << doublings);
+        member.strikes = member.strikes.saturating_add(1);
+        member.probation = Some(now + pause);
+        tracing::warn!(member = id.0, ?lease, ?pause, "transcoder took too long and is passed over for a while");
+        metrics::transcoder_suspended();
+    }
+
+    /// Sessions that have work, of all members.
+    pub(super) fn active(&mut self, now: Instant) -> usize {
+        self.members.values_mut().map(|member| member.device.active(now)).sum()
+    }
+
+    /// About how many more sessions would fit.
+    pub(super) fn spare(&mut self, now: Instant) -> usize {
+        let limit = self.max_ratio;
+        let working = self.members.values_mut().filter(|member| !member.leaving && member.is_sound(now));
+        working
+            .map(|member| {
+                let places = member.capacity.saturating_sub(member.device.active(now) + member.elsewhere);
+                places.min(member.device.spare(limit, now))
+            })
+            .sum()
+    }
+
+    /// Whether a session of this demand would find room. Where nobody is connected its segments will tell so.
+    pub(super) fn room(&mut self, session: Option<&str>, demand: Demand, now: Instant) -> Result<(), Overload> {
+        let limit = self.max_ratio;
+        let (mut devices, mut sessions, mut capacity) = (0, 0, 0);
+        let mut predicted = f64::INFINITY;
+        for member in self.members.values_mut().filter(|member| !member.leaving) {
+            let active = member.device.active(now);
+            devices += 1;
+            sessions += active;
+            capacity += member.capacity;
+            let has_place =
+                active + member.elsewhere < member.capacity || session.is_some_and(|id| member.device.holds(id, now));
+            if !has_place {
+                continue;
+            }
+            let forecast = member.device.forecast(session, demand, now);
+            if forecast.fits(limit) {
+                return Ok(());
+            }
+            predicted = predicted.min(forecast.ratio);
+        }
+        match devices {
+            0 => Ok(()),
+            _ if predicted.is_finite() => Err(Overload::Ratio { predicted, limit, devices }),
+            _ => Err(Overload::Places { sessions, capacity, devices }),
+        }
+    }
+
+    /// Gives a session room with the transcoder that is best off.
+    pub(super) fn hold(&mut self, session: &str, demand: Demand, needed: &Capabilities, now: Instant) {
+        let Ok(id) = self.choose(session, demand, needed, Purpose::Own, &HashSet::new(), now) else { return };
+        self.stick(session, id);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.device.hold(session, demand, now + demand.hold());
+        }
+    }
+
+    /// Gives a segment to the session's transcoder, or else to the one that is best off among those that can do it.
     pub(super) fn assign(
         &mut self,
         job: &Arc<TranscodeJob>,
+        demand: Demand,
         needed: &Capabilities,
+        purpose: Purpose,
         tried: &HashSet<MemberId>,
         reply: oneshot::Sender<AttemptResult>,
     ) -> Result<Assigned, TranscodeError> {
-        let mut refusing = HashSet::new();
+        let now = Instant::now();
+        let mut excluded = tried.clone();
         loop {
-            let member = self.choose(&job.session_id, needed, |id| tried.contains(&id) || refusing.contains(&id))?;
-            self.stick(&job.session_id, member);
-            let task = TaskId(self.next_task);
-            self.next_task = self.next_task.wrapping_add(1);
-            if self.notify(member, Notice::Segment(task, Arc::clone(job))) {
-                self.tasks.insert(task, Task { member, job: Arc::clone(job), reply });
-                return Ok(Assigned { task, member });
+            let id = self.choose(&job.session_id, demand, needed, purpose, &excluded, now)?;
+            if purpose == Purpose::Own {
+                self.stick(&job.session_id, id);
             }
-            refusing.insert(member);
+            let task = self.unused_id();
+            if self.notify(id, Notice::Segment(task, Arc::clone(job)))
+                && let Some(member) = self.members.get_mut(&id)
+            {
+                let expected = member.device.expected(demand);
+                // Until it is done, however long that takes.
+                let until = now + crate::transcode::deadline(job.duration);
+                member.device.hold(&job.session_id, demand, until);
+                let started = member.device.start(now);
+                self.tasks.insert(task, Task { member: id, job: Arc::clone(job), demand, started, posts: 0, reply });
+                self.by_session.entry(job.session_id.clone()).or_default().push(task);
+                return Ok(Assigned { task, member: id, expected });
+            }
+            excluded.insert(id);
+        }
+    }
+
+    /// Nobody can guess it who was not told, so that nobody answers for another; and no late result of an earlier run of this
+    /// node is taken for one of ours.
+    fn unused_id(&self) -> TaskId {
+        loop {
+            let id = TaskId((rand::random::<u64>() >> 1) as i64);
+            if !self.tasks.contains_key(&id) && !self.ended.tokens.contains_key(&id) {
+                return id;
+            }
         }
     }
 
     fn choose(
-        &self,
-        session_id: &str,
+        &mut self,
+        session: &str,
+        demand: Demand,
         needed: &Capabilities,
-        excluded: impl Fn(MemberId) -> bool,
+        purpose: Purpose,
+        excluded: &HashSet<MemberId>,
+        now: Instant,
     ) -> Result<MemberId, TranscodeError> {
-        if let Some(member) = self.sessions.get(session_id).filter(|id| !excluded(**id)) {
-            return Ok(*member);
+        let usable = |id: &MemberId, member: &Member| !excluded.contains(id) && !member.leaving;
+        if purpose == Purpose::Own
+            && let Some(id) = self.sessions.get(session)
+            && self.members.get(id).is_some_and(|member| usable(id, member) && member.is_sound(now))
+        {
+            return Ok(*id);
         }
-        let open: Vec<_> = self.members.iter().filter(|(id, m)| m.has_room() && !excluded(**id)).collect();
-        if open.is_empty() {
-            return Err(TranscodeError::NoTranscoders);
+        let (mut open, mut best) = (0, None::<(Rank, MemberId)>);
+        for (id, member) in &mut self.members {
+            if !usable(id, member) || !member.has_place(session, now) {
+                continue;
+            }
+            open += 1;
+            let idles = purpose == Purpose::Own || (member.has_idle_lane() && member.is_sound(now));
+            if !idles || !is_compatible(&member.capabilities, needed) {
+                continue;
+            }
+            let forecast = member.device.forecast(Some(session), demand, now);
+            let sessions = (forecast.sessions + member.elsewhere) as f64 / member.capacity as f64;
+            let rank = Rank { unsound: !member.is_sound(now), load: forecast.ratio, sessions };
+            if best.is_none_or(|(other, _)| rank.cmp(&other) == Ordering::Less) {
+                best = Some((rank, *id));
+            }
         }
-        let able = open.into_iter().filter(|(_, member)| is_compatible(&member.capabilities, needed));
-        let least = able.reduce(|best, other| if other.1.is_less_loaded_than(best.1) { other } else { best });
-        least.map(|(id, _)| *id).ok_or(TranscodeError::NoCapableTranscoder)
+        match best {
+            Some((_, id)) => Ok(id),
+            None if open == 0 => Err(TranscodeError::NoTranscoders),
+            None => Err(TranscodeError::NoCapableTranscoder),
+        }
     }
 
-    fn stick(&mut self, session_id: &str, member: MemberId) {
-        if self.sessions.get(session_id) == Some(&member) {
+    /// From here on the session is with this transcoder.
+    pub(super) fn stick(&mut self, session: &str, id: MemberId) {
+        if self.sessions.get(session) == Some(&id) {
             return;
         }
-        self.end_session(session_id);
-        self.sessions.insert(session_id.to_owned(), member);
-        if let Some(member) = self.members.get_mut(&member) {
-            member.load += 1;
-        }
+        self.end_session(session);
+        self.sessions.insert(session.to_owned(), id);
     }
 
-    /// Frees the session's place at its transcoder and tells that one.
-    pub(super) fn end_session(&mut self, session_id: &str) {
-        let Some(id) = self.sessions.remove(session_id) else { return };
+    /// The session goes on where its last segment was done.
+    pub(super) fn keep_with(&mut self, session: &str, id: MemberId, demand: Demand) {
+        let Some(member) = self.members.get_mut(&id).filter(|member| !member.leaving) else { return };
+        member.device.hold(session, demand, Instant::now() + demand.hold());
+        self.stick(session, id);
+    }
+
+    /// Frees the session's room at its transcoder and tells that one.
+    pub(super) fn end_session(&mut self, session: &str) {
+        let Some(id) = self.sessions.remove(session) else { return };
         if let Some(member) = self.members.get_mut(&id) {
-            member.load -= 1;
-            self.notify(id, Notice::EndSession(session_id.to_owned()));
+            member.device.release(session);
+            self.notify(id, Notice::EndSession(session.to_owned()));
         }
     }
 
@@ -173,24 +448,70 @@ impl Registry {
         sent
     }
 
-    pub(super) fn has_others_than(&self, assigned: MemberId, tried: &HashSet<MemberId>) -> bool {
-        self.members.iter().any(|(id, member)| *id != assigned && !tried.contains(id) && member.has_room())
+    pub(super) fn input(&self, session: &str, seq: u64) -> Option<Bytes> {
+        let tasks = self.by_session.get(session)?.iter().filter_map(|task| self.tasks.get(task));
+        tasks.map(|task| &task.job).find(|job| job.seq == seq).map(|job| job.input.clone())
     }
 
-    pub(super) fn input(&self, session_id: &str, seq: u64) -> Option<Bytes> {
-        let is_it = |task: &&Task| task.job.session_id == session_id && task.job.seq == seq;
-        self.tasks.values().find(is_it).map(|task| task.job.input.clone())
+    /// Whether somebody waits for the task's result, and asks for one more of it.
+    pub(super) fn awaited(&mut self, id: TaskId, token: Option<MemberToken>) -> Awaited {
+        let Some(task) = self.tasks.get_mut(&id) else { return self.is_late(id, token) };
+        if self.members.get(&task.member).is_none_or(|member| !member.owns(token)) {
+            return Awaited::Unknown;
+        }
+        task.posts = task.posts.saturating_add(1);
+        if task.posts > MAX_POSTS { Awaited::Late } else { Awaited::Renditions(task.job.profiles.len()) }
     }
 
-    pub(super) fn expected_renditions(&self, task: TaskId) -> Option<usize> {
-        self.tasks.get(&task).map(|task| task.job.profiles.len())
+    fn is_late(&self, id: TaskId, token: Option<MemberToken>) -> Awaited {
+        match self.ended.tokens.get(&id) {
+            Some(owner) if token.is_none_or(|token| token == *owner) => Awaited::Late,
+            _ => Awaited::Unknown,
+        }
     }
 
-    pub(super) fn complete(&mut self, task: TaskId, result: AttemptResult) -> bool {
-        self.tasks.remove(&task).is_some_and(|task| task.reply.send(result).is_ok())
+    pub(super) fn complete(&mut self, id: TaskId, result: AttemptResult) -> Completed {
+        if !self.tasks.contains_key(&id) {
+            return if self.ended.tokens.contains_key(&id) { Completed::Late } else { Completed::Unknown };
+        }
+        let Some(task) = self.end(id, if result.is_ok() { Ended::Done } else { Ended::Failed }) else {
+            return Completed::Unknown;
+        };
+        match task.reply.send(result) {
+            Ok(()) => Completed::Taken,
+            Err(_) => Completed::Late,
+        }
     }
 
-    pub(super) fn forget(&mut self, task: TaskId) {
-        self.tasks.remove(&task);
+    /// Nobody waits for it any more.
+    pub(super) fn forget(&mut self, id: TaskId) {
+        self.end(id, Ended::GivenUp);
+    }
+
+    fn end(&mut self, id: TaskId, ended: Ended) -> Option<Task> {
+        let task = self.take(id)?;
+        if let Some(member) = self.members.get_mut(&task.member) {
+            let now = Instant::now();
+            member.device.finish(task.started, task.demand, ended, now);
+            if member.device.holds(&task.job.session_id, now) {
+                member.device.hold(&task.job.session_id, task.demand, now + task.demand.hold());
+            }
+            if ended == Ended::Done {
+                (member.strikes, member.probation) = (0, None);
+            }
+            self.ended.note(id, member.token);
+        }
+        Some(task)
+    }
+
+    fn take(&mut self, id: TaskId) -> Option<Task> {
+        let task = self.tasks.remove(&id)?;
+        if let Some(tasks) = self.by_session.get_mut(&task.job.session_id) {
+            tasks.retain(|other| *other != id);
+            if tasks.is_empty() {
+                self.by_session.remove(&task.job.session_id);
+            }
+        }
+        Some(task)
     }
 }

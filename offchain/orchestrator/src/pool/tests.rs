@@ -7,12 +7,7 @@ fn able() -> Capabilities {
 }
 
 fn pool() -> TranscoderPool {
-    TranscoderPool::new(8)
-}
-
-/// Gives a segment 400 ms.
-fn impatient_pool() -> TranscoderPool {
-    TranscoderPool { deadline: |_| Duration::from_millis(400), ..pool() }
+    TranscoderPool::new(8, 0.8)
 }
 
 fn job(session_id: &str) -> TranscodeJob {
@@ -54,10 +49,11 @@ async fn result_reaches_the_one_who_waits() {
     let waiting = start(&pool, "a");
     let task = segment(&mut member).await;
     assert_eq!(pool.input("a", 3), Some(Bytes::from_static(b"input")));
-    assert_eq!(pool.expected_renditions(task), Some(1));
-    assert!(pool.complete(task, Ok(renditions())));
+    assert_eq!(pool.awaited(task, None), Awaited::Renditions(1));
+    assert_eq!(pool.complete(task, Ok(renditions())), Completed::Taken);
     assert_eq!(waiting.await.unwrap(), Ok(renditions()));
-    assert!(!pool.complete(task, Ok(renditions())), "a second result is late");
+    assert_eq!(pool.complete(task, Ok(renditions())), Completed::Late, "a second time");
+    assert_eq!(pool.awaited(task, None), Awaited::Late);
     assert_eq!(pool.input("a", 3), None);
 }
 
@@ -85,30 +81,159 @@ async fn segment_of_a_dying_transcoder_goes_to_another() {
     assert_eq!(pool.connected(), 1);
 }
 
-#[tokio::test]
-async fn stalled_transcoder_is_dropped_and_its_segment_finished_in_time() {
-    let pool = impatient_pool();
-    let mut stalled = pool.join(1, able()).unwrap();
+#[tokio::test(start_paused = true)]
+async fn segment_that_seems_late_is_done_by_a_second_transcoder_too() {
+    let pool = pool();
+    let mut slow = pool.join(1, able()).unwrap();
     let mut other = pool.join(1, able()).unwrap();
     let before = Instant::now();
     let waiting = start(&pool, "a");
-    let late = segment(&mut stalled).await;
+    let late = segment(&mut slow).await;
     let task = segment(&mut other).await;
-    assert!(stalled.gone.is_cancelled());
-    assert!(!pool.complete(late, Ok(renditions())), "its result is late");
-    pool.complete(task, Ok(renditions()));
+    assert_eq!(before.elapsed(), Duration::from_secs(2), "nothing was measured: after the segment's duration");
+    assert_eq!(pool.complete(task, Ok(renditions())), Completed::Taken);
     assert_eq!(waiting.await.unwrap(), Ok(renditions()));
-    assert!(before.elapsed() < Duration::from_millis(400));
+    assert_eq!(pool.awaited(late, None), Awaited::Late);
+    assert_eq!(pool.complete(late, Ok(renditions())), Completed::Late);
+    assert_eq!((pool.connected(), pool.sound()), (2, 2), "slow once is no reason to pass it over");
+    // The session goes on with the quicker one.
+    let next = start(&pool, "a");
+    pool.complete(segment(&mut other).await, Ok(renditions()));
+    assert!(next.await.unwrap().is_ok());
 }
 
-#[tokio::test]
-async fn lone_stalled_transcoder_gets_the_whole_deadline() {
-    let pool = impatient_pool();
-    let _stalled = pool.join(1, able()).unwrap();
+#[tokio::test(start_paused = true)]
+async fn first_good_answer_wins_whoever_it_is_from() {
+    let pool = pool();
+    let mut slow = pool.join(1, able()).unwrap();
+    let mut other = pool.join(1, able()).unwrap();
+    let waiting = start(&pool, "a");
+    let late = segment(&mut slow).await;
+    let task = segment(&mut other).await;
+    assert_eq!(pool.complete(task, Err(no_video())), Completed::Taken);
+    assert_eq!(pool.complete(late, Ok(renditions())), Completed::Taken, "a failure does not end the wait");
+    assert_eq!(waiting.await.unwrap(), Ok(renditions()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn measured_transcoders_are_overtaken_sooner() {
+    let pool = pool();
+    let mut first = pool.join(1, able()).unwrap();
+    for _ in 0..8 {
+        let waiting = start(&pool, "a");
+        let task = segment(&mut first).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        pool.complete(task, Ok(renditions()));
+        waiting.await.unwrap().unwrap();
+    }
+    let mut other = pool.join(1, able()).unwrap();
+    let before = Instant::now();
+    let _waiting = start(&pool, "a");
+    segment(&mut first).await;
+    segment(&mut other).await;
+    assert_eq!(before.elapsed(), Duration::from_millis(500), "a quarter of the duration at the least");
+}
+
+#[tokio::test(start_paused = true)]
+async fn hanging_transcoder_is_passed_over_and_comes_back() {
+    let pool = pool();
+    let mut hanging = pool.join(1, able()).unwrap();
+    let mut other = pool.join(2, able()).unwrap();
+    let waiting = start(&pool, "a");
+    segment(&mut hanging).await;
+    let task = segment(&mut other).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(pool.sound(), 1, "its lease ran out");
+    pool.complete(task, Ok(renditions()));
+    waiting.await.unwrap().unwrap();
+    let next = start(&pool, "b");
+    pool.complete(segment(&mut other).await, Ok(renditions()));
+    next.await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!((pool.connected(), pool.sound()), (2, 2));
+    let (_c, _d, _e) = (start(&pool, "c"), start(&pool, "d"), start(&pool, "e"));
+    segment(&mut hanging).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lone_hanging_transcoder_gets_the_whole_deadline_and_stays() {
+    let pool = pool();
+    let mut hanging = pool.join(1, able()).unwrap();
     let before = Instant::now();
     assert_eq!(pool.transcode(job("a")).await, Err(TranscodeError::TranscoderTimeout));
-    assert!(before.elapsed() >= Duration::from_millis(400));
-    assert_eq!(pool.connected(), 0);
+    assert_eq!(before.elapsed(), deadline(Duration::from_secs(2)));
+    assert_eq!((pool.connected(), pool.sound()), (1, 0));
+    segment(&mut hanging).await;
+    // There is nobody else.
+    let waiting = start(&pool, "a");
+    let task = segment(&mut hanging).await;
+    pool.complete(task, Ok(renditions()));
+    assert!(waiting.await.unwrap().is_ok());
+    assert_eq!(pool.sound(), 1, "it works again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_transcoder_answers_for_another() {
+    let pool = pool();
+    let mut first = pool.join(1, able()).unwrap();
+    let second = pool.join(1, able()).unwrap();
+    let waiting = start(&pool, "a");
+    let task = segment(&mut first).await;
+    assert_eq!(pool.awaited(task, Some(second.token)), Awaited::Unknown);
+    assert_eq!(pool.awaited(TaskId(task.0.wrapping_add(1)), Some(first.token)), Awaited::Unknown);
+    assert_eq!(pool.awaited(task, Some(first.token)), Awaited::Renditions(1));
+    pool.complete(task, Ok(renditions()));
+    assert!(waiting.await.unwrap().is_ok());
+    assert_eq!(pool.awaited(task, Some(second.token)), Awaited::Unknown);
+    assert_eq!(pool.awaited(task, Some(first.token)), Awaited::Late);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_and_silent_transcoders_get_no_more_work() {
+    let pool = pool();
+    let mut leaving = pool.join(1, able()).unwrap();
+    let mut silent = pool.join(1, able()).unwrap();
+    let mut other = pool.join(4, able()).unwrap();
+    let waiting = start(&pool, "a");
+    let task = segment(&mut leaving).await;
+    assert!(pool.hear(leaving.token, State::Leaving) && pool.hear(silent.token, State::Alive));
+    let stop = CancellationToken::new();
+    let watch = tokio::spawn({
+        let (pool, stop) = (pool.clone(), stop.clone());
+        async move { pool.watch(Duration::from_secs(1), stop).await }
+    });
+    tokio::time::sleep(Duration::from_millis(1400)).await;
+    assert_eq!((pool.connected(), pool.sound()), (3, 1));
+    assert_eq!(pool.complete(task, Ok(renditions())), Completed::Taken, "what it has it may finish");
+    waiting.await.unwrap().unwrap();
+    for session in ["a", "b"] {
+        let waiting = start(&pool, session);
+        pool.complete(segment(&mut other).await, Ok(renditions()));
+        waiting.await.unwrap().unwrap();
+    }
+    assert!(pool.hear(silent.token, State::Alive));
+    assert_eq!(pool.sound(), 2);
+    let waiting = start(&pool, "c");
+    pool.complete(segment(&mut silent).await, Ok(renditions()));
+    waiting.await.unwrap().unwrap();
+    stop.cancel();
+    watch.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_without_work_do_not_keep_others_out() {
+    let pool = pool();
+    let mut member = pool.join(1, able()).unwrap();
+    let demand = Demand::of(&job("a").profiles, Duration::from_secs(2));
+    let waiting = start(&pool, "a");
+    let task = segment(&mut member).await;
+    let refused = pool.room(None, demand).unwrap_err();
+    assert_eq!(refused, Overload::Places { sessions: 1, capacity: 1, devices: 1 });
+    pool.complete(task, Ok(renditions()));
+    waiting.await.unwrap().unwrap();
+    assert!(pool.room(None, demand).is_err(), "its next segment is about to come");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((pool.room(None, demand), pool.active(), pool.spare()), (Ok(()), 0, 1));
 }
 
 #[tokio::test]
@@ -175,12 +300,13 @@ async fn segment_that_is_given_up_is_forgotten() {
     let task = segment(&mut member).await;
     waiting.abort();
     drop(waiting.await);
-    assert_eq!(pool.expected_renditions(task), None);
+    assert_eq!(pool.awaited(task, None), Awaited::Late);
+    assert_eq!(pool.input("a", 3), None);
 }
 
 #[tokio::test]
 async fn places_are_bounded() {
-    let pool = TranscoderPool::new(1);
+    let pool = TranscoderPool::new(1, 0.8);
     let _first = pool.join(1, able()).unwrap();
-    assert_eq!(pool.join(1, able()).unwrap_err(), JoinError::Full);
+    assert_eq!(pool.join(1, able()).unwrap_err(), JoinError::Full { max: 1 });
 }

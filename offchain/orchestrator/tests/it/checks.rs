@@ -1,8 +1,10 @@
 //! Every check of POST /segment, in its order, with status and text (node.md §2.4, §11.6).
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::stream;
-use streamflow_orchestrator::{LimitsConfig, OrchestratorConfig};
+use streamflow_orchestrator::{LimitsConfig, MaxSessions, OrchestratorConfig, Transcode};
 use streamflow_pm::{Payment, TicketSigner};
 use streamflow_types::Signature65;
 use streamflow_wire::{
@@ -10,7 +12,10 @@ use streamflow_wire::{
     proto::{self, SegParameters},
 };
 
-use crate::fixture::{Broadcaster, Draft, Running, World, config, view};
+use crate::{
+    fixture::{Broadcaster, Draft, Running, World, config, view},
+    paid::Liar,
+};
 
 pub(crate) const BODY: &[u8] = b"any bytes: nothing looks into them before they are taken";
 
@@ -29,6 +34,12 @@ impl Case {
 
     pub(crate) async fn with(config: OrchestratorConfig) -> Self {
         Self::of(World::new().await, config).await
+    }
+
+    /// Where somebody does the work.
+    async fn with_local(config: OrchestratorConfig) -> Self {
+        let local: Arc<dyn Transcode> = Arc::new(Liar(100));
+        Self::of(World { local: Some(local), ..World::new().await }, config).await
     }
 
     pub(crate) async fn of(world: World, config: OrchestratorConfig) -> Self {
@@ -309,7 +320,7 @@ async fn url_is_fetched_where_allowed() {
 
 #[tokio::test]
 async fn session_beyond_the_limit_is_403_and_open_ones_go_on() {
-    let case = Case::with(OrchestratorConfig { max_sessions: 1, ..config() }).await;
+    let case = Case::with_local(OrchestratorConfig { max_sessions: MaxSessions::AtMost(1), ..config() }).await;
     let other = case.broadcaster.offer(&case.orchestrator).await;
     assert_eq!(case.broadcaster.segment(&case.orchestrator, &case.offer, 1, 0, &BODY.into()).await.status, 200);
     assert_eq!(case.orchestrator.handle.open_sessions(), 1);

@@ -1,7 +1,7 @@
 //! GetOrchestrator, EndTranscodingSession, Ping.
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use streamflow_orchestrator::OrchestratorConfig;
+use streamflow_orchestrator::{MaxSessions, OrchestratorConfig};
 use streamflow_pm::TicketSigner;
 use streamflow_types::Price;
 use streamflow_wire::{
@@ -11,7 +11,10 @@ use streamflow_wire::{
 };
 use tonic::Code;
 
-use crate::fixture::{Broadcaster, Running, World, config, orchestrator_key, view};
+use crate::{
+    fixture::{Broadcaster, Running, World, config, orchestrator_key, view},
+    paid::Liar,
+};
 
 fn request() -> OrchestratorRequest {
     sign_request(&orchestrator_key(), None).unwrap()
@@ -125,8 +128,8 @@ async fn ping_signs_nothing_that_could_be_a_ticket() {
 
 #[tokio::test]
 async fn ended_session_frees_its_place() {
-    let world = World::new().await;
-    let orchestrator = world.start_with(OrchestratorConfig { max_sessions: 1, ..config() }).await;
+    let world = World { local: Some(Arc::new(Liar(100))), ..World::new().await };
+    let orchestrator = world.start_with(OrchestratorConfig { max_sessions: MaxSessions::AtMost(1), ..config() }).await;
     let broadcaster = Broadcaster::new(&orchestrator);
     let offer = broadcaster.offer(&orchestrator).await;
     assert_eq!(broadcaster.segment(&orchestrator, &offer, 1, 0, &"body".into()).await.status, 200);

@@ -190,7 +190,7 @@ pub(crate) struct Running {
     pub(crate) handle: Handle,
     pub(crate) stop: CancellationToken,
     task: Option<JoinHandle<()>>,
-    certificate: Vec<u8>,
+    pub(crate) certificate: Vec<u8>,
 }
 
 impl Drop for Running {

@@ -2,6 +2,7 @@
 //! (test/interop/peer.py).
 use std::{path::PathBuf, time::Duration};
 
+use streamflow_orchestrator::MaxSessions;
 use tokio::process::Command;
 
 use crate::fixture::{Running, SECRET, World, config};
@@ -33,7 +34,7 @@ async fn a_peer_in_python_pays_and_is_served() {
     let world = World::new().await;
     let mut settings = config();
     // Small enough for the pixels that the peer says it made.
-    settings.max_sessions = 4;
+    settings.max_sessions = MaxSessions::AtMost(4);
     let orchestrator = world.start_with(settings).await;
     talk(&orchestrator, &["--paid"]).await;
     assert!(world.winners().await > 0, "its tickets win");

@@ -8,7 +8,7 @@ use std::{
 use alloy_primitives::{Address, U256, keccak256};
 use bytes::Bytes;
 use streamflow_orchestrator::{
-    ConfigError, Deps, JobFuture, JobSource, JobUnavailable, JobsConfig, LimitsConfig, Orchestrator,
+    ConfigError, Deps, JobFuture, JobSource, JobUnavailable, JobsConfig, LimitsConfig, MaxSessions, Orchestrator,
     OrchestratorConfig, StartError,
 };
 use streamflow_pm::{KeySigner, TicketSigner};
@@ -41,11 +41,11 @@ impl Default for Jobs {
 }
 
 impl Jobs {
-    fn set(&self, job: Job) {
+    pub(crate) fn set(&self, job: Job) {
         self.0.lock().unwrap().as_mut().unwrap().insert(job.id, job);
     }
 
-    fn lose(&self) {
+    pub(crate) fn lose(&self) {
         *self.0.lock().unwrap() = None;
     }
 }
@@ -57,16 +57,16 @@ impl JobSource for Jobs {
     }
 }
 
-fn broadcaster() -> KeySigner {
+pub(crate) fn broadcaster() -> KeySigner {
     KeySigner::from_bytes([0x0b; 32]).unwrap()
 }
 
-fn stranger() -> KeySigner {
+pub(crate) fn stranger() -> KeySigner {
     KeySigner::from_bytes([0x0c; 32]).unwrap()
 }
 
 /// Job 7, which has run for a hundred blocks and runs for a hundred more.
-fn job() -> Job {
+pub(crate) fn job() -> Job {
     Job {
         id: 7,
         broadcaster: broadcaster().address(),
@@ -79,19 +79,19 @@ fn job() -> Job {
     }
 }
 
-fn switched_on() -> OrchestratorConfig {
+pub(crate) fn switched_on() -> OrchestratorConfig {
     let jobs_2018 = JobsConfig { enabled: true, broadcasters: vec![broadcaster().address()] };
     OrchestratorConfig { jobs_2018, ..config() }
 }
 
-async fn world_with(job: Job) -> (World, Running) {
+pub(crate) async fn world_with(job: Job) -> (World, Running) {
     let world = World::new().await;
     world.jobs.set(job);
     let orchestrator = world.start_with(switched_on()).await;
     (world, orchestrator)
 }
 
-async fn ask(orchestrator: &Running, request: TranscoderRequest) -> Result<TranscoderInfo, Status> {
+pub(crate) async fn ask(orchestrator: &Running, request: TranscoderRequest) -> Result<TranscoderInfo, Status> {
     let mut client = OrchestratorClient::new(orchestrator.channel().await);
     client.get_transcoder(request).await.map(tonic::Response::into_inner)
 }
@@ -103,12 +103,12 @@ async fn info(orchestrator: &Running) -> Result<TranscoderInfo, Status> {
 
 /// A segment of 2018 on its way.
 #[derive(Clone)]
-struct Post {
-    auth_type: String,
-    credentials: String,
-    segment: String,
-    content_type: &'static str,
-    body: Bytes,
+pub(crate) struct Post {
+    pub(crate) auth_type: String,
+    pub(crate) credentials: String,
+    pub(crate) segment: String,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Bytes,
 }
 
 impl Post {
@@ -123,19 +123,24 @@ impl Post {
     }
 
     async fn send(&self, orchestrator: &Running) -> Reply {
+        let response = self.start(orchestrator).await;
+        Reply { status: response.status().as_u16(), body: response.bytes().await.unwrap() }
+    }
+
+    /// Returns when the head of the answer is there.
+    pub(crate) async fn start(&self, orchestrator: &Running) -> reqwest::Response {
         let request = orchestrator.http().build().unwrap().post(orchestrator.url("/segment"));
         let request = request
             .header("Authorization", &self.auth_type)
             .header(header::CREDENTIALS, &self.credentials)
             .header(header::SEGMENT, &self.segment)
             .header("Content-Type", self.content_type);
-        let response = request.body(self.body.clone()).send().await.unwrap();
-        Reply { status: response.status().as_u16(), body: response.bytes().await.unwrap() }
+        request.body(self.body.clone()).send().await.unwrap()
     }
 }
 
 /// A segment that nobody looks into.
-fn noise() -> Post {
+pub(crate) fn noise() -> Post {
     Post::new(0, Bytes::from_static(b"body"))
 }
 
@@ -323,11 +328,12 @@ async fn a_full_orchestrator_names_both_numbers() {
     let world = World::with_video().await;
     world.jobs.set(job());
     world.jobs.set(Job { id: 8, ..job() });
-    let orchestrator = world.start_with(OrchestratorConfig { max_sessions: 1, ..switched_on() }).await;
+    let orchestrator =
+        world.start_with(OrchestratorConfig { max_sessions: MaxSessions::AtMost(1), ..switched_on() }).await;
     assert_eq!(Post::new(0, clip::segment(0)).send(&orchestrator).await.status, 200);
     let refused = ask(&orchestrator, sign_request(8, 0, &broadcaster()).unwrap()).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert_told(refused.message(), &[&"1 sessions are open", &"at most 1", &"orchestrator.max_sessions"]);
+    assert_told(refused.message(), &[&"1 sessions have work", &"orchestrator.max_sessions is 1", &"try again later"]);
     let credentials = issue_credentials(8, &orchestrator_key()).unwrap();
     assert_refused(&orchestrator, Post { credentials, ..noise() }, 503, &[&"orchestrator.max_sessions"]).await;
     // The session that is open goes on.

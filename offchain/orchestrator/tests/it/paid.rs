@@ -198,7 +198,7 @@ impl Transcode for Stuck {
 
 /// A transcoder that lies about the pixels it encoded.
 #[derive(Debug)]
-struct Liar(u64);
+pub(crate) struct Liar(pub(crate) u64);
 
 impl Transcode for Liar {
     fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_> {

@@ -3,7 +3,8 @@ use std::{process::Stdio, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use streamflow_orchestrator::OrchestratorConfig;
+use rustix::process::{Pid, Signal, kill_process};
+use streamflow_orchestrator::{LimitsConfig, OrchestratorConfig};
 use streamflow_transcoder::{RemoteTranscoder, TranscoderConfig, TranscoderError};
 use streamflow_types::Secret;
 use streamflow_wire::{
@@ -23,13 +24,24 @@ use crate::{
 
 /// A transcoder in a process of its own.
 fn transcoder_process(orchestrator: &Running) -> Child {
+    transcoder_at(&orchestrator.url(""))
+}
+
+/// The same, of an orchestrator's or a NATS server's URL.
+pub(crate) fn transcoder_at(url: &str) -> Child {
     Command::new(clip::transcoder_program())
-        .args(["remote", &orchestrator.url("")])
+        .args(["remote", url])
         .env("TRANSCODER_SECRET", SECRET)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .spawn()
         .unwrap()
+}
+
+/// Sends a signal to one process that this test started.
+pub(crate) fn signal(process: &Child, signal: Signal) {
+    let pid = Pid::from_raw(process.id().unwrap() as i32).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 fn transcoder_config(orchestrator: &Running) -> TranscoderConfig {
@@ -50,14 +62,17 @@ struct ByHand {
     notices: Streaming<NotifySegment>,
     http: reqwest::Client,
     results: String,
+    member: String,
 }
 
 impl ByHand {
     async fn register(orchestrator: &Running) -> Self {
         let mut client = TranscoderClient::new(orchestrator.channel().await);
-        let notices = client.register_transcoder(registration(SECRET, 4)).await.unwrap().into_inner();
+        let registered = client.register_transcoder(registration(SECRET, 4)).await.unwrap();
+        let member = registered.metadata().get("streamflow-member").unwrap().to_str().unwrap().to_owned();
+        let notices = registered.into_inner();
         let http = orchestrator.http().build().unwrap();
-        Self { notices, http, results: orchestrator.url("/transcodeResults") }
+        Self { notices, http, results: orchestrator.url("/transcodeResults"), member }
     }
 
     async fn task(&mut self) -> (i64, String) {
@@ -143,7 +158,7 @@ async fn results_are_checked_before_they_are_taken() {
     let other_type = transcoder.http.post(&transcoder.results).header("Authorization", "Basic x");
     assert_eq!(answer(other_type.header(header::CREDENTIALS, SECRET).body(renditions())).await.0, 401);
     assert_eq!(send(SECRET, &id, MIXED).await, (200, "OK".into()));
-    assert_eq!(send(SECRET, &id, MIXED).await, (400, "Invalid Task ID".into()), "a second time is late");
+    assert_eq!(send(SECRET, &id, MIXED).await, (200, "OK".into()), "a second time is late, and thrown away");
     let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
     let pixels: Vec<_> = reply.data().segments.iter().map(|segment| segment.pixels).collect();
     assert_eq!(pixels, [100, 50]);
@@ -206,6 +221,123 @@ async fn killed_transcoder_loses_no_segment() {
     let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
     assert_eq!(reply.data().segments.len(), 2);
     assert_eq!(orchestrator.handle.transcoders(), 1);
+}
+
+/// Kills, stops and resumes transcoders while a stream goes on.
+#[tokio::test]
+async fn stream_goes_on_while_its_transcoders_are_killed_stopped_and_resumed() {
+    let world = World::new().await;
+    let limits = LimitsConfig { keep_alive: Duration::from_millis(500), ..Default::default() };
+    let orchestrator = world.start_with(OrchestratorConfig { limits, ..config() }).await;
+    let mut transcoders = Vec::new();
+    for count in 1..=3 {
+        transcoders.push(transcoder_process(&orchestrator));
+        orchestrator.wait_for_transcoders(count).await;
+    }
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let mut done = 0;
+    for seq in 0..6 {
+        let segment = clip::segment(seq as usize % 2);
+        let payment = broadcaster.pay(&offer, 4);
+        let draft = broadcaster.draft(&orchestrator, &payment, &broadcaster.request(&offer, seq, &segment));
+        let taken = broadcaster.start(&draft, segment).await;
+        match seq {
+            // The session is with the first one: it hangs in the middle of a segment, and dies in the next.
+            1 => signal(&transcoders[0], Signal::STOP),
+            3 => transcoders[1].kill().await.unwrap(),
+            4 => signal(&transcoders[0], Signal::CONT),
+            _ => {}
+        }
+        let before = std::time::Instant::now();
+        let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+        assert_eq!(reply.data().segments.len(), 2, "segment {seq}");
+        assert!(before.elapsed() < Duration::from_secs(8), "segment {seq} is past its deadline");
+        done += 1;
+    }
+    assert_eq!(done, 6);
+    // Whoever was resumed works again, and the dead one is known to be gone.
+    orchestrator.wait_for_transcoders(2).await;
+}
+
+#[tokio::test]
+async fn half_open_transcoder_is_found_in_seconds() {
+    let world = World::new().await;
+    let limits = LimitsConfig { keep_alive: Duration::from_millis(500), ..Default::default() };
+    let orchestrator = world.start_with(OrchestratorConfig { limits, ..config() }).await;
+    let transcoder = transcoder_process(&orchestrator);
+    orchestrator.wait_for_transcoders(1).await;
+    signal(&transcoder, Signal::STOP);
+    let found = async {
+        while orchestrator.handle.sound_transcoders() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), found).await.unwrap();
+    signal(&transcoder, Signal::CONT);
+    let back = async {
+        while orchestrator.handle.sound_transcoders() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), back).await.unwrap();
+}
+
+#[tokio::test]
+async fn terminated_transcoder_finishes_its_segment_and_gets_no_other() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let mut leaving = transcoder_process(&orchestrator);
+    orchestrator.wait_for_transcoders(1).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let segment = clip::segment(0);
+    let draft =
+        broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 4), &broadcaster.request(&offer, 0, &segment));
+    let taken = broadcaster.start(&draft, segment.clone()).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    signal(&leaving, Signal::TERM);
+    let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+    assert_eq!(reply.data().segments.len(), 2);
+    let ended = tokio::time::timeout(Duration::from_secs(10), leaving.wait()).await.unwrap();
+    assert!(ended.unwrap().success());
+    orchestrator.wait_for_transcoders(0).await;
+    let reply = broadcaster.segment(&orchestrator, &offer, 4, 1, &segment).await;
+    assert_eq!(reply.error(), "no transcoders available");
+}
+
+#[tokio::test]
+async fn results_for_the_tasks_of_others_and_repeated_ones_disturb_nobody() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let mut honest = ByHand::register(&orchestrator).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    let body = Bytes::from_static(b"segment");
+    let draft = broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 1), &broadcaster.request(&offer, 3, &body));
+    let taken = broadcaster.start(&draft, body).await;
+    let (task, _) = honest.task().await;
+    let hostile = ByHand::register(&orchestrator).await;
+    let id = task.to_string();
+    let wrong = |id: &str, member: &str| {
+        let post = hostile.post(SECRET, id, MIXED).header(header::PIXELS, "1").header(header::MEMBER, member);
+        answer(post.body(renditions()))
+    };
+    // Its own name, no name, and numbers near the real one.
+    assert_eq!(wrong(&id, &hostile.member).await, (400, "Invalid Task ID".into()));
+    assert_eq!(wrong(&id, "").await, (400, "Invalid Task ID".into()));
+    for near in [task.wrapping_add(1), task.wrapping_sub(1), 0, -1, i64::MIN] {
+        assert_eq!(wrong(&near.to_string(), &honest.member).await.0, 400, "{near}");
+    }
+    // Half of a result, and one with too many parts, are no result.
+    let half = honest.post(SECRET, &id, MIXED).header(header::PIXELS, "1").body(renditions()[..60].to_owned());
+    assert_eq!(answer(half).await.0, 400);
+    let post = || honest.post(SECRET, &id, MIXED).header(header::PIXELS, "1").header(header::MEMBER, &honest.member);
+    let (first, second) = tokio::join!(answer(post().body(renditions())), answer(post().body(renditions())));
+    assert_eq!((first, second), ((200, "OK".into()), (200, "OK".into())));
+    let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+    assert_eq!(reply.data().segments.len(), 2);
+    assert_eq!(answer(post().body(renditions())).await, (200, "OK".into()), "late, and thrown away");
 }
 
 #[tokio::test]

@@ -139,9 +139,36 @@ codes! {
     Orchestrator AuthTokenExpired: "The session token is too old.",
         "time it ran out, Unix seconds", "time now, Unix seconds", "",
         "call GetOrchestrator again; check the clocks if that does not help";
-    Orchestrator OrchestratorCapped: "There is no room for another session.",
-        "sessions open", "sessions allowed", "orchestrator.max_sessions",
+    Orchestrator OrchestratorCapped: "As many sessions have work as its operator allows.",
+        "sessions with work", "sessions allowed", "orchestrator.max_sessions",
         "ask another orchestrator; its operator may raise the setting if the hardware has room";
+    Orchestrator DevicesLoaded: "With another session every device would fall behind.",
+        "load of the least loaded device", "load allowed", "orchestrator.admission.max_ratio",
+        "ask another orchestrator, or ask for fewer pixels; its operator may add a transcoder";
+    Orchestrator TranscodersFull: "Every transcoder has as many sessions as it takes.",
+        "sessions with work", "sessions that they take", "transcoder.capacity",
+        "ask another orchestrator; its operator may add a transcoder, or raise the setting";
+    Orchestrator TooManySegments: "The sender sends segments too fast.",
+        "segments asked for and left", "segments in a second", "orchestrator.quotas.segments_per_second",
+        "wait as long as the text says, or spread the streams over several orchestrators";
+    Orchestrator TooManyBytes: "The sender sends bytes too fast.",
+        "bytes asked for and left", "bytes in a second", "orchestrator.quotas.bytes_per_second",
+        "wait as long as the text says, or lower the bitrate of the source";
+    Orchestrator TooManyUploads: "The sender uploads too many segments side by side.",
+        "uploads open", "uploads allowed", "orchestrator.quotas.max_uploads",
+        "send fewer segments at a time";
+    Orchestrator TooManyQuotes: "One IP address asks for terms too often.",
+        "quotes asked for and left", "quotes in a second", "orchestrator.quotas.quotes_per_second",
+        "wait as long as the text says, and keep the terms that were quoted";
+    Orchestrator ContentEncodingNotTaken: "The body is compressed.",
+        "the encoding sent", "the encoding taken", "",
+        "send the body as it is, without Content-Encoding";
+    Orchestrator SenderNotServed: "The operator's webhook does not let the account in.",
+        "the account, and why", "accounts served", "orchestrator.auth_webhook",
+        "ask the orchestrator's operator to let the account in, or ask another orchestrator";
+    Orchestrator SenderUnchecked: "Whether the account is served cannot be found out.",
+        "answers of the webhook", "answers needed", "orchestrator.auth_webhook",
+        "try again later, or ask another orchestrator; its operator finds the cause in the log";
     Orchestrator PaymentIncomplete: "A part of the payment that must be there is not.",
         "the part that is missing", "what must be there", "",
         "send sender, ticket params, expiration params and tickets together";
@@ -256,6 +283,51 @@ codes! {
     Orchestrator RequestUnreadable: "The body is not the JSON that is expected.",
         "what is wrong with it", "what it should be", "",
         "send {\"sender\":\"0x…\",\"manifest_id\":\"…\"}";
+    Orchestrator JobUnknown: "There is no job of this number (protocol of 2018).",
+        "the number", "newest block known here", "chain.controller",
+        "check the number, and the chain that the job was created on";
+    Orchestrator JobNotSeen: "The job is not known here yet: this orchestrator lags.",
+        "newest block known here", "block that the broadcaster told", "chain.rpc_url",
+        "ask again in a moment";
+    Orchestrator JobAssignedElsewhere: "The job is another orchestrator's.",
+        "this orchestrator", "the one that is assigned", "",
+        "ask the orchestrator that is assigned";
+    Orchestrator JobNotBegun: "The job begins later.",
+        "newest block known here", "first block of the job", "",
+        "ask again in a moment";
+    Orchestrator JobEnded: "The job has ended.",
+        "newest block known here", "last block of the job", "",
+        "create another job";
+    Orchestrator JobRequestNotSigned: "The request for a job is not signed by its broadcaster.",
+        "who signed", "broadcaster of the job", "",
+        "sign the decimal number of the job with the broadcaster's account";
+    Orchestrator JobSegmentNotSigned: "A segment of a job is not signed by its broadcaster.",
+        "who signed", "broadcaster of the job", "",
+        "sign stream id, number and hash with the broadcaster's account";
+    Orchestrator JobBroadcasterNotListed: "Jobs of this broadcaster are not done here.",
+        "the broadcaster", "accounts that are listed", "orchestrator.jobs_2018.broadcasters",
+        "ask the orchestrator's operator to list the account, or pay by tickets";
+    Orchestrator JobPriceTooLow: "The job offers less than is asked.",
+        "wei per pixel offered", "price", "orchestrator.price",
+        "create a job that offers more";
+    Orchestrator JobOptionsUnusable: "The transcoding options of the job cannot be done.",
+        "what is wrong", "what is done", "",
+        "create a job with names of presets such as P240p30fps16x9, separated by commas";
+    Orchestrator JobAuthTypeWrong: "The authorization of a segment is of another kind.",
+        "as sent", "what is taken", "",
+        "send what GetTranscoder answered";
+    Orchestrator JobCredentialsInvalid: "The credentials of a segment were not given by this orchestrator.",
+        "what is wrong", "what is taken", "",
+        "send what GetTranscoder answered";
+    Orchestrator JobSegmentUnreadable: "The segment header of a job cannot be read.",
+        "what is wrong", "what is taken", "",
+        "send `Livepeer-Segment` as base64 of the SegData of 2018";
+    Orchestrator JobContentTypeWrong: "The body of a job's segment is of another type.",
+        "as sent", "what is taken", "",
+        "send the segment's bytes";
+    Orchestrator JobUnreadable: "The chain does not tell the job.",
+        "answers of the RPC", "answers needed", "chain.rpc_url",
+        "ask again in a moment; the operator has to look at the RPC if it lasts";
 
     Result OrchestratorBusy: "Too many segments of the session wait already.",
         "segments waiting", "segments that may wait", "orchestrator.session_queue",
@@ -315,6 +387,9 @@ codes! {
     Pool TaskUnknown: "Nobody waits for this task: it was given to another, or came too late.",
         "the task sent", "what is taken", "",
         "nothing: the segment was given to another transcoder";
+    Pool TranscoderNotRegistered: "A transcoder that is not registered tells how it is.",
+        "what was found", "what is needed", "",
+        "nothing: the transcoder registers again by itself";
     Pool ResultPixelsInvalid: "The result does not say how many pixels it has.",
         "the number sent", "what is taken", "",
         "update the transcoder";

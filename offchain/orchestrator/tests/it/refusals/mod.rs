@@ -8,7 +8,9 @@ use streamflow_wire::{Code, Refusal, refusal::Side};
 use crate::{checks::Case, fixture::Draft};
 
 mod discovery;
+mod jobs;
 mod leaks;
+mod limits;
 mod money;
 mod pool;
 pub(crate) mod results;
@@ -25,6 +27,8 @@ async fn every_code_is_provoked_and_has_its_figures_and_advice() {
     met.extend(discovery::provoke().await);
     met.extend(results::provoke().await);
     met.extend(pool::provoke().await);
+    met.extend(limits::provoke().await);
+    met.extend(jobs::provoke().await);
     let ours = Code::ALL.iter().filter(|code| code.side() != Side::Broadcaster);
     let missing: Vec<_> = ours.filter(|code| !met.contains(code)).collect();
     assert!(missing.is_empty(), "codes that no test provokes: {missing:?}");

@@ -17,6 +17,7 @@ pub(super) async fn provoke() -> Vec<Code> {
     let mut met = registrations(&case).await;
     met.extend(results(&case).await);
     met.push(too_large().await);
+    met.push(silent(&case).await);
     met
 }
 
@@ -41,7 +42,7 @@ async fn registrations(case: &Case) -> Vec<Code> {
 }
 
 /// Registers, and takes a segment.
-async fn task(case: &Case) -> (Streaming<NotifySegment>, reqwest::Response, String) {
+pub(super) async fn task(case: &Case) -> (Streaming<NotifySegment>, reqwest::Response, String) {
     case.orchestrator.wait_for_transcoders(0).await;
     let mut notices = register(case, SECRET, 1).await.unwrap();
     let waiting = case.broadcaster.start(&case.good(), BODY).await;
@@ -92,6 +93,15 @@ async fn results(case: &Case) -> Vec<Code> {
             "multipart parts",
         ),
     ]
+}
+
+/// Tells how it is, without having registered.
+async fn silent(case: &Case) -> Code {
+    let request = case.broadcaster.http.post(case.orchestrator.url("/transcoderState"));
+    let request = request.header("Authorization", header::TRANSCODER_AUTHORIZATION).header(header::CREDENTIALS, SECRET);
+    let response = request.header(header::STATE, header::STATE_ALIVE).send().await.unwrap();
+    let (got, limit) = ("a name that nobody here has", "the name given at registration");
+    expect(of_response(&response), Code::TranscoderNotRegistered, got, limit)
 }
 
 async fn too_large() -> Code {

@@ -1,6 +1,6 @@
 //! What is wrong with the headers and the body of a segment.
 use base64::{Engine, engine::general_purpose::STANDARD};
-use streamflow_orchestrator::{LimitsConfig, OrchestratorConfig};
+use streamflow_orchestrator::{LimitsConfig, MaxSessions, OrchestratorConfig};
 use streamflow_wire::{
     Code, SegmentRequest, header,
     proto::{
@@ -154,7 +154,7 @@ async fn bounds() -> Vec<Code> {
     let (max_segment_bytes, max_buffered_bytes) = (60, 60);
     let limits = LimitsConfig { max_segment_bytes, max_buffered_bytes, ..Default::default() };
     let world = World { local: Some(std::sync::Arc::new(Stuck)), ..World::new().await };
-    let case = Case::of(world, OrchestratorConfig { limits, max_sessions: 1, ..config() }).await;
+    let case = Case::of(world, OrchestratorConfig { limits, max_sessions: MaxSessions::AtMost(1), ..config() }).await;
     let other = case.broadcaster.offer(&case.orchestrator).await;
     let held = case.broadcaster.start(&case.good(), BODY).await;
     let full = case.refusal(&case.good(), BODY).await;

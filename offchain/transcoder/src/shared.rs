@@ -1,0 +1,172 @@
+//! Working for several orchestrators that share a pool through NATS.
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use streamflow_nats::{
+    Client, Connection, Hello, Message, Order, State, Subscriber, TAKEN, hello_subject, open, order_subject, seal,
+};
+use streamflow_wire::TranscoderTask;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{interval, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
+
+use crate::{
+    RemoteTranscoder, Standing, TranscoderError,
+    error::TaskError,
+    task::{Task, TaskClient},
+};
+
+/// Pause before subscribing again after the client ended a subscription.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Time for the last word to leave.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// This transcoder, as the orchestrators of a pool know it.
+pub(crate) struct Shared<'a> {
+    transcoder: &'a RemoteTranscoder,
+    client: Client,
+    pool: String,
+    id: String,
+    tasks: TaskTracker,
+    /// Cancelled when there is no more time.
+    abandoned: CancellationToken,
+}
+
+impl<'a> Shared<'a> {
+    pub(crate) fn new(transcoder: &'a RemoteTranscoder, client: Client, pool: String) -> Self {
+        let id = format!("{:032x}", rand::random::<u128>());
+        Self { transcoder, client, pool, id, tasks: TaskTracker::new(), abandoned: CancellationToken::new() }
+    }
+
+    /// Works until `stop`; then takes no more segments, and returns when those in hand are delivered.
+    pub(crate) async fn run(&self, stop: CancellationToken) -> Result<(), TranscoderError> {
+        while !stop.is_cancelled() {
+            match self.client.subscribe(order_subject(&self.pool, &self.id)).await {
+                Ok(orders) => self.follow(orders, &stop).await,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot hear of segments");
+                    self.transcoder.stands(Standing::Away(format!("not subscribed (transcoder.nats): {error}")));
+                }
+            }
+            tokio::select! { biased;
+                () = stop.cancelled() => {}
+                () = sleep(PAUSE) => {}
+            }
+        }
+        self.drain().await;
+        Ok(())
+    }
+
+    async fn follow(&self, mut orders: Subscriber, stop: &CancellationToken) {
+        tracing::info!(id = self.id, "orchestrators of the pool may ask");
+        let mut tick = interval(self.transcoder.config().keep_alive / 2);
+        loop {
+            tokio::select! { biased;
+                () = stop.cancelled() => return,
+                order = orders.next() => match order {
+                    Some(order) => self.take(order),
+                    None => return,
+                },
+                _ = tick.tick() => {
+                    self.tell(State::Alive).await;
+                    self.transcoder.stands(self.standing());
+                }
+            }
+        }
+    }
+
+    /// The client connects again by itself; meanwhile nobody can ask.
+    fn standing(&self) -> Standing {
+        match self.client.connection_state() {
+            Connection::Connected => Standing::Registered,
+            state => {
+                Standing::Away(format!("the NATS server is away ({state}): look at it, or at transcoder.nats.url"))
+            }
+        }
+    }
+
+    /// Finishes what is in hand; orchestrators hear that no more is taken.
+    async fn drain(&self) {
+        self.tasks.close();
+        let mut tick = interval(self.transcoder.config().keep_alive / 2);
+        let telling = async {
+            loop {
+                tick.tick().await;
+                self.tell(State::Leaving).await;
+            }
+        };
+        tokio::select! { biased;
+            () = self.tasks.wait() => {}
+            () = telling => {}
+            () = sleep(self.transcoder.config().drain_timeout) => {}
+        }
+        if !self.tasks.is_empty() {
+            tracing::warn!(segments = self.tasks.len(), "segments are given up");
+            self.abandoned.cancel();
+            self.tasks.wait().await;
+        }
+        self.tell(State::Gone).await;
+        drop(timeout(LAST_WORD, self.client.flush()).await);
+    }
+
+    async fn tell(&self, state: State) {
+        let capacity = self.transcoder.config().capacity;
+        let hello = Hello {
+            id: self.id.clone(),
+            capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
+            running: u32::try_from(capacity - self.transcoder.places().available_permits().min(capacity)).unwrap_or(0),
+            state: state.into(),
+            capabilities: Some(crate::remote::capabilities(capacity)),
+        };
+        let sealed = seal(self.transcoder.secret(), &hello).into();
+        if let Err(error) = self.client.publish(hello_subject(&self.pool), sealed).await {
+            tracing::debug!(%error, "orchestrators do not hear of us");
+        }
+    }
+
+    fn take(&self, message: Message) {
+        let Some(order) = open::<Order>(self.transcoder.secret(), &message.payload) else {
+            return tracing::warn!("an order is not made with our secret");
+        };
+        let Some((notice, url)) = order.notice.zip(origin(&order.orchestrator)) else { return };
+        if notice.url.is_empty() {
+            // The end of a session: nothing is kept between segments.
+            return;
+        }
+        let task_id = notice.task_id;
+        let place = Arc::clone(self.transcoder.places()).try_acquire_owned().map_err(|_| TaskError::Busy);
+        let taken = place.and_then(|place| Ok((place, TranscoderTask::from_proto(notice)?)));
+        let client = self.transcoder.client().at(&url, order.member);
+        let (transcoder, nats, abandoned) = (self.transcoder.clone(), self.client.clone(), self.abandoned.clone());
+        self.tasks.spawn(async move {
+            let answer = taken.as_ref().map_or_else(ToString::to_string, |_| TAKEN.into());
+            if let Some(reply) = message.reply
+                && let Err(error) = nats.publish(reply, answer.into()).await
+            {
+                tracing::debug!(%error, "order is not answered");
+            }
+            tokio::select! { biased;
+                () = abandoned.cancelled() => tracing::debug!(task_id, "segment abandoned"),
+                () = work(taken, &transcoder, &client) => {}
+            }
+        });
+    }
+}
+
+async fn work(
+    taken: Result<(OwnedSemaphorePermit, TranscoderTask), TaskError>,
+    transcoder: &RemoteTranscoder,
+    client: &TaskClient,
+) {
+    if let Ok((_place, TranscoderTask::Transcode { task_id, url, segment, .. })) = taken {
+        Task { task_id, url, segment: *segment, local: transcoder.local(), client }.run().await;
+    }
+}
+
+/// Where an orchestrator takes results, if that can be dialled.
+fn origin(orchestrator: &str) -> Option<Url> {
+    Url::parse(orchestrator).ok().filter(|url| url.scheme() == "https" && url.has_host())
+}
