@@ -50,7 +50,8 @@ impl Core {
     /// Whether this orchestrator's result is compared with its source, and by which frames. Drawn once the result is there.
     pub(crate) fn scrutiny(&self, session: &Session, segment: &Segment) -> Option<Scrutiny> {
         let config = &self.config.verification;
-        let drawn = self.trust.draw(&session.url, config);
+        let one_in = session.compared_one_in(config.one_in);
+        let drawn = self.trust.draw(&session.url, config, one_in);
         drawn.then(|| Scrutiny {
             source: segment.media.clone(),
             sampling: Sampling { seed: self.trust.seed(keccak256(&segment.media)), frames: config.frames },
@@ -135,7 +136,7 @@ impl Core {
         let attempt = async move {
             let candidate = Candidate::own(url.clone());
             let session = stream.session(self, &candidate).await?;
-            let deadlines = Deadlines::of_segment(segment.duration, self.config.timeout_multiplier);
+            let deadlines = Deadlines::of_segment(segment.duration, stream.orders().timeout_multiplier(&self.config));
             let renditions = self.submit_and_verify(stream, segment, &session, deadlines).await?;
             Ok(renditions.into_iter().map(|rendition| rendition.media).collect())
         };
