@@ -87,7 +87,7 @@ const CONFIGURATION: &str = r#"{"manifestID":"real","streamKey":"k","presets":["
     "gop":"1.5","encoder":"H.264"}],"verificationFreq":3,"timeoutMultiplier":2,"forceSessionReinit":true}"#;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, max_shrink_iters: 4096, ..ProptestConfig::default() })]
+    #![proptest_config(streamflow_fuzz::config(512))]
 
     #[test]
     fn rtmp_chunks_and_commands(bytes in damaged(encoder_says()), piece in 1..400_usize) {

@@ -32,26 +32,26 @@ pub(crate) fn attempt_failed(error: &AttemptError) {
 
 /// A result was compared with its source.
 pub(crate) fn compared() {
-    counter!("streamflow_broadcaster_compared_results").increment(1);
+    counter!("streamflow_broadcaster_compared_results_total").increment(1);
 }
 
 /// A result looked odd.
 pub(crate) fn suspected(doubt: &'static str) {
-    counter!("streamflow_broadcaster_suspected_results", "doubt" => doubt).increment(1);
+    counter!("streamflow_broadcaster_suspected_results_total", "doubt" => doubt).increment(1);
 }
 
 pub(crate) fn convicted(verdict: Verdict) {
-    counter!("streamflow_broadcaster_convictions", "verdict" => verdict.label()).increment(1);
+    counter!("streamflow_broadcaster_convictions_total", "verdict" => verdict.label()).increment(1);
 }
 
 /// A receipt that counts as none: it was not there, or does not state what we hold.
 pub(crate) fn receipt_refused(missing: bool) {
     let cause = if missing { "missing" } else { "false" };
-    counter!("streamflow_broadcaster_refused_receipts", "cause" => cause).increment(1);
+    counter!("streamflow_broadcaster_refused_receipts_total", "cause" => cause).increment(1);
 }
 
 pub(crate) fn receipt_kept() {
-    counter!("streamflow_broadcaster_kept_receipts").increment(1);
+    counter!("streamflow_broadcaster_kept_receipts_total").increment(1);
 }
 
 /// CPU time of a worker for one comparison.
@@ -75,5 +75,5 @@ pub(crate) fn tickets_sent(count: u64) {
 
 /// A stream changed its orchestrator.
 pub(crate) fn orchestrator_swapped() {
-    counter!("streamflow_broadcaster_orchestrator_swaps").increment(1);
+    counter!("streamflow_broadcaster_orchestrator_swaps_total").increment(1);
 }

@@ -37,6 +37,13 @@ const PIECES: [&str; 24] = [
     "\u{feff}é𝒳",
 ];
 
+/// So many cases in the normal run; `PROPTEST_CASES` sets another number.
+pub fn config(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig { max_shrink_iters: 4096, ..ProptestConfig::default() };
+    let is_set = std::env::var_os("PROPTEST_CASES").is_some();
+    ProptestConfig { cases: if is_set { default.cases } else { cases }, ..default }
+}
+
 #[derive(Clone, Debug)]
 enum Change {
     Flip { at: Index, bit: u8 },

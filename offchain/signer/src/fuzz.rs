@@ -34,7 +34,7 @@ fn request() -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, max_shrink_iters: 4096, ..ProptestConfig::default() })]
+    #![proptest_config(streamflow_fuzz::config(512))]
 
     #[test]
     fn requests_for_payments(body in damaged_text(&[&request()])) {

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use alloy_primitives::{Address, B256, hex};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use prost::Message as _;
 use streamflow_fuzz::{damaged, damaged_text};
 use streamflow_pm::{KeySigner, ReceiptDomain, TRANSCODING_H264, WorkReceipt};
@@ -73,8 +73,14 @@ fn jobs_2018() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Beside the source: there is no `lib.rs` above it by which the usual place is found.
+fn config() -> ProptestConfig {
+    let kept = FileFailurePersistence::WithSource("regressions");
+    ProptestConfig { failure_persistence: Some(Box::new(kept)), ..streamflow_fuzz::config(512) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, max_shrink_iters: 4096, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn messages_of_peers(bytes in damaged(messages().to_vec())) {
@@ -129,7 +135,8 @@ proptest! {
         "open /var/lib/streamflow/db: no such file", "insufficient sender reserve ",
     ])) {
         let told = TranscodeError::from_text(&text).to_string();
-        prop_assert!(scrub(&told).len() <= told.len() + 4 * told.matches(['/', ':', '.']).count().max(1));
+        // What is taken out leaves one sign of three bytes.
+        prop_assert!(scrub(&told).len() <= 3 * told.len());
     }
 
     #[test]

@@ -201,7 +201,7 @@ async fn purse() -> Vec<Code> {
             unusable,
             Code::NoUsableOrchestrator,
             "0 orchestrators",
-            "none of 1 orchestrators may be used: 1 × blocked by \"127.0.0.1\" (setting broadcaster.discovery.blocklist)",
+            "none of 1 orchestrators may be used: 1 × blocked by \"…\" (setting broadcaster.discovery.blocklist)",
         ),
     ]
 }

@@ -38,15 +38,26 @@ const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'
 
 /// By crate, then by name.
 pub const ALL: &[Metric] = &[
+    counter("streamflow_broadcaster_compared_results_total", &[], "Results compared with their source."),
+    histogram("streamflow_broadcaster_comparison_cpu_seconds", &[], "CPU time of one comparison."),
+    counter("streamflow_broadcaster_convictions_total", &["verdict"], "Orchestrators caught cheating, by how."),
     gauge("streamflow_broadcaster_deposit_gwei", &[], "Deposit in TicketBroker, in gwei, rounded down."),
     counter("streamflow_broadcaster_failed_attempts_total", &["cause"], "Attempts at a segment that failed."),
     counter("streamflow_broadcaster_failed_segments_total", &[], "Segments that nobody transcoded."),
+    counter("streamflow_broadcaster_kept_receipts_total", &[], "Receipts of orchestrators that were kept."),
     gauge("streamflow_broadcaster_live_streams", &[], "Streams that are live now."),
+    counter("streamflow_broadcaster_orchestrator_swaps_total", &[], "Times that a stream changed its orchestrator."),
     counter("streamflow_broadcaster_received_segments_total", &[], "Segments taken from publishers."),
+    counter("streamflow_broadcaster_refused_receipts_total", &["cause"], "Receipts that were missing or false."),
     counter("streamflow_broadcaster_refused_terms_total", &["remedy"], "Terms that were not accepted, by what helps."),
     gauge("streamflow_broadcaster_reserve_gwei", &[], "Reserve in TicketBroker, in gwei, rounded down."),
     gauge("streamflow_broadcaster_runway_hours", &[], "Hours that the deposit lasts at the present rate."),
     counter("streamflow_broadcaster_sent_tickets_total", &[], "Tickets sent to orchestrators."),
+    counter(
+        "streamflow_broadcaster_suspected_results_total",
+        &["doubt"],
+        "Results that looked odd, by what about them.",
+    ),
     counter("streamflow_broadcaster_transcoded_segments_total", &[], "Segments whose renditions were published."),
     histogram("streamflow_broadcaster_transcode_seconds", &[], "From a segment's upload to its verified renditions."),
     counter("streamflow_chain_endpoints_left_total", &["fault"], "RPC endpoints left, by what was wrong."),
