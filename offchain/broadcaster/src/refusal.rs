@@ -88,7 +88,7 @@ impl RtmpError {
         match self {
             Self::NotAdmitted(error) => Some(error.coded(config)),
             Self::Refused(refusal) => Some(refusal.coded(config)),
-            Self::Name(error) => Some(PushError::Name(error.clone()).coded(config)),
+            Self::Name(error) => Some(PushError::Name(*error).coded(config)),
             Self::Tag(error) => input(error.to_string()),
             Self::Ingest(error @ IngestError::NoVideoHeader { .. }) => input(error.to_string()),
             Self::Ingest(IngestError::Media(PoolError::Media(error))) => input(error.to_string()),
