@@ -11,6 +11,7 @@ use rtmp_rs::{
 };
 use streamflow_fuzz::{damaged, damaged_text};
 use streamflow_types::{ManifestId, Secret};
+use url::Url;
 
 use crate::{
     discovery::{parse_address, parse_list},
@@ -182,11 +183,12 @@ proptest! {
         "s3://KEY:SECRET@eu-west-1/bucket/some/prefix", "s3+http://KEY:SE%2FCRET@127.0.0.1:9000/bucket",
         "gs://bucket?keyfile=/none/such",
     ])) {
-        if let Ok(url) = text.parse()
-            && let Err(error) = Store::remote(&url)
-        {
+        let Ok(url) = text.parse::<Url>() else { return Ok(()) };
+        if let Err(error) = Store::remote(&url) {
             let told = streamflow_types::with_causes(&error);
-            prop_assert!(!told.contains("SECRET@") && !told.contains("SE%2FCRET@"), "{}", told);
+            // A short one may be a word of the text.
+            let secret = url.password().filter(|password| password.len() >= 6);
+            prop_assert!(secret.is_none_or(|secret| !told.contains(secret)), "{}", told);
         }
     }
 

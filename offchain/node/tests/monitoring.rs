@@ -12,8 +12,9 @@ use serde_json::Value;
 use streamflow_node::monitoring::{ALL, Kind, Metric};
 
 /// Labels that take few values, all known when the program is written.
-const BOUNDED: [&str; 15] = [
+const BOUNDED: [&str; 17] = [
     "cause",
+    "doubt",
     "duty",
     "fault",
     "kind",
@@ -25,6 +26,7 @@ const BOUNDED: [&str; 15] = [
     "result",
     "role",
     "status",
+    "verdict",
     "version",
     "node_type",
     "le",
