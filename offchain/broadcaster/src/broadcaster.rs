@@ -25,6 +25,7 @@ use crate::{
     config::{BroadcasterConfig, FileInput},
     discovery::{self, Candidate, Filter, OrchestratorCache},
     error::{BroadcasterError, PaymentError, PlayError, Refusal, SegmentError},
+    listener,
     live::LiveConfig,
     orchestrators::{Orchestrators, Rules},
     output::Store,
@@ -37,7 +38,7 @@ use crate::{
     stream::{GIVE_UP_AFTER, LiveStream},
     verification::Trust,
     verify::Checker,
-    webhook::Webhook,
+    webhook::{self, Webhook},
 };
 
 /// Ended streams that can still be watched.
@@ -155,7 +156,7 @@ impl Broadcaster {
             ),
             None => None,
         };
-        let webhook = config.auth_webhook_url.clone().map(Webhook::new).transpose();
+        let webhook = config.auth_webhook_url.as_ref().and_then(webhook::address).map(Webhook::new).transpose();
         let webhook = webhook.map_err(BroadcasterError::Webhook)?;
         let orchestrators = Orchestrators::new(rules(&config));
         if let Some(cache) = &cache {
@@ -212,10 +213,10 @@ impl Broadcaster {
         let Self { core, candidates, listener, address, rtmp } = self;
         tracing::info!(%address, "broadcaster listens");
         let closing = CancellationToken::new();
-        let graceful = closing.clone();
-        let server = axum::serve(listener, serve::router(core.clone()))
-            .with_graceful_shutdown(async move { graceful.cancelled().await });
-        let mut server = tokio::spawn(server.into_future());
+        let (served_core, graceful) = (core.clone(), closing.clone());
+        let mut server = tokio::spawn(async move {
+            listener::serve(listener, serve::router(served_core.clone()), &served_core.config, graceful).await;
+        });
         let background = CancellationToken::new();
         let follower = tokio::spawn(discovery::discover(core.clone(), candidates, background.clone()));
         let prober = tokio::spawn(discovery::keep_warm(core.clone(), background.clone()));
@@ -248,7 +249,7 @@ impl Broadcaster {
             },
         };
         match ended {
-            Ok(result) => result.map_err(BroadcasterError::Serve),
+            Ok(()) => Ok(()),
             Err(panic) => Err(BroadcasterError::Serve(std::io::Error::other(panic))),
         }
     }
@@ -447,6 +448,7 @@ impl Core {
             segments: *self.totals.lock().unwrap_or_else(PoisonError::into_inner),
             tickets: TicketStatus { sent: sent.tickets, value: sent.value.to_string() },
             streams: self.streams().iter().rev().map(|stream| stream.status(&self.orchestrators, now)).collect(),
+            rtmp: self.config.rtmp.as_ref().map(|_| self.rtmp.status()),
             sessions: self.orchestrators.status(now),
             pool: self.orchestrators.pool(now),
         }

@@ -16,6 +16,7 @@ use crate::{
     race::{FailoverConfig, RedundancyConfig},
     selection::{SelectionConfig, SelectionError},
     verification::VerificationConfig,
+    webhook,
 };
 
 /// Settings of the broadcaster. The defaults run on a laptop.
@@ -48,7 +49,10 @@ pub struct BroadcasterConfig {
     /// needed. Over RTMP the key stands behind the name; a push brings it as `Authorization: Bearer <key>`.
     pub stream_keys: BTreeMap<ManifestId, Secret>,
     /// Asked before a stream is published (node.md §4.5); answers with its renditions, too. None: nobody is asked.
-    pub auth_webhook_url: Option<Url>,
+    pub auth_webhook_url: Option<Secret>,
+    /// Whether anybody may publish where `listen` or `rtmp.listen` is not loopback and neither `streams` nor `stream_keys` nor
+    /// `auth_webhook_url` says who.
+    pub allow_anyone: bool,
     /// Where encoders publish over RTMP. None: nowhere.
     pub rtmp: Option<RtmpConfig>,
     /// Container of the segments that viewers get.
@@ -71,6 +75,13 @@ pub struct BroadcasterConfig {
     pub budget: BudgetConfig,
     /// Whether the deposit is topped up. None: it is not.
     pub top_up: Option<TopUpConfig>,
+    /// HTTP connections at a time.
+    pub max_connections: usize,
+    /// HTTP connections of one address at a time; all viewers behind a proxy have one.
+    pub max_connections_per_address: usize,
+    /// Time for the headers of a request; a connection without a request for this long is closed.
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
     /// Largest segment accepted, in bytes.
     pub max_segment_bytes: u64,
     /// Bytes of pushed segments held in memory, all streams together; an upload beyond them is refused.
@@ -235,9 +246,21 @@ pub enum BroadcasterConfigError {
     /// A setting of the close look at results.
     #[error("broadcaster.{0} is not usable: 1 to 32 frames, http or https URLs with a host, a time above 0")]
     Verification(&'static str),
-    /// Not an address of a webhook.
-    #[error("broadcaster.auth_webhook_url: {0} is not an http or https URL with a host")]
-    WebhookUrl(String),
+    /// Not an address of a webhook. It is not shown, as it may hold a secret.
+    #[error("broadcaster.auth_webhook_url is not an http or https URL with a host")]
+    WebhookUrl,
+    /// Whoever reaches it spends our deposit.
+    #[error(
+        "broadcaster.{setting} {address} is open to other machines, and anybody could publish: say who may with \
+         broadcaster.streams, broadcaster.stream_keys or broadcaster.auth_webhook_url, listen on 127.0.0.1, or set \
+         broadcaster.allow_anyone = true"
+    )]
+    AnyoneMayPublish {
+        /// Which port.
+        setting: &'static str,
+        /// Its address.
+        address: SocketAddr,
+    },
     /// Anybody could publish it.
     #[error("broadcaster.stream_keys: the key of {0} is empty")]
     EmptyKey(ManifestId),
@@ -279,6 +302,7 @@ impl Default for BroadcasterConfig {
             streams: Vec::new(),
             stream_keys: BTreeMap::new(),
             auth_webhook_url: None,
+            allow_anyone: false,
             rtmp: None,
             hls_format: HlsFormat::default(),
             object_store: None,
@@ -291,6 +315,9 @@ impl Default for BroadcasterConfig {
             verification: VerificationConfig::default(),
             failover: FailoverConfig::default(),
             redundancy: RedundancyConfig::default(),
+            max_connections: 1024,
+            max_connections_per_address: 512,
+            header_timeout: Duration::from_secs(60),
             max_segment_bytes: 300_000_000,
             max_upload_bytes: 1 << 30,
             max_segments_in_flight: 4,
@@ -364,6 +391,20 @@ impl BroadcasterConfig {
         self.wants_market() && self.discovery.webhook.is_none() && self.signer.is_none()
     }
 
+    /// node.md §4.1: a port that others reach takes no streams from just anybody.
+    fn check_publishers(&self) -> Result<(), BroadcasterConfigError> {
+        let known = !self.streams.is_empty() || !self.stream_keys.is_empty() || self.auth_webhook_url.is_some();
+        if known || self.allow_anyone {
+            return Ok(());
+        }
+        let ports = [("listen", Some(self.listen)), ("rtmp.listen", self.rtmp.as_ref().map(|rtmp| rtmp.listen))];
+        let open = |(setting, address): (_, Option<SocketAddr>)| Some((setting, address?));
+        match ports.into_iter().filter_map(open).find(|(_, address)| !address.ip().is_loopback()) {
+            Some((setting, address)) => Err(BroadcasterConfigError::AnyoneMayPublish { setting, address }),
+            None => Ok(()),
+        }
+    }
+
     /// Checks what the types cannot.
     pub fn validate(&self) -> Result<(), BroadcasterConfigError> {
         if self.profiles.is_empty() {
@@ -390,11 +431,8 @@ impl BroadcasterConfig {
         {
             return Err(BroadcasterConfigError::SignerUrl(url.clone()));
         }
-        if let Some(url) = &self.auth_webhook_url
-            && (!matches!(url.scheme(), "http" | "https") || url.host_str().is_none())
-        {
-            // The rest of it may be a secret.
-            return Err(BroadcasterConfigError::WebhookUrl(format!("{}:...", url.scheme())));
+        if self.auth_webhook_url.as_ref().is_some_and(|url| webhook::address(url).is_none()) {
+            return Err(BroadcasterConfigError::WebhookUrl);
         }
         if let Some((name, _)) = self.stream_keys.iter().find(|(_, key)| key.is_empty()) {
             return Err(BroadcasterConfigError::EmptyKey(name.clone()));
@@ -402,6 +440,7 @@ impl BroadcasterConfig {
         if let Some(rtmp) = &self.rtmp {
             rtmp.validate()?;
         }
+        self.check_publishers()?;
         if self.signer.is_some() {
             let ours = [("top_up", self.top_up.is_some()), ("budget", self.budget != BudgetConfig::default())];
             if let Some((name, _)) = ours.into_iter().find(|(_, set)| *set) {
@@ -424,6 +463,9 @@ impl BroadcasterConfig {
         }
         let positive = [
             ("top_up.amount", self.top_up.as_ref().is_none_or(|top_up| !top_up.amount.is_zero())),
+            ("max_connections", self.max_connections > 0),
+            ("max_connections_per_address", self.max_connections_per_address > 0),
+            ("header_timeout", !self.header_timeout.is_zero()),
             ("max_segment_bytes", self.max_segment_bytes > 0),
             ("max_upload_bytes", self.max_upload_bytes > 0),
             ("max_segments_in_flight", self.max_segments_in_flight > 0),
@@ -487,6 +529,47 @@ mod tests {
         assert!(refused(|c| c.redundancy.every = 0).to_string().contains("redundancy.every is 0"));
         let redundant = refused(|c| (c.redundancy.orchestrators, c.max_attempts) = (3, 2));
         assert_eq!(redundant, BroadcasterConfigError::TooRedundant { orchestrators: 3, max_attempts: 2 });
+    }
+
+    #[test]
+    fn a_port_that_others_reach_needs_somebody_who_says_who_publishes() {
+        let open: SocketAddr = "0.0.0.0:9935".parse().unwrap();
+        let refused_http = refused(|c| c.listen = open);
+        assert_eq!(refused_http, BroadcasterConfigError::AnyoneMayPublish { setting: "listen", address: open });
+        let rtmp = |config: &mut BroadcasterConfig| {
+            config.rtmp = Some(RtmpConfig { listen: "[::]:1935".parse().unwrap(), ..RtmpConfig::default() });
+        };
+        let told = refused(rtmp).to_string();
+        for setting in ["rtmp.listen", "streams", "stream_keys", "auth_webhook_url", "allow_anyone"] {
+            assert!(told.contains(&format!("broadcaster.{setting}")), "{told}");
+        }
+        let who: [fn(&mut BroadcasterConfig); 4] = [
+            |c| c.streams = vec!["movie".parse().unwrap()],
+            |c| c.stream_keys = BTreeMap::from([("movie".parse().unwrap(), Secret::new("k3y"))]),
+            |c| c.auth_webhook_url = Some(Secret::new("https://hook.example/?t=1")),
+            |c| c.allow_anyone = true,
+        ];
+        for say in who {
+            let mut config = BroadcasterConfig { listen: open, ..BroadcasterConfig::default() };
+            rtmp(&mut config);
+            say(&mut config);
+            assert_eq!(config.validate(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_address_of_a_webhook_is_never_printed() {
+        let secret = "https://user:pw@hook.example/?token=h00k";
+        let config = BroadcasterConfig { auth_webhook_url: Some(Secret::new(secret)), ..BroadcasterConfig::default() };
+        assert_eq!(config.validate(), Ok(()));
+        for shown in [format!("{config:?}"), serde_json::to_string(&config).unwrap()] {
+            assert!(!shown.contains("h00k") && !shown.contains("hook.example"), "{shown}");
+        }
+        for bad in ["ftp://user:pw@hook.example", "h00k", "https://"] {
+            let refused = refused(|c| c.auth_webhook_url = Some(Secret::new(bad)));
+            assert_eq!(refused, BroadcasterConfigError::WebhookUrl);
+            assert!(!refused.to_string().contains(bad));
+        }
     }
 
     #[test]

@@ -9,8 +9,12 @@ mod broadcaster;
 mod budget;
 mod client;
 mod config;
+mod connections;
 mod discovery;
 mod error;
+#[cfg(test)]
+mod fuzz;
+mod listener;
 mod live;
 mod metrics;
 mod multipart;
@@ -59,8 +63,8 @@ pub use remote::RemoteSigner;
 pub use rtmp::{IngestError, RtmpError, TagError};
 pub use selection::{CandidateStatus, ChoiceStatus, SelectionConfig, SelectionError, Weights};
 pub use status::{
-    BudgetStatus, DropStatus, FundsStatus, PaymentMode, PoolStatus, RenditionStatus, SegmentStatus, SessionStatus,
-    Status, StreamStatus, TicketStatus,
+    BudgetStatus, DropStatus, FundsStatus, PaymentMode, PoolStatus, RenditionStatus, RtmpStatus, SegmentStatus,
+    SessionStatus, Status, StreamStatus, TicketStatus,
 };
 pub use top_up::{DepositTopUp, TopUpError, TopUpFuture};
 pub use verification::{Evidence, ReceiptError, Verdict, VerificationConfig};

@@ -76,27 +76,27 @@ pub(crate) fn tickets_sent(count: u64) {
 
 /// A second orchestrator was asked, because the first was slow.
 pub(crate) fn hedge_started() {
-    counter!("streamflow_broadcaster_started_hedges").increment(1);
+    counter!("streamflow_broadcaster_started_hedges_total").increment(1);
 }
 
 /// It was first.
 pub(crate) fn hedge_won() {
-    counter!("streamflow_broadcaster_won_hedges").increment(1);
+    counter!("streamflow_broadcaster_won_hedges_total").increment(1);
 }
 
 /// It was not asked, because the budget is used up.
 pub(crate) fn hedge_refused() {
-    counter!("streamflow_broadcaster_refused_hedges").increment(1);
+    counter!("streamflow_broadcaster_refused_hedges_total").increment(1);
 }
 
 /// A paid result came too late to be of use.
 pub(crate) fn overtaken() {
-    counter!("streamflow_broadcaster_overtaken_attempts").increment(1);
+    counter!("streamflow_broadcaster_overtaken_attempts_total").increment(1);
 }
 
 /// A result of a segment that several do was compared and is good.
 pub(crate) fn redundant_result() {
-    counter!("streamflow_broadcaster_redundant_results").increment(1);
+    counter!("streamflow_broadcaster_redundant_results_total").increment(1);
 }
 
 /// A stream changed its orchestrator.

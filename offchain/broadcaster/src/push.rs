@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use streamflow_types::{Container, ManifestId, ManifestIdError, Profile, Secret};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 use crate::webhook::{OrdersError, parse_header};
@@ -16,6 +16,8 @@ use crate::webhook::{OrdersError, parse_header};
 const BODY_SILENCE: Duration = Duration::from_secs(30);
 /// Longest segment that peers take (node.md §1.1).
 const MAX_DURATION_MILLIS: u64 = 300_000;
+/// Time for a whole segment, which may come as it is encoded.
+const BODY_TIME: Duration = Duration::from_millis(MAX_DURATION_MILLIS + 30_000);
 
 /// Asks for renditions (node.md §4.3).
 const TRANSCODE_CONFIGURATION: &str = "livepeer-transcode-configuration";
@@ -45,6 +47,8 @@ pub(crate) enum PushError {
     Memory,
     #[error("no more of the segment came within {0:?}")]
     Silence(Duration),
+    #[error("the segment was not there after {0:?}")]
+    Slow(Duration),
     #[error("segment was cut off")]
     CutOff(#[source] axum::Error),
 }
@@ -159,11 +163,13 @@ pub(crate) async fn read_body(
         let bytes = u32::try_from(bytes).map_err(|_| PushError::Memory)?;
         memory.clone().try_acquire_many_owned(bytes).map_err(|_| PushError::Memory)
     };
-    let mut held = take(0)?;
+    let (mut held, end) = (take(0)?, Instant::now() + BODY_TIME);
     let mut chunks = body.into_data_stream();
     let mut segment = BytesMut::new();
     loop {
-        let chunk = timeout(BODY_SILENCE, chunks.next()).await.map_err(|_| PushError::Silence(BODY_SILENCE))?;
+        let waited = timeout_at(end.min(Instant::now() + BODY_SILENCE), chunks.next()).await;
+        let late = if Instant::now() < end { PushError::Silence(BODY_SILENCE) } else { PushError::Slow(BODY_TIME) };
+        let chunk = waited.map_err(|_| late)?;
         let Some(chunk) = chunk else { return Ok((segment.freeze(), held)) };
         let chunk = chunk.map_err(PushError::CutOff)?;
         if (segment.len() + chunk.len()) as u64 > limit {
@@ -263,5 +269,17 @@ mod tests {
     async fn a_silent_sender_is_given_up() {
         let body = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
         assert!(matches!(read(body, &HeaderMap::new(), 10, 10).await, Err(PushError::Silence(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_of_one_byte_a_second_is_given_up_in_the_end() {
+        let start = Instant::now();
+        let drip = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(b"x")), ()))
+        });
+        let given_up = read(Body::from_stream(drip), &HeaderMap::new(), 1 << 20, 1 << 20).await;
+        assert!(matches!(given_up, Err(PushError::Slow(_))));
+        assert_eq!(start.elapsed(), BODY_TIME);
     }
 }

@@ -1,4 +1,5 @@
 //! Codes of what a broadcaster refuses (docs/refusals.md).
+use streamflow_media::PoolError;
 use streamflow_pm::{FundsError, OverBudget};
 use streamflow_types::with_causes;
 use streamflow_wire::{Code, Refusal as Coded};
@@ -9,6 +10,7 @@ use crate::{
     config::BroadcasterConfig,
     error::{Refusal, SegmentError},
     push::PushError,
+    rtmp::{IngestError, RtmpError},
 };
 
 impl PushError {
@@ -38,6 +40,7 @@ impl PushError {
             Self::Silence(limit) => {
                 Coded::new(Code::PushTooSlow, format!("{limit:?} of silence"), format!("{limit:?}"))
             }
+            Self::Slow(limit) => Coded::new(Code::PushTooSlow, format!("more than {limit:?}"), format!("{limit:?}")),
             Self::CutOff(_) => Coded::new(Code::PushCutOff, "a part of the segment", "all of the segment"),
         }
     }
@@ -75,9 +78,43 @@ impl SegmentError {
     }
 }
 
+impl RtmpError {
+    /// Code and figures for whoever publishes over RTMP; none where nobody is there to be told.
+    pub(crate) fn coded(&self, config: &BroadcasterConfig) -> Option<Coded> {
+        let input = |got: String| {
+            let taken = "H.264 with AAC or MP3";
+            Some(Coded::new(Code::SegmentFormatDidntMatchJobInputParams, got, taken))
+        };
+        match self {
+            Self::NotAdmitted(error) => Some(error.coded(config)),
+            Self::Refused(refusal) => Some(refusal.coded(config)),
+            Self::Name(error) => Some(PushError::Name(*error).coded(config)),
+            Self::Tag(error) => input(error.to_string()),
+            Self::Ingest(error @ IngestError::NoVideoHeader { .. }) => input(error.to_string()),
+            Self::Ingest(IngestError::Media(PoolError::Media(error))) => input(error.to_string()),
+            Self::Stall { waited } | Self::Setup { waited } => {
+                Some(Coded::new(Code::PushTooSlow, format!("{waited:?} of silence"), format!("{waited:?}")))
+            }
+            Self::Ingest(IngestError::Media(_)) | Self::Abandoned => {
+                Some(Coded::new(Code::WorkerFailed, "a worker that failed", "a worker that answers"))
+            }
+            Self::Io(_) | Self::Protocol(_) | Self::Commands { .. } | Self::Stuck(_) => None,
+        }
+    }
+
+    /// The reason as the encoder and the log get it, with its code at the end.
+    pub(crate) fn told(&self, config: &BroadcasterConfig) -> String {
+        let text = with_causes(self);
+        match self.coded(config) {
+            Some(coded) => format!("{text} ({})", coded.code),
+            None => text,
+        }
+    }
+}
+
 impl AdmitError {
     /// Code and figures for whoever publishes.
-    pub(crate) fn coded(&self, config: &BroadcasterConfig) -> Coded {
+    pub fn coded(&self, config: &BroadcasterConfig) -> Coded {
         match self {
             Self::NotListed(name) => {
                 Coded::new(Code::StreamNotAllowed, name, format!("{} streams in the list", config.streams.len()))

@@ -94,7 +94,7 @@ struct Identity {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Answer {
+pub(crate) struct Answer {
     payment: String,
     seg_creds: String,
     state: Value,
@@ -154,11 +154,7 @@ impl RemotePayer {
             if status != 200 {
                 return Err(refused(status, &body));
             }
-            let identity: Identity = serde_json::from_slice(&body).map_err(SignerError::Answer)?;
-            let sig = alloy_primitives::hex::decode(identity.signature).map_err(|_| SignerError::Identity)?;
-            let address = identity.address.to_vec();
-            let request = OrchestratorRequest { address, sig, ..OrchestratorRequest::default() };
-            let sender = verify_request(&request).ok_or(SignerError::Identity)?;
+            let (sender, request) = read_identity(&body)?;
             tracing::info!(%sender, "payments are made by a remote signer");
             Ok((sender, request))
         });
@@ -173,9 +169,7 @@ impl RemotePayer {
         if status != 200 {
             return Err(refused(status, &body));
         }
-        let found: Vec<Discovered> = serde_json::from_slice(&body).map_err(SignerError::Answer)?;
-        let usable = found.into_iter().map(|found| found.address).filter(|url| url.scheme() == "https");
-        Ok(usable.map(|url| Candidate::of_market(url, None)).collect())
+        read_list(&body)
     }
 
     /// Remembers that the signer fails for everybody, or that it does not any more.
@@ -250,7 +244,7 @@ impl RemoteSession {
         payer.note(sent.as_ref().err());
         let (status, body) = sent?;
         let answer: Answer = match status {
-            200 | NO_TICKETS => serde_json::from_slice(&body).map_err(SignerError::Answer)?,
+            200 | NO_TICKETS => read_answer(&body)?,
             REFRESH => return Err(SignerError::Refresh),
             _ => {
                 let error = refused(status, &body);
@@ -292,6 +286,27 @@ impl RemoteSession {
     fn unspent(&self) -> MutexGuard<'_, i128> {
         self.unspent.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Who pays, and the request that says so.
+pub(crate) fn read_identity(body: &[u8]) -> Result<(Address, OrchestratorRequest), SignerError> {
+    let identity: Identity = serde_json::from_slice(body).map_err(SignerError::Answer)?;
+    let sig = alloy_primitives::hex::decode(identity.signature).map_err(|_| SignerError::Identity)?;
+    let address = identity.address.to_vec();
+    let request = OrchestratorRequest { address, sig, ..OrchestratorRequest::default() };
+    let sender = verify_request(&request).ok_or(SignerError::Identity)?;
+    Ok((sender, request))
+}
+
+/// Orchestrators that can be reached over TLS.
+pub(crate) fn read_list(body: &[u8]) -> Result<Vec<Candidate>, SignerError> {
+    let found: Vec<Discovered> = serde_json::from_slice(body).map_err(SignerError::Answer)?;
+    let usable = found.into_iter().map(|found| found.address).filter(|url| url.scheme() == "https");
+    Ok(usable.map(|url| Candidate::of_market(url, None)).collect())
+}
+
+pub(crate) fn read_answer(body: &[u8]) -> Result<Answer, SignerError> {
+    serde_json::from_slice(body).map_err(SignerError::Answer)
 }
 
 /// Takes the signature that came back, if it is one of this segment.

@@ -147,7 +147,7 @@ impl PushFailure {
     fn answer(self, core: &Core) -> Response {
         let status = match &self {
             Self::Request(PushError::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Request(PushError::Silence(_)) => StatusCode::REQUEST_TIMEOUT,
+            Self::Request(PushError::Silence(_) | PushError::Slow(_)) => StatusCode::REQUEST_TIMEOUT,
             Self::Request(PushError::Memory) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotAdmitted(AdmitError::OtherProfiles { .. }) => StatusCode::BAD_REQUEST,
             Self::NotAdmitted(AdmitError::TooMany { .. }) => StatusCode::SERVICE_UNAVAILABLE,
@@ -196,7 +196,9 @@ async fn recording(State(core): State<Arc<Core>>, Path((name, file)): Path<(Stri
     };
     let text =
         if rendition == "index" { Some(stream.recording_master()) } else { stream.recording_playlist(rendition).await };
-    text.map_or_else(unknown, playlist_reply)
+    // A new stream of the same name replaces it, so that it may not be kept for long.
+    let cache = if stream.has_ended() { "max-age=60" } else { "max-age=1" };
+    text.map_or_else(unknown, |text| shared(PLAYLIST, cache, text))
 }
 
 async fn media(

@@ -20,6 +20,7 @@ use crate::{
     error::{AttemptError, PaymentError, QuoteError},
     payment::{Charge, Payer, Prepared},
     remote::{RemotePaid, RemotePayer, RemoteSession},
+    webhook::StreamOrders,
 };
 
 /// A token is renewed in the last tenth of its life. Counted from its arrival, so that no clock has to agree with ours.
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     terms: Mutex<Terms>,
     /// With a remote signer.
     remote: Option<RemoteSession>,
+    /// What is ordered for the stream.
+    orders: StreamOrders,
 }
 
 /// What the newest answer says.
@@ -149,7 +152,18 @@ impl Session {
             }
         }
         let (url, terms) = (candidate.url.clone(), Mutex::new(terms));
-        Ok(Self { url, service, account, token, opened: now, guard, terms, remote })
+        let orders = StreamOrders::default();
+        Ok(Self { url, service, account, token, opened: now, guard, terms, remote, orders })
+    }
+
+    /// With what is ordered for the stream.
+    pub(crate) fn under(self, orders: StreamOrders) -> Self {
+        Self { orders, ..self }
+    }
+
+    /// One result in so many is compared with its source, by the orders or else by the setting.
+    pub(crate) fn compared_one_in(&self, setting: u32) -> u32 {
+        self.orders.verification_freq.unwrap_or(setting)
     }
 
     /// The price that the stream's first session with this orchestrator began at.
@@ -170,8 +184,8 @@ impl Session {
         now.duration_since(self.opened) > TOKEN_USE
     }
 
-    /// The payment header for a segment, and what is to be completed once the answer is there. A remote signer signs the
-    /// segment with it.
+    /// The payment header for a segment, and what is to be completed once the answer is there. The segment gets what is
+    /// ordered for its stream, and with a remote signer its signature.
     #[tracing::instrument(name = "payment", skip_all, fields(recipient = ?self.account))]
     pub(crate) async fn pay(
         &self,
@@ -179,6 +193,8 @@ impl Session {
         budget: &StreamBudget,
         segment: &mut SegmentRequest,
     ) -> Result<(String, Paid), PaymentError> {
+        // Its signature does not cover this (node.md §2.2).
+        segment.force_session_reinit = self.orders.force_session_reinit;
         let terms = *self.terms();
         let Some(price) = terms.price else { return Ok((String::new(), Paid::Nothing)) };
         if let Some(guard) = &self.guard {

@@ -35,10 +35,25 @@ pub struct Status {
     pub tickets: TicketStatus,
     /// Streams since the start, newest first.
     pub streams: Vec<StreamStatus>,
+    /// What encoders do over RTMP; none where they may not.
+    pub rtmp: Option<RtmpStatus>,
     /// Orchestrators that have a place: our own, and the shortlist of the market.
     pub sessions: Vec<SessionStatus>,
     /// The list as a whole.
     pub pool: PoolStatus,
+}
+
+/// What encoders do over RTMP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RtmpStatus {
+    /// Open connections, players included.
+    pub connections: usize,
+    /// Streams that are published now.
+    pub published: usize,
+    /// Encoders that were refused or cut off since the start.
+    pub refused: u64,
+    /// Why the last of them was, with its code at the end.
+    pub last_refusal: Option<String>,
 }
 
 /// The list of orchestrators as a whole.

@@ -37,6 +37,7 @@ use crate::{
     session::Session,
     status::{RenditionStatus, SegmentStatus, StreamStatus},
     verify::Rendition,
+    webhook::StreamOrders,
 };
 
 /// A number that is missing while so many later segments came does not come any more.
@@ -250,6 +251,11 @@ impl LiveStream {
 
     pub(crate) fn budget(&self) -> &StreamBudget {
         &self.budget
+    }
+
+    /// What the webhook orders for it.
+    pub(crate) fn orders(&self) -> &StreamOrders {
+        &self.admission.orders
     }
 
     pub(crate) fn profiles(&self) -> &[Profile] {
@@ -493,7 +499,8 @@ impl LiveStream {
             return Ok(session.clone());
         }
         let first = self.first_prices().get(&candidate.url).copied();
-        let opened = Arc::new(core.open_session(candidate, self.profiles(), first).await?);
+        let opened = core.open_session(candidate, self.profiles(), first).await?;
+        let opened = Arc::new(opened.under(self.orders().clone()));
         if let Some(price) = opened.first_price() {
             self.first_prices().insert(candidate.url.clone(), price);
         }

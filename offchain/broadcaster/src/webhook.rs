@@ -1,5 +1,5 @@
 //! The webhook that says who may publish, and with which renditions (node.md §4.5).
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use futures::StreamExt as _;
 use reqwest::{Client, Response, StatusCode};
@@ -11,12 +11,14 @@ use streamflow_types::{
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::config::SOURCE;
+use crate::config::{BroadcasterConfig, SOURCE};
 
 /// Time for an answer, connection included.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest answer, in bytes.
 pub(crate) const MAX_REPLY: usize = 64 * 1024;
+/// Largest factor on deadlines that may be ordered.
+const MAX_TIMEOUT_MULTIPLIER: u32 = 100;
 /// Questions asked at a time.
 const MAX_ASKED: usize = 64;
 
@@ -77,6 +79,12 @@ pub enum OrdersError {
     /// Two renditions of one name, or one named like the source.
     #[error("profile {0:?} appears twice or is reserved")]
     Twice(String),
+    /// Deadlines without end.
+    #[error("timeoutMultiplier {got} is more than {max}", max = MAX_TIMEOUT_MULTIPLIER)]
+    Timeout {
+        /// As given.
+        got: u32,
+    },
     /// More than an orchestrator makes.
     #[error("{count} profiles, more than {max}", max = MAX_RENDITIONS)]
     TooMany {
@@ -92,12 +100,19 @@ pub(crate) struct StreamOrders {
     pub(crate) object_store: Option<Secret>,
     /// Where the recording is stored; holds credentials.
     pub(crate) record_store: Option<Secret>,
-    /// One segment in so many is verified by comparison.
+    /// One result in so many is compared with its source, in place of `verification.one_in`.
     pub(crate) verification_freq: Option<u32>,
-    /// Factor on the deadlines of its segments.
+    /// Factor on the deadlines of its segments, in place of `timeout_multiplier`.
     pub(crate) timeout_multiplier: Option<u32>,
-    /// Whether each segment gets a session of its own.
+    /// Whether each segment is to be decoded afresh.
     pub(crate) force_session_reinit: bool,
+}
+
+impl StreamOrders {
+    /// Factor on the deadlines of the stream's segments.
+    pub(crate) fn timeout_multiplier(&self, config: &BroadcasterConfig) -> u32 {
+        self.timeout_multiplier.unwrap_or(config.timeout_multiplier)
+    }
 }
 
 /// A usable answer.
@@ -154,11 +169,23 @@ struct Question<'a> {
 }
 
 /// Asks.
-#[derive(Debug)]
 pub(crate) struct Webhook {
     url: Url,
     client: Client,
     places: Semaphore,
+}
+
+/// Where a webhook is; `None` for what is no http or https URL with a host.
+pub(crate) fn address(text: &Secret) -> Option<Url> {
+    let url: Url = text.expose().parse().ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty())).then_some(url)
+}
+
+impl fmt::Debug for Webhook {
+    /// Its address may hold a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook").finish_non_exhaustive()
+    }
 }
 
 impl Webhook {
@@ -197,10 +224,13 @@ async fn read(reply: Response) -> Result<Vec<u8>, WebhookError> {
     Ok(body)
 }
 
-fn parse_reply(body: &[u8]) -> Result<WebhookReply, OrdersError> {
+pub(crate) fn parse_reply(body: &[u8]) -> Result<WebhookReply, OrdersError> {
     let body: Body = serde_json::from_slice(body)?;
     if body.manifest_id.is_empty() {
         return Err(OrdersError::NoName);
+    }
+    if body.timeout_multiplier > MAX_TIMEOUT_MULTIPLIER {
+        return Err(OrdersError::Timeout { got: body.timeout_multiplier });
     }
     let secret = |text: &str| (!text.is_empty()).then(|| Secret::new(text));
     let some = |number: u32| (number > 0).then_some(number);
@@ -333,6 +363,13 @@ mod tests {
     }
 
     #[test]
+    fn a_streams_own_timeout_takes_the_place_of_the_settings() {
+        let config = BroadcasterConfig { timeout_multiplier: 3, ..BroadcasterConfig::default() };
+        let ordered = StreamOrders { timeout_multiplier: Some(7), ..StreamOrders::default() };
+        assert_eq!((StreamOrders::default().timeout_multiplier(&config), ordered.timeout_multiplier(&config)), (3, 7));
+    }
+
+    #[test]
     fn a_profile_without_a_name_gets_one() {
         let unnamed = profile(r#"{"width":320,"height":180,"bitrate":200000,"gop":"intra"}"#).unwrap();
         assert_eq!((unnamed.name.as_str(), unnamed.gop, unnamed.fps_den), ("custom_320x180_200000", Gop::IntraOnly, 1));
@@ -363,6 +400,8 @@ mod tests {
         assert!(matches!(parse_header(br#"{"presets":["P1"]}"#), Err(OrdersError::Preset(_))));
         assert!(matches!(parse_header(b"x"), Err(OrdersError::Json(_))));
         assert!(matches!(parse_reply(b"{}"), Err(OrdersError::NoName)));
+        let endless = parse_reply(br#"{"manifestID":"a","timeoutMultiplier":101}"#);
+        assert!(matches!(endless, Err(OrdersError::Timeout { got: 101 })));
         assert!(matches!(parse_reply(br#"{"manifestID":"a/b"}"#), Err(OrdersError::Name(_))));
         let many = (0..11).map(|i| format!(r#"{{{ok},"name":"p{i}"}}"#)).collect::<Vec<_>>().join(",");
         assert!(matches!(profile(&many), Err(OrdersError::TooMany { count: 11 })));

@@ -59,12 +59,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             receipts::run(&context(&global)?, &args).await
         }
         Command::Broadcaster(args) => {
-            let signer = move |config: &mut Config| {
+            let overrides = move |config: &mut Config| {
                 if let Some(signer) = &args.signer {
                     config.broadcaster.signer = Some(signer.clone());
                 }
+                if let Some(input) = args.file_input() {
+                    config.broadcaster.input = Some(input);
+                }
             };
-            run_role(Role::Broadcaster, &global, signer).await
+            run_role(Role::Broadcaster, &global, overrides).await
         }
         Command::Orchestrator => run_role(Role::Orchestrator, &global, |_| {}).await,
         Command::Transcoder(args) => {

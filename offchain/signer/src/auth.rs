@@ -109,7 +109,7 @@ pub(crate) fn client(timeout: Duration) -> reqwest::ClientBuilder {
     reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none()).no_proxy()
 }
 
-fn decide(body: &[u8], job: JobType) -> Result<Grant, AuthError> {
+pub(crate) fn decide(body: &[u8], job: JobType) -> Result<Grant, AuthError> {
     let malformed = AuthError::Answer;
     let text = std::str::from_utf8(body).map_err(|_| malformed("not text"))?;
     let fields = Fields::parse(text).map_err(|_| malformed("not a JSON object"))?;

@@ -155,9 +155,13 @@ impl Discovery {
                 return Err(FetchError::TooLong);
             }
         }
-        // A single orchestrator may leave the list away.
-        serde_json::from_slice(&body).or_else(|_| Ok(vec![serde_json::from_slice(&body)?]))
+        Ok(read_entries(&body)?)
     }
+}
+
+/// A list; a single orchestrator may leave it away.
+pub(crate) fn read_entries(body: &[u8]) -> Result<Vec<Entry>, serde_json::Error> {
+    serde_json::from_slice(body).or_else(|_| Ok(vec![serde_json::from_slice(body)?]))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +179,7 @@ fn entries<'a>(urls: impl Iterator<Item = &'a Url>) -> Vec<Entry> {
 }
 
 /// Adds what can be used of the answers: capabilities by name, runners by URL, the first of each.
-fn merge(entry: &mut Entry, answers: Vec<Entry>) {
+pub(crate) fn merge(entry: &mut Entry, answers: Vec<Entry>) {
     let mut capabilities = BTreeSet::new();
     let mut runners = BTreeMap::new();
     for answer in answers {

@@ -14,6 +14,8 @@ mod config;
 mod desk;
 mod discovery;
 mod fence;
+#[cfg(test)]
+mod fuzz;
 mod json;
 mod metrics;
 mod openapi;

@@ -26,6 +26,8 @@ pub(crate) use cache::{keep, recall};
 pub(crate) use filter::Filter;
 pub(crate) use probe::keep_warm;
 pub(crate) use sources::{discover, named};
+#[cfg(test)]
+pub(crate) use webhook::parse as parse_list;
 
 /// Where an orchestrator listens, and what is known of it before it is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

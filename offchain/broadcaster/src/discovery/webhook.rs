@@ -76,7 +76,7 @@ impl Webhook {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Vec<Candidate>, ListError> {
+pub(crate) fn parse(body: &[u8]) -> Result<Vec<Candidate>, ListError> {
     let listed: Vec<Listed> = serde_json::from_slice(body).map_err(ListError::Answer)?;
     if listed.len() > MOST {
         return Err(ListError::TooMany { got: listed.len() });

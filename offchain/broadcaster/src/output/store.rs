@@ -40,7 +40,7 @@ pub enum OutputStoreError {
     )]
     Form,
     /// A scheme that is not served.
-    #[error("stores of kind {0}:// are not served")]
+    #[error("stores of kind {0} are not served")]
     Scheme(String),
     /// Credentials or bucket are missing.
     #[error("address of the {scheme}:// store has no {part}")]
@@ -74,8 +74,15 @@ impl Store {
         let url: Url = text.parse().map_err(|_| OutputStoreError::Form)?;
         match url.scheme() {
             "file" => Self::directory(url.to_file_path().map_err(|()| OutputStoreError::Form)?),
-            "s3" | "s3+http" | "s3+https" => Self::s3(&url),
-            "gs" => Self::google(&url),
+            _ => Self::remote(&url),
+        }
+    }
+
+    /// On another machine.
+    pub(crate) fn remote(url: &Url) -> Result<Self, OutputStoreError> {
+        match url.scheme() {
+            "s3" | "s3+http" | "s3+https" => Self::s3(url),
+            "gs" => Self::google(url),
             other => Err(OutputStoreError::Scheme(other.to_owned())),
         }
     }

@@ -183,7 +183,8 @@ impl Race {
         self.started += 1;
         let (number, url) = (self.started, turn.candidate.url.clone());
         let lane = Lane::new(self.won.clone(), self.redundant > 1);
-        let patience = self.core.config.timeout_multiplier.saturating_mul(number.min(MOST_PATIENT));
+        let multiplier = self.stream.orders().timeout_multiplier(&self.core.config);
+        let patience = multiplier.saturating_mul(number.min(MOST_PATIENT));
         let deadline = self.core.config.selection.deadline(self.segment.duration);
         let load = self.stream.load(&self.segment, deadline);
         let deadlines = Deadlines::new(load, &turn.link, turn.predicted, patience);

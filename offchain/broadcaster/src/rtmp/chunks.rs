@@ -24,7 +24,7 @@ pub(crate) enum ChunkError {
 
 /// Puts messages together. The decoder makes room for whatever length a header announces and on as many chunk streams as
 /// a peer likes, so every header is looked at before the decoder sees it.
-pub(super) struct Messages {
+pub(crate) struct Messages {
     decoder: ChunkDecoder,
     buffer: BytesMut,
     /// Announced length of the last message on each chunk stream, and whether it is unfinished.
@@ -39,16 +39,16 @@ struct Start {
 }
 
 impl Messages {
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { decoder: ChunkDecoder::new(), buffer: BytesMut::new(), streams: HashMap::new(), max }
     }
 
     /// What was read from the peer goes here.
-    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
-    pub(super) fn set_chunk_size(&mut self, size: u32) -> Result<(), ChunkError> {
+    pub(crate) fn set_chunk_size(&mut self, size: u32) -> Result<(), ChunkError> {
         if size == 0 || size as usize > self.max {
             return Err(ChunkError::ChunkSize { size, max: self.max });
         }
@@ -56,7 +56,7 @@ impl Messages {
         Ok(())
     }
 
-    pub(super) fn abort(&mut self, csid: u32) {
+    pub(crate) fn abort(&mut self, csid: u32) {
         self.decoder.abort(csid);
         if let Some((_, unfinished)) = self.streams.get_mut(&csid) {
             *unfinished = false;
@@ -64,7 +64,7 @@ impl Messages {
     }
 
     /// The next whole message, if it is there.
-    pub(super) fn next(&mut self) -> Result<Option<RtmpChunk>, ChunkError> {
+    pub(crate) fn next(&mut self) -> Result<Option<RtmpChunk>, ChunkError> {
         while let Some(Start { csid, length }) = start(&self.buffer) {
             self.admit(csid, length)?;
             let before = self.buffer.len();

@@ -25,9 +25,9 @@ pub(crate) struct Tag {
 
 /// A tag on its way to the worker, and the memory it takes.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub(super) tag: Tag,
-    pub(super) memory: OwnedSemaphorePermit,
+pub(crate) struct Held {
+    pub(crate) tag: Tag,
+    pub(crate) memory: OwnedSemaphorePermit,
 }
 
 /// What is not taken.
@@ -51,7 +51,7 @@ pub enum TagError {
 
 impl Tag {
     /// Refuses what no worker could do anything with. An empty message says nothing and is skipped by the caller.
-    pub(super) fn check(&self) -> Result<(), TagError> {
+    pub(crate) fn check(&self) -> Result<(), TagError> {
         let Some(first) = self.data.first() else { return Ok(()) };
         match self.kind {
             Kind::Video if first & 0x80 != 0 => {
@@ -73,7 +73,7 @@ impl Tag {
     }
 
     /// Whether it tells the decoder what is to come.
-    pub(super) fn is_header(&self) -> bool {
+    pub(crate) fn is_header(&self) -> bool {
         match (self.kind, &self.data[..]) {
             (Kind::Video, [_, 0, ..]) => true,
             (Kind::Audio, [first, 0, ..]) => first >> 4 == AAC,
@@ -82,7 +82,7 @@ impl Tag {
     }
 
     /// Whether a decoder can begin here.
-    pub(super) fn is_key(&self) -> bool {
+    pub(crate) fn is_key(&self) -> bool {
         matches!((self.kind, &self.data[..]), (Kind::Video, [first, 1, ..]) if first >> 4 == 1)
     }
 }
@@ -111,13 +111,13 @@ fn audio_name(format: u8) -> String {
 }
 
 /// Start of an FLV file.
-pub(super) fn file_header(audio: bool) -> Bytes {
+pub(crate) fn file_header(audio: bool) -> Bytes {
     let flags = if audio { 5 } else { 1 };
     Bytes::copy_from_slice(&[b'F', b'L', b'V', 1, flags, 0, 0, 0, 9, 0, 0, 0, 0])
 }
 
 /// A tag as it stands in an FLV file, `millis` after its start. Its data is shorter than 2^24 bytes.
-pub(super) fn file_tag(tag: &Tag, millis: u32) -> Bytes {
+pub(crate) fn file_tag(tag: &Tag, millis: u32) -> Bytes {
     let kind = match tag.kind {
         Kind::Audio => 8,
         Kind::Video => 9,

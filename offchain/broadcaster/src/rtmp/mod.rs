@@ -8,7 +8,7 @@ mod target;
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,18 +17,31 @@ pub use flv::TagError;
 pub(crate) use live::Live;
 pub use publish::IngestError;
 pub use session::RtmpError;
-use streamflow_types::{ManifestId, with_causes};
+use streamflow_types::ManifestId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
+#[cfg(test)]
+pub(crate) use {
+    chunks::Messages,
+    flv::{Kind, Tag, file_tag},
+    target::{Target, full_url},
+};
 
-use crate::{admission::AdmitError, broadcaster::Core, config::RtmpConfig};
+use crate::{
+    admission::AdmitError,
+    broadcaster::Core,
+    config::RtmpConfig,
+    connections::{Connections, MostConnections},
+    status::RtmpStatus,
+};
 
 /// Streams that are published over RTMP now, and the connections there are.
 #[derive(Debug, Default)]
 pub(crate) struct Rtmp {
     streams: Mutex<HashMap<ManifestId, Arc<Live>>>,
-    connections: Mutex<HashMap<IpAddr, usize>>,
+    connections: Connections,
+    refusals: Mutex<(u64, Option<String>)>,
 }
 
 /// A place among the published streams; given back when dropped.
@@ -44,36 +57,25 @@ impl Drop for Place {
     }
 }
 
-/// A connection among those there are.
-#[derive(Debug)]
-struct Counted {
-    core: Arc<Core>,
-    address: IpAddr,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut connections = self.core.rtmp.connections();
-        if let Some(count) = connections.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                connections.remove(&self.address);
-            }
-        }
-    }
-}
-
 impl Rtmp {
     fn streams(&self) -> MutexGuard<'_, HashMap<ManifestId, Arc<Live>>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn connections(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn is_published(&self, name: &ManifestId) -> bool {
         self.streams().contains_key(name)
+    }
+
+    fn note_refusal(&self, told: String) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        *refusals = (refusals.0 + 1, Some(told));
+    }
+
+    /// What `/status` shows.
+    pub(crate) fn status(&self) -> RtmpStatus {
+        let (refused, last_refusal) = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (connections, published) = (self.connections.count(), self.streams().len());
+        RtmpStatus { connections, published, refused, last_refusal }
     }
 
     fn find(&self, name: &ManifestId) -> Option<Arc<Live>> {
@@ -96,17 +98,6 @@ impl Core {
         streams.insert(live.name.clone(), live.clone());
         Ok(Place { core: self.clone(), live })
     }
-
-    fn count_connection(self: &Arc<Self>, address: IpAddr, config: &RtmpConfig) -> Option<Counted> {
-        let mut connections = self.rtmp.connections();
-        let all: usize = connections.values().sum();
-        let from_here = connections.get(&address).copied().unwrap_or_default();
-        if all >= config.max_connections || from_here >= config.max_connections_per_address {
-            return None;
-        }
-        connections.insert(address, from_here + 1);
-        Some(Counted { core: self.clone(), address })
-    }
 }
 
 /// Accepts connections until `stop`; each then ends by itself.
@@ -128,17 +119,18 @@ pub(crate) async fn listen(core: Arc<Core>, config: RtmpConfig, listener: TcpLis
 }
 
 fn accept(core: &Arc<Core>, config: &RtmpConfig, socket: TcpStream, peer: SocketAddr) {
-    let Some(counted) = core.count_connection(peer.ip(), config) else {
-        let (all, each) = (config.max_connections, config.max_connections_per_address);
+    let most = MostConnections { all: config.max_connections, of_one_address: config.max_connections_per_address };
+    let Some(place) = core.rtmp.connections.admit(peer.ip(), most) else {
+        let (all, each) = (most.all, most.of_one_address);
         tracing::info!(%peer, max = all, max_per_address = each, "RTMP connection refused: too many");
         return;
     };
-    let (task_core, config) = (core.clone(), config.clone());
+    let (task_core, log_core, config) = (core.clone(), core.clone(), config.clone());
     let serve = async move {
-        let _counted = counted;
         if let Err(error) = session::serve(task_core, config, socket).await {
-            tracing::info!(error = with_causes(&error), "RTMP connection ended");
+            tracing::info!(error = error.told(&log_core.config), "RTMP connection ended");
         }
+        drop(place);
     };
     core.tracker.spawn(serve.instrument(tracing::info_span!("rtmp", %peer)));
 }

@@ -15,7 +15,8 @@ use rtmp_rs::{
         message::{Command, ConnectParams, ConnectResponseBuilder, RtmpMessage, UserControlEvent},
     },
 };
-use streamflow_types::{Container, ManifestIdError, Secret, with_causes};
+use streamflow_types::{Container, ManifestIdError, Secret};
+use streamflow_wire::refusal::scrub;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
@@ -253,7 +254,8 @@ impl Session {
         let (place, queue, publication) = match self.admit(stream).await {
             Ok(admitted) => admitted,
             Err(error) => {
-                self.send_status("error", NS_PUBLISH_BAD_NAME, &with_causes(&error)).await?;
+                let told = self.refuse(&error);
+                self.send_status("error", NS_PUBLISH_BAD_NAME, &told).await?;
                 return Err(error);
             }
         };
@@ -269,9 +271,17 @@ impl Session {
         drop(place);
         if let Err(error) = &done {
             // Best effort: the encoder may be gone.
-            let _ = self.send_status("error", "NetStream.Publish.Failed", &with_causes(error)).await;
+            let told = self.refuse(error);
+            let _ = self.send_status("error", "NetStream.Publish.Failed", &told).await;
         }
         done
+    }
+
+    /// What the encoder is told, and `/status` shows.
+    fn refuse(&self, error: &RtmpError) -> String {
+        let told = error.told(&self.core.config);
+        self.core.rtmp.note_refusal(scrub(&told));
+        told
     }
 
     async fn admit(&self, stream: &str) -> Result<(Place, Queue, Publication), RtmpError> {

@@ -51,7 +51,8 @@ impl Core {
     /// unless `all` are.
     pub(crate) fn scrutiny(&self, session: &Session, segment: &Segment, all: bool) -> Option<Scrutiny> {
         let config = &self.config.verification;
-        let drawn = all || self.trust.draw(&session.url, config);
+        let one_in = session.compared_one_in(config.one_in);
+        let drawn = all || self.trust.draw(&session.url, config, one_in);
         drawn.then(|| Scrutiny {
             source: segment.media.clone(),
             sampling: Sampling { seed: self.trust.seed(keccak256(&segment.media)), frames: config.frames },
@@ -138,7 +139,8 @@ impl Core {
             let session = stream.session(self, &candidate).await?;
             let deadline = self.config.selection.deadline(segment.duration);
             let load = stream.load(segment, deadline);
-            let deadlines = Deadlines::new(load, &Link::default(), None, self.config.timeout_multiplier);
+            let multiplier = stream.orders().timeout_multiplier(&self.config);
+            let deadlines = Deadlines::new(load, &Link::default(), None, multiplier);
             match self.submit_and_verify(stream, segment, &session, deadlines, &Lane::alone()).await? {
                 Finished::Done(renditions) => Ok(renditions.into_iter().map(|rendition| rendition.media).collect()),
                 Finished::Overtaken | Finished::Unpaid => Ok(Vec::new()),

@@ -26,14 +26,14 @@ impl Trust {
         Self { passed: Mutex::default(), secret: B256::from(rand::random::<[u8; 32]>()) }
     }
 
-    /// Whether the next result is compared with its source.
-    pub(super) fn draw(&self, url: &Url, config: &VerificationConfig) -> bool {
-        if config.one_in == 0 || config.trusted.contains(url) {
+    /// Whether the next result is compared with its source: one in `one_in` is.
+    pub(super) fn draw(&self, url: &Url, config: &VerificationConfig, one_in: u32) -> bool {
+        if one_in == 0 || config.trusted.contains(url) {
             return false;
         }
         let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner).get(url).copied().unwrap_or(0);
         // A system that gives no randomness must not make us predictable.
-        passed < config.probation || OsRng.try_next_u64().map_or(true, |random| hits(random, config.one_in))
+        passed < config.probation || OsRng.try_next_u64().map_or(true, |random| hits(random, one_in))
     }
 
     /// The same frames for every attempt at one segment, so that they can be compared.
@@ -73,13 +73,13 @@ mod tests {
     fn a_new_one_is_looked_at_until_it_has_passed_often_enough() {
         let (trust, config) = (Trust::new(), VerificationConfig { one_in: u32::MAX, ..Default::default() });
         for _ in 0..config.probation {
-            assert!(trust.draw(&url(1), &config));
+            assert!(trust.draw(&url(1), &config, config.one_in));
             trust.passed(&url(1));
         }
-        assert!(!trust.draw(&url(1), &config), "one in four thousand million");
-        assert!(trust.draw(&url(2), &config));
+        assert!(!trust.draw(&url(1), &config, config.one_in), "one in four thousand million");
+        assert!(trust.draw(&url(2), &config, config.one_in));
         trust.forget(&url(1));
-        assert!(trust.draw(&url(1), &config));
+        assert!(trust.draw(&url(1), &config, config.one_in));
     }
 
     #[test]
@@ -87,14 +87,14 @@ mod tests {
         let trust = Trust::new();
         let drawn = |one_in| {
             let config = VerificationConfig { one_in, probation: 0, ..Default::default() };
-            (0..8000).filter(|_| trust.draw(&url(1), &config)).count()
+            (0..8000).filter(|_| trust.draw(&url(1), &config, config.one_in)).count()
         };
         assert_eq!((drawn(1), drawn(0)), (8000, 0));
         // 2000 on average, with a standard deviation of 39: eight of them.
         let quarter = drawn(4);
         assert!((1690..2310).contains(&quarter), "{quarter}");
         let trusted = VerificationConfig { one_in: 1, trusted: vec![url(1)], ..Default::default() };
-        assert!(!trust.draw(&url(1), &trusted));
+        assert!(!trust.draw(&url(1), &trusted, 1));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod clip;
 mod discovery;
 mod fixture;
 mod hls;
+mod hostile;
 mod http;
 mod live;
 mod obs;

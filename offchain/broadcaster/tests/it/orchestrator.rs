@@ -119,6 +119,8 @@ pub(crate) struct Seen {
     pub(crate) payments: Vec<usize>,
     pub(crate) ended: Vec<String>,
     pub(crate) empty_headers: usize,
+    /// Whether a fresh decoder was asked for, segment by segment.
+    pub(crate) fresh_decoders: Vec<bool>,
 }
 
 #[derive(Debug)]
@@ -454,7 +456,11 @@ async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body
     if keccak256(&media) != request.hash {
         return refusal(403, "Forbidden");
     }
-    inner.seen.lock().unwrap().segments.push(request.seq);
+    {
+        let mut seen = inner.seen.lock().unwrap();
+        seen.segments.push(request.seq);
+        seen.fresh_decoders.push(request.force_session_reinit);
+    }
     // As the real one does: the status line says that the upload is accepted, the result comes when it is done.
     let lingers = match inner.conduct() {
         Conduct::Lingers(millis) | Conduct::CheatsLate(_, millis) => millis,

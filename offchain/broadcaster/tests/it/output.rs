@@ -150,6 +150,7 @@ async fn viewers_may_get_fragmented_mp4() {
     let event = running.text("/recordings/movie/180p.m3u8").await;
     assert!(event.contains("#EXT-X-PLAYLIST-TYPE:EVENT\n") && event.contains("180p/0.m4s"), "{event}");
     assert!(running.text("/recordings/movie/index.m3u8").await.contains("\n180p.m3u8\n"));
+    assert_eq!(running.get("/recordings/movie/index.m3u8").await.headers()["cache-control"], "max-age=1");
     assert_eq!(running.get("/recordings/movie/180p/0.m4s").await.status(), 200);
     let dir = running.stop().await;
     for rendition in ["source", "180p", "90p"] {

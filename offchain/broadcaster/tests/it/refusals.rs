@@ -1,12 +1,13 @@
 //! Every refusal of a broadcaster, provoked by a push: code, both figures, setting and advice (docs/refusals.md).
 //!
 //! The one test runs through all of them, so that it can see which codes nobody provoked.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::U256;
 use reqwest::{RequestBuilder, Response};
-use streamflow_broadcaster::{BroadcasterConfig, Refusal};
-use streamflow_types::Round;
+use serde_json::{Value, json};
+use streamflow_broadcaster::{AdmitError, BroadcasterConfig, Refusal};
+use streamflow_types::{Round, Secret};
 use streamflow_wire::{
     Code, Refusal as Coded,
     refusal::{HEADER, Side},
@@ -16,6 +17,7 @@ use crate::{
     clip,
     fixture::{Running, Setup, client, funds, until},
     orchestrator::{Conduct, FakeOrchestrator},
+    webhook::Hook,
 };
 
 /// Whose tests are beside the code: a silence of 30 s, and an answer to somebody who has gone.
@@ -25,6 +27,7 @@ const ELSEWHERE: [Code; 2] = [Code::PushTooSlow, Code::PushCutOff];
 async fn every_code_is_provoked_and_has_its_figures_and_advice() {
     let mut met = BTreeSet::from(ELSEWHERE);
     met.extend(requests().await);
+    met.extend(admission().await);
     met.extend(bounds().await);
     met.extend(purse().await);
     met.extend(budgets().await);
@@ -86,7 +89,7 @@ async fn requests() -> Vec<Code> {
     };
     let met = vec![
         expect(refused(&running, "/live/movie").await, path, "another path", "live, stream and number.ts"),
-        expect(refused(&running, "/live/movie/0.mkv").await, path, "another extension", ".ts"),
+        expect(refused(&running, "/live/movie/0.mkv").await, path, "another extension", ".ts or .mp4"),
         expect(refused(&running, "/live/movie/01.ts").await, path, "number \"01\"", "0 to 9223372036854775807"),
         expect(
             header("content-resolution", "wide").await,
@@ -98,13 +101,53 @@ async fn requests() -> Vec<Code> {
             header("content-slice-from", "0").await,
             Code::PushHeaderUnsupported,
             "content-slice-from",
-            "Content-Duration, Content-Resolution, Accept",
+            "Content-Duration, Content-Resolution, Accept, Livepeer-Transcode-Configuration",
         ),
         expect(header("sec-fetch-site", "cross-site").await, Code::PushCrossSite, "another site", "none, or this node"),
         expect(refused(&running, "/live/other/0.ts").await, Code::StreamNotAllowed, "other", "1 streams in the list"),
     ];
     running.stop().await;
     met
+}
+
+/// Who may publish, and what is made of it.
+async fn admission() -> Vec<Code> {
+    let (_orchestrator, setup) = honest().await;
+    let keys = BTreeMap::from([("movie".parse().unwrap(), Secret::new("k3y"))]);
+    let running = setup.with(with(|config| config.stream_keys = keys)).start().await;
+    let (no_key, unknown) = (refused(&running, "/live/movie/0.ts").await, refused(&running, "/live/other/0.ts").await);
+    running.stop().await;
+    let answers = BTreeMap::from([
+        ("refused", (403, Value::Null)),
+        ("stored", (200, json!({ "manifestID": "stored", "objectStore": "ftp://host/bucket" }))),
+    ]);
+    let hook = Hook::start(answers).await;
+    let (_orchestrator, setup) = honest().await;
+    let running = setup.with(with(|config| config.auth_webhook_url = Some(Secret::new(&hook.url)))).start().await;
+    let not_admitted = refused(&running, "/live/refused/0.ts").await;
+    let store = refused(&running, "/live/stored/0.ts").await;
+    let asking = async |number: u32, text: &str| {
+        let path = format!("/live/asking/{number}.ts");
+        push(&running, &path, |request| request.header("Livepeer-Transcode-Configuration", text)).await
+    };
+    let preset = asking(0, r#"{"presets":["P1"]}"#).await;
+    assert_eq!(asking(0, r#"{"presets":["P144p30fps16x9"]}"#).await, None);
+    let differ = asking(1, r#"{"presets":["P240p30fps16x9"]}"#).await;
+    running.stop().await;
+    let key = Code::StreamKeyWrong;
+    vec![
+        expect(no_key, key, "a missing or wrong key for movie", "the key in the setting"),
+        expect(unknown, key, "other, which has none", "a name that has a key"),
+        expect(not_admitted, Code::StreamNotAdmitted, "webhook answered 403 Forbidden, not 200", "an answer of 200"),
+        expect(store, Code::StreamStoreUnusable, "stores of kind ftp are not served", "a store that can be opened"),
+        expect(
+            preset,
+            Code::TranscodeConfigurationInvalid,
+            "preset \"P1\" is not known",
+            "JSON with profiles that can be encoded",
+        ),
+        expect(differ, Code::StreamProfilesDiffer, "1 renditions", "the 1 renditions of the stream"),
+    ]
 }
 
 async fn bounds() -> Vec<Code> {
@@ -158,7 +201,7 @@ async fn purse() -> Vec<Code> {
             unusable,
             Code::NoUsableOrchestrator,
             "0 orchestrators",
-            "none of 1 orchestrators may be used: 1 × blocked by \"127.0.0.1\" (setting broadcaster.discovery.blocklist)",
+            "none of 1 orchestrators may be used: 1 × blocked by \"…\" (setting broadcaster.discovery.blocklist)",
         ),
     ]
 }
@@ -250,6 +293,12 @@ fn of_the_rules() -> Vec<Code> {
             Code::SignerFailed,
             "signer answered 503 at …",
             "signed payments",
+        ),
+        expect(
+            Some(AdmitError::Live("movie".parse().unwrap()).coded(&config)),
+            Code::StreamLive,
+            "movie",
+            "a stream that is not live",
         ),
         expect(told(Refusal::Stopping), Code::NodeStopping, "stopping", "running"),
     ]

@@ -7,6 +7,7 @@ use std::{
 
 use streamflow_broadcaster::RtmpConfig;
 use streamflow_types::{ManifestId, Secret};
+use streamflow_wire::{Code, Refusal, refusal::HEADER};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -102,9 +103,13 @@ async fn what_encoders_should_not_send_is_refused_in_words_and_costs_nobody_else
     until("a stream", || !running.handle.status().streams.is_empty()).await;
     let (picture, encoding) = PICTURE.split_at(4);
     let same = publish(&PICTURE, &running.rtmp_url("good/other")).await;
-    assert!(!same.status.success() && said(&same).contains("stream good is live already"), "{}", said(&same));
+    assert!(
+        !same.status.success() && said(&same).contains("stream good is live already (StreamLive)"),
+        "{}",
+        said(&same)
+    );
     let bad = publish(&PICTURE, &running.rtmp_url("b@d")).await;
-    assert!(!bad.status.success() && said(&bad).contains("contains '@'"), "{}", said(&bad));
+    assert!(!bad.status.success() && said(&bad).contains("contains '@' (PushPathInvalid)"), "{}", said(&bad));
     // The encoder hears of it while it sends; whether it tells depends on its moment, but it always ends.
     let codec = publish(&[picture, &["-c:v", "flv1"]].concat(), &running.rtmp_url("codec")).await;
     assert!(!codec.status.success(), "{}", said(&codec));
@@ -170,8 +175,8 @@ async fn a_key_is_needed_to_publish_and_to_play() {
     let running = Setup::new(&[orchestrator.url()]).with(keyed).start().await;
     for (path, reason) in [
         ("stream/movie/wrong", "the key of stream movie is missing or wrong (setting broadcaster.stream_keys)"),
-        ("movie", "the key of stream movie is missing or wrong"),
-        ("other/k3y", "stream other has no key"),
+        ("movie", "the key of stream movie is missing or wrong (setting broadcaster.stream_keys) (StreamKeyWrong)"),
+        ("other/k3y", "stream other has no key (setting broadcaster.stream_keys) (StreamKeyWrong)"),
         ("", "has no key"),
     ] {
         let refused = publish(&PICTURE, &running.rtmp_url(path)).await;
@@ -183,12 +188,19 @@ async fn a_key_is_needed_to_publish_and_to_play() {
     let mut encoder = ffmpeg(&args, &running.rtmp_url("stream/movie/k3y")).spawn().unwrap();
     until("the stream", || is_live(&running, "movie")).await;
     let full = publish(&PICTURE, &running.rtmp_url("second/k3y")).await;
-    assert!(said(&full).contains("1 streams are live already, the limit is 1 (setting broadcaster.rtmp.max_streams)"));
+    assert!(said(&full).contains(
+        "1 streams are live already, the limit is 1 (setting broadcaster.rtmp.max_streams) (TooManyStreams)"
+    ));
+    let shown = running.handle.status().rtmp.unwrap();
+    let last = shown.last_refusal.unwrap();
+    assert!(shown.refused == 5 && last.ends_with("(TooManyStreams)"), "{} {last}", shown.refused);
     let mut pushed = crate::fixture::client().post(running.url("/live/movie/9.ts")).body(clip::segment(0));
     assert_eq!(pushed.try_clone().unwrap().send().await.unwrap().status(), 403);
     pushed = pushed.header("Authorization", "Bearer k3y");
     let live = pushed.send().await.unwrap();
     assert_eq!(live.status(), 403);
+    let coded = live.headers()[HEADER].to_str().unwrap();
+    assert_eq!(Refusal::from_header(coded).unwrap().code, Code::StreamLive);
     assert!(live.text().await.unwrap().contains("stream movie is live already"));
     let played = play(&running.rtmp_url("stream/movie/k3y")).await;
     assert_eq!(played.trim(), "25", "frames of the source");

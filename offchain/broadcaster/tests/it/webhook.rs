@@ -7,17 +7,18 @@ use std::{
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::post};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
+use streamflow_types::Secret;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
-    clip,
+    clip::{self, Cheat},
     fixture::{Running, Setup, client},
     orchestrator::{Conduct, FakeOrchestrator},
 };
 
 /// Answers by what the address contains, and remembers what it was asked.
-struct Hook {
-    url: String,
+pub(crate) struct Hook {
+    pub(crate) url: String,
     asked: Arc<Mutex<Vec<String>>>,
     server: JoinHandle<()>,
 }
@@ -29,10 +30,10 @@ impl Drop for Hook {
 }
 
 type Asked = Arc<Mutex<Vec<String>>>;
-type Answers = BTreeMap<&'static str, (u16, Value)>;
+pub(crate) type Answers = BTreeMap<&'static str, (u16, Value)>;
 
 impl Hook {
-    async fn start(answers: Answers) -> Self {
+    pub(crate) async fn start(answers: Answers) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?secret=h00k", listener.local_addr().unwrap());
         let asked = Arc::<Mutex<Vec<String>>>::default();
@@ -74,7 +75,7 @@ async fn the_webhook_decides_who_publishes_and_what_is_made_of_it() {
     ]);
     let hook = Hook::start(answers).await;
     let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
-    let hooked = |setup: &mut Setup| setup.config.auth_webhook_url = Some(hook.url.parse().unwrap());
+    let hooked = |setup: &mut Setup| setup.config.auth_webhook_url = Some(Secret::new(&hook.url));
     let running = Setup::new(&[orchestrator.url()]).with(hooked).start().await;
     let none = HeaderMap::new;
     let refusals = [
@@ -116,10 +117,29 @@ async fn renditions_may_be_asked_for_by_the_encoder() {
 #[tokio::test]
 async fn a_webhook_that_does_not_answer_admits_nobody() {
     let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
-    let dead =
-        |setup: &mut Setup| setup.config.auth_webhook_url = Some("http://127.0.0.1:1/?secret=h00k".parse().unwrap());
+    let dead = |setup: &mut Setup| setup.config.auth_webhook_url = Some(Secret::new("http://127.0.0.1:1/?secret=h00k"));
     let running = Setup::new(&[orchestrator.url()]).with(dead).start().await;
     let (status, text) = push(&running, "/live/movie/0.ts", HeaderMap::new()).await;
     assert!(status == 403 && text.contains("setting broadcaster.auth_webhook_url") && !text.contains("h00k"), "{text}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_webhook_orders_for_a_stream_is_done_for_it_alone() {
+    let orders = json!({ "manifestID": "watched", "verificationFreq": 1, "forceSessionReinit": true });
+    let hook = Hook::start(BTreeMap::from([("watched", (200, orders))])).await;
+    let cheat = FakeOrchestrator::start(1, Conduct::Cheats(Cheat::BlackFrames), true).await;
+    let hooked = |setup: &mut Setup| {
+        setup.config.auth_webhook_url = Some(Secret::new(&hook.url));
+        (setup.config.verification.one_in, setup.config.verification.probation) = (0, 0);
+        // The cheat encodes on a machine that is busy with other tests.
+        (setup.config.max_attempts, setup.config.timeout_multiplier) = (1, 10);
+    };
+    let running = Setup::new(&[cheat.url()]).with(hooked).start().await;
+    let (status, text) = push(&running, "/live/plain/0.ts", HeaderMap::new()).await;
+    assert_eq!((status, cheat.seen().fresh_decoders), (200, vec![false]), "nothing is compared: {text}");
+    let (status, text) = push(&running, "/live/watched/0.ts", HeaderMap::new()).await;
+    assert_eq!((status, cheat.seen().fresh_decoders), (500, vec![false, true]), "{text}");
+    assert!(text.contains("black"), "{text}");
     running.stop().await;
 }

@@ -213,7 +213,26 @@ mod tests {
         assert!(matches!(parse_head::<Order>(json), Err(ProtocolError::Blobs { count: 12, .. })));
     }
 
+    /// Two whole frames, one after the other.
+    fn frames() -> Vec<u8> {
+        let mut pipe = Vec::new();
+        let blobs = [Bytes::from_static(b"abc"), Bytes::from_static(b"defgh")];
+        for job in [7, 8] {
+            write(&mut pipe, &Order { job, request: Request::Probe }, &blobs).unwrap();
+        }
+        pipe
+    }
+
     proptest! {
+        #[test]
+        fn damaged_frames_are_refused_or_read(bytes in streamflow_fuzz::damaged(vec![frames()])) {
+            let mut input = bytes.as_slice();
+            // Nothing is read twice, so that it ends.
+            while let Ok(Some((_, blobs))) = read::<Order>(&mut input) {
+                prop_assert!(blobs.iter().map(Bytes::len).sum::<usize>() <= bytes.len());
+            }
+        }
+
         #[test]
         fn garbage_is_an_error_or_the_end(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(!matches!(read::<Order>(&mut bytes.as_slice()), Ok(Some(_))));

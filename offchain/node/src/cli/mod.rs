@@ -4,10 +4,12 @@ mod delegator;
 mod devnet;
 mod simulate;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use streamflow_broadcaster::FileInput;
+use streamflow_types::ManifestId;
 use url::Url;
 
 pub use contracts::{
@@ -118,7 +120,7 @@ pub struct KeeperArgs {
     pub limit: u32,
 }
 
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct BroadcasterArgs {
     #[command(subcommand)]
@@ -126,6 +128,23 @@ pub struct BroadcasterArgs {
     /// Signer that pays, instead of the configured one; https where no scheme is given. No key is needed then
     #[arg(long, value_name = "URL", value_parser = signer_url)]
     pub signer: Option<Url>,
+    /// Clip to play as a live stream, over and over; - is standard input, played as it comes
+    #[arg(long, value_name = "FILE", requires = "stream")]
+    pub input: Option<PathBuf>,
+    /// Name of the stream that the input is played as
+    #[arg(long, value_name = "NAME", requires = "input")]
+    pub stream: Option<ManifestId>,
+    /// When the input ends, such as 90s or 24h
+    #[arg(long, value_name = "TIME", requires = "input", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
+}
+
+impl BroadcasterArgs {
+    /// What is to be played, if anything is.
+    pub fn file_input(&self) -> Option<FileInput> {
+        let (path, stream) = (self.input.clone()?, self.stream.clone()?);
+        Some(FileInput { stream, path, duration: self.duration })
+    }
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -210,6 +229,18 @@ mod tests {
         assert_eq!(signer("signer.example:8935").as_deref(), Some("https://signer.example:8935/"));
         assert_eq!(signer("http://127.0.0.1:1/a").as_deref(), Some("http://127.0.0.1:1/a"));
         assert_eq!(signer("ftp://a"), None);
+    }
+
+    #[test]
+    fn an_input_needs_the_name_of_its_stream() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let cli = parse("streamflow broadcaster --input - --stream movie --duration 90s").unwrap();
+        let Command::Broadcaster(args) = cli.command else { panic!("{cli:?}") };
+        let input = args.file_input().unwrap();
+        assert_eq!((input.stream.as_str(), input.duration), ("movie", Duration::from_secs(90)));
+        for bad in ["--input a.mp4", "--stream movie", "--input a.mp4 --stream a/b", "--duration 5s"] {
+            assert!(parse(&format!("streamflow broadcaster {bad}")).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One TOML file, then `STREAMFLOW_*` environment variables. Unknown keys are errors.
 mod default_file;
+#[cfg(test)]
+mod fuzz;
 mod refusal;
 mod settings;
 #[cfg(test)]

@@ -38,6 +38,21 @@ fn malformed_toml_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_mistake_beside_a_secret_does_not_show_it() {
+    for text in [
+        "[broadcaster.stream_keys]\nstudio = \"sw0rdfish\n",
+        "[broadcaster]\nstreams = [\"movie\nstudio = \"sw0rdfish\"\n",
+        "[broadcaster]\nstream_keys = \"sw0rdfish\"\n",
+        "[broadcaster]\nsigner_headers = \"sw0rdfish\"\n",
+    ] {
+        let error = refusal(text);
+        assert!(!error.contains("sw0rdfish"), "{error}");
+    }
+    let error = refusal("[broadcaster]\nstreams = [\"movie\nstudio = 1\n");
+    assert!(error.contains("TOML parse error at line 2, column "), "{error}");
+}
+
+#[test]
 fn a_value_of_the_wrong_type_names_its_key() {
     let error = refusal("[chain]\nchain_id = \"main\"\n");
     assert!(error.contains("streamflow.toml: chain.chain_id: "), "{error}");

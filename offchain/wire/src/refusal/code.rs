@@ -447,7 +447,7 @@ codes! {
         "correct the header: JSON with profiles, as the webhook answers";
     Broadcaster StreamStoreUnusable: "The store that the webhook names for the stream cannot be used.",
         "its fault", "a store that can be opened", "broadcaster.auth_webhook_url",
-        "correct objectStore or recordObjectStoreUrl in the webhook's answer";
+        "correct objectStore or recordObjectStore in the webhook's answer";
     Broadcaster DepositUnknown: "The own deposit has not been read yet.",
         "answers of the RPC", "answers needed", "chain.rpc_url",
         "wait; look at the RPC if it lasts";
