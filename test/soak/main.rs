@@ -38,8 +38,8 @@ async fn a_live_stream_has_no_gap_and_the_books_agree_whoever_is_struck() {
     eprintln!("soak: STREAMFLOW_SOAK_SEED={seed} STREAMFLOW_SOAK_SECONDS={seconds}");
     let mut net = Net::start().await;
     let blows = net.suffer(seed, Duration::from_secs(seconds)).await;
-    let balances = net.compare_balances().await;
-    let recording = net.end_stream().await;
-    let paid = net.settle().await;
-    eprintln!("soak: seed {seed}: {blows} blows; {recording}; {balances}; {paid}");
+    eprintln!("soak: seed {seed}: {blows} blows");
+    eprintln!("soak: seed {seed}: {}", net.compare_balances().await);
+    eprintln!("soak: seed {seed}: {}", net.end_stream().await);
+    eprintln!("soak: seed {seed}: {}", net.settle().await);
 }

@@ -19,13 +19,13 @@ use crate::{
     },
     publisher::{self, Publisher},
     recording::{self, Recorded},
-    schedule::Blow,
+    schedule::{Blow, Kind, Target},
     site::{FINALITY, GAS_PRICE, Place, Site, TICKET_EV, chain_section},
     status,
 };
 
 const SITES: usize = 3;
-const BLOCK_TIME: Duration = Duration::from_secs(1);
+const BLOCK_TIME: Duration = Duration::from_millis(500);
 const STREAM: &str = "soak";
 /// Renditions: small, since three orchestrators share the machine's cores.
 const LADDER: [(&str, (u32, u32)); 2] = [("144p", (256, 144)), ("108p", (192, 108))];
@@ -110,7 +110,9 @@ impl Net {
             }
             self.publisher.as_mut().unwrap().check();
             number += 1;
-            eprintln!("soak: blow {number}: {struck:?} for {lasts:?}; {:?}", self.segments().await);
+            let at_work = self.at_work().await;
+            let struck = aim(&struck, at_work);
+            eprintln!("soak: blow {number}: {struck:?} for {lasts:?}, {at_work} at work; {:?}", self.segments().await);
             for (site, kind) in &struck {
                 self.sites[*site].strike(*kind).await;
             }
@@ -190,6 +192,21 @@ impl Net {
         waiting == 0
     }
 
+    /// The site that has a segment, or had the last ones.
+    async fn at_work(&mut self) -> usize {
+        let status = self.status().await.unwrap_or_default();
+        let mut busiest = (0, 0, 0);
+        for (index, site) in self.sites.iter_mut().enumerate() {
+            let account = format!("{:?}", site.account);
+            let mut sessions = status["sessions"].as_array().into_iter().flatten();
+            let Some(seen) = sessions.find(|seen| seen["orchestrator"].as_str() == Some(&account)) else { continue };
+            let count = |what: &str| seen[what].as_u64().unwrap();
+            let done = count("segments") - std::mem::replace(&mut site.segments, count("segments"));
+            busiest = busiest.max((count("in_flight"), done, index));
+        }
+        busiest.2
+    }
+
     async fn status(&self) -> Option<Value> {
         status::document(&[], format!("http://127.0.0.1:{}/status", self.admin)).await
     }
@@ -217,6 +234,22 @@ impl Net {
             sleep(POLL).await;
         }
     }
+}
+
+/// Sites to strike: those of a blow, no two of them the same.
+fn aim(struck: &[(Target, Kind)], at_work: usize) -> Vec<(usize, Kind)> {
+    let mut aimed: Vec<(usize, Kind)> = Vec::new();
+    for (target, kind) in struck {
+        let mut site = match target {
+            Target::AtWork => at_work,
+            Target::Site(site) => *site,
+        };
+        if aimed.iter().any(|(other, _)| *other == site) {
+            site = (site + 1) % SITES;
+        }
+        aimed.push((site, *kind));
+    }
+    aimed
 }
 
 /// What became of the stream's segments.

@@ -25,12 +25,21 @@ const KINDS: [Kind; 6] = [
     Kind::Partition,
 ];
 
+/// Who is struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Whoever has the stream's segments just then: a blow at the others hardly hurts.
+    AtWork,
+    /// The site of this number.
+    Site(usize),
+}
+
 /// One blow, at one or two of the sites: never at all of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Blow {
     /// Before it falls.
     pub(crate) calm: Duration,
-    pub(crate) struck: Vec<(usize, Kind)>,
+    pub(crate) struck: Vec<(Target, Kind)>,
     /// Until all is mended.
     pub(crate) lasts: Duration,
 }
@@ -40,12 +49,15 @@ impl Blow {
     pub(crate) fn draw(rng: &mut ChaCha12Rng, sites: usize, partitions: bool) -> Self {
         let calm = Duration::from_millis(rng.random_range(300..3_000));
         let lasts = Duration::from_millis(rng.random_range(200..6_000));
-        let first = rng.random_range(0..sites);
-        let second = (first + rng.random_range(1..sites)) % sites;
+        let mut target = || match rng.random_range(0..2 * sites) {
+            site if site < sites => Target::Site(site),
+            _ => Target::AtWork,
+        };
+        let targets = [target(), target()];
         let kinds = [*KINDS.choose(rng).unwrap(), *KINDS.choose(rng).unwrap()];
         let count = if rng.random_range(0..4) == 0 { 2 } else { 1 };
         let possible = |kind: &Kind| partitions || *kind != Kind::Partition;
-        let struck = [first, second].into_iter().zip(kinds).take(count).filter(|(_, kind)| possible(kind));
+        let struck = targets.into_iter().zip(kinds).take(count).filter(|(_, kind)| possible(kind));
         Self { calm, struck: struck.collect(), lasts }
     }
 }

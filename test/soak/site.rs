@@ -68,6 +68,8 @@ pub(crate) struct Site {
     orchestrator: Role,
     transcoder: Role,
     keeper: Role,
+    /// That it had done when it was last looked at.
+    pub(crate) segments: u64,
     /// Sessions whose balance it had when it was killed.
     pub(crate) forgotten: BTreeSet<String>,
     _gate: Option<Gate>,
@@ -100,7 +102,7 @@ impl Site {
         keeper.start();
         let store = Store::open(dir.join("streamflow.sqlite3")).await.unwrap();
         let (account, forgotten) = (signer.address(), BTreeSet::new());
-        Self { account, store, place, orchestrator, transcoder, keeper, forgotten, _gate: gate }
+        Self { account, store, orchestrator, transcoder, keeper, segments: 0, forgotten, _gate: gate, place }
     }
 
     pub(crate) async fn status(&self) -> Option<Value> {
@@ -183,7 +185,7 @@ ev = "{TICKET_EV}"
 redeem_gas = {REDEEM_GAS}
 tx_cost_multiplier = {TX_COST_MULTIPLIER}
 min_gas_price = {GAS_PRICE}
-params_life_blocks = 30
+params_life_blocks = 24
 [keeper]
 expiry_margin_blocks = {EXPIRY_MARGIN}
 "#
