@@ -52,6 +52,18 @@ pub struct Deployment {
 }
 
 impl Deployment {
+    /// Adds `count` orchestrators to those listed, as [`streamflow_evm::list_crowd`] does.
+    ///
+    /// # Errors
+    ///
+    /// A URI is too long, or the chain does not play along.
+    pub async fn list_crowd(&self, count: u64, uri: impl Fn(u64) -> String, stake: impl Fn(u64) -> u128) -> Result<()> {
+        let (registry, staking) = (self.contracts.service_registry, self.contracts.bonding_manager);
+        Ok(streamflow_evm::list_crowd(self.anvil.provider(), registry, staking, count, uri, stake).await?)
+    }
+}
+
+impl Deployment {
     /// Starts anvil and deploys; no round is initialised yet.
     pub async fn start() -> Result<Self> {
         Self::start_with(DeployOptions::default()).await

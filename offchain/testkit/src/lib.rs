@@ -4,7 +4,6 @@
 
 mod anvil;
 mod chaos;
-mod crowd;
 mod database;
 mod deployment;
 mod postgres;
@@ -12,8 +11,8 @@ mod tools;
 
 pub use anvil::{Anvil, AnvilOptions, key};
 pub use chaos::{Chaos, ChaosProxy};
-pub use crowd::crowd_account;
 pub use database::Database;
 pub use deployment::{DeployOptions, Deployment};
 pub use postgres::Postgres;
+pub use streamflow_evm::crowd_account;
 pub use tools::{anvil_program, forge_program, workspace_root};

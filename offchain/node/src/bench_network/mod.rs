@@ -31,6 +31,8 @@ const SITES: usize = 6;
 #[derive(Debug, Serialize)]
 struct NetworkReport {
     cores: usize,
+    /// From the start of a broadcaster to its first candidate, with 10,000 orchestrators in the registry, in seconds.
+    cold_start_s: f64,
     /// Segments of all concurrent sessions that were not back within their own duration.
     sessions_1000_missed: u64,
     /// Of how many.
@@ -78,6 +80,8 @@ async fn measure(
     network: &mut Network,
 ) -> anyhow::Result<NetworkReport> {
     let seconds = |duration: Duration| duration.as_secs();
+    context.output.note("a broadcaster that knows nobody, and a registry of 10,000");
+    let cold_start = network.cold_start().await?;
     context.output.note("one session, for the latency of a hop");
     let hop = hop::measure(network, media).await?;
     context.output.note(format_args!("{} idle sessions", memory::SESSIONS));
@@ -88,6 +92,7 @@ async fn measure(
     let stall = stall::measure(network, media, args.duration, args.seed).await?;
     Ok(NetworkReport {
         cores: std::thread::available_parallelism().map_or(1, Into::into),
+        cold_start_s: cold_start.as_secs_f64(),
         sessions_1000_missed: sessions.missed,
         sessions_1000_segments: sessions.segments,
         sessions: args.sessions,
@@ -106,6 +111,7 @@ impl Report for NetworkReport {
     fn text(&self) -> String {
         let mut table = Table::facts();
         table
+            .fact("cold start to the first of 10,000 orchestrators", format_args!("{:.2} s", self.cold_start_s))
             .fact(
                 &format!("{} sessions", self.sessions),
                 format_args!(

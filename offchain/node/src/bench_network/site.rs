@@ -4,11 +4,13 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
 use alloy::{providers::ext::AnvilApi as _, signers::local::PrivateKeySigner};
 use anyhow::{Context as _, bail};
 use streamflow_chain::{BlockFollower, RoundFollower};
+use streamflow_evm::list_crowd;
 use streamflow_types::ChainView;
 use tempfile::TempDir;
 use tokio::{
@@ -22,8 +24,13 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::load::Caller;
-use crate::{bench_market::BenchMarket, devnet::processes::Processes};
+use crate::{
+    bench_market::{BenchMarket, ETHER},
+    devnet::processes::Processes,
+};
 
+/// Orchestrators in the registry.
+const REGISTERED: u64 = 10_000;
 /// Accounts that pay.
 const SENDERS: usize = 20;
 /// What transcoders present.
@@ -74,6 +81,17 @@ impl Network {
             .map(|_| Ok(Url::parse(&format!("https://127.0.0.1:{}", free_port()?))?))
             .collect::<anyhow::Result<_>>()?;
         let market = BenchMarket::start(project, &uris, SENDERS).await?;
+        let contracts = market.chain.contracts;
+        list_crowd(
+            &market.provider,
+            contracts.service_registry,
+            contracts.bonding_manager,
+            REGISTERED - sites as u64,
+            // Nobody is there: a crowd that answered would be measured too.
+            |n| format!("https://127.0.0.1:{}/{n}", 1 + n % 1000),
+            |n| ETHER + u128::from(n),
+        )
+        .await?;
         market.provider.anvil_set_interval_mining(1).await?;
         let directory = tempfile::tempdir()?;
         let logs = directory.path().join("logs");
@@ -172,6 +190,42 @@ impl Network {
         let url = Url::parse(&format!("http://127.0.0.1:{port}"))?;
         self.ready("broadcaster", &url, admin).await?;
         Ok(url)
+    }
+
+    /// From the start of a broadcaster that knows nobody to its first candidate of the registry.
+    pub(super) async fn cold_start(&mut self) -> anyhow::Result<Duration> {
+        let (port, admin) = (free_port()?, free_port()?);
+        let key = self.market.senders.last().context("no sender is left")?.clone();
+        let config = format!(
+            "{common}
+            [broadcaster]
+            listen = \"127.0.0.1:{port}\"
+            data_dir = \"{streams}\"
+            ",
+            common = self.common("cold", admin, Some(&key))?,
+            streams = self.directory.path().join("cold-streams").display(),
+        );
+        let file = self.write("cold", &config)?;
+        let status = format!("http://127.0.0.1:{admin}/status");
+        let started = Instant::now();
+        let mut process = role(&file, &["broadcaster"])?
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        while started.elapsed() < READY {
+            if let Ok(answer) = reqwest::get(&status).await
+                && let Ok(document) = answer.json::<serde_json::Value>().await
+                && document["pool"]["listed"].as_u64().is_some_and(|listed| listed > 0)
+            {
+                let took = started.elapsed();
+                process.kill().await?;
+                return Ok(took);
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        bail!("the broadcaster found no orchestrator in {READY:?}")
     }
 
     /// Waits until a role listens and has all that it needs.

@@ -85,6 +85,7 @@ enum Key {
 #[derive(Clone, Copy, Debug)]
 struct Ports {
     broadcaster: u16,
+    rtmp: u16,
     orchestrators: [u16; 2],
 }
 
@@ -117,7 +118,7 @@ impl Plan {
         if !input.is_file() {
             return Err(Usage(format!("--input {} is not a file", input.display())).into());
         }
-        let ports = Ports { broadcaster: port(9935)?, orchestrators: [port(8935)?, port(8936)?] };
+        let ports = Ports { broadcaster: port(9935)?, rtmp: port(1935)?, orchestrators: [port(8935)?, port(8936)?] };
         let role =
             |name, command, admin_port, key| Ok::<_, Usage>(Role { name, command, admin_port: port(admin_port)?, key });
         Ok(Self {
@@ -143,7 +144,11 @@ impl Plan {
     /// # Errors
     /// When something listens on one of the ports.
     pub(super) fn require_free_ports(&self) -> anyhow::Result<()> {
-        let listeners = [("chain", self.rpc_url.port().unwrap_or_default()), ("broadcaster", self.ports.broadcaster)];
+        let listeners = [
+            ("chain", self.rpc_url.port().unwrap_or_default()),
+            ("broadcaster", self.ports.broadcaster),
+            ("rtmp", self.ports.rtmp),
+        ];
         let orchestrators = ["orchestrator-1", "orchestrator-2"].into_iter().zip(self.ports.orchestrators);
         let admins = self.roles.iter().map(|role| (role.name, role.admin_port));
         for (name, port) in listeners.into_iter().chain(orchestrators).chain(admins) {
@@ -269,6 +274,7 @@ fn broadcaster(plan: &Plan, directory: &Directory) -> toml::Value {
     table([
         ("listen", format!("127.0.0.1:{}", plan.ports.broadcaster).into()),
         ("data_dir", path(&directory.own("streams"))),
+        ("rtmp", table([("listen", format!("127.0.0.1:{}", plan.ports.rtmp).into())])),
         // Every role shares this machine's cores, so a busy moment must not look like a dead orchestrator.
         ("timeout_multiplier", number(TIMEOUT_MULTIPLIER)),
         (
