@@ -72,8 +72,8 @@ impl Publisher {
             sleep(Duration::from_millis(50)).await;
         }
         let text = fs::read_to_string(&self.progress).unwrap();
-        let times = text.lines().filter_map(|line| line.strip_prefix("out_time_us=")?.parse().ok());
-        Duration::from_micros(times.last().unwrap())
+        let last = text.lines().rev().find_map(|line| line.strip_prefix("out_time_us=")?.parse().ok());
+        Duration::from_micros(last.unwrap())
     }
 
     fn signal(&self, signal: &str) {
