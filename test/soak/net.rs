@@ -135,7 +135,11 @@ impl Net {
         let mut last = None;
         let mut same = 0;
         self.wait("the last segment", REST, async |net| {
-            let now = net.segments().await.filter(|segments| segments.waiting() == 0);
+            // An attempt that another overtook is settled too.
+            let idle = net.status().await.is_some_and(|status| {
+                status["sessions"].as_array().into_iter().flatten().all(|session| session["in_flight"] == 0)
+            });
+            let now = net.segments().await.filter(|segments| idle && segments.waiting() == 0);
             same = if now.is_some() && now == last { same + 1 } else { 0 };
             last = now;
             // The worker that cuts may still have one to hand over.
