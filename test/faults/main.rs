@@ -9,11 +9,12 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod audit;
-mod chain;
 mod net;
+#[path = "../network/mod.rs"]
+mod network;
 mod payer;
-mod roles;
 mod schedule;
+mod weather;
 
 use net::{Net, Topology};
 

@@ -8,13 +8,18 @@ use streamflow_store::{Store, TicketStatus};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    audit::{Report, audit, states},
-    chain::Chain,
+    audit::{Report, audit},
+    network::{
+        audit::unpaid,
+        chain::{Chain, Plan},
+        role::{Role, free_port, write_secret},
+    },
     payer::Payers,
-    roles::{Role, free_port, write_secret},
     schedule::{Blow, Moment, Victim, Weather},
 };
 
+/// Time between two blocks.
+const BLOCK_TIME: Duration = Duration::from_millis(80);
 /// How long a blow waits for its moment before it falls anyway.
 const MOMENT_LIMIT: Duration = Duration::from_secs(6);
 /// How long the last ticket may take once nothing disturbs any more.
@@ -42,7 +47,7 @@ pub(crate) struct Net {
 
 impl Net {
     pub(crate) async fn start(topology: Topology, seed: u64) -> Self {
-        let chain = Arc::new(Chain::start().await);
+        let chain = Arc::new(Chain::start(plan()).await);
         let dir = tempfile::tempdir().unwrap();
         let desk_dir = dir.path().join("orchestrator");
         let keeper_dir = match topology {
@@ -52,7 +57,7 @@ impl Net {
         let (port, redeemer_port) = (free_port(), free_port());
         let token = dir.path().join("token");
         write_secret(&token, "swordfish");
-        let key = hex::encode(chain.orchestrator.to_bytes());
+        let key = hex::encode(chain.orchestrators[0].to_bytes());
         let (desk, service) = match topology {
             Topology::Shared => (String::new(), String::new()),
             Topology::Redeemer => (
@@ -111,7 +116,7 @@ impl Net {
         self.payers.stop().await;
         let end = Instant::now() + PATIENCE;
         while !self.is_settled().await {
-            assert!(Instant::now() < end, "tickets are not settled: {:?}", states(&self.keeper_store).await);
+            assert!(Instant::now() < end, "tickets are not settled: {:?}", unpaid(&self.keeper_store).await);
             sleep(Duration::from_millis(100)).await;
         }
         // What was paid is looked up once more, and must still be there.
@@ -164,7 +169,7 @@ impl Net {
             count(&self.keeper_store, TicketStatus::Submitted).await,
         );
         let redeemed = count(&self.keeper_store, TicketStatus::Redeemed).await;
-        let account = self.chain.orchestrator.address();
+        let account = self.chain.orchestrators[0].address();
         let desk = [TicketStatus::Pending, TicketStatus::Submitted, TicketStatus::Redeemed];
         let mut stored = 0;
         for status in desk {
@@ -190,6 +195,11 @@ struct Now {
     redeemed: u64,
     open: usize,
     mined: u64,
+}
+
+fn plan() -> Plan {
+    let service_uris = vec!["https://127.0.0.1:8935".to_owned()];
+    Plan { service_uris, senders: 3, block_time: BLOCK_TIME, base_fee: None }
 }
 
 fn chain_section(chain: &Chain, dir: &Path) -> String {

@@ -21,7 +21,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{ClientTlsConfig, Endpoint};
 
-use crate::chain::{Chain, ether};
+use crate::network::chain::{Chain, ether};
 
 /// An orchestrator that is down must not hold up the schedule.
 const REQUEST: Duration = Duration::from_secs(5);

@@ -34,7 +34,7 @@ use crate::{
     rtmp::{self, Rtmp},
     serve,
     session::{Purse, Session},
-    status::{FundsStatus, PaymentMode, SegmentStatus, Status, TicketStatus},
+    status::{BalanceStatus, FundsStatus, PaymentMode, SegmentStatus, Status, TicketStatus},
     stream::{GIVE_UP_AFTER, LiveStream},
     verification::Trust,
     verify::Checker,
@@ -401,6 +401,9 @@ impl Core {
 
     /// Frees a session at the orchestrator. It frees itself there after a while, so that a failure is no matter.
     pub(crate) async fn end_session(&self, session: &Session) {
+        if let Some(payer) = &self.payer {
+            session.write_off(payer);
+        }
         let ended = self.client.end_session(&session.url, session.token.clone(), self.config.quote_timeout).await;
         if let Err(error) = ended {
             tracing::debug!(url = %session.url, error = with_causes(&error), "session was not ended");
@@ -450,6 +453,7 @@ impl Core {
             streams: self.streams().iter().rev().map(|stream| stream.status(&self.orchestrators, now)).collect(),
             rtmp: self.config.rtmp.as_ref().map(|_| self.rtmp.status()),
             sessions: self.orchestrators.status(now),
+            balances: payer.map(|payer| payer.balances().into_iter().map(BalanceStatus::new).collect()),
             pool: self.orchestrators.pool(now),
         }
     }

@@ -63,8 +63,8 @@ pub use remote::RemoteSigner;
 pub use rtmp::{IngestError, RtmpError, TagError};
 pub use selection::{CandidateStatus, ChoiceStatus, SelectionConfig, SelectionError, Weights};
 pub use status::{
-    BudgetStatus, DropStatus, FundsStatus, PaymentMode, PoolStatus, RenditionStatus, RtmpStatus, SegmentStatus,
-    SessionStatus, Status, StreamStatus, TicketStatus,
+    BalanceStatus, BudgetStatus, DropStatus, FundsStatus, PaymentMode, PoolStatus, RenditionStatus, RtmpStatus,
+    SegmentStatus, SessionStatus, Status, StreamStatus, TicketStatus,
 };
 pub use top_up::{DepositTopUp, TopUpError, TopUpFuture};
 pub use verification::{Evidence, ReceiptError, Verdict, VerificationConfig};

@@ -7,8 +7,8 @@ use std::{
 
 use alloy_primitives::{Address, B256, U256};
 use streamflow_pm::{
-    AccountLimits, Outcome, Payment, ReceiptDomain, Sender, SenderError, SenderLimits, Spending, Stage, TicketEv,
-    TicketSigner, unlocks_soon,
+    AccountLimits, Outcome, Payment, ReceiptDomain, Sender, SenderError, SenderLimits, SessionBalance, Spending, Stage,
+    TicketEv, TicketSigner, unlocks_soon,
 };
 use streamflow_store::{Store, StoreError};
 use streamflow_types::{ChainView, Price, Profile, SenderFunds, TicketParams};
@@ -23,6 +23,11 @@ use crate::{
     status::BudgetStatus,
     top_up::{DepositTopUp, TopUp},
 };
+
+/// Balances that the status lists at most.
+const LISTED_BALANCES: usize = 256;
+/// By how many blocks an orchestrator's view of the chain may be ahead of ours.
+const SOON_BLOCKS: u64 = 5;
 
 /// Whether orchestrators are paid.
 #[derive(Debug)]
@@ -260,6 +265,23 @@ impl Payer {
         }
     }
 
+    /// Credit with orchestrators, by session.
+    pub(crate) fn balances(&self) -> Vec<SessionBalance> {
+        self.spending.balances(LISTED_BALANCES)
+    }
+
+    /// Forgets a session that is over, with what it had left.
+    pub(crate) fn end_session(&self, recipient: Address, session: &str) {
+        self.spending.end_session(recipient, session);
+    }
+
+    /// Whether a refusal of these params as expired leaves open why: they are about to expire by the chain as it is seen here.
+    /// Refused long before, the orchestrator has lost its memory, and our credit with it.
+    pub(crate) fn expires_soon(&self, commitment: B256) -> bool {
+        let (Ok(chain), Some(params)) = (self.chain(), self.sender.params(commitment)) else { return true };
+        params.expiration_block <= chain.block.saturating_add(SOON_BLOCKS)
+    }
+
     /// Forgets what no orchestrator takes any more.
     pub(crate) async fn prune(&self, now: Instant) -> Result<(), StoreError> {
         self.spending.prune(now);
@@ -409,6 +431,18 @@ mod tests {
         let empty = SenderFunds { deposit: U256::ZERO, ..funds() };
         assert_eq!(check(Some(CHAIN), Some(empty)), Err(Refusal::Funds(FundsError::NoDeposit)));
         assert_eq!(check(Some(CHAIN), Some(funds())), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn only_params_near_their_end_may_have_expired() {
+        let payer = payer(Store::in_memory().await.unwrap(), Some(CHAIN), Some(funds()));
+        for (left, soon) in [(SOON_BLOCKS + 1, false), (SOON_BLOCKS, true)] {
+            let params = TicketParams { expiration_block: CHAIN.block + left, ..params() };
+            let params = TicketParams { recipient_rand_hash: B256::repeat_byte(left as u8), ..params };
+            let commitment = payer.accept(params, Instant::now()).await.unwrap();
+            assert_eq!(payer.expires_soon(commitment), soon, "{left} blocks left");
+        }
+        assert!(payer.expires_soon(B256::repeat_byte(99)), "params that nobody knows");
     }
 
     #[tokio::test]

@@ -1,6 +1,9 @@
 //! One stream's session with one orchestrator: who it is, what it charges, and its token (node.md §2.3, §2.5).
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,6 +46,8 @@ pub(crate) struct Session {
     remote: Option<RemoteSession>,
     /// What is ordered for the stream.
     orders: StreamOrders,
+    /// Whether nobody can tell what the orchestrator still holds for us.
+    doubtful: AtomicBool,
 }
 
 /// What the newest answer says.
@@ -152,8 +157,8 @@ impl Session {
             }
         }
         let (url, terms) = (candidate.url.clone(), Mutex::new(terms));
-        let orders = StreamOrders::default();
-        Ok(Self { url, service, account, token, opened: now, guard, terms, remote, orders })
+        let (orders, doubtful) = (StreamOrders::default(), AtomicBool::default());
+        Ok(Self { url, service, account, token, opened: now, guard, terms, remote, orders, doubtful })
     }
 
     /// With what is ordered for the stream.
@@ -174,9 +179,28 @@ impl Session {
     /// Whether the session goes on after an attempt that failed so. An orchestrator that says that it failed keeps its
     /// session; one that does not keep to the rules does not. New params that come with a refusal do for our own tickets, but
     /// a remote signer counts on the balance that was there before the refusal, and the orchestrator may have forgotten it.
+    /// Neither do they where it is open whether it has: the books of both sides must agree.
     pub(crate) fn outlives(&self, error: &AttemptError) -> bool {
+        let doubtful = self.remote.is_some() || self.doubtful.load(Ordering::Relaxed);
         matches!(error, AttemptError::Orchestrator(_) | AttemptError::Coded { .. })
-            || (self.remote.is_none() && error.brought_new_params())
+            || (!doubtful && error.brought_new_params())
+    }
+
+    /// Takes note of a refusal, before its new params are taken into use.
+    pub(crate) fn refused(&self, purse: Purse<'_>, error: &AttemptError) {
+        if let (Purse::Own(payer), Some((_, commitment))) = (purse, self.terms().tickets)
+            && error.brought_new_params()
+            && payer.expires_soon(commitment)
+        {
+            self.doubtful.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets what is left of it, when it is over.
+    pub(crate) fn write_off(&self, payer: &Payer) {
+        if let Some((recipient, _)) = self.terms().tickets {
+            payer.end_session(recipient, &self.token.session_id);
+        }
     }
 
     /// Whether the token should not be used any more.

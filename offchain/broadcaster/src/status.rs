@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use alloy_primitives::Address;
 use serde::Serialize;
+use streamflow_pm::SessionBalance;
 use streamflow_types::ManifestId;
 use url::Url;
 
@@ -39,6 +40,8 @@ pub struct Status {
     pub rtmp: Option<RtmpStatus>,
     /// Orchestrators that have a place: our own, and the shortlist of the market.
     pub sessions: Vec<SessionStatus>,
+    /// What orchestrators hold for us, by session, those used last first; none where this node does not pay.
+    pub balances: Option<Vec<BalanceStatus>>,
     /// The list as a whole.
     pub pool: PoolStatus,
 }
@@ -54,6 +57,23 @@ pub struct RtmpStatus {
     pub refused: u64,
     /// Why the last of them was, with its code at the end.
     pub last_refusal: Option<String>,
+}
+
+/// What an orchestrator holds for one of our sessions, by our own book. Its own has the same in its `/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BalanceStatus {
+    /// Who is paid.
+    pub orchestrator: Address,
+    /// Name of the session.
+    pub session: String,
+    /// Exact wei, a reduced fraction: `10`, `125/7`, `-3/2`.
+    pub balance: String,
+}
+
+impl BalanceStatus {
+    pub(crate) fn new(held: SessionBalance) -> Self {
+        Self { orchestrator: held.account, session: held.session, balance: held.balance.to_ratio() }
+    }
 }
 
 /// The list of orchestrators as a whole.

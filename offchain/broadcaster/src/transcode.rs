@@ -152,10 +152,16 @@ impl Core {
                 let outcome = if error.payment_arrived() { Outcome::Lost } else { Outcome::NotSent };
                 let may_have_left = error.payment_may_have_left();
                 complete(purse, session, paid, outcome, may_have_left).await;
-                if let CallError::Status { info: Some(info), .. } = &error {
-                    self.renew(session, info.as_ref().clone()).await;
+                let info = match &error {
+                    CallError::Status { info: Some(info), .. } => Some(info.as_ref().clone()),
+                    _ => None,
+                };
+                let error = AttemptError::from(error);
+                session.refused(purse, &error);
+                if let Some(info) = info {
+                    self.renew(session, info).await;
                 }
-                return Err(error.into());
+                return Err(error);
             }
         };
         let pixels = match &result.result {

@@ -2,6 +2,7 @@
 use std::{collections::BTreeMap, fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, B256, U256};
+use streamflow_pm::SessionBalance;
 use streamflow_types::{Price, Secret};
 use streamflow_wire::AuthTokens;
 use tokio::{
@@ -150,6 +151,11 @@ impl Handle {
     /// Remote transcoders that are connected.
     pub fn transcoders(&self) -> usize {
         self.service.pool().connected()
+    }
+
+    /// What senders have left by session, those used last first, a bounded list; none without a chain.
+    pub fn balances(&self) -> Option<Vec<SessionBalance>> {
+        self.service.payments().map(Payments::balances)
     }
 
     /// Changes the largest face value that is quoted, wei; 0 sets no limit.

@@ -8,8 +8,8 @@ use std::{
 use alloy_primitives::{Address, B256, Sign, U256};
 use streamflow_pm::{
     AccountLimits, Backing, DepositDivisor, GasMeter, GasTotals, Payment, QuoteDomain, QuoteError, QuoteRequest,
-    QuoteSecrets, Receipt, ReceiptDomain, Recipient, RecipientConfig, RecoveryQuota, TicketError, TicketPolicy,
-    TicketSigner, ticket_hash,
+    QuoteSecrets, Receipt, ReceiptDomain, Recipient, RecipientConfig, RecoveryQuota, SessionBalance, TicketError,
+    TicketPolicy, TicketSigner, ticket_hash,
 };
 use streamflow_store::{Delivered, Store, StoreError};
 use streamflow_types::{ChainView, Price, Round, SenderFunds, TicketParams, WinningTicket};
@@ -39,6 +39,9 @@ const MAX_UNSAVED: usize = 10_000;
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two looks at what redemption takes: it goes through all redemptions.
 const GAS_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Balances that the status lists at most.
+const LISTED_BALANCES: usize = 256;
 
 /// In place of a chain that nothing is known of since the start. Every quote was made by an earlier run then, so nothing
 /// earns credit.
@@ -216,6 +219,11 @@ impl Payments {
     /// What a session that was paid for is asked.
     pub(crate) fn pinned_price(&self, sender: Address, session: &str) -> Option<Price> {
         self.0.recipient.pinned_price(sender, session)
+    }
+
+    /// What senders have left, by session.
+    pub(crate) fn balances(&self) -> Vec<SessionBalance> {
+        self.0.recipient.balances(LISTED_BALANCES)
     }
 
     /// Terms for the sender's next tickets.

@@ -43,6 +43,17 @@ impl Account {
     }
 }
 
+/// What one session holds, as the books have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionBalance {
+    /// The other side: who pays, or who is paid.
+    pub account: Address,
+    /// Name of the session.
+    pub session: String,
+    /// Credit, or a debt.
+    pub balance: Balance,
+}
+
 #[derive(Debug)]
 pub(crate) struct Accounts {
     limits: AccountLimits,
@@ -112,6 +123,20 @@ impl Accounts {
     pub(crate) fn len(&self) -> usize {
         self.count
     }
+
+    /// What sessions hold, those used last first, at most `max`.
+    pub(crate) fn newest(&self, max: usize) -> Vec<SessionBalance> {
+        let mut all: Vec<_> = self
+            .accounts
+            .iter()
+            .flat_map(|(owner, sessions)| sessions.iter().map(|(session, account)| (*owner, session, account)))
+            .collect();
+        all.sort_by_key(|(_, _, account)| std::cmp::Reverse(account.touched));
+        let newest = all.into_iter().take(max);
+        newest
+            .map(|(account, session, held)| SessionBalance { account, session: session.clone(), balance: held.balance })
+            .collect()
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +177,19 @@ mod tests {
         accounts.prune(start + Duration::from_secs(11));
         assert!(accounts.get(ALICE, "a").is_some());
         assert!(accounts.get(ALICE, "b").is_none());
+    }
+
+    #[test]
+    fn the_sessions_used_last_are_listed() {
+        let start = Instant::now();
+        let mut accounts = Accounts::new(AccountLimits::default());
+        for (seconds, session) in ["a", "b", "c"].into_iter().enumerate() {
+            accounts.open(ALICE, session, Price::FREE, start + Duration::from_secs(seconds as u64));
+        }
+        accounts.touch(ALICE, "a", start + Duration::from_secs(9));
+        let listed = |max| accounts.newest(max).into_iter().map(|held| held.session).collect::<Vec<_>>();
+        assert_eq!(listed(2), ["a", "c"]);
+        assert_eq!(listed(9), ["a", "c", "b"]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod spending;
 mod store;
 mod ticket;
 
-pub use accounts::AccountLimits;
+pub use accounts::{AccountLimits, SessionBalance};
 pub use allowance::{Allowance, OverBudget, SpendRate};
 pub use amount::{Balance, TicketEv};
 pub use error::{FundsError, ParamsError, QuoteError, Remedy, TicketError};

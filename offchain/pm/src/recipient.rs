@@ -13,7 +13,8 @@ use streamflow_types::{ChainView, Expiration, Price, Round, SenderFunds, TicketP
 
 use crate::{
     AccountLimits, Backing, Balance, DepositDivisor, MAX_TICKETS, NoTerms, Payment, QuoteDomain, QuoteError,
-    QuoteSecrets, RecoveryQuota, Shortfall, Slot, Terms, TicketError, TicketEv, TicketPolicy, TicketSig,
+    QuoteSecrets, RecoveryQuota, SessionBalance, Shortfall, Slot, Terms, TicketError, TicketEv, TicketPolicy,
+    TicketSig,
     accounts::Accounts,
     commitment,
     nonces::{NonceMemory, Refusal},
@@ -430,6 +431,11 @@ impl Recipient {
     /// What the session has left; may be negative. None before the first credited ticket.
     pub fn balance(&self, sender: Address, session: &str) -> Option<Balance> {
         self.books().accounts.get(sender, session).map(|account| account.balance)
+    }
+
+    /// What senders have left by session, that used last first, at most `max`.
+    pub fn balances(&self, max: usize) -> Vec<SessionBalance> {
+        self.books().accounts.newest(max)
     }
 
     /// What a session holds beside what is held for work under way; none if there is no such session.

@@ -7,7 +7,7 @@ use std::{
 use alloy_primitives::Address;
 use streamflow_types::Price;
 
-use crate::{AccountLimits, Balance, MAX_TICKETS, TicketEv, accounts::Accounts, is_credible_bill};
+use crate::{AccountLimits, Balance, MAX_TICKETS, SessionBalance, TicketEv, accounts::Accounts, is_credible_bill};
 
 /// A broadcaster's credit with orchestrators.
 #[derive(Debug)]
@@ -110,6 +110,17 @@ impl Spending {
         self.accounts().get(recipient, session).map(|account| account.balance)
     }
 
+    /// Credit with orchestrators by session, that used last first, at most `max`. A session whose segment is staged is
+    /// missing.
+    pub fn balances(&self, max: usize) -> Vec<SessionBalance> {
+        self.accounts().newest(max)
+    }
+
+    /// Forgets a session that is over, with what it had left.
+    pub fn end_session(&self, recipient: Address, session: &str) {
+        self.accounts().remove(recipient, session);
+    }
+
     /// Forgets sessions that are idle.
     pub fn prune(&self, now: Instant) {
         self.accounts().prune(now);
@@ -200,6 +211,18 @@ mod tests {
         let error = spending.stage(O, "s", price(1, 1), 602, wei(1)).unwrap_err();
         assert_eq!(error, TooManyTicketsNeeded { needed: 601 });
         assert_eq!(held(&spending), Some((Sign::Positive, U256::ONE)));
+    }
+
+    #[test]
+    fn a_session_is_listed_until_it_is_over() {
+        let (spending, now) = (Spending::new(AccountLimits::default()), Instant::now());
+        let stage = spending.stage(O, "s", price(1, 3), 1, wei(1)).unwrap();
+        assert_eq!(spending.balances(9), []);
+        spending.complete(stage, Outcome::Served { pixels: 1 }, now);
+        let [held] = spending.balances(9).try_into().unwrap();
+        assert_eq!((held.account, held.session.as_str(), held.balance.to_ratio().as_str()), (O, "s", "2/3"));
+        spending.end_session(O, "s");
+        assert_eq!(spending.balances(9), []);
     }
 
     #[test]

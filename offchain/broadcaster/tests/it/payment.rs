@@ -221,6 +221,24 @@ async fn pain_03_expired_params_are_replaced_by_the_refusal_itself() {
     running.stop().await;
 }
 
+/// Near their end nobody can tell whether params expired, so that our credit is still there, or the orchestrator started anew and
+/// has forgotten it. A new session begins with nothing on both sides.
+#[tokio::test]
+async fn a_refusal_near_the_end_of_params_begins_a_new_session() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let running = Setup::new(&[orchestrator.url()]).start().await;
+    running.push_clip("movie", 0).await;
+    let before = running.handle.status().balances.unwrap();
+    running.chain.send_replace(Some(ChainView { block: VIEW.block + 36, ..VIEW }));
+    orchestrator.behave(Conduct::ExpiredOnceWithTerms);
+    assert_eq!(running.push("/live/movie/1.ts", clip::segment(1)).await.status(), 200);
+    let status = running.handle.status();
+    assert_eq!((status.segments.retried, status.sessions[0].failures), (0, 0));
+    let after = status.balances.unwrap();
+    assert_eq!((before.len(), after.iter().filter(|held| held.session != before[0].session).count()), (1, 1));
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_stream_stops_at_its_budget_and_another_goes_on() {
     let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;

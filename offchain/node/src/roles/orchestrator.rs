@@ -15,7 +15,7 @@ use streamflow_orchestrator::{
     ChainDeps, Clock, Deps, FundsFuture, FundsUnavailable, Handle, JobSource, Orchestrator, RoundFacts,
     SenderFundsSource, StartError, Transcode, unquotable,
 };
-use streamflow_pm::{KeySigner, QuoteDomain};
+use streamflow_pm::{KeySigner, QuoteDomain, SessionBalance};
 use streamflow_redeemer::{Floats, covered_by};
 use streamflow_store::{Store, TicketStatus};
 use streamflow_transcoder::LocalTranscoder;
@@ -414,6 +414,7 @@ fn status(facts: Value, handle: Handle, store: Option<Store>, active: Option<wat
         document["room_for_sessions"] = handle.spare_sessions().into();
         document["transcoders"] = handle.transcoders().into();
         document["transcoders_at_work"] = handle.sound_transcoders().into();
+        document["balances"] = handle.balances().map(|held| held.iter().map(balance).collect::<Vec<_>>()).into();
         document["active"] = active.as_ref().map(|active| *active.borrow()).into();
         Box::pin(async move {
             if let Some(store) = store {
@@ -422,6 +423,11 @@ fn status(facts: Value, handle: Handle, store: Option<Store>, active: Option<wat
             document
         })
     })
+}
+
+/// Exact wei, a reduced fraction.
+fn balance(held: &SessionBalance) -> Value {
+    json!({ "sender": held.account, "session": held.session, "balance": held.balance.to_ratio() })
 }
 
 /// Tickets won so far, whatever became of them.

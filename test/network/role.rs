@@ -1,5 +1,6 @@
 //! The roles: processes of the real binary, each with a directory, a configuration and a log.
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     net::TcpListener,
     path::{Path, PathBuf},
@@ -12,29 +13,35 @@ use rand::Rng;
 #[derive(Debug)]
 pub(crate) struct Role {
     name: &'static str,
-    config: PathBuf,
+    /// What starts it; may be put behind another program that does.
+    pub(crate) command: Vec<OsString>,
     log: PathBuf,
-    child: Option<Child>,
+    pub(crate) child: Option<Child>,
 }
 
 impl Role {
-    /// Writes its configuration; `name` is that of the command. `key` is in hexadecimal.
+    /// Writes its configuration; `name` is that of the command. `key` is in hexadecimal, empty for a role that signs nothing.
     pub(crate) fn new(dir: &Path, name: &'static str, config: &str, key: &str) -> Self {
         fs::create_dir_all(dir).unwrap();
         let (path, key_file) = (dir.join(format!("{name}.toml")), dir.join(format!("{name}.key")));
-        write_secret(&key_file, key);
-        let text = format!("{config}\n[keys]\nkey_file = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n", key_file);
+        let mut text = config.to_owned();
+        if !key.is_empty() {
+            write_secret(&key_file, key);
+            text += &format!("\n[keys]\nkey_file = {key_file:?}\n");
+        }
+        if !text.contains("[admin]") {
+            text += "\n[admin]\nlisten = \"127.0.0.1:0\"\n";
+        }
         fs::write(&path, text).unwrap();
-        Self { name, config: path, log: dir.join(format!("{name}.log")), child: None }
+        let command = [env!("CARGO_BIN_EXE_streamflow").into(), "--config".into(), path.into(), name.into()];
+        Self { name, command: command.into(), log: dir.join(format!("{name}.log")), child: None }
     }
 
     pub(crate) fn start(&mut self) {
         assert!(self.child.is_none());
         let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_streamflow"))
-            .arg("--config")
-            .arg(&self.config)
-            .arg(self.name)
+        let child = Command::new(&self.command[0])
+            .args(&self.command[1..])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

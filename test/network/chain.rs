@@ -1,4 +1,4 @@
-//! The chain: blocks in quick succession, some of which are taken back.
+//! The chain: blocks in quick succession, orchestrators with stake, senders with funds.
 use std::{
     sync::{
         Arc,
@@ -8,19 +8,16 @@ use std::{
 };
 
 use alloy::{
-    primitives::{Address, B256, U256},
+    primitives::{Address, U256},
     providers::{Provider, ext::AnvilApi},
     rpc::types::{Filter, TransactionRequest},
     signers::local::PrivateKeySigner,
     sol_types::{SolCall, SolEvent},
 };
 use streamflow_bindings::{Controller, RoundsManager, TicketBroker};
-use streamflow_testkit::{DeployOptions, Deployment, key};
-use streamflow_types::{ChainView, Round};
+use streamflow_testkit::{AnvilOptions, DeployOptions, Deployment, key};
 use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 
-/// Time between two blocks.
-pub(crate) const BLOCK_TIME: Duration = Duration::from_millis(80);
 /// Until the orchestrator is active.
 const FIRST_ROUND_LENGTH: u64 = 50;
 /// After that. No round ends while a test runs, so no ticket expires. (To mine that many blocks would take minutes.)
@@ -30,16 +27,36 @@ pub(crate) fn ether(n: u64) -> U256 {
     U256::from(n) * U256::from(1_000_000_000_000_000_000_u64)
 }
 
-/// A deployment with one active orchestrator and funded senders.
+/// Who is on the chain, and how fast it goes.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Where each orchestrator says that it listens.
+    pub(crate) service_uris: Vec<String>,
+    /// How many pay.
+    pub(crate) senders: usize,
+    /// Time between two blocks.
+    pub(crate) block_time: Duration,
+    /// Of the first block, wei per gas; none takes the node's own.
+    pub(crate) base_fee: Option<u128>,
+}
+
+/// How blocks come.
+#[derive(Debug, Default)]
+pub(crate) struct Mining {
+    /// Mining and reorganising exclude each other.
+    pub(crate) pen: Mutex<()>,
+    pub(crate) paused: AtomicBool,
+}
+
+/// A deployment with active orchestrators and funded senders.
 #[derive(Debug)]
 pub(crate) struct Chain {
     pub(crate) deployment: Arc<Deployment>,
-    pub(crate) orchestrator: PrivateKeySigner,
+    pub(crate) orchestrators: Vec<PrivateKeySigner>,
     pub(crate) senders: Vec<PrivateKeySigner>,
+    block_time: Duration,
     funds_at_first: U256,
-    /// Mining and reorganising exclude each other.
-    pen: Arc<Mutex<()>>,
-    paused: Arc<AtomicBool>,
+    pub(crate) mining: Arc<Mining>,
     miner: JoinHandle<()>,
 }
 
@@ -50,22 +67,29 @@ impl Drop for Chain {
 }
 
 impl Chain {
-    pub(crate) async fn start() -> Self {
-        let options = DeployOptions { round_length: FIRST_ROUND_LENGTH, ..DeployOptions::default() };
+    pub(crate) async fn start(plan: Plan) -> Self {
+        let Plan { service_uris, senders, block_time, base_fee } = plan;
+        let anvil = AnvilOptions { base_fee, ..AnvilOptions::default() };
+        let options = DeployOptions { anvil, round_length: FIRST_ROUND_LENGTH, ..DeployOptions::default() };
         let deployment = Arc::new(Deployment::start_with(options).await.unwrap());
-        let orchestrator = key(1).unwrap();
-        let senders: Vec<_> = (2..5).map(|index| key(index).unwrap()).collect();
+        let keys =
+            |from: usize, count: usize| (from..from + count).map(|index| key(index).unwrap()).collect::<Vec<_>>();
+        let orchestrators = keys(1, service_uris.len());
+        let senders = keys(1 + service_uris.len(), senders);
         deployment.initialize_round().await.unwrap();
-        deployment.register(&orchestrator, ether(1_000), "https://127.0.0.1:8935").await.unwrap();
+        for (orchestrator, uri) in orchestrators.iter().zip(&service_uris) {
+            deployment.register(orchestrator, ether(1_000), uri).await.unwrap();
+        }
         for sender in &senders {
             deployment.fund_sender(sender, ether(1_000), ether(1_000)).await.unwrap();
         }
         deployment.next_round().await.unwrap();
         lengthen_rounds(&deployment).await;
         deployment.anvil.set_automine(false).await.unwrap();
-        let (pen, paused) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let miner = tokio::spawn(mine(Arc::clone(&deployment), Arc::clone(&pen), Arc::clone(&paused)));
-        let mut chain = Self { deployment, orchestrator, senders, funds_at_first: U256::ZERO, pen, paused, miner };
+        let mining = Arc::<Mining>::default();
+        let miner = tokio::spawn(mine(Arc::clone(&deployment), Arc::clone(&mining), block_time));
+        let funds_at_first = U256::ZERO;
+        let mut chain = Self { deployment, orchestrators, senders, block_time, funds_at_first, mining, miner };
         chain.funds_at_first = chain.funds().await;
         chain
     }
@@ -86,8 +110,8 @@ impl Chain {
         self.funds_at_first - self.funds().await
     }
 
-    /// What `WinningTicketTransfer`s of the chain as it stands say that the orchestrator got.
-    pub(crate) async fn transferred(&self) -> U256 {
+    /// What `WinningTicketTransfer`s of the chain as it stands say that an orchestrator got.
+    pub(crate) async fn transferred(&self, orchestrator: Address) -> U256 {
         let filter = Filter::new()
             .address(self.deployment.contracts.ticket_broker)
             .event_signature(TicketBroker::WinningTicketTransfer::SIGNATURE_HASH)
@@ -95,54 +119,19 @@ impl Chain {
         let logs = self.deployment.anvil.provider().get_logs(&filter).await.unwrap();
         let transfers =
             logs.iter().map(|log| TicketBroker::WinningTicketTransfer::decode_log(&log.inner).unwrap().data);
-        transfers.filter(|t| t.recipient == self.orchestrator.address()).map(|t| t.amount).sum()
+        transfers.filter(|t| t.recipient == orchestrator).map(|t| t.amount).sum()
     }
 
     pub(crate) async fn block(&self) -> u64 {
         self.deployment.anvil.block_number().await.unwrap()
     }
 
-    /// What a broadcaster sees; nothing while blocks are being taken back.
-    pub(crate) async fn view(&self) -> Option<ChainView> {
-        let rounds = self.deployment.contracts.rounds_manager;
-        let round: u64 = self.deployment.view(rounds, RoundsManager::lastInitializedRoundCall {}).await.ok()?.to();
-        Some(ChainView {
-            block: self.deployment.anvil.block_number().await.ok()?,
-            round: Round(round),
-            round_block_hash: B256::ZERO,
-            round_initialized: true,
-            pool_size: 1,
-            base_fee: 0,
-        })
-    }
-
-    /// Transactions of the keeper in the chain.
-    pub(crate) async fn mined(&self, account: Address) -> u64 {
-        self.deployment.anvil.provider().get_transaction_count(account).await.unwrap_or_default()
-    }
-
-    /// Takes the newest blocks back, with what was in them.
-    pub(crate) async fn reorganise(&self, depth: u64) {
-        let _pen = self.pen.lock().await;
-        self.deployment.anvil.reorg(depth, Vec::new()).await.unwrap();
-    }
-
-    /// Forgets what was sent but not mined.
-    pub(crate) async fn forget_pool(&self) {
-        let _pen = self.pen.lock().await;
-        self.deployment.anvil.provider().anvil_drop_all_transactions().await.unwrap();
-    }
-
-    /// Whether blocks come.
-    pub(crate) fn pause(&self, paused: bool) {
-        self.paused.store(paused, Ordering::SeqCst);
-    }
-
     /// Waits for this many more blocks.
     pub(crate) async fn blocks(&self, count: u64) {
+        assert!(!self.mining.paused.load(Ordering::SeqCst), "no blocks come");
         let end = self.block().await + count;
         while self.block().await < end {
-            sleep(BLOCK_TIME).await;
+            sleep(self.block_time).await;
         }
     }
 }
@@ -161,11 +150,11 @@ async fn lengthen_rounds(deployment: &Deployment) {
     assert_eq!(length, U256::from(ROUND_LENGTH));
 }
 
-async fn mine(deployment: Arc<Deployment>, pen: Arc<Mutex<()>>, paused: Arc<AtomicBool>) {
+async fn mine(deployment: Arc<Deployment>, mining: Arc<Mining>, block_time: Duration) {
     loop {
-        sleep(BLOCK_TIME).await;
-        if !paused.load(Ordering::SeqCst) {
-            let _pen = pen.lock().await;
+        sleep(block_time).await;
+        if !mining.paused.load(Ordering::SeqCst) {
+            let _pen = mining.pen.lock().await;
             deployment.anvil.mine(1).await.unwrap();
         }
     }
