@@ -141,7 +141,7 @@ async fn job_that_cannot_be_done_is_403() {
     let case = Case::new().await;
     let text = "incompatible capabilities";
     case.refused_segment(|r| r.capabilities.as_mut().unwrap().bitstring[0] |= 1 << 5, 403, text).await;
-    case.refused_segment(|r| r.capabilities.as_mut().unwrap().bitstring[0] |= 1 << 2, 403, text).await;
+    case.refused_segment(|r| r.capabilities.as_mut().unwrap().bitstring[0] |= 1 << 16, 403, text).await;
     case.refused_segment(|r| r.capabilities.as_mut().unwrap().bitstring.push(1), 403, text).await;
     case.refused_segment(|r| r.capabilities = Some(capability::legacy()), 403, text).await;
     case.refused_segment(|r| r.clip = Some(SegParameters { from: 100, to: 900 }), 403, text).await;
