@@ -49,6 +49,8 @@ pub async fn run(role: Role, started: Loaded, source: Source, stop: Cancellation
     let config = started.config.clone();
     config.validate_for(role)?;
     let data = DataDir::open(&config.data)?;
+    // First: what is counted before there is a recorder is lost.
+    telemetry::metrics()?;
     let admin = Admin::bind(config.admin_listen(role)).await?;
     let live = LiveSettings::default();
     live.on(&["log.level"], |config| telemetry::set_level(&config.log));

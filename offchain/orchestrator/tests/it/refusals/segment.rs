@@ -104,7 +104,7 @@ async fn jobs(case: &Case) -> Vec<Code> {
     let model = CapabilityConstraints { models: [("m".to_owned(), Default::default())].into() };
     let models = Constraints { per_capability: [(27, model)].into(), ..Default::default() };
     let newer = Constraints { min_version: "99.0.0".into(), ..Default::default() };
-    let offered = "offered: bits 0 1 3 4 7 8 9 10 11 12 26";
+    let offered = "offered: bits 0 1 2 3 4 7 8 9 10 11 12 26";
     let old =
         with_request(case, |r| r.capabilities = Some(proto::Capabilities { bitstring: vec![3], ..Default::default() }));
     let part = with_request(case, |r| r.clip = Some(SegParameters { from: 100, to: 900 }));
