@@ -13,6 +13,9 @@ use streamflow_bindings::{
     ticket_broker::TicketBroker::TicketBrokerErrors,
 };
 
+/// Longest reason that is told, bytes: a node may tell anything.
+const LONGEST_REASON: usize = 512;
+
 /// The bytes a contract reverted with. Empty when the node told none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -65,10 +68,14 @@ impl Revert {
 
 impl fmt::Display for Revert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |text: &str| -> String {
+            let end = text.floor_char_boundary(LONGEST_REASON);
+            text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+        };
         match self.describe() {
-            Some(text) => f.write_str(&text),
+            Some(text) => f.write_str(&plain(&text)),
             None if self.0.is_empty() => f.write_str("no reason given"),
-            None => write!(f, "unknown error {}", self.0),
+            None => write!(f, "unknown error {}", plain(&self.0.to_string())),
         }
     }
 }
@@ -85,6 +92,14 @@ mod tests {
         assert_eq!(text.to_string(), "ticket is used");
         let panic = Revert::new(Panic { code: U256::from(0x11) }.abi_encode().into());
         assert!(panic.to_string().contains("overflow"), "{panic}");
+    }
+
+    #[test]
+    fn long_reasons_and_control_characters_are_not_told() {
+        let told = |text: String| Revert::new(RevertString::from(text).abi_encode().into()).to_string();
+        assert_eq!(told("a\nb".into()), "a b");
+        assert_eq!(told(format!("{}é", "x".repeat(511))), "x".repeat(511));
+        assert!(Revert::new(vec![1; 5000].into()).to_string().len() <= 600);
     }
 
     #[test]

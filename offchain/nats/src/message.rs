@@ -96,6 +96,10 @@ fn code(secret: &Secret, body: &[u8]) -> Option<Hmac<Sha256>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use streamflow_fuzz::damaged;
+    use streamflow_wire::proto::SegData;
+
     use super::*;
 
     fn hello() -> Hello {
@@ -123,5 +127,33 @@ mod tests {
         }
         let long = Order { orchestrator: "x".repeat(MAX_BYTES), ..Order::default() };
         assert_eq!(open::<Order>(&secret, &seal(&secret, &long)), None);
+    }
+
+    fn order() -> Order {
+        let seg_data = Some(SegData { manifest_id: b"clip".to_vec(), duration: 2000, ..SegData::default() });
+        let notice = NotifySegment { url: "https://o:1/7".into(), task_id: 9, seg_data, ..NotifySegment::default() };
+        Order { notice: Some(notice), orchestrator: "https://o:1".into(), member: "m".into() }
+    }
+
+    proptest! {
+        #![proptest_config(streamflow_fuzz::config(512))]
+
+        #[test]
+        fn damaged_messages_are_refused_or_read_as_they_were_sealed(
+            sealed in damaged(vec![seal(&Secret::new("swordfish"), &hello()), seal(&Secret::new("swordfish"), &order())]),
+            body in damaged(vec![hello().encode_to_vec(), order().encode_to_vec()]),
+        ) {
+            let secret = Secret::new("swordfish");
+            let whole = [seal(&secret, &hello()), seal(&secret, &order())];
+            let is_open = open::<Hello>(&secret, &sealed).is_some() || open::<Order>(&secret, &sealed).is_some();
+            prop_assert!(!is_open || whole.contains(&sealed), "a code that nobody made");
+            // What somebody with the secret sends.
+            if let Ok(hello) = Hello::decode(&body[..]) {
+                prop_assert_eq!(open(&secret, &seal(&secret, &hello)), Some(hello));
+            }
+            if let Ok(order) = Order::decode(&body[..]) {
+                prop_assert_eq!(open(&secret, &seal(&secret, &order)), Some(order));
+            }
+        }
     }
 }

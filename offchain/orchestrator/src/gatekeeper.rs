@@ -90,6 +90,21 @@ struct Verdict {
     allowed: Result<Option<Price>, String>,
 }
 
+/// What an answer says: a price of the account's own, or none, or why it is not served.
+pub(crate) fn verdict(status: StatusCode, text: &[u8]) -> Result<Result<Option<Price>, String>, WebhookError> {
+    if status != StatusCode::OK {
+        let reason: String = String::from_utf8_lossy(text).trim().chars().take(MAX_REASON_CHARS).collect();
+        let plain = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        return Ok(Err(if reason.is_empty() { status.as_u16().to_string() } else { plain }));
+    }
+    if text.trim_ascii().is_empty() {
+        return Ok(Ok(None));
+    }
+    let answer: Answer = serde_json::from_slice(text)?;
+    let price = answer.price.map(|info| Price::new(info.price_per_unit, info.pixels_per_unit)).transpose()?;
+    Ok(Ok(price))
+}
+
 /// Asks the webhook, and remembers what it said.
 #[derive(Debug)]
 pub(crate) struct Gatekeeper {
@@ -145,17 +160,7 @@ impl Gatekeeper {
             }
             text.extend_from_slice(&chunk);
         }
-        if status != StatusCode::OK {
-            let reason: String = String::from_utf8_lossy(&text).trim().chars().take(MAX_REASON_CHARS).collect();
-            let plain = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            return Ok(Err(if reason.is_empty() { status.as_u16().to_string() } else { plain }));
-        }
-        if text.trim_ascii().is_empty() {
-            return Ok(Ok(None));
-        }
-        let answer: Answer = serde_json::from_slice(&text)?;
-        let price = answer.price.map(|info| Price::new(info.price_per_unit, info.pixels_per_unit)).transpose()?;
-        Ok(Ok(price))
+        verdict(status, &text)
     }
 
     fn remember(&self, account: Address, allowed: Result<Option<Price>, String>) {

@@ -7,6 +7,8 @@ mod admission;
 mod chain;
 mod closing;
 mod config;
+#[cfg(test)]
+mod fuzz;
 mod gatekeeper;
 mod grpc;
 mod http;

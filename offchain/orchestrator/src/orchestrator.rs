@@ -303,7 +303,7 @@ async fn transcoder_secret(config: &OrchestratorConfig) -> Result<Secret, StartE
     Ok(Secret::new(text.trim()))
 }
 
-fn service(
+pub(crate) fn service(
     config: OrchestratorConfig,
     deps: Deps,
     transcoder_secret: Secret,

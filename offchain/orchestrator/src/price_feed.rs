@@ -272,11 +272,15 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_feed_tells_the_price_stays_within_its_bounds(
-            readings in prop::collection::vec((any::<[u8; 32]>(), any::<u8>(), any::<u64>(), any::<u64>()), 1..40),
+            readings in prop::collection::vec(
+                (any::<[u8; 32]>(), 0..256_usize, 0..40_u8, any::<u64>(), any::<u64>()), 1..40,
+            ),
         ) {
             let mut feed = feed();
-            for (answer, decimals, updated_at, round) in readings {
-                let answer = I256::from_raw(U256::from_be_bytes(answer) >> 192);
+            for (answer, shift, decimals, age, round) in readings {
+                let answer = I256::from_raw(U256::from_be_bytes(answer) >> shift);
+                // Half of them are fresh.
+                let updated_at = if round % 2 == 0 { NOW - age % 1000 } else { age };
                 let reading = Reading { round: U256::from(round), answer, decimals, updated_at };
                 if let Ok(price) = feed.take(&reading, NOW) {
                     prop_assert!(!price.is_free() && price >= feed.config.min && price <= feed.config.max);

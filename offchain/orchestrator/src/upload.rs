@@ -100,7 +100,7 @@ impl SenderStore {
         if answer.status().is_success() { Ok(()) } else { Err(UploadError::Status(answer.status())) }
     }
 
-    fn address(&self, directory: &str, file: &str) -> Result<String, UploadError> {
+    pub(crate) fn address(&self, directory: &str, file: &str) -> Result<String, UploadError> {
         let mut url = self.host.clone();
         url.path_segments_mut()
             .map_err(|()| UploadError::Name)?

@@ -5,6 +5,8 @@
 mod backoff;
 mod config;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod local;
 mod metrics;
 mod multipart;

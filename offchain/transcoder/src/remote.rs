@@ -37,8 +37,8 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 /// Time for the orchestrator to take or refuse a registration.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(8);
 /// Bounds on how often the orchestrator hears of this transcoder.
-const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
-const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
+pub(crate) const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
+pub(crate) const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
 /// Refusals that no waiting changes (node.md §3).
 const FATAL: [&str; 3] = ["invalid secret", "zero capacity", "execution interrupted"];
 
@@ -198,13 +198,13 @@ impl RemoteTranscoder {
 
 /// How the orchestrator wants to hear of this transcoder; deployed ones do not.
 #[derive(Clone, Debug)]
-struct Membership {
+pub(crate) struct Membership {
     name: String,
-    every: Duration,
+    pub(crate) every: Duration,
 }
 
 impl Membership {
-    fn from_metadata(metadata: &MetadataMap) -> Option<Self> {
+    pub(crate) fn from_metadata(metadata: &MetadataMap) -> Option<Self> {
         let text = |key: &str| metadata.get(key.to_ascii_lowercase())?.to_str().ok();
         let every = text(header::HEARTBEAT_MS)?.parse().ok().map(Duration::from_millis)?;
         Some(Self { name: text(header::MEMBER)?.to_owned(), every: every.clamp(SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT) })

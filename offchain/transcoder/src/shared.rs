@@ -5,7 +5,7 @@ use futures::StreamExt;
 use streamflow_nats::{
     Client, Connection, Hello, Message, Order, State, Subscriber, TAKEN, hello_subject, open, order_subject, seal,
 };
-use streamflow_wire::TranscoderTask;
+use streamflow_wire::{TranscoderTask, proto::NotifySegment};
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{interval, sleep, timeout},
@@ -131,15 +131,11 @@ impl<'a> Shared<'a> {
         let Some(order) = open::<Order>(self.transcoder.secret(), &message.payload) else {
             return tracing::warn!("an order is not made with our secret");
         };
-        let Some((notice, url)) = order.notice.zip(origin(&order.orchestrator)) else { return };
-        if notice.url.is_empty() {
-            // The end of a session: nothing is kept between segments.
-            return;
-        }
+        let Some((notice, url, member)) = asked(order) else { return };
         let task_id = notice.task_id;
         let place = Arc::clone(self.transcoder.places()).try_acquire_owned().map_err(|_| TaskError::Busy);
         let taken = place.and_then(|place| Ok((place, TranscoderTask::from_proto(notice)?)));
-        let client = self.transcoder.client().at(&url, order.member);
+        let client = self.transcoder.client().at(&url, member);
         let (transcoder, nats, abandoned) = (self.transcoder.clone(), self.client.clone(), self.abandoned.clone());
         self.tasks.spawn(async move {
             let answer = taken.as_ref().map_or_else(ToString::to_string, |_| TAKEN.into());
@@ -164,6 +160,13 @@ async fn work(
     if let Ok((_place, TranscoderTask::Transcode { task_id, url, segment, .. })) = taken {
         Task { task_id, url, segment: *segment, local: transcoder.local(), client }.run().await;
     }
+}
+
+/// The segment that is asked for, where its results go, and our name there. None at the end of a session: nothing is kept
+/// between segments.
+pub(crate) fn asked(order: Order) -> Option<(NotifySegment, Url, String)> {
+    let (notice, url) = order.notice.zip(origin(&order.orchestrator))?;
+    (!notice.url.is_empty()).then_some((notice, url, order.member))
 }
 
 /// Where an orchestrator takes results, if that can be dialled.

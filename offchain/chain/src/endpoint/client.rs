@@ -70,41 +70,51 @@ impl Client {
         let status = response.status();
         let pause = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = pause.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
-        let limited = |body: String| Failure {
-            fault: Fault::Limited { retry_after },
-            error: TransportErrorKind::http_error_with_retry_after(status.as_u16(), body, retry_after),
-        };
         let body = match read(response).await {
-            Err(_) if status.as_u16() == TOO_MANY_REQUESTS => return Err(limited(String::new())),
+            Err(_) if status.as_u16() == TOO_MANY_REQUESTS => {
+                return Err(limited(TOO_MANY_REQUESTS, retry_after, String::new()));
+            }
             body => body?,
         };
-        if status.as_u16() == TOO_MANY_REQUESTS || (status.as_u16() == UNAVAILABLE && retry_after.is_some()) {
-            return Err(limited(excerpt(&body)));
-        }
-        let answer = match serde_json::from_slice::<ResponsePacket>(&body) {
-            Ok(answer) if status.is_success() || answer.is_error() => answer,
-            _ if !status.is_success() => {
-                let error = TransportErrorKind::http_error(status.as_u16(), excerpt(&body));
-                return Err(Failure::silent(format!("HTTP {}", status.as_u16()), error));
-            }
-            Err(err) if err.is_eof() => {
-                let error = TransportErrorKind::custom(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
-                return Err(Failure { fault: Fault::Unreadable, error });
-            }
-            Err(err) => {
-                let error = TransportError::deser_err(err, excerpt(&body));
-                return Err(Failure { fault: Fault::Unreadable, error });
-            }
-            Ok(answer) => answer,
-        };
-        match answer.as_error() {
-            Some(error) if is_limit(error) => {
-                let error = TransportErrorKind::custom_str(&format!("{} (code {})", error.message, error.code));
-                Err(Failure { fault: Fault::Limited { retry_after }, error })
-            }
-            _ => Ok((answer, began.elapsed())),
-        }
+        Ok((judged(status.as_u16(), retry_after, &body)?, began.elapsed()))
     }
+}
+
+/// The answer in a body, or what is wrong with the endpoint that sent it.
+pub(super) fn judged(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Result<ResponsePacket, Failure> {
+    if status == TOO_MANY_REQUESTS || (status == UNAVAILABLE && retry_after.is_some()) {
+        return Err(limited(status, retry_after, excerpt(body)));
+    }
+    let is_success = (200..300).contains(&status);
+    let answer = match serde_json::from_slice::<ResponsePacket>(body) {
+        Ok(answer) if is_success || answer.is_error() => answer,
+        _ if !is_success => {
+            let error = TransportErrorKind::http_error(status, excerpt(body));
+            return Err(Failure::silent(format!("HTTP {status}"), error));
+        }
+        Err(err) if err.is_eof() => {
+            let error = TransportErrorKind::custom(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
+            return Err(Failure { fault: Fault::Unreadable, error });
+        }
+        Err(err) => {
+            let error = TransportError::deser_err(err, excerpt(body));
+            return Err(Failure { fault: Fault::Unreadable, error });
+        }
+        Ok(answer) => answer,
+    };
+    match answer.as_error() {
+        Some(error) if is_limit(error) => {
+            let error =
+                TransportErrorKind::custom_str(&format!("{} (code {})", excerpt(error.message.as_bytes()), error.code));
+            Err(Failure { fault: Fault::Limited { retry_after }, error })
+        }
+        _ => Ok(answer),
+    }
+}
+
+fn limited(status: u16, retry_after: Option<Duration>, body: String) -> Failure {
+    let error = TransportErrorKind::http_error_with_retry_after(status, body, retry_after);
+    Failure { fault: Fault::Limited { retry_after }, error }
 }
 
 fn silent(err: reqwest::Error, otherwise: &str) -> Failure {

@@ -3,6 +3,8 @@
 mod agreement;
 mod client;
 mod fault;
+#[cfg(test)]
+mod fuzz;
 mod header;
 mod health;
 mod proof;

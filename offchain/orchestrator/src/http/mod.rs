@@ -15,6 +15,8 @@ mod results;
 mod segment;
 mod stream;
 
+#[cfg(test)]
+pub(crate) use segment::source;
 pub(crate) use stream::INPUT_SUFFIX;
 
 pub(crate) fn router(service: Service) -> Router {

@@ -201,16 +201,19 @@ async fn receive(
     Ok(service.intake().segment(body, declared, within).await?)
 }
 
+/// Where a body says that the segment is.
+pub(crate) fn source(text: &str) -> Result<reqwest::Url, UrlError> {
+    let url = reqwest::Url::parse(text.trim()).map_err(|_| UrlError::Unusable)?;
+    if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err(UrlError::Unusable) }
+}
+
 /// Takes the segment from where the body says it is.
 async fn fetch(service: &Service, body: &mut BodyDataStream) -> Result<Received, UrlError> {
     if !service.config().fetch_segments_by_url {
         return Err(UrlError::Off);
     }
     let url = service.intake().text(body, MAX_URL_BYTES).await?;
-    let url = reqwest::Url::parse(url.trim()).map_err(|_| UrlError::Unusable)?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(UrlError::Unusable);
-    }
+    let url = source(&url)?;
     let fetch = async {
         let response = service.http().get(url).send().await?;
         if !response.status().is_success() {

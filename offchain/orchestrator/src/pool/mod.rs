@@ -33,6 +33,9 @@ use registry::{Notices, Registry};
 /// Notices waiting for one transcoder; more means that it does not read its stream.
 const NOTICE_QUEUE: usize = 64;
 
+/// Sessions that one transcoder is believed to take, whatever it says: sums of capacities stay numbers.
+const MOST_SESSIONS: i64 = u16::MAX as i64;
+
 /// Name of one registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct MemberId(u64);
@@ -153,7 +156,8 @@ impl TranscoderPool {
 
     /// Adds a transcoder that takes `capacity` sessions. It leaves when the membership is dropped.
     pub(crate) fn join(&self, capacity: i64, capabilities: Capabilities) -> Result<Membership, JoinError> {
-        let capacity = usize::try_from(capacity).ok().filter(|c| *c > 0).ok_or(JoinError::ZeroCapacity)?;
+        let believed = usize::try_from(capacity.min(MOST_SESSIONS));
+        let capacity = believed.ok().filter(|c| *c > 0).ok_or(JoinError::ZeroCapacity)?;
         let (notices, inbox) = mpsc::channel(NOTICE_QUEUE);
         let gone = CancellationToken::new();
         let token = MemberToken(rand::random());

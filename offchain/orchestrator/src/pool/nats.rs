@@ -79,7 +79,8 @@ impl NatsLink {
         }
     }
 
-    fn hear(&mut self, hello: Hello) {
+    /// Notes what a transcoder says of itself.
+    pub(crate) fn hear(&mut self, hello: Hello) {
         if MemberToken::from_text(&hello.id).is_none() {
             return;
         }
