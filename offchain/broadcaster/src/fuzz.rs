@@ -19,6 +19,7 @@ use crate::{
     push::{PushHeaders, parse_path},
     remote::{read_answer, read_identity, read_list},
     rtmp::{Kind, Messages, Tag, Target, file_tag, full_url},
+    serve::segment_type,
     webhook,
 };
 
@@ -134,6 +135,14 @@ proptest! {
         if let Ok((name, seq, _)) = parse_path(&path) {
             prop_assert!(i64::try_from(seq).is_ok() && ManifestId::new(name.as_str()).is_ok());
             prop_assert!(!name.as_str().contains(['/', '\\']) && name.as_str() != "..");
+        }
+    }
+
+    #[test]
+    fn names_of_files(file in damaged_text(&["12.ts", "init-0.mp4", "9223372036854775807.m4s"])) {
+        if segment_type(&file).is_some() {
+            prop_assert!(file.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')));
+            prop_assert!(file.len() <= 29 && !file.contains(".."), "{}", file);
         }
     }
 

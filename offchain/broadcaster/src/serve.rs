@@ -214,7 +214,7 @@ async fn media(
 }
 
 /// Media type of a file of segments; `None` for names that we never give.
-fn segment_type(file: &str) -> Option<&'static str> {
+pub(crate) fn segment_type(file: &str) -> Option<&'static str> {
     let (stem, extension) = file.rsplit_once('.')?;
     let number = if extension == "mp4" { stem.strip_prefix("init-")? } else { stem };
     let known = number.parse::<u64>().is_ok_and(|parsed| parsed.to_string() == number);

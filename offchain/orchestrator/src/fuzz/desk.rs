@@ -259,7 +259,7 @@ async fn pay(service: &Service) -> Vec<u8> {
     let sender = Sender::new(Arc::new(broadcaster()), limits);
     let params = payments.quote(broadcaster().address(), price).await.unwrap();
     let session = sender.start_session(params, Instant::now()).unwrap();
-    let pay = |tickets| sender.pay(session.clone(), tickets, price, &funds(), &view(), Instant::now()).unwrap();
+    let pay = |tickets| sender.pay(session, tickets, price, &funds(), &view(), Instant::now()).unwrap();
     payments.receive(pay(100), SESSION).await.unwrap();
     let payment = pay(2);
     payments.receive(payment.clone(), MANIFEST).await.unwrap();
