@@ -107,6 +107,17 @@ async fn unreadable_payment_is_402() {
     assert!(reply.text().starts_with("protobuf unmarshal error: "), "{}", reply.text());
 }
 
+/// HTTP/2 of today closes a connection, with all that is on it, for a hundred empty frames.
+#[tokio::test]
+async fn hundreds_of_refusals_leave_the_connection_to_the_other_segments() {
+    let case = Case::new().await;
+    let junk = Draft { segment: "!".into(), ..case.good() };
+    for _ in 0..300 {
+        let reply = case.broadcaster.send(&junk, BODY).await;
+        assert_eq!((reply.status, reply.text()), (403, "ErrorSegEncoding"));
+    }
+}
+
 #[tokio::test]
 async fn unreadable_segment_data_is_403() {
     let case = Case::new().await;
