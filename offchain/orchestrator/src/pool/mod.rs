@@ -210,6 +210,16 @@ impl TranscoderPool {
         Ok(())
     }
 
+    /// The same where the room was that of another session.
+    pub(crate) fn place(&self, session: &str, demand: Demand, profiles: &[Profile]) {
+        self.lock().hold(session, demand, &capability::job(VideoCodec::H264, profiles, false), Instant::now());
+    }
+
+    /// Whether a session has room here.
+    pub(crate) fn holds(&self, session: &str) -> bool {
+        self.lock().holds(session, Instant::now())
+    }
+
     /// Bytes of a segment that some transcoder is working on.
     pub(crate) fn input(&self, session_id: &str, seq: u64) -> Option<Bytes> {
         self.lock().input(session_id, seq)

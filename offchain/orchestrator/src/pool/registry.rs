@@ -328,6 +328,12 @@ impl Registry {
         }
     }
 
+    /// Whether a session has room with its transcoder.
+    pub(super) fn holds(&self, session: &str, now: Instant) -> bool {
+        let member = self.sessions.get(session).and_then(|id| self.members.get(id));
+        member.is_some_and(|member| member.device.holds(session, now))
+    }
+
     /// Gives a segment to the session's transcoder, or else to the one that is best off among those that can do it.
     pub(super) fn assign(
         &mut self,

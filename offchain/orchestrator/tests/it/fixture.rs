@@ -28,7 +28,10 @@ use streamflow_wire::{
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{
+    Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
 
 use crate::{clip, jobs::Jobs};
 
@@ -293,10 +296,19 @@ impl Broadcaster {
         }
     }
 
+    /// What the orchestrator is and costs.
     pub(crate) async fn offer(&self, orchestrator: &Running) -> Offer {
         let request = sign_request(self.key.as_ref(), None).unwrap();
         let info = orchestrator.grpc().await.get_orchestrator(request).await.unwrap().into_inner();
         Offer::from_proto(info).unwrap()
+    }
+
+    /// The same, with the job that it is asked for.
+    pub(crate) async fn job_offer(&self, orchestrator: &Running) -> Result<Offer, Status> {
+        let job = capability::job(VideoCodec::H264, &self.profiles, false);
+        let request = sign_request(self.key.as_ref(), Some(job)).unwrap();
+        let info = orchestrator.grpc().await.get_orchestrator(request).await?.into_inner();
+        Ok(Offer::from_proto(info).unwrap())
     }
 
     pub(crate) fn pay(&self, offer: &Offer, tickets: usize) -> Payment {
@@ -312,6 +324,13 @@ impl Broadcaster {
             capabilities: Some(capability::job(VideoCodec::H264, &self.profiles, false)),
             ..SegmentRequest::new("clip".parse().unwrap(), seq, keccak256(body), self.profiles.clone(), 2000)
         };
+        self.sign(&mut request);
+        request
+    }
+
+    /// The same of another stream: terms that are renewed take over the place of the stream that they are used for.
+    pub(crate) fn request_of(&self, stream: &str, offer: &Offer, seq: u64, body: &[u8]) -> SegmentRequest {
+        let mut request = SegmentRequest { manifest_id: stream.parse().unwrap(), ..self.request(offer, seq, body) };
         self.sign(&mut request);
         request
     }
