@@ -247,6 +247,11 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// All of it, when it is there.
+    pub(crate) async fn of(response: reqwest::Response) -> Self {
+        Self { status: response.status().as_u16(), body: response.bytes().await.unwrap() }
+    }
+
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
@@ -349,8 +354,7 @@ impl Broadcaster {
     }
 
     pub(crate) async fn send(&self, draft: &Draft, body: impl Into<reqwest::Body>) -> Reply {
-        let response = self.start(draft, body).await;
-        Reply { status: response.status().as_u16(), body: response.bytes().await.unwrap() }
+        Reply::of(self.start(draft, body).await).await
     }
 
     /// Returns when the head of the answer is there.
@@ -361,8 +365,20 @@ impl Broadcaster {
 
     /// Pays with `tickets` and sends a segment.
     pub(crate) async fn segment(&self, at: &Running, offer: &Offer, tickets: usize, seq: u64, body: &Bytes) -> Reply {
+        Reply::of(self.begin(at, offer, tickets, seq, body).await).await
+    }
+
+    /// The same, until the head of the answer is there.
+    pub(crate) async fn begin(
+        &self,
+        at: &Running,
+        offer: &Offer,
+        tickets: usize,
+        seq: u64,
+        body: &Bytes,
+    ) -> reqwest::Response {
         let draft = self.draft(at, &self.pay(offer, tickets), &self.request(offer, seq, body));
-        self.send(&draft, body.clone()).await
+        self.start(&draft, body.clone()).await
     }
 
     pub(crate) fn address(&self) -> Address {
