@@ -107,6 +107,7 @@ def check_discovery(orchestrator):
         same(one.capabilities.mandatories[0] >> 12 & 1, 1, "bit 12 is mandatory")
         same(one.capabilities.bitstring[0] >> 14 & 1, 0, "MPEG-7 signatures are not offered")
         same(bool(one.storage), False, "storage")
+        same((len(one.hardware), len(one.capabilities_prices)), (0, 0), "runners and models: there are none")
     same(poll.auth_token.session_id != info.auth_token.session_id, True, "a session for each question")
     if paid:
         params = info.ticket_params
