@@ -154,7 +154,7 @@ impl Sessions {
     /// with its stream.
     pub(crate) fn admits(&self, claim: Claim<'_>, demand: Demand) -> Result<(), Overload> {
         let open = self.lock();
-        match open.queues.contains_key(claim.session) {
+        match open.queues.contains_key(claim.session) || self.workers.holds(claim.session) {
             true => Ok(()),
             false => self.room(demand).or_else(|full| self.predecessor(&open, claim).map(drop).ok_or(full)),
         }
@@ -167,10 +167,16 @@ impl Sessions {
         if open.queues.contains_key(claim.session) {
             return Ok(());
         }
+        // Its first segment was begun and did not come whole: the place is still its own.
+        if self.workers.holds(claim.session) {
+            self.workers.place(claim.session, demand, profiles);
+            return Ok(());
+        }
         let held = self.room(demand).and_then(|()| self.workers.hold(claim.session, demand, profiles));
         held.or_else(|full| {
             let before = self.predecessor(&open, claim).ok_or(full)?;
             open.queues.remove(&before);
+            metrics::open_sessions(open.queues.len());
             self.workers.end_session(&before);
             self.workers.place(claim.session, demand, profiles);
             Ok(())

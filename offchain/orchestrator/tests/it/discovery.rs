@@ -176,6 +176,10 @@ async fn a_stream_renews_its_terms_at_a_full_node_and_goes_on_with_them() {
     let (_world, orchestrator, broadcaster, first) = full().await;
     let renewed = broadcaster.job_offer(&orchestrator).await.unwrap();
     assert_ne!(renewed.auth_token, first.auth_token);
+    // An upload that fails does not cost the place.
+    let draft =
+        broadcaster.draft(&orchestrator, &broadcaster.pay(&renewed, 1), &broadcaster.request(&renewed, 1, b"body"));
+    assert_eq!(broadcaster.send(&draft, "other bytes").await.text(), "Forbidden");
     assert_eq!(broadcaster.segment(&orchestrator, &renewed, 1, 1, &"body".into()).await.data().segments.len(), 2);
     assert_eq!(orchestrator.handle.active_sessions(), 1, "the place went over");
     // Not to another of its streams, and to nobody else's of that name.
