@@ -462,8 +462,12 @@ impl Registry {
     /// Whether somebody waits for the task's result, and asks for one more of it.
     pub(super) fn awaited(&mut self, id: TaskId, token: Option<MemberToken>) -> Awaited {
         let Some(task) = self.tasks.get_mut(&id) else { return self.is_late(id, token) };
-        if self.members.get(&task.member).is_none_or(|member| !member.owns(token)) {
+        let Some(member) = self.members.get_mut(&task.member).filter(|member| member.owns(token)) else {
             return Awaited::Unknown;
+        };
+        // A result is a sign of life as good as any.
+        if member.heard.is_some() {
+            (member.heard, member.silent) = (Some(Instant::now()), false);
         }
         task.posts = task.posts.saturating_add(1);
         if task.posts > MAX_POSTS { Awaited::Late } else { Awaited::Renditions(task.job.profiles.len()) }

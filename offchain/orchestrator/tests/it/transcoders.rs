@@ -268,6 +268,32 @@ async fn stream_goes_on_while_its_transcoders_are_killed_stopped_and_resumed() {
     orchestrator.wait_for_transcoders(2).await;
 }
 
+/// Waits until so many transcoders are given work.
+async fn sound(orchestrator: &Running, count: usize, within: Duration) {
+    let reached = async {
+        while orchestrator.handle.sound_transcoders() != count {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(within, reached).await.unwrap();
+}
+
+/// One probe that a busy machine answers late is no reason to drop a transcoder with all that it has in hand.
+#[tokio::test]
+async fn transcoder_that_catches_its_breath_stays_and_gets_no_work_meanwhile() {
+    let world = World::new().await;
+    let limits = LimitsConfig { keep_alive: Duration::from_secs(1), ..Default::default() };
+    let orchestrator = world.start_with(OrchestratorConfig { limits, ..config() }).await;
+    let transcoder = transcoder_process(&orchestrator);
+    orchestrator.wait_for_transcoders(1).await;
+    signal(&transcoder, Signal::STOP);
+    // Later than two probes.
+    sound(&orchestrator, 0, Duration::from_secs(5)).await;
+    assert_eq!(orchestrator.handle.transcoders(), 1);
+    signal(&transcoder, Signal::CONT);
+    sound(&orchestrator, 1, Duration::from_secs(20)).await;
+}
+
 #[tokio::test]
 async fn half_open_transcoder_is_found_in_seconds() {
     let world = World::new().await;
@@ -276,19 +302,9 @@ async fn half_open_transcoder_is_found_in_seconds() {
     let transcoder = transcoder_process(&orchestrator);
     orchestrator.wait_for_transcoders(1).await;
     signal(&transcoder, Signal::STOP);
-    let found = async {
-        while orchestrator.handle.sound_transcoders() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), found).await.unwrap();
+    sound(&orchestrator, 0, Duration::from_secs(5)).await;
     signal(&transcoder, Signal::CONT);
-    let back = async {
-        while orchestrator.handle.sound_transcoders() == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), back).await.unwrap();
+    sound(&orchestrator, 1, Duration::from_secs(20)).await;
 }
 
 #[tokio::test]
