@@ -286,6 +286,10 @@ async fn transcoder_that_catches_its_breath_stays_and_gets_no_work_meanwhile() {
     let orchestrator = world.start_with(OrchestratorConfig { limits, ..config() }).await;
     let transcoder = transcoder_process(&orchestrator);
     orchestrator.wait_for_transcoders(1).await;
+    // It tells of itself from its registration on; with a segment done, that has come.
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    assert_eq!(broadcaster.segment(&orchestrator, &offer, 4, 0, &clip::segment(0)).await.data().segments.len(), 2);
     signal(&transcoder, Signal::STOP);
     // Later than two probes.
     sound(&orchestrator, 0, Duration::from_secs(5)).await;
