@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::Duration,
 };
 
 use alloy::{hex, primitives::U256};
@@ -74,17 +73,7 @@ async fn quoted(account: &KeySigner) -> [u64; 2] {
         let channel = endpoint.tls_config_with_verifier(ClientTlsConfig::new(), tls).unwrap().connect().await.unwrap();
         let request = sign_request(account, None).unwrap();
         let mut orchestrator = OrchestratorClient::new(channel);
-        // All roles share this machine: an orchestrator that cannot keep up for a moment makes no offers.
-        let mut patience = 120;
-        let info = loop {
-            match orchestrator.get_orchestrator(request.clone()).await {
-                Err(status) if patience > 0 && status.message().contains("OrchestratorCapped") => {
-                    patience -= 1;
-                    tokio::time::sleep(Duration::from_millis(250)).await;
-                }
-                answered => break answered.unwrap(),
-            }
-        };
+        let info = orchestrator.get_orchestrator(request).await.unwrap();
         *price = Offer::from_proto(info.into_inner()).unwrap().price.unwrap().wei_per_unit();
     }
     prices

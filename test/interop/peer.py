@@ -107,6 +107,7 @@ def check_discovery(orchestrator):
         same(one.capabilities.mandatories[0] >> 12 & 1, 1, "bit 12 is mandatory")
         same(one.capabilities.bitstring[0] >> 14 & 1, 0, "MPEG-7 signatures are not offered")
         same(bool(one.storage), False, "storage")
+        same((len(one.hardware), len(one.capabilities_prices)), (0, 0), "runners and models: there are none")
     same(poll.auth_token.session_id != info.auth_token.session_id, True, "a session for each question")
     if paid:
         params = info.ticket_params
@@ -145,6 +146,10 @@ def segment_header(orchestrator, info, seq, body, change=lambda made: None):
     return base64.b64encode(made.SerializeToString()).decode()
 
 
+def headers(segment, payment, kind="video/MP2T"):
+    return {"Livepeer-Segment": segment, "Livepeer-Payment": payment, "Content-Type": kind}
+
+
 class Purse:
     """Pays with tickets, or not at all."""
 
@@ -180,8 +185,7 @@ def check_refusals(orchestrator, info, purse):
     good = lambda: segment_header(orchestrator, info, 0, BODY)
 
     def refused(payment, segment, status, text, code, body=BODY, kind="video/MP2T"):
-        headers = {"Livepeer-Payment": payment, "Livepeer-Segment": segment, "Content-Type": kind}
-        answer = orchestrator.post("/segment", headers, body)
+        answer = orchestrator.post("/segment", headers(segment, payment, kind), body)
         got = answer.read().decode()
         same(answer.status, status, f"status of {code}: {got}")
         same(got.startswith(text), True, f"text of {code}: {got}")
@@ -289,15 +293,16 @@ def check_task(notice, info, seq):
     same(notice.url.endswith(f"/stream/{info.auth_token.session_id}/{seq}.tempfile"), True, notice.url)
 
 
-def check_segment(orchestrator, transcoder, info, purse, seq):
-    headers = {
-        "Livepeer-Segment": segment_header(orchestrator, info, seq, BODY),
-        "Livepeer-Payment": purse.header(2),
-        "Content-Type": "video/MP2T",
-    }
-    # The head of the answer is here while nobody has transcoded anything.
-    answer = orchestrator.post("/segment", headers, BODY)
+def send_segment(orchestrator, info, purse, seq):
+    """The answer to a segment that is taken: its head is here while nobody has transcoded anything."""
+    segment = segment_header(orchestrator, info, seq, BODY)
+    answer = orchestrator.post("/segment", headers(segment, purse.header(2)), BODY)
     same(answer.status, 200, "status")
+    return answer
+
+
+def check_segment(orchestrator, transcoder, info, purse, seq):
+    answer = send_segment(orchestrator, info, purse, seq)
     notice = transcoder.notice()
     check_task(notice, info, seq)
     same(orchestrator.get(notice.url), (200, BODY), "input")
@@ -328,13 +333,7 @@ def check_segment(orchestrator, transcoder, info, purse, seq):
 
 
 def check_failure(orchestrator, transcoder, info, purse, seq):
-    headers = {
-        "Livepeer-Segment": segment_header(orchestrator, info, seq, BODY),
-        "Livepeer-Payment": purse.header(2),
-        "Content-Type": "video/MP2T",
-    }
-    answer = orchestrator.post("/segment", headers, BODY)
-    same(answer.status, 200, "status")
+    answer = send_segment(orchestrator, info, purse, seq)
     for text in (b"Decoder not found",):
         same(transcoder.post(transcoder.notice().taskId, "livepeer/transcoding-error", text)[:2], (200, "OK"), "report")
     result = message("TranscodeResult").FromString(answer.read())
@@ -348,8 +347,7 @@ def check_payment(orchestrator, info):
     answer = orchestrator.post("/refresh-payment", {"Content-Type": "application/json"}, ask)
     same((answer.status, told(answer).code), (409, "PriceNotPinned"), "no price yet")
     answer.read()
-    headers = {"Livepeer-Segment": segment_header(orchestrator, info, 0, b""), "Livepeer-Payment": purse.header(3)}
-    answer = orchestrator.post("/payment", headers, b"")
+    answer = orchestrator.post("/payment", headers(segment_header(orchestrator, info, 0, b""), purse.header(3)), b"")
     same(answer.status, 200, "payment")
     paid = message("PaymentResult").FromString(answer.read())
     same(paid.info.auth_token, info.auth_token, "token comes back")

@@ -4,13 +4,10 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
     net::SocketAddr,
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc,
-    thread,
     time::Duration,
 };
 
@@ -33,7 +30,10 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+mod logged;
+
+use logged::PATIENCE;
+
 const LPT: u128 = 1_000_000_000_000_000_000;
 const STREAM: &str = "a stream of 2018";
 
@@ -65,7 +65,7 @@ impl Orchestrator {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let address = logged_address(&mut child, "orchestrator listens");
+        let address = logged::address(&mut child, "orchestrator listens");
         Self { child, address, home }
     }
 
@@ -104,21 +104,6 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
         let found = path.file_name().is_some_and(|file| file == name);
         if path.is_dir() { find(&path, name) } else { found.then_some(path) }
     })
-}
-
-/// The `address` of the log line with this message. The rest of the log is read and dropped, so that the pipe stays open.
-fn logged_address(child: &mut Child, message: &'static str) -> SocketAddr {
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let (found, address) = mpsc::channel();
-    thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
-            let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not a JSON log line: {line}"));
-            if line["message"] == message {
-                let _ = found.send(line["address"].as_str().unwrap().parse().unwrap());
-            }
-        }
-    });
-    address.recv_timeout(PATIENCE).unwrap()
 }
 
 /// A broadcaster of 2018.

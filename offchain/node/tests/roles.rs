@@ -1,6 +1,7 @@
 //! Roles as processes: what they say while they wait, and how they stop.
 #![allow(clippy::unwrap_used)]
 
+mod logged;
 mod operations;
 mod process;
 

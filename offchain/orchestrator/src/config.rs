@@ -215,7 +215,7 @@ pub struct LimitsConfig {
     pub max_result_bytes: u64,
     /// Bytes of segments and results held at a time, all requests together.
     pub max_buffered_bytes: u64,
-    /// Time between two probes of a silent HTTP/2 peer, and for its answer.
+    /// Time between two probes of a silent HTTP/2 peer. One that answers none for four times as long is gone.
     #[serde(with = "humantime_serde")]
     pub keep_alive: Duration,
     /// Time that segments in flight get when the node stops.

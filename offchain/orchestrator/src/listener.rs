@@ -37,6 +37,9 @@ const MAX_HEADER_BYTES: u32 = 256 * 1024;
 /// Fields of a head. Those of a segment are fewer than ten.
 const MAX_HEADERS: usize = 100;
 const MAX_STREAMS: u32 = 128;
+/// A probe may go unanswered for so many times `keep_alive`: a connection that is dropped takes the work in hand with it. That a
+/// busy peer gets no new work meanwhile is for the pool to see, which hears of it again as soon as it has its breath back.
+const PROBE_PATIENCE: u32 = 4;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Pause after the system refused a connection, for want of file descriptors as a rule.
@@ -165,7 +168,7 @@ impl Server {
             .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(self.limits.keep_alive)
-            .keep_alive_timeout(self.limits.keep_alive)
+            .keep_alive_timeout(self.limits.keep_alive.saturating_mul(PROBE_PATIENCE))
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

@@ -76,6 +76,16 @@ pub enum Sender {
     Others,
 }
 
+impl Sender {
+    /// The account that signed, or the address where none signs.
+    pub(crate) fn of(account: Address, peer: Option<IpAddr>) -> Self {
+        match peer {
+            Some(peer) if account.is_zero() => Self::Peer(peer),
+            _ => Self::Account(account),
+        }
+    }
+}
+
 impl fmt::Display for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

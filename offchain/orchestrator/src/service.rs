@@ -17,9 +17,9 @@ use crate::{
     intake::Intake,
     payments::{PaymentError, Payments},
     pool::TranscoderPool,
-    quotas::Quotas,
+    quotas::{Quotas, Sender},
     refusal::Refusal,
-    sessions::Sessions,
+    sessions::{Claim, Sessions},
     storage::RenditionCache,
     upload::SenderStore,
 };
@@ -200,7 +200,12 @@ impl Service {
 
     /// Checks who asks for a segment and whether it can be done: signature, capabilities, token, room (node.md §2.4,
     /// steps 4 to 7).
-    pub(crate) fn check_segment(&self, segment: &SegmentRequest, sender: Address) -> Result<proto::AuthToken, Refusal> {
+    pub(crate) fn check_segment(
+        &self,
+        segment: &SegmentRequest,
+        sender: Address,
+        owner: Sender,
+    ) -> Result<proto::AuthToken, Refusal> {
         if self.payments().is_some() && !verify_segment(segment, sender) {
             return Err(WireError::SegmentSignature.into());
         }
@@ -222,7 +227,7 @@ impl Service {
             read.map_err(|fault| WireError::IncompatibleCapabilities(refused(fault)))?;
         }
         let session = self.tokens().check(segment.auth_token.as_ref(), self.now())?;
-        self.sessions().admits(session, demand(segment))?;
+        self.sessions().admits(Claim { session, owner, stream: segment.manifest_id.as_str() }, demand(segment))?;
         Ok(segment.auth_token.clone().ok_or(WireError::MissingAuthToken)?)
     }
 }

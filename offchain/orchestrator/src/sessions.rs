@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use streamflow_types::Profile;
+use streamflow_types::{ManifestId, Profile};
 use streamflow_wire::TranscodeError;
 use tokio::{
     sync::{
@@ -21,6 +21,7 @@ use crate::{
     config::MaxSessions,
     intake::BudgetShare,
     metrics,
+    quotas::Sender,
     transcode::{Rendition, TranscodeJob, deadline},
     workers::Workers,
 };
@@ -61,6 +62,8 @@ struct Open {
 #[derive(Debug)]
 struct Queue {
     work: mpsc::Sender<Work>,
+    owner: Sender,
+    stream: ManifestId,
     /// When its last segment came.
     used: Instant,
 }
@@ -71,6 +74,15 @@ struct Work {
     /// Accounts for the job's bytes until it is done.
     _share: BudgetShare,
     reply: oneshot::Sender<Outcome>,
+}
+
+/// A session that asks for room, and what it is a session of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) session: &'a str,
+    pub(crate) owner: Sender,
+    /// As its owner calls it.
+    pub(crate) stream: &'a str,
 }
 
 /// What became of a segment.
@@ -131,26 +143,59 @@ impl Sessions {
         self.lock().queues.contains_key(session_id)
     }
 
-    /// Whether a segment of this session may be taken: an open session always has a place.
-    pub(crate) fn admits(&self, session_id: &str, demand: Demand) -> Result<(), Overload> {
-        if self.lock().queues.contains_key(session_id) { Ok(()) } else { self.room(demand) }
+    /// Whether somebody has a session here that has work.
+    pub(crate) fn serves(&self, owner: Sender) -> bool {
+        let open = self.lock();
+        let mut theirs = open.queues.iter().filter(|(_, queue)| queue.owner == owner);
+        theirs.any(|(id, _)| self.workers.holds(id))
+    }
+
+    /// Whether a segment of this session may be taken: an open session always has a place, and so has the one that goes on
+    /// with its stream.
+    pub(crate) fn admits(&self, claim: Claim<'_>, demand: Demand) -> Result<(), Overload> {
+        let open = self.lock();
+        match open.queues.contains_key(claim.session) || self.workers.holds(claim.session) {
+            true => Ok(()),
+            false => self.room(demand).or_else(|full| self.predecessor(&open, claim).map(drop).ok_or(full)),
+        }
     }
 
     /// Keeps a place for a session while its first segment comes.
-    pub(crate) fn hold(&self, session_id: &str, demand: Demand, profiles: &[Profile]) -> Result<(), Overload> {
+    pub(crate) fn hold(&self, claim: Claim<'_>, demand: Demand, profiles: &[Profile]) -> Result<(), Overload> {
         // Under the lock no two sessions take the last place.
-        let open = self.lock();
-        if open.queues.contains_key(session_id) {
+        let mut open = self.lock();
+        if open.queues.contains_key(claim.session) {
             return Ok(());
         }
-        self.room(demand)?;
-        self.workers.hold(session_id, demand, profiles)
+        // Its first segment was begun and did not come whole: the place is still its own.
+        if self.workers.holds(claim.session) {
+            self.workers.place(claim.session, demand, profiles);
+            return Ok(());
+        }
+        let held = self.room(demand).and_then(|()| self.workers.hold(claim.session, demand, profiles));
+        held.or_else(|full| {
+            let before = self.predecessor(&open, claim).ok_or(full)?;
+            open.queues.remove(&before);
+            metrics::open_sessions(open.queues.len());
+            self.workers.end_session(&before);
+            self.workers.place(claim.session, demand, profiles);
+            Ok(())
+        })
+    }
+
+    /// The session with work that this one goes on with: renewed terms name another session for the same stream. One place is
+    /// never that of two.
+    fn predecessor(&self, open: &Open, claim: Claim<'_>) -> Option<String> {
+        let is_of_stream = |queue: &Queue| queue.owner == claim.owner && queue.stream.as_str() == claim.stream;
+        let mut same = open.queues.iter().filter(|(_, queue)| is_of_stream(queue)).map(|(id, _)| id);
+        same.find(|id| self.workers.holds(id)).cloned()
     }
 
     /// Queues a segment, opening its session if need be.
     pub(crate) fn submit(
         &self,
         job: TranscodeJob,
+        owner: Sender,
         share: BudgetShare,
     ) -> Result<oneshot::Receiver<Outcome>, TranscodeError> {
         let mut open = self.lock();
@@ -159,7 +204,7 @@ impl Sessions {
         }
         let queue = match open.queues.get(&job.session_id) {
             Some(queue) if !queue.work.is_closed() => queue.work.clone(),
-            _ => self.open_session(&mut open, &job.session_id),
+            _ => self.open_session(&mut open, &job, owner),
         };
         if let Some(queue) = open.queues.get_mut(&job.session_id) {
             queue.used = Instant::now();
@@ -172,15 +217,16 @@ impl Sessions {
         }
     }
 
-    fn open_session(&self, open: &mut Open, session_id: &str) -> mpsc::Sender<Work> {
+    fn open_session(&self, open: &mut Open, job: &TranscodeJob, owner: Sender) -> mpsc::Sender<Work> {
         if open.queues.len() >= MAX_OPEN {
             let quietest = open.queues.iter().min_by_key(|(_, queue)| queue.used).map(|(id, _)| id.clone());
             quietest.map(|id| open.queues.remove(&id));
         }
         let (work, inbox) = mpsc::channel(self.limits.queue);
-        open.queues.insert(session_id.to_owned(), Queue { work: work.clone(), used: Instant::now() });
+        let queue = Queue { work: work.clone(), owner, stream: job.manifest_id.clone(), used: Instant::now() };
+        open.queues.insert(job.session_id.clone(), queue);
         metrics::open_sessions(open.queues.len());
-        self.tasks.spawn(self.clone().serve(session_id.to_owned(), inbox));
+        self.tasks.spawn(self.clone().serve(job.session_id.clone(), inbox));
         work
     }
 

@@ -63,6 +63,22 @@ impl Workers {
         }
     }
 
+    /// Gives a session room, whether or not there is any.
+    pub(crate) fn place(&self, session: &str, demand: Demand, profiles: &[Profile]) {
+        match self {
+            Self::Local(local) => local.place(session, demand),
+            Self::Remote(pool) => pool.place(session, demand, profiles),
+        }
+    }
+
+    /// Whether a session has work.
+    pub(crate) fn holds(&self, session: &str) -> bool {
+        match self {
+            Self::Local(local) => local.lock().holds(session, Instant::now()),
+            Self::Remote(pool) => pool.holds(session),
+        }
+    }
+
     /// Transcodes one segment.
     pub(crate) fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_> {
         match self {
@@ -114,9 +130,13 @@ impl LocalDevice {
 
     fn hold(&self, session: &str, demand: Demand) -> Result<(), Overload> {
         self.room(Some(session), demand)?;
+        self.place(session, demand);
+        Ok(())
+    }
+
+    fn place(&self, session: &str, demand: Demand) {
         let now = Instant::now();
         self.lock().hold(session, demand, now + demand.hold());
-        Ok(())
     }
 
     fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_> {

@@ -63,26 +63,18 @@ pub struct WorkReceipt {
 impl WorkReceipt {
     /// EIP-712 `hashStruct`.
     pub fn struct_hash(&self) -> B256 {
-        let results: Vec<u8> = self.result_hashes.iter().flat_map(|hash| hash.0).collect();
-        words(&[
-            keccak256(TYPE),
-            self.orchestrator.into_word(),
-            self.sender.into_word(),
-            self.service,
-            self.manifest,
-            U256::from(self.sequence).into(),
-            self.source_hash,
-            self.settings,
-            self.software,
-            keccak256(results),
-            U256::from(self.round).into(),
-            U256::from(self.deterministic).into(),
-        ])
+        let outcome =
+            [words(&self.result_hashes), U256::from(self.round).into(), U256::from(self.deterministic).into()];
+        words(&[&[keccak256(TYPE)], &self.job_words()[..], &outcome].concat())
     }
 
     /// Names the work, whatever came of it: fields 1 to 8.
     pub fn job(&self) -> B256 {
-        words(&[
+        words(&self.job_words())
+    }
+
+    fn job_words(&self) -> [B256; 8] {
+        [
             self.orchestrator.into_word(),
             self.sender.into_word(),
             self.service,
@@ -91,7 +83,7 @@ impl WorkReceipt {
             self.source_hash,
             self.settings,
             self.software,
-        ])
+        ]
     }
 
     /// What is signed.
@@ -122,6 +114,7 @@ impl SignedReceipt {
     }
 }
 
+/// Hash of the words one after the other, which is how an array is hashed too.
 fn words(words: &[B256]) -> B256 {
     keccak256(words.iter().flat_map(|word| word.0).collect::<Vec<_>>())
 }

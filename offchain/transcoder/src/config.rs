@@ -31,7 +31,7 @@ pub struct TranscoderConfig {
     /// Time to upload the renditions.
     #[serde(with = "humantime_serde")]
     pub post_timeout: Duration,
-    /// Time between two probes of a silent connection, and for the answer.
+    /// Time between two probes of a silent connection. One without an answer for four times as long is gone.
     #[serde(with = "humantime_serde")]
     pub keep_alive: Duration,
     /// First pause before connecting again; doubles each time.

@@ -36,6 +36,11 @@ use crate::{
 const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 /// Time for the orchestrator to take or refuse a registration.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(8);
+/// A probe may go unanswered for so many times `keep_alive`: with the connection goes the work in hand.
+const PROBE_PATIENCE: u32 = 4;
+/// A beat may take so many times what lies between two. It must not end with the next one: who drops a connection because it
+/// comes about slowly has to begin again, and on a busy machine no beat would ever arrive.
+const BEAT_PATIENCE: u32 = 4;
 /// Bounds on how often the orchestrator hears of this transcoder.
 pub(crate) const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
 pub(crate) const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60);
@@ -181,7 +186,7 @@ impl RemoteTranscoder {
             .tls_config_with_verifier(ClientTlsConfig::new(), Arc::new(AnyCertificate::default()))?
             .connect_timeout(self.config.connect_timeout)
             .http2_keep_alive_interval(self.config.keep_alive)
-            .keep_alive_timeout(self.config.keep_alive)
+            .keep_alive_timeout(self.config.keep_alive.saturating_mul(PROBE_PATIENCE))
             .keep_alive_while_idle(true);
         let request = RegisterRequest {
             secret: self.secret.expose().to_owned(),
@@ -249,7 +254,7 @@ impl<'a> Registration<'a> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            self.client.tell(state, every).await;
+            self.client.tell(state, every.saturating_mul(BEAT_PATIENCE)).await;
         }
     }
 
@@ -294,7 +299,7 @@ impl<'a> Registration<'a> {
         };
         // No more work comes then; what was on its way is turned away and goes to another.
         if let Some(every) = self.every {
-            self.client.tell(header::STATE_LEAVING, every).await;
+            self.client.tell(header::STATE_LEAVING, every.saturating_mul(BEAT_PATIENCE)).await;
         }
         tokio::select! { biased;
             () = self.tasks.wait() => {}

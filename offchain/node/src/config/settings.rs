@@ -229,7 +229,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("orchestrator.limits.max_segment_bytes", "Largest segment."),
     set("orchestrator.limits.max_result_bytes", "Largest set of renditions that a transcoder may post."),
     set("orchestrator.limits.max_buffered_bytes", "Segments and results held at a time, all requests together."),
-    set("orchestrator.limits.keep_alive", "Time between two probes of a silent HTTP/2 peer, and for its answer."),
+    set(
+        "orchestrator.limits.keep_alive",
+        "Time between two probes of a silent HTTP/2 peer; without an answer for four times as long it is gone.",
+    ),
     set("orchestrator.limits.drain_timeout", "Time that segments in flight get when the node stops."),
     set(
         "orchestrator.jobs_2018.enabled",
@@ -247,7 +250,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("transcoder.connect_timeout", "Time to reach the orchestrator."),
     set("transcoder.fetch_timeout", "Time to download a segment."),
     set("transcoder.post_timeout", "Time to upload the renditions."),
-    set("transcoder.keep_alive", "Time between two probes of a silent connection, and for the answer."),
+    set(
+        "transcoder.keep_alive",
+        "Time between two probes of a silent connection; without an answer for four times as long it is gone.",
+    ),
     set("transcoder.min_backoff", "First pause before connecting again; doubles each time."),
     set("transcoder.max_backoff", "Longest pause before connecting again."),
     set("transcoder.drain_timeout", "Time that segments in flight get when the node stops."),

@@ -22,7 +22,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{Node, chain_link::ChainLink, media, orchestrator::ticket_signer};
+use super::{
+    Node,
+    chain_link::{ChainLink, unless_stopped},
+    media,
+    orchestrator::ticket_signer,
+};
 use crate::{
     admin::{Readiness, Status, listen_error},
     clock,
@@ -85,16 +90,8 @@ async fn on_chain(node: &mut Node, store: Store) -> anyhow::Result<Option<OnChai
     let key = node.config.keys.load()?;
     let signer = Arc::new(ticket_signer(&key)?);
     let Some(link) = ChainLink::open(node).await? else { return Ok(None) };
-    let deployment = match link.deployment_tag(node).await {
-        Ok(tag) => tag,
-        Err(ChainError::Stopped) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
-    let receipts = match link.receipt_domain(node).await {
-        Ok(domain) => domain,
-        Err(ChainError::Stopped) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
+    let Some(deployment) = unless_stopped(link.deployment_tag(node).await)? else { return Ok(None) };
+    let Some(receipts) = unless_stopped(link.receipt_domain(node).await)? else { return Ok(None) };
     let funds = link.funds_of(key.address(), node);
     let wanted = node.config.broadcaster.top_up.is_some();
     let top_up = wanted.then(|| deposit_top_up(node, &link, key, &store));

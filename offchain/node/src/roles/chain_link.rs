@@ -160,10 +160,15 @@ async fn connect(node: &Node) -> anyhow::Result<Option<Chain>> {
         }
         attempt
     };
-    match streamflow_chain::wait_for_node(config, &node.stop, attempt).await {
-        Ok(chain) => Ok(Some(chain)),
+    Ok(unless_stopped(streamflow_chain::wait_for_node(config, &node.stop, attempt).await)?)
+}
+
+/// What was read from the chain; none when the node was stopped before the chain answered.
+pub(super) fn unless_stopped<T>(read: Result<T, ChainError>) -> Result<Option<T>, ChainError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
         Err(ChainError::Stopped) => Ok(None),
-        Err(e) => Err(e.into()),
+        Err(error) => Err(error),
     }
 }
 

@@ -9,7 +9,11 @@ use streamflow_store::{Store, StoreError, TicketStatus};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Node, chain_link::ChainLink, redeemer};
+use super::{
+    Node,
+    chain_link::{ChainLink, unless_stopped},
+    redeemer,
+};
 use crate::{
     admin::{Readiness, Status},
     amount::Eth,
@@ -55,11 +59,8 @@ async fn keep(
 ) -> Result<(), KeeperError> {
     let account = key.address();
     let (manager, tx) = TxManager::new(&link.chain, &config.chain, key, Journal::new(store.clone()), &link.feed);
-    let named = match wait_for_node(&config.chain, &stop, || naming(&link.chain, account)).await {
-        Ok(named) => named,
-        Err(ChainError::Stopped) => return Ok(()),
-        Err(e) => return Err(e.into()),
-    };
+    let named = wait_for_node(&config.chain, &stop, || naming(&link.chain, account)).await;
+    let Some(named) = unless_stopped(named)? else { return Ok(()) };
     let named = named.into_iter().map(|orchestrator| Rewarder { orchestrator, tx: tx.clone() });
     let rewarders: Vec<_> = std::iter::once(Rewarder::own(tx.clone())).chain(named).collect();
     tracing::info!(%account, orchestrators = rewarders.len(), "keeper starts");

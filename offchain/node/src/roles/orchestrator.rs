@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Node,
-    chain_link::ChainLink,
+    chain_link::{ChainLink, unless_stopped},
     jobs,
     media::{self, LocalWorkers},
     price_feed, redeemer,
@@ -158,21 +158,9 @@ async fn chain_deps(
     node.spawn_quiet("quote secret", follow);
     let store = node.open_store().await?;
     let Some(link) = ChainLink::open(node).await? else { return Ok(None) };
-    let deployment = match link.deployment_tag(node).await {
-        Ok(tag) => tag,
-        Err(ChainError::Stopped) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
-    let jobs = match jobs::source(node, &link.chain).await {
-        Ok(jobs) => jobs,
-        Err(ChainError::Stopped) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
-    let receipts = match link.receipt_domain(node).await {
-        Ok(domain) => domain,
-        Err(ChainError::Stopped) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
+    let Some(deployment) = unless_stopped(link.deployment_tag(node).await)? else { return Ok(None) };
+    let Some(jobs) = unless_stopped(jobs::source(node, &link.chain).await)? else { return Ok(None) };
+    let Some(receipts) = unless_stopped(link.receipt_domain(node).await)? else { return Ok(None) };
     let feed = node.config.orchestrator.price_feed.clone();
     if feed.contract.is_some() {
         let reading = price_feed::follow(link.chain.rpc.clone(), feed, clock::unix_seconds, prices, node.end.clone());

@@ -18,7 +18,10 @@ use streamflow_store::Store;
 use streamflow_types::{Round, Secret};
 use tokio::sync::watch;
 
-use super::{Node, chain_link::ChainLink};
+use super::{
+    Node,
+    chain_link::{ChainLink, unless_stopped},
+};
 use crate::admin::listen_error;
 
 /// Time between two looks at which tickets are past.
@@ -35,11 +38,7 @@ pub(super) async fn serve(
     let config = node.config.keeper.redeemer.clone();
     let token = secret("keeper.redeemer.token_file", config.token_file.as_deref()).await?;
     let told = async { Ok((link.deployment_tag(node).await?, validity(node, link).await?)) };
-    let (deployment, validity) = match told.await {
-        Ok(told) => told,
-        Err(ChainError::Stopped) => return Ok(false),
-        Err(err) => return Err(err.into()),
-    };
+    let Some((deployment, validity)) = unless_stopped(told.await)? else { return Ok(false) };
     let recipient = config.recipient.unwrap_or(account);
     let deps = RedeemerDeps {
         view: link.view.clone(),

@@ -11,7 +11,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{Node, chain_link::ChainLink, orchestrator::ticket_signer};
+use super::{
+    Node,
+    chain_link::{ChainLink, unless_stopped},
+    orchestrator::ticket_signer,
+};
 use crate::{
     admin::{Readiness, Status, listen_error},
     clock,
@@ -38,11 +42,7 @@ pub(super) async fn run(node: &mut Node) -> anyhow::Result<()> {
     let key = node.config.keys.load()?;
     let signer = Arc::new(ticket_signer(&key)?);
     let Some(link) = ChainLink::open(node).await? else { return Ok(()) };
-    let deployment = match link.deployment_tag(node).await {
-        Ok(tag) => tag,
-        Err(ChainError::Stopped) => return Ok(()),
-        Err(e) => return Err(e.into()),
-    };
+    let Some(deployment) = unless_stopped(link.deployment_tag(node).await)? else { return Ok(()) };
     let deps = Deps {
         signer,
         chain: link.view.clone(),

@@ -1,20 +1,15 @@
 //! A role of the real binary, with its admin server on a free port.
 use std::{
-    io::{BufRead, BufReader},
-    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
-    thread,
     time::Duration,
 };
 
 use alloy::hex;
-use serde_json::Value;
 use streamflow_testkit::key;
 use tokio::time::{Instant, sleep};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::logged::{PATIENCE, address};
 
 /// A role with its admin server on a free port.
 pub(crate) struct Role {
@@ -59,7 +54,7 @@ impl Role {
             command.env(format!("STREAMFLOW_{setting}"), value);
         }
         let mut child = command.spawn().unwrap();
-        let admin = format!("http://{}", logged_address(&mut child, "admin server listens"));
+        let admin = format!("http://{}", address(&mut child, "admin server listens"));
         Self { child, admin, home }
     }
 
@@ -102,19 +97,4 @@ impl Drop for Role {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The `address` of the log line with this message. The rest of the log is read and dropped, so that the pipe stays open.
-fn logged_address(child: &mut Child, message: &'static str) -> SocketAddr {
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let (found, address) = mpsc::channel();
-    thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
-            let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not a JSON log line: {line}"));
-            if line["message"] == message {
-                let _ = found.send(line["address"].as_str().unwrap().parse().unwrap());
-            }
-        }
-    });
-    address.recv_timeout(PATIENCE).unwrap()
 }

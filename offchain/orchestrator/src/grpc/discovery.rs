@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     admission::Demand,
     payments::PaymentError,
+    quotas::Sender,
     refusal::{self, Refusal},
     service::Service,
 };
@@ -73,8 +74,9 @@ impl Orchestrator for Discovery {
         &self,
         request: Request<OrchestratorRequest>,
     ) -> Result<Response<OrchestratorInfo>, Status> {
-        if let Some(peer) = request.remote_addr() {
-            let counted = self.service.quotas().quote(peer.ip());
+        let peer = request.remote_addr().map(|peer| peer.ip());
+        if let Some(peer) = peer {
+            let counted = self.service.quotas().quote(peer);
             counted.map_err(|exceeded| {
                 refusal::of_quota(&exceeded).on_status(Status::resource_exhausted(exceeded.to_string()))
             })?;
@@ -83,8 +85,12 @@ impl Orchestrator for Discovery {
         if self.service.intake_closed().is_cancelled() {
             return Err(refusal::stopping().on_status(Status::unavailable("TranscoderStopped")));
         }
-        // Who only asks holds no place, and is refused only where nobody would find one.
-        if let Err(overload) = self.service.sessions().room(Demand::NONE) {
+        // Who asks for a job holds no place yet, and is refused only where nobody would find one. Who asks what this node is
+        // and costs gets his answer in any case; so does who has a stream here, which ends without new terms.
+        if request.get_ref().capabilities.is_some()
+            && let Err(overload) = self.service.sessions().room(Demand::NONE)
+            && !self.service.sessions().serves(Sender::of(sender, peer))
+        {
             tracing::debug!(%overload, "no terms offered");
             return Err(refused(&DiscoveryError::Capped, &refusal::of_overload(&overload)));
         }

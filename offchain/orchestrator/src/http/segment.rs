@@ -35,7 +35,7 @@ use crate::{
     quotas::{Sender, Upload},
     refusal::{Refusal, Refused, UrlError, of_transcode},
     service::{Service, demand},
-    sessions::Outcome,
+    sessions::{Claim, Outcome},
     transcode::{Rendition, TranscodeJob, deadline},
     upload::{SenderStore, UploadError},
 };
@@ -48,6 +48,8 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
 /// A segment that was paid for and uploaded.
 struct Accepted {
     sender: Address,
+    /// The same as quotas and sessions know it.
+    owner: Sender,
     token: proto::AuthToken,
     segment: SegmentRequest,
     received: Received,
@@ -74,12 +76,13 @@ async fn accept(service: &Service, parts: &Parts, body: &mut BodyDataStream) -> 
     refuse_encoded(headers)?;
     let read = read_headers(headers, SegmentRequest::from_proto)?;
     name_span(&read.segment);
-    let token = service.check_segment(&read.segment, read.sender)?;
+    let owner = sender_of(read.sender, parts);
+    let token = service.check_segment(&read.segment, read.sender, owner)?;
     // A session that goes on was let in when it began.
     if !service.sessions().is_open(&token.session_id) {
         service.gatekeeper().check(read.sender).await.map_err(Refusal::from)?;
     }
-    let upload = service.quotas().upload(sender_of(read.sender, parts))?;
+    let upload = service.quotas().upload(owner)?;
     pay(service, read.payment, read.sender, &token.session_id, &token).await?;
     let gate = |payments: &Payments| payments.gate(read.sender, &token.session_id, estimate(&read.segment));
     let hold = match service.payments().map(gate).transpose() {
@@ -90,8 +93,9 @@ async fn accept(service: &Service, parts: &Parts, body: &mut BodyDataStream) -> 
             return Err(Refused::with(no_terms.unwrap_or(error), Some(&offer)));
         }
     };
-    match take(service, &read.segment, &token.session_id, &upload, headers, body).await {
-        Ok(received) => Ok(Accepted { sender: read.sender, token, segment: read.segment, received, hold }),
+    let claim = Claim { session: &token.session_id, owner, stream: read.segment.manifest_id.as_str() };
+    match take(service, &read.segment, claim, &upload, headers, body).await {
+        Ok(received) => Ok(Accepted { sender: read.sender, owner, token, segment: read.segment, received, hold }),
         Err(refusal) => {
             let (offer, _) = terms(service, read.sender, &token).await;
             Err(Refused::with(refusal, Some(&offer)))
@@ -119,13 +123,10 @@ pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Whose quota a segment is on: the account that signed, or the address where none signs.
-fn sender_of(account: Address, parts: &Parts) -> Sender {
+/// Whose quota a segment is on, and whose session it belongs to.
+pub(super) fn sender_of(account: Address, parts: &Parts) -> Sender {
     let peer = parts.extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
-    match peer {
-        Some(peer) if account.is_zero() => Sender::Peer(peer.ip()),
-        _ => Sender::Account(account),
-    }
+    Sender::of(account, peer.map(|peer| peer.ip()))
 }
 
 /// Pixels that the segment will about have, if it is as long as its sender says.
@@ -171,12 +172,12 @@ pub(super) async fn terms(
 async fn take(
     service: &Service,
     segment: &SegmentRequest,
-    session: &str,
+    claim: Claim<'_>,
     upload: &Upload,
     headers: &HeaderMap,
     body: &mut BodyDataStream,
 ) -> Result<Received, Refusal> {
-    service.sessions().hold(session, demand(segment), &segment.profiles)?;
+    service.sessions().hold(claim, demand(segment), &segment.profiles)?;
     // Later than that nobody waits for it.
     let within = deadline(Duration::from_millis(segment.duration_ms.into()));
     let received = receive(service, headers, body, within).await?;
@@ -229,7 +230,7 @@ async fn fetch(service: &Service, body: &mut BodyDataStream) -> Result<Received,
 /// has left.
 fn queue(service: Service, accepted: Accepted) -> Response {
     let started = Instant::now();
-    let Accepted { sender, token, segment, received, hold } = accepted;
+    let Accepted { sender, owner, token, segment, received, hold } = accepted;
     let job = TranscodeJob {
         manifest_id: segment.manifest_id.clone(),
         session_id: token.session_id.clone(),
@@ -238,7 +239,7 @@ fn queue(service: Service, accepted: Accepted) -> Response {
         input: received.data,
         profiles: segment.profiles.clone(),
     };
-    let queued = service.sessions().submit(job, received.share);
+    let queued = service.sessions().submit(job, owner, received.share);
     let (reply, result) = oneshot::channel::<Bytes>();
     let deliveries = service.deliveries().clone();
     let work = async move {

@@ -6,7 +6,7 @@ use streamflow_types::{Job, Price, Profile};
 use tokio::time::timeout;
 
 use super::{options, refusal::JobRefusal, segment::DURATION, source::JobSource};
-use crate::{admission::Demand, payments::Payments, service::Service};
+use crate::{admission::Demand, payments::Payments, quotas::Sender, service::Service, sessions::Claim};
 
 /// A broadcaster of 2018 waits 8 s for an answer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,6 +39,13 @@ pub(super) struct Running {
     pub(super) session: String,
     /// What to make of its segments.
     pub(super) profiles: Vec<Profile>,
+}
+
+impl Running {
+    /// A job has one session, which nothing renews.
+    pub(super) fn claim(&self) -> Claim<'_> {
+        Claim { session: &self.session, owner: Sender::Account(self.job.broadcaster), stream: &self.session }
+    }
 }
 
 impl Jobs {
@@ -98,8 +105,9 @@ impl Jobs {
         }
         let profiles = options::profiles(&job.transcoding_options)
             .map_err(|source| JobRefusal::Options { job: job.id, source })?;
-        self.0.service.sessions().admits(&session, demand(&profiles))?;
-        Ok(Running { job, session, profiles })
+        let running = Running { job, session, profiles };
+        self.0.service.sessions().admits(running.claim(), demand(&running.profiles))?;
+        Ok(running)
     }
 
     async fn look_up(&self, id: u64) -> Result<Option<Job>, JobRefusal> {

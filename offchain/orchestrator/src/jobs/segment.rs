@@ -84,7 +84,7 @@ async fn accept(
         return Err(JobRefusal::ContentType { got: told(content_type) });
     }
     let upload = service.quotas().upload(Sender::Account(broadcaster))?;
-    service.sessions().hold(&running.session, demand(&running.profiles), &running.profiles)?;
+    service.sessions().hold(running.claim(), demand(&running.profiles), &running.profiles)?;
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let received = service.intake().segment(body, declared, deadline(DURATION)).await?;
     upload.took(received.data.len());
@@ -118,7 +118,8 @@ async fn transcode(
         input: received.data,
         profiles: running.profiles.clone(),
     };
-    let queued = service.sessions().submit(job, received.share).map_err(failed)?;
+    let owner = Sender::Account(running.job.broadcaster);
+    let queued = service.sessions().submit(job, owner, received.share).map_err(failed)?;
     let (reply, done) = oneshot::channel();
     let deliveries = service.deliveries().clone();
     deliveries.spawn(async move {

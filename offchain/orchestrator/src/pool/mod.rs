@@ -13,7 +13,7 @@ use streamflow_types::{Profile, VideoCodec};
 use streamflow_wire::{TranscodeError, capability, proto::Capabilities};
 use tokio::{
     sync::mpsc,
-    time::{Instant, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -182,11 +182,20 @@ impl TranscoderPool {
 
     /// Looks for transcoders that were not heard of for `patience`, until `stop`.
     pub(crate) async fn watch(&self, patience: Duration, stop: CancellationToken) {
-        let mut tick = interval(patience / 4);
+        let period = patience / 4;
+        let mut tick = interval(period);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looked = Instant::now();
         loop {
             tokio::select! { biased;
                 () = stop.cancelled() => return,
-                _ = tick.tick() => self.lock().sweep(patience, Instant::now()),
+                _ = tick.tick() => {
+                    let now = Instant::now();
+                    // What this process was held up by, it did not hear either.
+                    let late = now.duration_since(looked).saturating_sub(period);
+                    self.lock().sweep(patience + late, now);
+                    looked = now;
+                }
             }
         }
     }
@@ -212,6 +221,16 @@ impl TranscoderPool {
         registry.room(Some(session), demand, now)?;
         registry.hold(session, demand, &capability::job(VideoCodec::H264, profiles, false), now);
         Ok(())
+    }
+
+    /// The same where the room was that of another session.
+    pub(crate) fn place(&self, session: &str, demand: Demand, profiles: &[Profile]) {
+        self.lock().hold(session, demand, &capability::job(VideoCodec::H264, profiles, false), Instant::now());
+    }
+
+    /// Whether a session has room here.
+    pub(crate) fn holds(&self, session: &str) -> bool {
+        self.lock().holds(session, Instant::now())
     }
 
     /// Bytes of a segment that some transcoder is working on.

@@ -328,6 +328,12 @@ impl Registry {
         }
     }
 
+    /// Whether a session has room with its transcoder.
+    pub(super) fn holds(&self, session: &str, now: Instant) -> bool {
+        let member = self.sessions.get(session).and_then(|id| self.members.get(id));
+        member.is_some_and(|member| member.device.holds(session, now))
+    }
+
     /// Gives a segment to the session's transcoder, or else to the one that is best off among those that can do it.
     pub(super) fn assign(
         &mut self,
@@ -456,8 +462,12 @@ impl Registry {
     /// Whether somebody waits for the task's result, and asks for one more of it.
     pub(super) fn awaited(&mut self, id: TaskId, token: Option<MemberToken>) -> Awaited {
         let Some(task) = self.tasks.get_mut(&id) else { return self.is_late(id, token) };
-        if self.members.get(&task.member).is_none_or(|member| !member.owns(token)) {
+        let Some(member) = self.members.get_mut(&task.member).filter(|member| member.owns(token)) else {
             return Awaited::Unknown;
+        };
+        // A result is a sign of life as good as any.
+        if member.heard.is_some() {
+            (member.heard, member.silent) = (Some(Instant::now()), false);
         }
         task.posts = task.posts.saturating_add(1);
         if task.posts > MAX_POSTS { Awaited::Late } else { Awaited::Renditions(task.job.profiles.len()) }

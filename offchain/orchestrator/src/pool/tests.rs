@@ -220,6 +220,44 @@ async fn leaving_and_silent_transcoders_get_no_more_work() {
     watch.await.unwrap();
 }
 
+/// A pool that looks for silent transcoders, and one that told of itself once.
+fn watched() -> (TranscoderPool, Membership) {
+    let pool = pool();
+    let member = pool.join(4, able()).unwrap();
+    assert!(pool.hear(member.token, State::Alive));
+    let watch = pool.clone();
+    tokio::spawn(async move { watch.watch(Duration::from_secs(1), CancellationToken::new()).await });
+    (pool, member)
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_are_a_sign_of_life() {
+    let (pool, mut member) = watched();
+    let _waiting = start(&pool, "a");
+    let task = segment(&mut member).await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(pool.awaited(task, Some(member.token)), Awaited::Renditions(1));
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(pool.sound(), 1);
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(pool.sound(), 0);
+    assert_eq!(pool.awaited(task, Some(member.token)), Awaited::Renditions(1));
+    assert_eq!(pool.sound(), 1, "it is there again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_orchestrator_that_was_held_up_takes_nobody_for_silent() {
+    let (pool, member) = watched();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    // Nothing runs here meanwhile, whatever came over the network.
+    tokio::time::advance(Duration::from_secs(10)).await;
+    tokio::task::yield_now().await;
+    assert_eq!(pool.sound(), 1);
+    assert!(pool.hear(member.token, State::Alive));
+    tokio::time::sleep(Duration::from_millis(1400)).await;
+    assert_eq!(pool.sound(), 0, "from then on it was silent itself");
+}
+
 #[tokio::test(start_paused = true)]
 async fn sessions_without_work_do_not_keep_others_out() {
     let pool = pool();

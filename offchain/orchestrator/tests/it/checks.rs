@@ -335,7 +335,7 @@ async fn session_beyond_the_limit_is_403_and_open_ones_go_on() {
     let other = case.broadcaster.offer(&case.orchestrator).await;
     assert_eq!(case.broadcaster.segment(&case.orchestrator, &case.offer, 1, 0, &BODY.into()).await.status, 200);
     assert_eq!(case.orchestrator.handle.open_sessions(), 1);
-    let reply = case.broadcaster.segment(&case.orchestrator, &other, 1, 0, &BODY.into()).await;
-    assert_eq!((reply.status, reply.text()), (403, "OrchestratorCapped"));
+    let another = case.broadcaster.request_of("other", &other, 0, BODY);
+    case.refused(case.draft(&case.broadcaster.pay(&other, 1), &another), 403, "OrchestratorCapped").await;
     assert_eq!(case.broadcaster.segment(&case.orchestrator, &case.offer, 1, 1, &BODY.into()).await.status, 200);
 }

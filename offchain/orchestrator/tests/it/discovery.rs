@@ -3,18 +3,20 @@ use std::{sync::Arc, time::Duration};
 
 use streamflow_orchestrator::{MaxSessions, OrchestratorConfig};
 use streamflow_pm::TicketSigner;
-use streamflow_types::Price;
+use streamflow_types::{Price, VideoCodec};
 use streamflow_wire::{
-    Offer,
+    Offer, capability, header,
     proto::{AuthToken, EndTranscodingSessionRequest, OrchestratorRequest, PingPong},
     sign_request, verify_ping,
 };
 use tonic::Code;
 
 use crate::{
-    fixture::{Broadcaster, Running, World, config, orchestrator_key, view},
+    fixture::{Broadcaster, Draft, Running, World, config, orchestrator_key, view},
     paid::Liar,
 };
+
+const CAPPED: &str = "Invalid orchestrator request: OrchestratorCapped";
 
 fn request() -> OrchestratorRequest {
     sign_request(&orchestrator_key(), None).unwrap()
@@ -133,8 +135,9 @@ async fn ended_session_frees_its_place() {
     let broadcaster = Broadcaster::new(&orchestrator);
     let offer = broadcaster.offer(&orchestrator).await;
     assert_eq!(broadcaster.segment(&orchestrator, &offer, 1, 0, &"body".into()).await.status, 200);
-    let capped = (Code::Unknown, "Invalid orchestrator request: OrchestratorCapped".to_owned());
-    assert_eq!(refusal(&orchestrator, request()).await, capped);
+    let stranger = Broadcaster::with_key(&orchestrator, 0x0c);
+    let capped = stranger.job_offer(&orchestrator).await.unwrap_err();
+    assert_eq!((capped.code(), capped.message()), (Code::Unknown, CAPPED));
     let end = async |auth_token: Option<AuthToken>| {
         orchestrator.grpc().await.end_transcoding_session(EndTranscodingSessionRequest { auth_token }).await
     };
@@ -143,7 +146,72 @@ async fn ended_session_frees_its_place() {
     assert_eq!(end(Some(forged)).await.unwrap_err().message(), "Invalid auth token");
     end(offer.auth_token).await.unwrap();
     assert_eq!(orchestrator.handle.open_sessions(), 0);
-    broadcaster.offer(&orchestrator).await;
+    stranger.job_offer(&orchestrator).await.unwrap();
+}
+
+/// An orchestrator with one place, which a stream has taken, and the terms of that stream.
+async fn full() -> (World, Running, Broadcaster, Offer) {
+    let world = World { local: Some(Arc::new(Liar(100))), ..World::new().await };
+    let orchestrator = world.start_with(OrchestratorConfig { max_sessions: MaxSessions::AtMost(1), ..config() }).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    assert_eq!(broadcaster.segment(&orchestrator, &offer, 1, 0, &"body".into()).await.status, 200);
+    (world, orchestrator, broadcaster, offer)
+}
+
+#[tokio::test]
+async fn what_a_full_node_is_and_costs_is_told_to_everybody() {
+    let (_world, orchestrator, ..) = full().await;
+    let stranger = Broadcaster::with_key(&orchestrator, 0x0c);
+    let offer = stranger.offer(&orchestrator).await;
+    assert_eq!(offer.price, Some(config().price));
+    let reply = stranger.segment(&orchestrator, &offer, 1, 0, &"body".into()).await;
+    assert_eq!((reply.status, reply.text()), (403, "OrchestratorCapped"), "terms are no place");
+    assert_eq!(stranger.job_offer(&orchestrator).await.unwrap_err().message(), CAPPED);
+}
+
+/// Deployed gateways ask again in mid-stream, and go on with the session that the answer names.
+#[tokio::test]
+async fn a_stream_renews_its_terms_at_a_full_node_and_goes_on_with_them() {
+    let (_world, orchestrator, broadcaster, first) = full().await;
+    let renewed = broadcaster.job_offer(&orchestrator).await.unwrap();
+    assert_ne!(renewed.auth_token, first.auth_token);
+    // An upload that fails does not cost the place.
+    let draft =
+        broadcaster.draft(&orchestrator, &broadcaster.pay(&renewed, 1), &broadcaster.request(&renewed, 1, b"body"));
+    assert_eq!(broadcaster.send(&draft, "other bytes").await.text(), "Forbidden");
+    assert_eq!(broadcaster.segment(&orchestrator, &renewed, 1, 1, &"body".into()).await.data().segments.len(), 2);
+    assert_eq!(orchestrator.handle.active_sessions(), 1, "the place went over");
+    // Not to another of its streams, and to nobody else's of that name.
+    let offer = broadcaster.offer(&orchestrator).await;
+    let other = broadcaster.request_of("other", &offer, 0, b"body");
+    let draft = broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 1), &other);
+    assert_eq!(broadcaster.send(&draft, "body").await.status, 403);
+    let stranger = Broadcaster::with_key(&orchestrator, 0x0c);
+    let terms = stranger.offer(&orchestrator).await;
+    assert_eq!(stranger.segment(&orchestrator, &terms, 1, 2, &"body".into()).await.status, 403);
+    assert_eq!(orchestrator.handle.active_sessions(), 1);
+}
+
+/// Without a chain nobody signs: who asks is known by the address that he asks from.
+#[tokio::test]
+async fn without_a_chain_a_stream_renews_its_terms_too() {
+    let world = World { with_chain: false, local: Some(Arc::new(Liar(100))), ..World::new().await };
+    let orchestrator = world.start_with(OrchestratorConfig { max_sessions: MaxSessions::AtMost(1), ..config() }).await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let ask = async || {
+        let job = capability::job(VideoCodec::H264, &broadcaster.profiles, false);
+        let request = OrchestratorRequest { address: vec![0; 20], capabilities: Some(job), ..Default::default() };
+        let info = orchestrator.grpc().await.get_orchestrator(request).await.unwrap().into_inner();
+        Offer::from_proto(info).unwrap()
+    };
+    for seq in 0..2 {
+        let request = broadcaster.request(&ask().await, seq, b"body");
+        let segment = header::encode_segment(&request.to_proto());
+        let draft = Draft { url: orchestrator.url("/segment"), payment: String::new(), segment };
+        assert_eq!(broadcaster.send(&draft, "body").await.data().segments.len(), 2);
+        assert_eq!(orchestrator.handle.active_sessions(), 1);
+    }
 }
 
 #[tokio::test]

@@ -28,7 +28,10 @@ use streamflow_wire::{
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{
+    Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
 
 use crate::{clip, jobs::Jobs};
 
@@ -244,6 +247,11 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// All of it, when it is there.
+    pub(crate) async fn of(response: reqwest::Response) -> Self {
+        Self { status: response.status().as_u16(), body: response.bytes().await.unwrap() }
+    }
+
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
@@ -293,10 +301,19 @@ impl Broadcaster {
         }
     }
 
+    /// What the orchestrator is and costs.
     pub(crate) async fn offer(&self, orchestrator: &Running) -> Offer {
         let request = sign_request(self.key.as_ref(), None).unwrap();
         let info = orchestrator.grpc().await.get_orchestrator(request).await.unwrap().into_inner();
         Offer::from_proto(info).unwrap()
+    }
+
+    /// The same, with the job that it is asked for.
+    pub(crate) async fn job_offer(&self, orchestrator: &Running) -> Result<Offer, Status> {
+        let job = capability::job(VideoCodec::H264, &self.profiles, false);
+        let request = sign_request(self.key.as_ref(), Some(job)).unwrap();
+        let info = orchestrator.grpc().await.get_orchestrator(request).await?.into_inner();
+        Ok(Offer::from_proto(info).unwrap())
     }
 
     pub(crate) fn pay(&self, offer: &Offer, tickets: usize) -> Payment {
@@ -316,6 +333,13 @@ impl Broadcaster {
         request
     }
 
+    /// The same of another stream: terms that are renewed take over the place of the stream that they are used for.
+    pub(crate) fn request_of(&self, stream: &str, offer: &Offer, seq: u64, body: &[u8]) -> SegmentRequest {
+        let mut request = SegmentRequest { manifest_id: stream.parse().unwrap(), ..self.request(offer, seq, body) };
+        self.sign(&mut request);
+        request
+    }
+
     pub(crate) fn sign(&self, request: &mut SegmentRequest) {
         sign_segment(request, self.key.as_ref()).unwrap();
     }
@@ -330,8 +354,7 @@ impl Broadcaster {
     }
 
     pub(crate) async fn send(&self, draft: &Draft, body: impl Into<reqwest::Body>) -> Reply {
-        let response = self.start(draft, body).await;
-        Reply { status: response.status().as_u16(), body: response.bytes().await.unwrap() }
+        Reply::of(self.start(draft, body).await).await
     }
 
     /// Returns when the head of the answer is there.
@@ -342,8 +365,20 @@ impl Broadcaster {
 
     /// Pays with `tickets` and sends a segment.
     pub(crate) async fn segment(&self, at: &Running, offer: &Offer, tickets: usize, seq: u64, body: &Bytes) -> Reply {
+        Reply::of(self.begin(at, offer, tickets, seq, body).await).await
+    }
+
+    /// The same, until the head of the answer is there.
+    pub(crate) async fn begin(
+        &self,
+        at: &Running,
+        offer: &Offer,
+        tickets: usize,
+        seq: u64,
+        body: &Bytes,
+    ) -> reqwest::Response {
         let draft = self.draft(at, &self.pay(offer, tickets), &self.request(offer, seq, body));
-        self.send(&draft, body.clone()).await
+        self.start(&draft, body.clone()).await
     }
 
     pub(crate) fn address(&self) -> Address {

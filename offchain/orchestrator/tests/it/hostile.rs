@@ -321,8 +321,7 @@ async fn probes_take_no_place_and_sessions_beyond_the_bound_are_refused() {
     let reply = siege.hostile.segment(&siege.orchestrator, &siege.terms, 1, 0, &BODY).await;
     assert_eq!(reply.status, 200);
     let third = Broadcaster::with_key(&siege.orchestrator, 0x67);
-    let request = streamflow_wire::sign_request(third.key.as_ref(), None).unwrap();
-    let refused = siege.orchestrator.grpc().await.get_orchestrator(request).await.unwrap_err();
+    let refused = third.job_offer(&siege.orchestrator).await.unwrap_err();
     assert_eq!(refused.message(), "Invalid orchestrator request: OrchestratorCapped");
     // Both are quiet for a while: their sessions are kept, their places are not.
     let free = async {
@@ -332,6 +331,6 @@ async fn probes_take_no_place_and_sessions_beyond_the_bound_are_refused() {
     };
     timeout(Duration::from_secs(10), free).await.unwrap();
     assert_eq!(siege.orchestrator.handle.open_sessions(), 2);
-    third.offer(&siege.orchestrator).await;
+    third.job_offer(&siege.orchestrator).await.unwrap();
     siege.goes_on().await;
 }

@@ -91,7 +91,7 @@ impl Stream {
         let request = self.broadcaster.request(&self.offer, self.seq, &body);
         let taken = self.broadcaster.start(&self.broadcaster.draft(&self.orchestrator, &payment, &request), body).await;
         meanwhile.await;
-        let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+        let reply = crate::fixture::Reply::of(taken).await;
         assert_eq!(reply.data().segments.len(), 2, "segment {}", self.seq);
         self.seq += 1;
     }

@@ -13,13 +13,16 @@ use streamflow_wire::{
     header,
     proto::{NotifySegment, RegisterRequest, transcoder_client::TranscoderClient},
 };
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use crate::{
     clip,
-    fixture::{Broadcaster, Running, SECRET, World, config},
+    fixture::{Broadcaster, Reply, Running, SECRET, World, config},
 };
 
 /// A transcoder in a process of its own.
@@ -36,6 +39,18 @@ pub(crate) fn transcoder_at(url: &str) -> Child {
         .kill_on_drop(true)
         .spawn()
         .unwrap()
+}
+
+/// A transcoder in this process, when it is connected, and what stops it.
+async fn transcoder_here(orchestrator: &Running) -> (CancellationToken, JoinHandle<Result<(), TranscoderError>>) {
+    let (config, local) = (transcoder_config(orchestrator), clip::local_transcoder().await);
+    let (transcoder, stop) = (RemoteTranscoder::new(config, local).await.unwrap(), CancellationToken::new());
+    let running = tokio::spawn({
+        let stop = stop.clone();
+        async move { transcoder.run(stop).await }
+    });
+    orchestrator.wait_for_transcoders(1).await;
+    (stop, running)
 }
 
 /// Sends a signal to one process that this test started.
@@ -137,9 +152,8 @@ async fn results_are_checked_before_they_are_taken() {
     let broadcaster = Broadcaster::new(&orchestrator);
     let offer = broadcaster.offer(&orchestrator).await;
     let body = Bytes::from_static(b"segment");
-    let draft = broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 1), &broadcaster.request(&offer, 3, &body));
     // The head of the answer is there while nobody has transcoded anything.
-    let taken = broadcaster.start(&draft, body.clone()).await;
+    let taken = broadcaster.begin(&orchestrator, &offer, 1, 3, &body).await;
     assert_eq!(taken.status(), 200);
     let (task, url) = transcoder.task().await;
     assert!(url.ends_with("/3.tempfile"), "{url}");
@@ -159,7 +173,7 @@ async fn results_are_checked_before_they_are_taken() {
     assert_eq!(answer(other_type.header(header::CREDENTIALS, SECRET).body(renditions())).await.0, 401);
     assert_eq!(send(SECRET, &id, MIXED).await, (200, "OK".into()));
     assert_eq!(send(SECRET, &id, MIXED).await, (200, "OK".into()), "a second time is late, and thrown away");
-    let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+    let reply = Reply::of(taken).await;
     let pixels: Vec<_> = reply.data().segments.iter().map(|segment| segment.pixels).collect();
     assert_eq!(pixels, [100, 50]);
 }
@@ -190,9 +204,7 @@ async fn queue_of_a_session_holds_four() {
     let body = Bytes::from_static(b"segment");
     let mut waiting = Vec::new();
     for seq in 0..5 {
-        let payment = broadcaster.pay(&offer, 1);
-        let draft = broadcaster.draft(&orchestrator, &payment, &broadcaster.request(&offer, seq, &body));
-        waiting.push(broadcaster.start(&draft, body.clone()).await);
+        waiting.push(broadcaster.begin(&orchestrator, &offer, 1, seq, &body).await);
         if seq == 0 {
             transcoder.task().await;
         }
@@ -212,13 +224,11 @@ async fn killed_transcoder_loses_no_segment() {
     let offer = broadcaster.offer(&orchestrator).await;
     assert_eq!(broadcaster.segment(&orchestrator, &offer, 4, 0, &clip::segment(0)).await.data().segments.len(), 2);
     let segment = clip::segment(1);
-    let draft =
-        broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 4), &broadcaster.request(&offer, 1, &segment));
-    let taken = broadcaster.start(&draft, segment).await;
+    let taken = broadcaster.begin(&orchestrator, &offer, 4, 1, &segment).await;
     assert_eq!(taken.status(), 200);
     // SIGKILL, in the middle of the segment: sessions stay with their transcoder, and the first one has this one.
     first.kill().await.unwrap();
-    let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+    let reply = Reply::of(taken).await;
     assert_eq!(reply.data().segments.len(), 2);
     assert_eq!(orchestrator.handle.transcoders(), 1);
 }
@@ -239,9 +249,7 @@ async fn stream_goes_on_while_its_transcoders_are_killed_stopped_and_resumed() {
     let mut done = 0;
     for seq in 0..6 {
         let segment = clip::segment(seq as usize % 2);
-        let payment = broadcaster.pay(&offer, 4);
-        let draft = broadcaster.draft(&orchestrator, &payment, &broadcaster.request(&offer, seq, &segment));
-        let taken = broadcaster.start(&draft, segment).await;
+        let taken = broadcaster.begin(&orchestrator, &offer, 4, seq, &segment).await;
         match seq {
             // The session is with the first one: it hangs in the middle of a segment, and dies in the next.
             1 => signal(&transcoders[0], Signal::STOP),
@@ -250,7 +258,7 @@ async fn stream_goes_on_while_its_transcoders_are_killed_stopped_and_resumed() {
             _ => {}
         }
         let before = std::time::Instant::now();
-        let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+        let reply = Reply::of(taken).await;
         assert_eq!(reply.data().segments.len(), 2, "segment {seq}");
         assert!(before.elapsed() < Duration::from_secs(8), "segment {seq} is past its deadline");
         done += 1;
@@ -258,6 +266,36 @@ async fn stream_goes_on_while_its_transcoders_are_killed_stopped_and_resumed() {
     assert_eq!(done, 6);
     // Whoever was resumed works again, and the dead one is known to be gone.
     orchestrator.wait_for_transcoders(2).await;
+}
+
+/// Waits until so many transcoders are given work.
+async fn sound(orchestrator: &Running, count: usize, within: Duration) {
+    let reached = async {
+        while orchestrator.handle.sound_transcoders() != count {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(within, reached).await.unwrap();
+}
+
+/// One probe that a busy machine answers late is no reason to drop a transcoder with all that it has in hand.
+#[tokio::test]
+async fn transcoder_that_catches_its_breath_stays_and_gets_no_work_meanwhile() {
+    let world = World::new().await;
+    let limits = LimitsConfig { keep_alive: Duration::from_secs(1), ..Default::default() };
+    let orchestrator = world.start_with(OrchestratorConfig { limits, ..config() }).await;
+    let transcoder = transcoder_process(&orchestrator);
+    orchestrator.wait_for_transcoders(1).await;
+    // It tells of itself from its registration on; with a segment done, that has come.
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let offer = broadcaster.offer(&orchestrator).await;
+    assert_eq!(broadcaster.segment(&orchestrator, &offer, 4, 0, &clip::segment(0)).await.data().segments.len(), 2);
+    signal(&transcoder, Signal::STOP);
+    // Later than two probes.
+    sound(&orchestrator, 0, Duration::from_secs(5)).await;
+    assert_eq!(orchestrator.handle.transcoders(), 1);
+    signal(&transcoder, Signal::CONT);
+    sound(&orchestrator, 1, Duration::from_secs(20)).await;
 }
 
 #[tokio::test]
@@ -268,19 +306,9 @@ async fn half_open_transcoder_is_found_in_seconds() {
     let transcoder = transcoder_process(&orchestrator);
     orchestrator.wait_for_transcoders(1).await;
     signal(&transcoder, Signal::STOP);
-    let found = async {
-        while orchestrator.handle.sound_transcoders() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), found).await.unwrap();
+    sound(&orchestrator, 0, Duration::from_secs(5)).await;
     signal(&transcoder, Signal::CONT);
-    let back = async {
-        while orchestrator.handle.sound_transcoders() == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), back).await.unwrap();
+    sound(&orchestrator, 1, Duration::from_secs(20)).await;
 }
 
 #[tokio::test]
@@ -292,12 +320,10 @@ async fn terminated_transcoder_finishes_its_segment_and_gets_no_other() {
     let broadcaster = Broadcaster::new(&orchestrator);
     let offer = broadcaster.offer(&orchestrator).await;
     let segment = clip::segment(0);
-    let draft =
-        broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 4), &broadcaster.request(&offer, 0, &segment));
-    let taken = broadcaster.start(&draft, segment.clone()).await;
+    let taken = broadcaster.begin(&orchestrator, &offer, 4, 0, &segment).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     signal(&leaving, Signal::TERM);
-    let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+    let reply = Reply::of(taken).await;
     assert_eq!(reply.data().segments.len(), 2);
     let ended = tokio::time::timeout(Duration::from_secs(10), leaving.wait()).await.unwrap();
     assert!(ended.unwrap().success());
@@ -314,8 +340,7 @@ async fn results_for_the_tasks_of_others_and_repeated_ones_disturb_nobody() {
     let broadcaster = Broadcaster::new(&orchestrator);
     let offer = broadcaster.offer(&orchestrator).await;
     let body = Bytes::from_static(b"segment");
-    let draft = broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 1), &broadcaster.request(&offer, 3, &body));
-    let taken = broadcaster.start(&draft, body).await;
+    let taken = broadcaster.begin(&orchestrator, &offer, 1, 3, &body).await;
     let (task, _) = honest.task().await;
     let hostile = ByHand::register(&orchestrator).await;
     let id = task.to_string();
@@ -335,7 +360,7 @@ async fn results_for_the_tasks_of_others_and_repeated_ones_disturb_nobody() {
     let post = || honest.post(SECRET, &id, MIXED).header(header::PIXELS, "1").header(header::MEMBER, &honest.member);
     let (first, second) = tokio::join!(answer(post().body(renditions())), answer(post().body(renditions())));
     assert_eq!((first, second), ((200, "OK".into()), (200, "OK".into())));
-    let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+    let reply = Reply::of(taken).await;
     assert_eq!(reply.data().segments.len(), 2);
     assert_eq!(answer(post().body(renditions())).await, (200, "OK".into()), "late, and thrown away");
 }
@@ -354,13 +379,7 @@ async fn transcoder_that_is_refused_gives_up() {
 async fn transcoder_comes_back_after_a_restart_of_the_orchestrator() {
     let world = World::new().await;
     let orchestrator = world.start().await;
-    let transcoder = RemoteTranscoder::new(transcoder_config(&orchestrator), clip::local_transcoder().await).await;
-    let stop = CancellationToken::new();
-    let running = tokio::spawn({
-        let (transcoder, stop) = (transcoder.unwrap(), stop.clone());
-        async move { transcoder.run(stop).await }
-    });
-    orchestrator.wait_for_transcoders(1).await;
+    let (stop, running) = transcoder_here(&orchestrator).await;
     let listen = orchestrator.address;
     orchestrator.stopped().await;
     let orchestrator = world.start_with(OrchestratorConfig { listen, ..config() }).await;
@@ -377,22 +396,14 @@ async fn transcoder_comes_back_after_a_restart_of_the_orchestrator() {
 async fn stopping_transcoder_delivers_what_it_has() {
     let world = World::new().await;
     let orchestrator = world.start().await;
-    let transcoder = RemoteTranscoder::new(transcoder_config(&orchestrator), clip::local_transcoder().await).await;
-    let stop = CancellationToken::new();
-    let running = tokio::spawn({
-        let (transcoder, stop) = (transcoder.unwrap(), stop.clone());
-        async move { transcoder.run(stop).await }
-    });
-    orchestrator.wait_for_transcoders(1).await;
+    let (stop, running) = transcoder_here(&orchestrator).await;
     let broadcaster = Broadcaster::new(&orchestrator);
     let offer = broadcaster.offer(&orchestrator).await;
     let segment = clip::segment(0);
-    let draft =
-        broadcaster.draft(&orchestrator, &broadcaster.pay(&offer, 4), &broadcaster.request(&offer, 0, &segment));
-    let taken = broadcaster.start(&draft, segment).await;
+    let taken = broadcaster.begin(&orchestrator, &offer, 4, 0, &segment).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     stop.cancel();
-    let reply = crate::fixture::Reply { status: 200, body: taken.bytes().await.unwrap() };
+    let reply = Reply::of(taken).await;
     assert_eq!(reply.data().segments.len(), 2);
     tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap().unwrap();
 }

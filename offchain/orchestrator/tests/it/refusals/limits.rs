@@ -23,10 +23,10 @@ async fn with_stuck(config: OrchestratorConfig) -> Case {
     Case::of(World { local: Some(Arc::new(Stuck)), ..World::new().await }, config).await
 }
 
-/// What another session is told, over both protocols alike.
+/// What a stranger is told who asks for a job, over both protocols alike.
 async fn another_session(case: &Case) -> Option<Refusal> {
-    let question = sign_request(case.broadcaster.key.as_ref(), None).unwrap();
-    let told = Refusal::of_status(&case.orchestrator.grpc().await.get_orchestrator(question).await.unwrap_err());
+    let stranger = Broadcaster::with_key(&case.orchestrator, 0x0e);
+    let told = Refusal::of_status(&stranger.job_offer(&case.orchestrator).await.unwrap_err());
     assert!(told.is_some());
     told
 }
@@ -36,7 +36,7 @@ async fn loaded() -> Code {
     let case = with_stuck(OrchestratorConfig { admission, ..config() }).await;
     let other = case.broadcaster.offer(&case.orchestrator).await;
     let _held = case.broadcaster.start(&case.good(), BODY).await;
-    let draft = case.broadcaster.request(&other, 1, BODY);
+    let draft = case.broadcaster.request_of("other", &other, 1, BODY);
     let refused = case.refusal(&case.draft(&case.broadcaster.pay(&other, 1), &draft), BODY).await;
     assert_eq!(another_session(&case).await, refused);
     expect(refused, Code::DevicesLoaded, "0.50 of the time, the least of 1 devices", "0.50 of the time")

@@ -158,7 +158,7 @@ async fn bounds() -> Vec<Code> {
     let other = case.broadcaster.offer(&case.orchestrator).await;
     let held = case.broadcaster.start(&case.good(), BODY).await;
     let full = case.refusal(&case.good(), BODY).await;
-    let draft = case.broadcaster.request(&other, 1, BODY);
+    let draft = case.broadcaster.request_of("other", &other, 1, BODY);
     let capped = case.refusal(&case.draft(&case.broadcaster.pay(&other, 1), &draft), BODY).await;
     drop(held);
     vec![
