@@ -84,7 +84,8 @@ pub struct BroadcasterConfig {
     pub header_timeout: Duration,
     /// Largest segment accepted, in bytes.
     pub max_segment_bytes: u64,
-    /// Bytes of pushed segments held in memory, all streams together; an upload beyond them is refused.
+    /// Bytes of segments held in memory, all streams together, pushed or cut here; an upload beyond them is refused, a segment
+    /// of an RTMP encoder is lost.
     pub max_upload_bytes: usize,
     /// Segments of one stream that are transcoded at a time.
     pub max_segments_in_flight: usize,

@@ -128,8 +128,7 @@ impl Core {
             };
             played += segment.duration;
             // A pipe can wait where a live encoder would lose segments.
-            pushes.turn().await;
-            pushes.start(segment);
+            pushes.start_in_turn(segment).await;
         }
         pushes.finish().await;
         failed.map_or(Ok(()), Err)
@@ -147,11 +146,10 @@ impl Core {
             let segment = segment?;
             pacer.release(segment.duration).await;
             // A file can wait where a live encoder would lose segments.
-            pushes.turn().await;
             while self.check_ready().is_err() {
                 sleep(POLL).await;
             }
-            pushes.start(segment);
+            pushes.start_in_turn(segment).await;
         }
         pushes.finish().await;
         Ok(())
