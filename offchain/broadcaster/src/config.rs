@@ -245,7 +245,9 @@ pub enum BroadcasterConfigError {
         max_attempts: u32,
     },
     /// A setting of the close look at results.
-    #[error("broadcaster.{0} is not usable: 1 to 32 frames, http or https URLs with a host, a time above 0")]
+    #[error(
+        "broadcaster.{0} is not usable: 1 to 32 frames, http or https URLs with a host, a time above 0 and at most 10 years"
+    )]
     Verification(&'static str),
     /// Not an address of a webhook. It is not shown, as it may hold a secret.
     #[error("broadcaster.auth_webhook_url is not an http or https URL with a host")]

@@ -29,7 +29,7 @@ use crate::{
         pick, probabilities,
     },
     status::{PoolStatus, SessionStatus},
-    verification::Verdict,
+    verification::{Terms, Verdict},
 };
 
 use record::Record;
@@ -591,9 +591,11 @@ pub(crate) struct Turn {
 }
 
 impl Orchestrators {
-    /// Keeps one that was caught cheating from work until then, whatever else it does.
-    pub(crate) fn convicted(&self, url: &Url, verdict: Verdict, until: Instant) {
-        self.with_record(url, |record| record.convict(verdict, until, Instant::now()));
+    /// Keeps one that was caught from work, whatever else it does. Returns for how long from now.
+    pub(crate) fn convicted(&self, url: &Url, verdict: Verdict, why: &str, terms: Terms, now: Instant) -> Duration {
+        let mut rest = Duration::ZERO;
+        self.with_record(url, |record| rest = record.convict(verdict, why.to_owned(), terms, now));
+        rest
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     race::{Link, Pace},
     selection::{Latency, Reason, Rest, SelectionConfig},
     status::{SessionStatus, TicketStatus},
-    verification::Verdict,
+    verification::{Conviction, Terms, Verdict},
 };
 
 /// Cost of a turn at an orchestrator that has done no segment.
@@ -64,7 +64,7 @@ pub(crate) struct Record {
     pub(crate) link: Link,
     pub(crate) rest: Rest,
     /// What it was caught at last.
-    pub(crate) verdict: Option<Verdict>,
+    conviction: Option<Conviction>,
     pub(crate) segments: u64,
     pub(crate) failures: u64,
     /// With earlier runs, old segments counting less.
@@ -100,7 +100,7 @@ impl Record {
             pace: Pace::default(),
             link: Link::default(),
             rest: Rest::default(),
-            verdict: None,
+            conviction: None,
             segments: 0,
             failures: 0,
             served: remembered.served,
@@ -153,10 +153,13 @@ impl Record {
         }
     }
 
-    /// Rests until then, because it cheated.
-    pub(crate) fn convict(&mut self, verdict: Verdict, until: Instant, now: Instant) {
+    /// Rests for what it was caught at. Returns how long from now.
+    pub(crate) fn convict(&mut self, verdict: Verdict, why: String, terms: Terms, now: Instant) -> Duration {
+        let conviction = Conviction::new(verdict, why, self.conviction.as_ref(), terms, now);
+        let until = conviction.until;
         self.rest.convict(until, now);
-        self.verdict = Some(verdict);
+        self.conviction = Some(conviction);
+        until.saturating_duration_since(now)
     }
 
     /// Rests after a failure, for longer each time in a row; shortly where it only had no room.
@@ -218,7 +221,7 @@ impl Record {
             segments: self.segments,
             failures: self.failures,
             suspended_ms: self.rest.left(now).map_or(0, |(_, left)| millis(left)),
-            verdict: self.verdict,
+            verdict: self.conviction.as_ref().map(|conviction| conviction.verdict),
             last_error: self.last_error.clone(),
             code: reason.as_ref().map_or("usable", Reason::code),
             why: reason.map_or_else(|| "usable".to_owned(), |reason| reason.to_string()),

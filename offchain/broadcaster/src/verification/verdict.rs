@@ -63,6 +63,11 @@ impl Verdict {
         })
     }
 
+    /// Whether only counts and sizes are wrong, which an honest peer with other rules of rounding may have too.
+    pub const fn is_of_form(self) -> bool {
+        matches!(self, Self::WrongPixels | Self::WrongSize)
+    }
+
     /// As metrics and `/status` have it.
     pub const fn label(self) -> &'static str {
         match self {

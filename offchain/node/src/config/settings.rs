@@ -341,6 +341,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         "How long a convicted orchestrator gets no work while there is another.",
     ),
     set(
+        "broadcaster.verification.form_suspension",
+        "The same where only pixels or sizes are wrong; doubles each time it does it again, up to suspension.",
+    ),
+    set(
         "broadcaster.verification.trusted",
         "Orchestrators that are not sampled; the first encodes in doubt, in place of our own workers.",
     ),
