@@ -10,9 +10,9 @@ use crate::{
     discovery::Candidate,
     error::AttemptError,
     race::{Link, Pace},
-    selection::{Latency, Reason, Rest, SelectionConfig},
+    selection::{Latency, Reason, Rest, RestKind, SelectionConfig},
     status::{SessionStatus, TicketStatus},
-    verification::{Conviction, Terms, Verdict},
+    verification::Conviction,
 };
 
 /// Cost of a turn at an orchestrator that has done no segment.
@@ -78,9 +78,18 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(candidate: Candidate, remembered: Option<Remembered>, now: Instant) -> Self {
+    pub(crate) fn new(
+        candidate: Candidate,
+        remembered: Option<Remembered>,
+        conviction: Option<Conviction>,
+        now: Instant,
+    ) -> Self {
         let remembered = remembered.unwrap_or_default();
         let latency = remembered.latency.map(|(mean, deviation)| Latency::known(mean, deviation, 1, now));
+        let mut rest = Rest::default();
+        if let Some(conviction) = &conviction {
+            rest.convict(conviction.until, now);
+        }
         Self {
             candidate,
             listed: true,
@@ -99,8 +108,8 @@ impl Record {
             under_way: Vec::new(),
             pace: Pace::default(),
             link: Link::default(),
-            rest: Rest::default(),
-            conviction: None,
+            rest,
+            conviction,
             segments: 0,
             failures: 0,
             served: remembered.served,
@@ -124,8 +133,7 @@ impl Record {
 
     pub(crate) fn has_quoted(&mut self, account: Option<Address>, price: Option<Price>, unfit: Option<Reason>) {
         if !self.quoted {
-            // It was not up yet when it was asked before.
-            self.rest = Rest::default();
+            self.rest.begin();
             self.last_error = None;
         }
         self.quoted = true;
@@ -153,13 +161,16 @@ impl Record {
         }
     }
 
-    /// Rests for what it was caught at. Returns how long from now.
-    pub(crate) fn convict(&mut self, verdict: Verdict, why: String, terms: Terms, now: Instant) -> Duration {
-        let conviction = Conviction::new(verdict, why, self.conviction.as_ref(), terms, now);
-        let until = conviction.until;
-        self.rest.convict(until, now);
+    /// Rests for what it was caught at.
+    pub(crate) fn convict(&mut self, conviction: Conviction, now: Instant) {
+        self.rest.convict(conviction.until, now);
         self.conviction = Some(conviction);
-        until.saturating_duration_since(now)
+    }
+
+    /// What it rests for.
+    pub(crate) fn because(&self, kind: RestKind) -> Option<String> {
+        let why = self.conviction.as_ref().filter(|_| kind == RestKind::Convicted).map(|conviction| &conviction.why);
+        why.or(self.last_error.as_ref()).cloned()
     }
 
     /// Rests after a failure, for longer each time in a row; shortly where it only had no room.

@@ -477,3 +477,16 @@ fn one_that_bills_wrongly_is_let_back_and_rests_longer_the_next_time() {
     }
     assert_eq!(rests, [10, 20, 40, 60]);
 }
+
+#[test]
+fn neither_a_quote_nor_leaving_the_list_ends_a_conviction() {
+    let (orchestrators, now) = three();
+    let terms = Terms { cheat: Duration::from_secs(3600), form: Duration::from_secs(600) };
+    orchestrators.convicted(&url(1), Verdict::Unsigned, "no signature", terms, now);
+    orchestrators.update(&[2, 3].map(|port| Candidate::own(url(port))), now);
+    orchestrators.update(&[1, 2, 3].map(|port| Candidate::own(url(port))), now);
+    orchestrators.quoted(&url(1), None, &offer(1), now);
+    let session = session(&orchestrators, 1, now);
+    assert_eq!((session.code, session.verdict), ("convicted", Some(Verdict::Unsigned)));
+    assert!(session.why.contains("no signature"), "{}", session.why);
+}

@@ -55,6 +55,13 @@ impl Rest {
         self.rest(RestKind::Convicted, until, now);
     }
 
+    /// It was not up yet when it was asked before. Only a verdict stays.
+    pub(crate) fn begin(&mut self) {
+        if self.kind != Some(RestKind::Convicted) {
+            *self = Self::default();
+        }
+    }
+
     /// It works.
     pub(crate) fn end(&mut self) {
         let kind = self.kind.filter(|kind| *kind == RestKind::Convicted);

@@ -6,6 +6,9 @@ use tokio::time::Instant;
 use super::Verdict;
 use crate::selection::doubled;
 
+/// Characters of a reason that are kept.
+const MOST_WHY: usize = 512;
+
 /// How long verdicts suspend.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
@@ -41,9 +44,14 @@ impl Conviction {
         let until = now + rest;
         match before {
             Some(longer) if longer.until > until => longer.clone(),
-            _ => Self { verdict, why, until, relapses },
+            _ => Self { verdict, why: printable(&why), until, relapses },
         }
     }
+}
+
+/// Parts of a reason may be a peer's own words.
+fn printable(why: &str) -> String {
+    why.chars().take(MOST_WHY).map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
 }
 
 #[cfg(test)]
@@ -96,6 +104,13 @@ mod tests {
         assert_eq!(caught(Verdict::WrongSize, Some(&cheat), now + MINUTE), cheat);
         let worse = caught(Verdict::FrozenFrames, Some(&caught(Verdict::WrongSize, None, now)), now);
         assert_eq!((worse.verdict, minutes(&worse, now)), (Verdict::FrozenFrames, 360));
+    }
+
+    #[test]
+    fn a_peers_own_words_are_cut_and_hold_no_control_characters() {
+        let why = format!("link\0to{}", "x".repeat(2 * MOST_WHY));
+        let conviction = Conviction::new(Verdict::ForeignLink, why, None, TERMS, Instant::now());
+        assert!(conviction.why.starts_with("link\u{fffd}to") && conviction.why.chars().count() == MOST_WHY);
     }
 
     #[test]

@@ -40,6 +40,28 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    const ALL: [Self; 14] = [
+        Self::BlackFrames,
+        Self::FlatFrames,
+        Self::FrozenFrames,
+        Self::ForeignFrames,
+        Self::Upscaled,
+        Self::PoorPicture,
+        Self::SourceReturned,
+        Self::WrongPixels,
+        Self::WrongSize,
+        Self::Incomplete,
+        Self::Unsigned,
+        Self::Undecodable,
+        Self::ForeignLink,
+        Self::FalseReceipt,
+    ];
+
+    /// The verdict of that label.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.label() == label)
+    }
+
     /// What a refused result proves. Nothing, where the network or we may be to blame.
     pub fn of(error: &VerifyError) -> Option<Self> {
         Some(match error {

@@ -3,6 +3,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use reqwest::StatusCode;
 use streamflow_broadcaster::{SessionStatus, Verdict};
+use streamflow_store::Store;
 use streamflow_types::Profile;
 use url::Url;
 
@@ -133,6 +134,50 @@ async fn one_that_turns_to_cheating_is_caught_within_the_bound_of_the_sampling()
     assert_eq!(bad.seen().segments.len(), done, "it got work after it was caught");
     let status = running.handle.status();
     assert_eq!((status.segments.failed, status.segments.transcoded), (0, seq as u64));
+    running.stop().await;
+}
+
+/// The next run knows it, and by the clock of the wall when it ends.
+#[tokio::test]
+async fn a_conviction_outlives_a_restart_and_ends_at_its_time() {
+    const CAUGHT: u64 = 1_000_000;
+    const ENDS: u64 = CAUGHT + 6 * 3600;
+    let bad = FakeOrchestrator::start(1, Conduct::Cheats(Cheat::BlackFrames), true).await;
+    let good = FakeOrchestrator::start(2, Conduct::Honest, true).await;
+    let store = Store::in_memory().await.unwrap();
+    let at = async |now: u64| {
+        let setup = Setup::new(&[bad.url(), good.url()]).with(|setup| setup.config.verification.one_in = 1);
+        setup.with(|setup| (setup.cache, setup.now) = (Some(store.clone()), now)).start().await
+    };
+    let running = at(CAUGHT).await;
+    running.push_clip("movie", 0).await;
+    // While it runs: a node that is killed must not forget.
+    let mut stored = Vec::new();
+    for _ in 0..100 {
+        stored = store.convictions(0, 9).await.unwrap();
+        if !stored.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let conviction = stored.first().expect("not stored");
+    assert_eq!((conviction.verdict.as_str(), conviction.ends_at), ("black_frames", ENDS), "{stored:?}");
+    running.stop().await;
+
+    let running = at(ENDS - 600).await;
+    let caught = session(&running, &bad.url());
+    assert_eq!((caught.verdict, caught.code), (Some(Verdict::BlackFrames), "convicted"));
+    assert!(caught.suspended_ms > 9 * MINUTE && caught.suspended_ms <= 10 * MINUTE, "{}", caught.suspended_ms);
+    assert!(caught.why.contains("50 of 50 moments, 0 in honest work"), "{}", caught.why);
+    for seq in 1..3 {
+        running.push_clip("movie", seq).await;
+    }
+    assert_eq!((bad.seen().segments.as_slice(), good.seen().segments.as_slice()), (&[0][..], &[0, 1, 2][..]));
+    running.stop().await;
+
+    let running = at(ENDS).await;
+    assert_eq!(session(&running, &bad.url()).suspended_ms, 0);
+    until("its quote", || session(&running, &bad.url()).code == "usable").await;
     running.stop().await;
 }
 
