@@ -160,7 +160,7 @@ impl Broadcaster {
         let webhook = webhook.map_err(BroadcasterError::Webhook)?;
         let orchestrators = Orchestrators::new(rules(&config));
         if let Some(cache) = &cache {
-            discovery::recall(&cache.store, &orchestrators, &config).await;
+            discovery::recall(cache, &orchestrators, &config).await;
         }
         if !config.orchestrators.is_empty() {
             orchestrators.update(&discovery::named(&config), Instant::now());

@@ -84,7 +84,8 @@ pub struct BroadcasterConfig {
     pub header_timeout: Duration,
     /// Largest segment accepted, in bytes.
     pub max_segment_bytes: u64,
-    /// Bytes of pushed segments held in memory, all streams together; an upload beyond them is refused.
+    /// Bytes of segments held in memory, all streams together, pushed or cut here; an upload beyond them is refused, a segment
+    /// of an RTMP encoder is lost.
     pub max_upload_bytes: usize,
     /// Segments of one stream that are transcoded at a time.
     pub max_segments_in_flight: usize,
@@ -244,7 +245,9 @@ pub enum BroadcasterConfigError {
         max_attempts: u32,
     },
     /// A setting of the close look at results.
-    #[error("broadcaster.{0} is not usable: 1 to 32 frames, http or https URLs with a host, a time above 0")]
+    #[error(
+        "broadcaster.{0} is not usable: 1 to 32 frames, http or https URLs with a host, a time above 0 and at most 10 years"
+    )]
     Verification(&'static str),
     /// Not an address of a webhook. It is not shown, as it may hold a secret.
     #[error("broadcaster.auth_webhook_url is not an http or https URL with a host")]

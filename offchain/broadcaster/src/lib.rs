@@ -24,6 +24,7 @@ mod page;
 mod payment;
 mod play;
 mod push;
+mod pushes;
 mod race;
 mod refusal;
 mod remote;

@@ -8,17 +8,11 @@ use streamflow_media::{IngestContainer, IngestSettings, PoolError, SourceSetting
 use streamflow_types::{ManifestId, with_causes};
 use tokio::{
     sync::mpsc,
-    task::{AbortHandle, JoinSet},
+    task::AbortHandle,
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::{
-    admission::Admission,
-    broadcaster::Core,
-    config::FileInput,
-    error::{PlayError, SegmentError},
-    segment::Pushed,
-};
+use crate::{admission::Admission, broadcaster::Core, config::FileInput, error::PlayError, pushes::Pushes};
 
 /// Names standard input in place of a file.
 const STDIN: &str = "-";
@@ -120,7 +114,7 @@ impl Core {
         // A pipe that stays silent must not hold up the end.
         let _feeding = AbortOnDrop(feeding.abort_handle());
         let admission = Arc::new(Admission::plain(name, &self.settings()));
-        let mut pushes: JoinSet<Result<(), SegmentError>> = JoinSet::new();
+        let mut pushes = Pushes::new(self.clone(), admission);
         let (mut played, mut failed) = (Duration::ZERO, None);
         while played < length
             && let Some(segment) = segments.next().await
@@ -134,25 +128,9 @@ impl Core {
             };
             played += segment.duration;
             // A pipe can wait where a live encoder would lose segments.
-            while pushes.len() >= self.config.max_segments_in_flight
-                && let Some(done) = pushes.join_next().await
-            {
-                report(done);
-            }
-            let pushed = Pushed {
-                seq: segment.seq,
-                media: segment.bytes,
-                duration: Some(segment.duration),
-                resolution: None,
-                memory: None,
-                admission: admission.clone(),
-            };
-            let (core, name) = (self.clone(), admission.name.clone());
-            pushes.spawn(async move { core.push(name, pushed).await.map(drop) });
+            pushes.start_in_turn(segment).await;
         }
-        while let Some(done) = pushes.join_next().await {
-            report(done);
-        }
+        pushes.finish().await;
         failed.map_or(Ok(()), Err)
     }
 
@@ -162,47 +140,19 @@ impl Core {
         }
         let mut source = self.media.source(SourceSettings::new(&input.path, input.duration))?;
         let admission = Arc::new(Admission::plain(input.stream.clone(), &self.settings()));
+        let mut pushes = Pushes::new(self.clone(), admission);
         let mut pacer = Pacer::new();
-        let mut pushes: JoinSet<Result<(), SegmentError>> = JoinSet::new();
         while let Some(segment) = source.next().await {
             let segment = segment?;
             pacer.release(segment.duration).await;
             // A file can wait where a live encoder would lose segments.
-            while pushes.len() >= self.config.max_segments_in_flight
-                && let Some(done) = pushes.join_next().await
-            {
-                report(done);
-            }
             while self.check_ready().is_err() {
                 sleep(POLL).await;
             }
-            let pushed = Pushed {
-                seq: segment.seq,
-                media: segment.bytes,
-                duration: Some(segment.duration),
-                resolution: None,
-                memory: None,
-                admission: admission.clone(),
-            };
-            let (core, name) = (self.clone(), input.stream.clone());
-            pushes.spawn(async move { core.push(name, pushed).await.map(drop) });
-            while let Some(done) = pushes.try_join_next() {
-                report(done);
-            }
+            pushes.start_in_turn(segment).await;
         }
-        while let Some(done) = pushes.join_next().await {
-            report(done);
-        }
+        pushes.finish().await;
         Ok(())
-    }
-}
-
-/// A lost segment is counted where it was lost; the stream goes on.
-fn report(done: Result<Result<(), SegmentError>, tokio::task::JoinError>) {
-    match done {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(error = with_causes(&error), "segment of the input was not taken"),
-        Err(error) => tracing::error!(%error, "segment of the input was abandoned"),
     }
 }
 

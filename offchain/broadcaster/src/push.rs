@@ -148,6 +148,12 @@ fn is_multipart(media_range: &str) -> bool {
     media_range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("multipart/mixed")
 }
 
+/// Takes what media will need, if there is so much left.
+pub(crate) fn take(memory: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, PushError> {
+    let bytes = u32::try_from(bytes).map_err(|_| PushError::Memory)?;
+    memory.clone().try_acquire_many_owned(bytes).map_err(|_| PushError::Memory)
+}
+
 /// Reads the body, at most `limit` bytes. Its bytes count against `memory` until the permit is dropped.
 pub(crate) async fn read_body(
     body: axum::body::Body,
@@ -159,11 +165,7 @@ pub(crate) async fn read_body(
     if announced.is_some_and(|length| length > limit) {
         return Err(PushError::TooLarge(limit));
     }
-    let take = |bytes: usize| {
-        let bytes = u32::try_from(bytes).map_err(|_| PushError::Memory)?;
-        memory.clone().try_acquire_many_owned(bytes).map_err(|_| PushError::Memory)
-    };
-    let (mut held, end) = (take(0)?, Instant::now() + BODY_TIME);
+    let (mut held, end) = (take(memory, 0)?, Instant::now() + BODY_TIME);
     let mut chunks = body.into_data_stream();
     let mut segment = BytesMut::new();
     loop {
@@ -175,7 +177,7 @@ pub(crate) async fn read_body(
         if (segment.len() + chunk.len()) as u64 > limit {
             return Err(PushError::TooLarge(limit));
         }
-        held.merge(take(chunk.len())?);
+        held.merge(take(memory, chunk.len())?);
         segment.extend_from_slice(&chunk);
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Pushed {
     pub(crate) duration: Option<Duration>,
     pub(crate) resolution: Option<(u32, u32)>,
     /// Memory that its bytes take; given back with it.
-    pub(crate) memory: Option<OwnedSemaphorePermit>,
+    pub(crate) memory: OwnedSemaphorePermit,
     /// What its stream is, if it is the first.
     pub(crate) admission: Arc<Admission>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Segment {
     /// When it was complete.
     pub(crate) arrived: Instant,
     /// Memory that its bytes take, until the last attempt at it has ended.
-    pub(crate) _memory: Option<OwnedSemaphorePermit>,
+    pub(crate) _memory: OwnedSemaphorePermit,
 }
 
 impl Segment {

@@ -97,7 +97,7 @@ async fn accept_push(
         () = core.stopping.cancelled() => return Err(SegmentError::from(Refusal::Stopping).into()),
         read = read_body(body, headers, core.config.max_segment_bytes, &core.memory) => read?,
     };
-    let pushed = Pushed { seq, media, duration, resolution, memory: Some(memory), admission };
+    let pushed = Pushed { seq, media, duration, resolution, memory, admission };
     let renditions = core.clone().push(name.clone(), pushed).await?;
     if !multipart {
         return Ok(StatusCode::OK.into_response());

@@ -7,6 +7,7 @@
 mod backlog;
 mod closings;
 mod column;
+mod convictions;
 mod database;
 mod earnings;
 mod error;
@@ -27,6 +28,7 @@ mod tickets;
 mod transactions;
 
 pub use closings::{DESK_TIMEOUT, Delivered, DeskId, OrderedBatch, Passing};
+pub use convictions::KnownConviction;
 pub use database::Store;
 pub use earnings::{RedemptionReceipt, RedemptionSummary, RewardRecord};
 pub use error::StoreError;

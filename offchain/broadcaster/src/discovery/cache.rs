@@ -1,17 +1,19 @@
 //! What was learnt, kept in the database for the next start.
 use std::{fmt, sync::Arc, time::Duration};
 
-use streamflow_store::{KnownOrchestrator, Store};
+use streamflow_store::{KnownConviction, KnownOrchestrator, Store};
 use streamflow_types::with_causes;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::Candidate;
 use crate::{
     broadcaster::Core,
     budget::Clock,
     config::BroadcasterConfig,
-    orchestrators::{Orchestrators, Remembered},
+    orchestrators::{MOST_CONVICTED, Orchestrators, Remembered},
+    verification::{Conviction, Verdict},
 };
 
 /// Orchestrators that are read at the start.
@@ -38,8 +40,9 @@ impl fmt::Debug for OrchestratorCache {
 }
 
 /// Takes over what earlier runs learnt. A database that does not answer costs the warm start, not the start.
-pub(crate) async fn recall(store: &Store, orchestrators: &Orchestrators, config: &BroadcasterConfig) {
-    let known: Vec<_> = match store.known_orchestrators(MOST).await {
+pub(crate) async fn recall(cache: &OrchestratorCache, orchestrators: &Orchestrators, config: &BroadcasterConfig) {
+    recall_convictions(cache, orchestrators, config).await;
+    let known: Vec<_> = match cache.store.known_orchestrators(MOST).await {
         Ok(known) => known.iter().filter_map(recalled).collect(),
         Err(error) => {
             return tracing::warn!(error = with_causes(&error), "what is known of orchestrators cannot be read");
@@ -51,7 +54,26 @@ pub(crate) async fn recall(store: &Store, orchestrators: &Orchestrators, config:
     orchestrators.remember(known, as_candidates, Instant::now());
 }
 
-/// Writes what is learnt, once in a while and at the end.
+/// A database that does not answer lets those back in whom the last run caught, which is told.
+async fn recall_convictions(cache: &OrchestratorCache, orchestrators: &Orchestrators, config: &BroadcasterConfig) {
+    let (now, moment, longest) = ((cache.clock)(), Instant::now(), config.verification.suspension);
+    let most = u32::try_from(MOST_CONVICTED).unwrap_or(u32::MAX);
+    // Those that are over count when one is caught again.
+    let known = match cache.store.convictions(now.saturating_sub(longest.as_secs()), most).await {
+        Ok(known) => known,
+        Err(error) => {
+            return tracing::warn!(
+                error = with_causes(&error),
+                "who was convicted cannot be read, and may get work again"
+            );
+        }
+    };
+    let known: Vec<_> = known.into_iter().filter_map(|one| convicted(one, now, moment, longest)).collect();
+    tracing::info!(orchestrators = known.len(), "convictions are remembered");
+    orchestrators.recall_convictions(known);
+}
+
+/// Writes what is learnt, once in a while and at the end; convictions at once.
 pub(crate) async fn keep(core: Arc<Core>, stop: CancellationToken) {
     let Some(cache) = &core.cache else { return };
     let mut tick = tokio::time::interval(INTERVAL);
@@ -60,8 +82,13 @@ pub(crate) async fn keep(core: Arc<Core>, stop: CancellationToken) {
     loop {
         let ends = tokio::select! { biased;
             () = stop.cancelled() => true,
+            () = core.orchestrators.somebody_caught() => {
+                keep_convictions(&core, cache).await;
+                continue;
+            }
             _ = tick.tick() => false,
         };
+        keep_convictions(&core, cache).await;
         let learnt = core.orchestrators.learnt();
         if !learnt.is_empty() {
             let now = (cache.clock)();
@@ -73,6 +100,44 @@ pub(crate) async fn keep(core: Arc<Core>, stop: CancellationToken) {
         if ends {
             return;
         }
+    }
+}
+
+async fn keep_convictions(core: &Core, cache: &OrchestratorCache) {
+    let unkept = core.orchestrators.unkept_convictions();
+    if unkept.is_empty() {
+        return;
+    }
+    let (now, moment) = ((cache.clock)(), Instant::now());
+    let rows: Vec<KnownConviction> = unkept.iter().map(|(url, one)| kept(url, one, now, moment)).collect();
+    let forgotten = now.saturating_sub(core.config.verification.suspension.as_secs());
+    match cache.store.keep_convictions(&rows, forgotten).await {
+        Ok(()) => core.orchestrators.kept_convictions(&unkept),
+        Err(error) => {
+            tracing::warn!(error = with_causes(&error), "convictions are not stored, and would not outlive a restart");
+        }
+    }
+}
+
+/// Ends are told by the clock of the wall. None rests for longer than convictions do by the settings of today.
+fn convicted(known: KnownConviction, now: u64, moment: Instant, longest: Duration) -> Option<(Url, Conviction)> {
+    let left = Duration::from_secs(known.ends_at.saturating_sub(now)).min(longest);
+    let until = (moment + left).checked_sub(Duration::from_secs(now.saturating_sub(known.ends_at)))?;
+    let verdict = Verdict::from_label(&known.verdict)?;
+    Some((known.url.parse().ok()?, Conviction { verdict, why: known.why, until, relapses: known.relapses }))
+}
+
+/// Ends are rounded up to a whole second.
+fn kept(url: &Url, conviction: &Conviction, now: u64, moment: Instant) -> KnownConviction {
+    let left = conviction.until.saturating_duration_since(moment);
+    let over = moment.saturating_duration_since(conviction.until);
+    let left = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    KnownConviction {
+        url: url.to_string(),
+        verdict: conviction.verdict.label().to_owned(),
+        why: conviction.why.clone(),
+        ends_at: now.saturating_add(left).saturating_sub(over.as_secs()),
+        relapses: conviction.relapses,
     }
 }
 

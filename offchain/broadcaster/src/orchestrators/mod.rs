@@ -3,6 +3,7 @@
 //! Of a long list only a shortlist is asked for quotes and given work; the others wait for a place in it. Places are drawn
 //! by stake, and freed by whoever may not be used. Among our own, turns are dealt by start-time fair queueing with the
 //! latency as the cost of a segment; the market is drawn from by weights ([`crate::selection`]).
+mod convictions;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use std::{
 use alloy_primitives::{Address, U256};
 use streamflow_types::Price;
 use streamflow_wire::{Offer, capability, proto};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use url::Url;
 
 use crate::{
@@ -29,11 +30,13 @@ use crate::{
         pick, probabilities,
     },
     status::{PoolStatus, SessionStatus},
-    verification::Verdict,
+    verification::{Conviction, Terms, Verdict},
 };
 
+use convictions::Convictions;
 use record::Record;
 
+pub(crate) use convictions::MOST_CONVICTED;
 pub(crate) use record::Remembered;
 
 /// How long those whom we only remember are kept while no list came.
@@ -71,6 +74,8 @@ pub(crate) struct Rules {
 #[derive(Clone, Debug)]
 pub(crate) struct Orchestrators {
     book: Arc<Mutex<Book>>,
+    /// Somebody was convicted.
+    caught: Arc<Notify>,
     rules: Arc<Rules>,
 }
 
@@ -82,6 +87,7 @@ struct Book {
     /// Those that they drop.
     dropped: Dropped,
     remembered: HashMap<Url, Remembered>,
+    convictions: Convictions,
     passed_over: HashMap<Url, Instant>,
     /// Start of the turn dealt last.
     virtual_time: Duration,
@@ -93,7 +99,7 @@ struct Book {
 
 impl Orchestrators {
     pub(crate) fn new(rules: Rules) -> Self {
-        Self { book: Arc::default(), rules: Arc::new(rules) }
+        Self { book: Arc::default(), caught: Arc::default(), rules: Arc::new(rules) }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -489,7 +495,8 @@ impl Book {
 
     fn new_record(&self, candidate: Candidate, now: Instant) -> Record {
         let remembered = self.remembered.get(&candidate.url).copied();
-        Record::new(candidate, remembered, now)
+        let conviction = self.convictions.of(&candidate.url).cloned();
+        Record::new(candidate, remembered, conviction, now)
     }
 
     /// Further instances are there as long as who named them is.
@@ -545,7 +552,7 @@ fn settle(affinity: &Affinity, url: &Url) {
 
 fn resting(record: &Record, now: Instant) -> Option<Reason> {
     let (kind, left) = record.rest.left(now)?;
-    Some(Reason::Resting { kind, left, because: record.last_error.clone() })
+    Some(Reason::Resting { kind, left, because: record.because(kind) })
 }
 
 fn why_not(record: &Record, standing: &Standing, how: Option<How>, deadline: Duration) -> Reason {
@@ -553,7 +560,7 @@ fn why_not(record: &Record, standing: &Standing, how: Option<How>, deadline: Dur
         return reason.clone();
     }
     if let Some((kind, left)) = standing.rest {
-        return Reason::Resting { kind, left, because: record.last_error.clone() };
+        return Reason::Resting { kind, left, because: record.because(kind) };
     }
     if let Some((age, expected)) = standing.overdue {
         return Reason::Overdue { age, expected };
@@ -591,9 +598,37 @@ pub(crate) struct Turn {
 }
 
 impl Orchestrators {
-    /// Keeps one that was caught cheating from work until then, whatever else it does.
-    pub(crate) fn convicted(&self, url: &Url, verdict: Verdict, until: Instant) {
-        self.with_record(url, |record| record.convict(verdict, until, Instant::now()));
+    /// Keeps one that was caught from work, whatever else it does. Returns for how long from now.
+    pub(crate) fn convicted(&self, url: &Url, verdict: Verdict, why: &str, terms: Terms, now: Instant) -> Duration {
+        let mut book = self.book();
+        let conviction = Conviction::new(verdict, why.to_owned(), book.convictions.of(url), terms, now);
+        book.convictions.add(url, conviction.clone());
+        drop(book);
+        self.caught.notify_one();
+        let rest = conviction.until.saturating_duration_since(now);
+        self.with_record(url, |record| record.convict(conviction, now));
+        rest
+    }
+
+    /// Takes over whom an earlier run convicted; before there are candidates.
+    pub(crate) fn recall_convictions(&self, known: Vec<(Url, Conviction)>) {
+        let mut book = self.book();
+        known.into_iter().for_each(|(url, conviction)| book.convictions.recall(url, conviction));
+    }
+
+    /// Waits until there are convictions that may not be stored yet.
+    pub(crate) async fn somebody_caught(&self) {
+        self.caught.notified().await;
+    }
+
+    /// Convictions to be stored.
+    pub(crate) fn unkept_convictions(&self) -> Vec<(Url, Conviction)> {
+        self.book().convictions.unkept()
+    }
+
+    /// These are stored.
+    pub(crate) fn kept_convictions(&self, stored: &[(Url, Conviction)]) {
+        self.book().convictions.kept(stored);
     }
 }
 

@@ -10,9 +10,9 @@ use crate::{
     discovery::Candidate,
     error::AttemptError,
     race::{Link, Pace},
-    selection::{Latency, Reason, Rest, SelectionConfig},
+    selection::{Latency, Reason, Rest, RestKind, SelectionConfig},
     status::{SessionStatus, TicketStatus},
-    verification::Verdict,
+    verification::Conviction,
 };
 
 /// Cost of a turn at an orchestrator that has done no segment.
@@ -64,7 +64,7 @@ pub(crate) struct Record {
     pub(crate) link: Link,
     pub(crate) rest: Rest,
     /// What it was caught at last.
-    pub(crate) verdict: Option<Verdict>,
+    conviction: Option<Conviction>,
     pub(crate) segments: u64,
     pub(crate) failures: u64,
     /// With earlier runs, old segments counting less.
@@ -78,9 +78,18 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(candidate: Candidate, remembered: Option<Remembered>, now: Instant) -> Self {
+    pub(crate) fn new(
+        candidate: Candidate,
+        remembered: Option<Remembered>,
+        conviction: Option<Conviction>,
+        now: Instant,
+    ) -> Self {
         let remembered = remembered.unwrap_or_default();
         let latency = remembered.latency.map(|(mean, deviation)| Latency::known(mean, deviation, 1, now));
+        let mut rest = Rest::default();
+        if let Some(conviction) = &conviction {
+            rest.convict(conviction.until, now);
+        }
         Self {
             candidate,
             listed: true,
@@ -99,8 +108,8 @@ impl Record {
             under_way: Vec::new(),
             pace: Pace::default(),
             link: Link::default(),
-            rest: Rest::default(),
-            verdict: None,
+            rest,
+            conviction,
             segments: 0,
             failures: 0,
             served: remembered.served,
@@ -124,8 +133,7 @@ impl Record {
 
     pub(crate) fn has_quoted(&mut self, account: Option<Address>, price: Option<Price>, unfit: Option<Reason>) {
         if !self.quoted {
-            // It was not up yet when it was asked before.
-            self.rest = Rest::default();
+            self.rest.begin();
             self.last_error = None;
         }
         self.quoted = true;
@@ -153,10 +161,16 @@ impl Record {
         }
     }
 
-    /// Rests until then, because it cheated.
-    pub(crate) fn convict(&mut self, verdict: Verdict, until: Instant, now: Instant) {
-        self.rest.convict(until, now);
-        self.verdict = Some(verdict);
+    /// Rests for what it was caught at.
+    pub(crate) fn convict(&mut self, conviction: Conviction, now: Instant) {
+        self.rest.convict(conviction.until, now);
+        self.conviction = Some(conviction);
+    }
+
+    /// What it rests for.
+    pub(crate) fn because(&self, kind: RestKind) -> Option<String> {
+        let why = self.conviction.as_ref().filter(|_| kind == RestKind::Convicted).map(|conviction| &conviction.why);
+        why.or(self.last_error.as_ref()).cloned()
     }
 
     /// Rests after a failure, for longer each time in a row; shortly where it only had no room.
@@ -218,7 +232,7 @@ impl Record {
             segments: self.segments,
             failures: self.failures,
             suspended_ms: self.rest.left(now).map_or(0, |(_, left)| millis(left)),
-            verdict: self.verdict,
+            verdict: self.conviction.as_ref().map(|conviction| conviction.verdict),
             last_error: self.last_error.clone(),
             code: reason.as_ref().map_or("usable", Reason::code),
             why: reason.map_or_else(|| "usable".to_owned(), |reason| reason.to_string()),

@@ -460,3 +460,33 @@ fn beside_a_slow_one_only_somebody_fit_is_asked() {
     let all: Vec<&Url> = tried.iter().collect();
     assert!(besides(&tried, &all, Wanted::Anybody).is_none());
 }
+
+#[test]
+fn one_that_bills_wrongly_is_let_back_and_rests_longer_the_next_time() {
+    let (orchestrators, mut now) = three();
+    let terms = Terms { cheat: Duration::from_secs(3600), form: Duration::from_secs(600) };
+    let mut rests = Vec::new();
+    for _ in 0..4 {
+        let rest = orchestrators.convicted(&url(1), Verdict::WrongPixels, "2 pixels were billed, not 1", terms, now);
+        assert_eq!(session(&orchestrators, 1, now).suspended_ms, millis(rest));
+        let ports: Vec<u16> = (0..4).map(|_| port(&alone(&orchestrators, now))).collect();
+        assert!(!ports.contains(&1), "it gets work while it rests");
+        rests.push(rest.as_secs() / 60);
+        now += rest;
+        assert_eq!(session(&orchestrators, 1, now).suspended_ms, 0);
+    }
+    assert_eq!(rests, [10, 20, 40, 60]);
+}
+
+#[test]
+fn neither_a_quote_nor_leaving_the_list_ends_a_conviction() {
+    let (orchestrators, now) = three();
+    let terms = Terms { cheat: Duration::from_secs(3600), form: Duration::from_secs(600) };
+    orchestrators.convicted(&url(1), Verdict::Unsigned, "no signature", terms, now);
+    orchestrators.update(&[2, 3].map(|port| Candidate::own(url(port))), now);
+    orchestrators.update(&[1, 2, 3].map(|port| Candidate::own(url(port))), now);
+    orchestrators.quoted(&url(1), None, &offer(1), now);
+    let session = session(&orchestrators, 1, now);
+    assert_eq!((session.code, session.verdict), ("convicted", Some(Verdict::Unsigned)));
+    assert!(session.why.contains("no signature"), "{}", session.why);
+}

@@ -1,16 +1,14 @@
 //! From the messages of an encoder to segments: a media worker cuts them, and they go the way of pushed ones.
 use std::{sync::Arc, time::Duration};
 
-use futures::FutureExt as _;
 use streamflow_media::{IngestFeed, IngestSettings, IngestStream, PoolError, SourceSegment, TICKS_PER_SECOND};
-use streamflow_types::with_causes;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::sync::mpsc;
 
 use super::{
     Live,
     flv::{Held, Kind, Tag, file_header, file_tag},
 };
-use crate::{admission::Admission, broadcaster::Core, config::RtmpConfig, error::SegmentError, segment::Pushed};
+use crate::{admission::Admission, broadcaster::Core, config::RtmpConfig, pushes::Pushes};
 
 /// How long sound is waited for, in the time of the stream.
 const SOUND_WAIT_MILLIS: u32 = 1000;
@@ -100,7 +98,8 @@ impl Publication {
                 ..IngestSettings::default()
             };
             let (feed, segments) = self.core.media.ingest(settings)?;
-            let mut pushing = std::pin::pin!(push_all(self.core.clone(), self.admission.clone(), segments, at));
+            let pushes = Pushes::new(self.core.clone(), self.admission.clone());
+            let mut pushing = std::pin::pin!(push_all(pushes, segments, at));
             let feeding = feed_all(&mut self.tags, &self.live, beginning, feed);
             let restart = {
                 let mut feeding = std::pin::pin!(feeding);
@@ -213,39 +212,19 @@ async fn feed_all(
     None
 }
 
-/// Pushes segments as they are cut. A segment that is not taken is said where it is lost, and the stream goes on.
-async fn push_all(
-    core: Arc<Core>,
-    admission: Arc<Admission>,
-    mut segments: IngestStream,
-    mut at: Position,
-) -> Result<Position, IngestError> {
-    let mut pushes: JoinSet<Result<(), SegmentError>> = JoinSet::new();
+/// Pushes segments as they are cut.
+async fn push_all(mut pushes: Pushes, mut segments: IngestStream, mut at: Position) -> Result<Position, IngestError> {
     let mut failed = None;
     while let Some(segment) = segments.next().await {
         match segment {
             Ok(segment) => {
                 at = after(&segment);
-                let pushed = Pushed {
-                    seq: segment.seq,
-                    media: segment.bytes,
-                    duration: Some(segment.duration),
-                    resolution: None,
-                    memory: None,
-                    admission: admission.clone(),
-                };
-                let (core, name) = (core.clone(), admission.name.clone());
-                pushes.spawn(async move { core.push(name, pushed).await.map(drop) });
+                pushes.start(segment);
             }
             Err(error) => failed = Some(error),
         }
-        while let Some(done) = pushes.join_next().now_or_never().flatten() {
-            report(done);
-        }
     }
-    while let Some(done) = pushes.join_next().await {
-        report(done);
-    }
+    pushes.finish().await;
     match failed {
         Some(error) => Err(error.into()),
         None => Ok(at),
@@ -255,14 +234,6 @@ async fn push_all(
 fn after(segment: &SourceSegment) -> Position {
     let length = i64::try_from(segment.duration.as_nanos() * TICKS_PER_SECOND as u128 / 1_000_000_000);
     Position { next_seq: segment.seq + 1, ticks: segment.start_pts + length.unwrap_or_default() }
-}
-
-fn report(done: Result<Result<(), SegmentError>, tokio::task::JoinError>) {
-    match done {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(error = with_causes(&error), "segment of the encoder was not taken"),
-        Err(error) => tracing::error!(%error, "segment of the encoder was abandoned"),
-    }
 }
 
 /// Longest silence of an encoder.

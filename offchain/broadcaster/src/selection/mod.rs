@@ -21,4 +21,4 @@ pub(crate) use config::counted_length;
 pub(crate) use draw::{Chance, draw, probabilities};
 pub(crate) use latency::Latency;
 pub(crate) use reason::{How, Reason};
-pub(crate) use rest::{Rest, RestKind};
+pub(crate) use rest::{Rest, RestKind, doubled};

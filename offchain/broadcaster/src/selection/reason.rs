@@ -106,7 +106,7 @@ impl fmt::Display for Reason {
                 let word = match kind {
                     RestKind::Busy => "busy",
                     RestKind::Suspended => "suspended",
-                    RestKind::Convicted => "caught cheating",
+                    RestKind::Convicted => "convicted",
                 };
                 let left = seconds(*left);
                 match because {

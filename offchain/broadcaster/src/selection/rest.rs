@@ -20,7 +20,7 @@ pub(crate) enum RestKind {
     Busy,
     /// It failed.
     Suspended,
-    /// It was caught cheating. Good work does not end that.
+    /// It was caught. Good work does not end that.
     Convicted,
 }
 
@@ -50,9 +50,16 @@ impl Rest {
         self.rest(RestKind::Busy, now + pause, now);
     }
 
-    /// It cheated.
+    /// It was caught.
     pub(crate) fn convict(&mut self, until: Instant, now: Instant) {
         self.rest(RestKind::Convicted, until, now);
+    }
+
+    /// It was not up yet when it was asked before. Only a verdict stays.
+    pub(crate) fn begin(&mut self) {
+        if self.kind != Some(RestKind::Convicted) {
+            *self = Self::default();
+        }
     }
 
     /// It works.
@@ -92,7 +99,8 @@ impl Rest {
     }
 }
 
-fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+/// A pause that doubles each time, up to the longest.
+pub(crate) fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
     first.saturating_mul(1 << times.min(16)).min(longest)
 }
 

@@ -4,6 +4,7 @@
 //! Every result is decoded and counted ([`crate::verify`]). Of these, one in N is compared with its source, frame by frame. What
 //! looks odd is no proof: the segment is encoded again, by ourselves or by an orchestrator that is trusted, and the result is
 //! held against that.
+mod conviction;
 mod judge;
 mod receipts;
 mod seen;
@@ -13,8 +14,6 @@ mod tests;
 mod trust;
 mod verdict;
 
-use std::time::Duration;
-
 use alloy_primitives::keccak256;
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
@@ -23,6 +22,7 @@ use streamflow_types::{Profile, with_causes};
 use tokio::time::Instant;
 use url::Url;
 
+pub(crate) use conviction::{Conviction, Terms};
 pub use receipts::ReceiptError;
 pub(crate) use seen::{Looked, Seen, key};
 pub use settings::VerificationConfig;
@@ -153,11 +153,11 @@ impl Core {
     pub(crate) fn note_verdict(&self, url: &Url, error: &AttemptError) {
         let AttemptError::Verify(error) = error else { return };
         let Some(verdict) = Verdict::of(error) else { return };
-        let rest: Duration = self.config.verification.suspension;
-        tracing::warn!(%url, %verdict, rest = ?rest, error = with_causes(error), "orchestrator is convicted and suspended");
+        let (why, terms, now) = (with_causes(error), self.config.verification.terms(), Instant::now());
+        let rest = self.orchestrators.convicted(url, verdict, &why, terms, now);
+        tracing::warn!(%url, %verdict, ?rest, error = why, "orchestrator is convicted and suspended");
         metrics::convicted(verdict);
         self.trust.forget(url);
-        self.orchestrators.convicted(url, verdict, Instant::now() + rest);
     }
 }
 

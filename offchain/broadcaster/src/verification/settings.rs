@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 use streamflow_media::MAX_COMPARED_FRAMES;
 use url::Url;
 
+use super::conviction::Terms;
+
+/// Ten years.
+const LONGEST_SUSPENSION: Duration = Duration::from_secs(3650 * 24 * 3600);
+
 /// How results are looked at beyond decoding them, and what follows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -22,6 +27,10 @@ pub struct VerificationConfig {
     /// How long a convicted orchestrator gets no work while there is another.
     #[serde(with = "humantime_serde")]
     pub suspension: Duration,
+    /// The same where only pixels or sizes are wrong, as an odd peer may have them: twice as long each time it is let back in
+    /// and does it again, up to `suspension`.
+    #[serde(with = "humantime_serde")]
+    pub form_suspension: Duration,
     /// Orchestrators that are not sampled; the first one encodes in doubt, in place of our own workers.
     pub trusted: Vec<Url>,
     /// Whether a result without a good receipt is refused. Deployed peers send none.
@@ -40,6 +49,7 @@ impl Default for VerificationConfig {
             odd_psnr_db: 28,
             odd_detail_permille: 500,
             suspension: Duration::from_secs(6 * 3600),
+            form_suspension: Duration::from_secs(600),
             trusted: Vec::new(),
             require_receipts: false,
             keep_receipts: Duration::from_secs(14 * 24 * 3600),
@@ -57,6 +67,13 @@ impl VerificationConfig {
         if self.trusted.iter().any(bad) {
             return Some("verification.trusted");
         }
-        self.suspension.is_zero().then_some("verification.suspension")
+        if self.suspension.is_zero() || self.suspension > LONGEST_SUSPENSION {
+            return Some("verification.suspension");
+        }
+        self.form_suspension.is_zero().then_some("verification.form_suspension")
+    }
+
+    pub(crate) fn terms(&self) -> Terms {
+        Terms { cheat: self.suspension, form: self.form_suspension }
     }
 }

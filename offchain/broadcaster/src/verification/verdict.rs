@@ -40,6 +40,28 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    const ALL: [Self; 14] = [
+        Self::BlackFrames,
+        Self::FlatFrames,
+        Self::FrozenFrames,
+        Self::ForeignFrames,
+        Self::Upscaled,
+        Self::PoorPicture,
+        Self::SourceReturned,
+        Self::WrongPixels,
+        Self::WrongSize,
+        Self::Incomplete,
+        Self::Unsigned,
+        Self::Undecodable,
+        Self::ForeignLink,
+        Self::FalseReceipt,
+    ];
+
+    /// The verdict of that label.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.label() == label)
+    }
+
     /// What a refused result proves. Nothing, where the network or we may be to blame.
     pub fn of(error: &VerifyError) -> Option<Self> {
         Some(match error {
@@ -61,6 +83,11 @@ impl Verdict {
             VerifyError::Receipt(error) if *error != ReceiptError::Missing => Self::FalseReceipt,
             _ => return None,
         })
+    }
+
+    /// Whether only counts and sizes are wrong, which an honest peer with other rules of rounding may have too.
+    pub const fn is_of_form(self) -> bool {
+        matches!(self, Self::WrongPixels | Self::WrongSize)
     }
 
     /// As metrics and `/status` have it.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio::{process::Command, time::timeout};
 
 use crate::{
-    fixture::{Setup, until},
+    fixture::{Running, Setup, until},
     orchestrator::{Conduct, FakeOrchestrator},
     rtmp::over_rtmp,
 };
@@ -17,6 +17,18 @@ const SECONDS: f64 = 12.0;
 fn missing() -> Option<&'static str> {
     let there = |program: &str| std::process::Command::new(program).arg("--version").output().is_ok();
     ["chromium", "node"].into_iter().find(|program| !there(program))
+}
+
+/// Plays the broadcaster's page for so many seconds; what the browser saw of it.
+async fn watch(running: &Running, seconds: f64) -> Value {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser/watch.mjs");
+    let profile = tempfile::tempdir().unwrap();
+    let mut browser = Command::new("node");
+    browser.arg(script).args([running.url("/"), seconds.to_string()]).arg(profile.path()).stdin(Stdio::null());
+    let watched = timeout(Duration::from_secs(45), browser.kill_on_drop(true).output()).await;
+    let watched = watched.expect("the browser does not end").unwrap();
+    let text = String::from_utf8_lossy(&watched.stdout).into_owned();
+    serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{:?}", watched.stderr))
 }
 
 #[tokio::test]
@@ -42,17 +54,29 @@ async fn a_live_stream_plays_in_a_browser_without_a_stall() {
         }
     }
     until("three segments", published).await;
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser/watch.mjs");
-    let profile = tempfile::tempdir().unwrap();
-    let mut browser = Command::new("node");
-    browser.arg(script).args([running.url("/"), SECONDS.to_string()]).arg(profile.path()).stdin(Stdio::null());
-    let watched = timeout(Duration::from_secs(45), browser.kill_on_drop(true).output()).await;
-    let watched = watched.expect("the browser does not end").unwrap();
-    let text = String::from_utf8_lossy(&watched.stdout).into_owned();
-    let seen: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{:?}", watched.stderr));
+    let seen = watch(&running, SECONDS).await;
     assert_eq!((&seen["began"], &seen["stalls"]), (&Value::Bool(true), &Value::from(0)), "{seen}");
     assert!(seen["played"].as_f64().unwrap() > SECONDS - 2.0, "{seen}");
     assert_eq!(seen["errors"], Value::Array(Vec::new()), "{seen}");
     encoder.kill().await.unwrap();
+    running.stop().await;
+}
+
+/// The counter that the test above trusts: six seconds of a stream that goes on, and then nothing for a while.
+#[tokio::test]
+async fn a_stream_that_withholds_its_next_segment_is_seen_to_stall() {
+    if let Some(program) = missing() {
+        eprintln!("skipped: {program} is not installed (script/setup installs it)");
+        return;
+    }
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let running = Setup::new(&[orchestrator.url()]).start().await;
+    for seq in 0..3 {
+        running.push_clip("movie", seq).await;
+    }
+    let seen = watch(&running, 9.0).await;
+    assert_eq!(seen["began"], Value::Bool(true), "{seen}");
+    assert!(seen["stalls"].as_u64().unwrap() >= 1, "{seen}");
+    assert!(seen["played"].as_f64().unwrap() < 7.0, "{seen}");
     running.stop().await;
 }

@@ -48,6 +48,8 @@ pub(crate) struct Setup {
     pub(crate) candidates: Vec<Candidate>,
     /// Where what is learnt of orchestrators is kept.
     pub(crate) cache: Option<Store>,
+    /// Unix seconds, for the cache.
+    pub(crate) now: u64,
     /// Pays in place of a key.
     pub(crate) signer: Option<RemoteSigner>,
 }
@@ -64,7 +66,17 @@ impl Setup {
             ..BroadcasterConfig::default()
         };
         let (chain, funds) = (Some(VIEW), Some(funds()));
-        Self { config, paid: true, chain, funds, store: None, candidates: Vec::new(), cache: None, signer: None }
+        Self {
+            config,
+            paid: true,
+            chain,
+            funds,
+            store: None,
+            candidates: Vec::new(),
+            cache: None,
+            now: 0,
+            signer: None,
+        }
     }
 
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -98,7 +110,8 @@ impl Setup {
             (None, false) => Payments::OffChain,
         };
         let media = workers().await;
-        let cache = self.cache.map(|store| OrchestratorCache { store, clock: Arc::new(|| 0) });
+        let now = self.now;
+        let cache = self.cache.map(|store| OrchestratorCache { store, clock: Arc::new(move || now) });
         let deps = Deps { payments, candidates: candidates_view, cache, media: media.clone() };
         let broadcaster = Broadcaster::bind(self.config, deps).await.unwrap();
         let (address, handle, rtmp) = (broadcaster.local_addr(), broadcaster.handle(), broadcaster.rtmp_addr());

@@ -94,6 +94,7 @@ async fn bad_requests_get_their_codes() {
     };
     assert_eq!(with("Content-Resolution", "big").await, 400);
     assert_eq!(with("Content-Slice-From", "0").await, 400);
+    assert_eq!(with("Content-Slice-To", "1000").await, 400);
     assert_eq!(with("Origin", "https://evil.example").await, 403);
     assert_eq!(with("Sec-Fetch-Site", "cross-site").await, 403);
     assert!(orchestrator.seen().segments.is_empty());

@@ -219,6 +219,44 @@ async fn play(url: &str) -> String {
     if packets == 0 { String::new() } else { packets.to_string() }
 }
 
+/// Pushes so many bytes, and tells whether there was no memory for them.
+async fn is_too_much(running: &Running, bytes: usize) -> bool {
+    let push = crate::fixture::client().post(running.url("/live/other/0.ts")).body(vec![0x47; bytes]);
+    let refused = push.send().await.unwrap();
+    Refusal::from_header(refused.headers()[HEADER].to_str().unwrap()).unwrap().code == Code::PushMemoryFull
+}
+
+#[tokio::test]
+async fn what_is_published_and_what_is_pushed_share_one_bound_of_memory() {
+    const MAX: usize = 4_000_000;
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Lingers(6000), true).await;
+    let bounded = |setup: &mut Setup| {
+        over_rtmp(setup);
+        setup.config.max_upload_bytes = MAX;
+    };
+    let running = Setup::new(&[orchestrator.url()]).with(bounded).start().await;
+    // An upload that is not over holds nearly all there is.
+    let begun = futures::stream::iter([Ok::<_, std::io::Error>(vec![0x47; MAX - 1000])]);
+    let endless = reqwest::Body::wrap_stream(futures::StreamExt::chain(begun, futures::stream::pending()));
+    let upload = tokio::spawn(crate::fixture::client().post(running.url("/live/slow/0.ts")).body(endless).send());
+    while !is_too_much(&running, 2000).await {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let published = publish(&PICTURE, &running.rtmp_url("movie/key")).await;
+    assert!(published.status.success(), "{}", said(&published));
+    until("the end of it", || running.handle.status().rtmp.is_some_and(|rtmp| rtmp.published == 0)).await;
+    assert_eq!(running.handle.status().segments.received, 0, "a segment was taken for which there was no memory");
+    upload.abort();
+    while is_too_much(&running, 2000).await {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut encoder = ffmpeg(&PICTURE, &running.rtmp_url("movie/key")).spawn().unwrap();
+    until("a segment", || running.handle.status().segments.received > 0).await;
+    assert!(is_too_much(&running, MAX).await, "the segment that is being transcoded takes no memory");
+    encoder.wait().await.unwrap();
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn connections_are_limited_by_address() {
     let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;

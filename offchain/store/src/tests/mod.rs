@@ -2,6 +2,7 @@
 
 mod backlog;
 mod closings;
+mod convictions;
 mod disk_full;
 mod leases;
 mod model;
