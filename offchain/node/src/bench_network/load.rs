@@ -108,9 +108,10 @@ impl Caller {
             Some(Answer::Error(error)) => bail!("segment {} was not transcoded: {error}", session.seq),
             None => bail!("segment {} got an empty answer", session.seq),
         };
-        for segment in &data.segments {
-            self.client.fetch(&segment.url.parse()?, MAX_RENDITION, PATIENCE).await?;
-        }
+        let fetched = data.segments.iter().map(|segment| async {
+            anyhow::Ok(self.client.fetch(&segment.url.parse()?, MAX_RENDITION, PATIENCE).await?)
+        });
+        futures::future::try_join_all(fetched).await?;
         session.seq += 1;
         if let Some(info) = result.info {
             session.offer = Offer::from_proto(info)?;

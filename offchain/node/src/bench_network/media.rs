@@ -18,6 +18,8 @@ use crate::{commands::Context, roles::start_workers};
 pub(super) const SEGMENT: Duration = Duration::from_secs(2);
 /// Source segments of a set; streams go round them.
 const SEGMENTS: u32 = 4;
+/// Bits per second of the picture of small streams.
+const SMALL_BITRATE: u32 = 150_000;
 
 /// What one kind of stream is made of.
 #[derive(Debug)]
@@ -44,10 +46,12 @@ impl Media {
     pub(super) async fn prepare(context: &Context, project: &Path) -> anyhow::Result<Self> {
         let pool = start_workers(&context.config.transcoding).await?;
         let clip = project.join("test/fixtures/bbb-720p25-5s.mp4");
-        let segments = cut(&pool, &clip).await?;
+        let segments = cut(&pool, SourceSettings::new(&clip, SEGMENT * SEGMENTS)).await?;
         let full = Set::prepare(context, &pool, segments, streamflow_media::devnet_ladder()).await?;
         let directory = tempfile::tempdir()?;
-        let segments = cut(&pool, &shrink(&clip, directory.path()).await?).await?;
+        let small = shrink(&clip, directory.path()).await?;
+        let thin = SourceSettings { bitrate: SMALL_BITRATE, ..SourceSettings::new(small, SEGMENT * SEGMENTS) };
+        let segments = cut(&pool, thin).await?;
         let tiny = Profile::new("144p", 256, 144, 80_000).context("the profile of small renditions")?;
         let small = Set::prepare(context, &pool, segments, vec![tiny]).await?;
         pool.shutdown().await;
@@ -81,8 +85,9 @@ impl Set {
 }
 
 /// A clip as a live encoder would send it.
-async fn cut(pool: &WorkerPool, clip: &Path) -> anyhow::Result<Vec<Bytes>> {
-    let mut source = pool.source(SourceSettings::new(clip, SEGMENT * SEGMENTS))?;
+async fn cut(pool: &WorkerPool, settings: SourceSettings) -> anyhow::Result<Vec<Bytes>> {
+    let clip = settings.path.clone();
+    let mut source = pool.source(settings)?;
     let mut segments = Vec::new();
     while let Some(segment) = source.next().await {
         segments.push(segment.with_context(|| format!("cannot play {}", clip.display()))?.bytes);
@@ -90,11 +95,11 @@ async fn cut(pool: &WorkerPool, clip: &Path) -> anyhow::Result<Vec<Bytes>> {
     Ok(segments)
 }
 
-/// The clip as a phone on a thin line would send it: 240p and stereo, some 210 kbit/s.
+/// The clip as a phone on a thin line would send it: 240p and stereo. [`SMALL_BITRATE`] is set where it is cut.
 async fn shrink(clip: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
     let small = directory.join("small.mp4");
-    let video = ["-vf", "scale=426:240", "-c:v", "libx264", "-preset", "veryfast", "-b:v", "150k", "-maxrate", "150k"];
-    let sound = ["-bufsize", "150k", "-c:a", "aac", "-ac", "2", "-b:a", "64k"];
+    let video = ["-vf", "scale=426:240", "-c:v", "libx264", "-preset", "veryfast"];
+    let sound = ["-c:a", "aac", "-ac", "2", "-b:a", "64k"];
     let made = Command::new("ffmpeg")
         .args(["-v", "error", "-y", "-i"])
         .arg(clip)
