@@ -45,7 +45,12 @@ impl BenchMarket {
     pub(crate) async fn start(project: &Path, service_uris: &[Url], senders: usize) -> anyhow::Result<Self> {
         let program = foundry(project, "anvil")?;
         let anvil = tokio::task::spawn_blocking(move || {
-            Anvil::at(program).host("127.0.0.1").args(["--base-fee", "10000000"]).try_spawn()
+            Anvil::at(program)
+                .host("127.0.0.1")
+                .args(["--base-fee", "10000000"])
+                // An anvil that is killed leaves its old states in the home directory for ever.
+                .args(["--max-persisted-states", "0"])
+                .try_spawn()
         })
         .await?
         .context("cannot start anvil")?;

@@ -64,7 +64,9 @@ impl Anvil {
     /// Starts one.
     pub async fn spawn_with(options: AnvilOptions) -> Result<Self> {
         let mut builder = AnvilBuilder::at(anvil_program()?).host("127.0.0.1").timeout(30_000);
-        builder = builder.args(["--slots-in-an-epoch", "1"]).args(&options.args);
+        builder = builder.args(["--slots-in-an-epoch", "1"]);
+        // An anvil that is killed leaves its old states in the home directory for ever.
+        builder = builder.args(["--max-persisted-states", "0"]).args(&options.args);
         if let Some(seconds) = options.block_time {
             builder = builder.block_time(seconds);
         }

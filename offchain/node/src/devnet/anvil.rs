@@ -38,6 +38,9 @@ impl Anvil {
             "10000000",
             "--slots-in-an-epoch",
             "1",
+            // An anvil that is killed leaves its old states in the home directory for ever.
+            "--max-persisted-states",
+            "0",
         ]);
         processes.start_tool("anvil", command)?;
         let provider = ProviderBuilder::new().connect_http(url.clone()).erased();
