@@ -28,7 +28,7 @@ use crate::{
     budget::StreamBudget,
     config::{BroadcasterConfig, SOURCE},
     discovery::Candidate,
-    error::{AttemptError, Refusal, SegmentError},
+    error::{AttemptError, PaymentError, Refusal, SegmentError},
     orchestrators::{Orchestrators, millis},
     output::{Copies, Published, Shown, Track},
     race::{HedgeBudget, Load},
@@ -139,7 +139,9 @@ impl Numbers {
         if self.missing.remove(&seq) {
             return Numbering::Taken;
         }
-        if seq <= self.first || seq > self.highest.saturating_add(MAX_JUMP) {
+        // The only number so far once more is a push that is tried again, not another recording.
+        let again = seq == self.first && self.highest == self.first;
+        if (seq <= self.first && !again) || seq > self.highest.saturating_add(MAX_JUMP) {
             return Numbering::Restarted;
         }
         if seq <= self.highest {
@@ -168,6 +170,15 @@ impl Files {
             let writer = rendition.map_or(&self.source, |index| &self.renditions[index]);
             self.copies.segment(published, writer.text(), track);
         }
+    }
+
+    /// Lets every playlist go on without a segment. One that cannot be written does not hold up the others.
+    async fn declare_lost(&mut self, seq: u64) -> Result<(), SegmentError> {
+        let mut all = Ok(());
+        for writer in std::iter::once(&mut self.source).chain(&mut self.renditions) {
+            all = all.and(decided(writer.declare_lost(seq).await));
+        }
+        all
     }
 }
 
@@ -341,13 +352,12 @@ impl LiveStream {
     ) -> Result<(), SegmentError> {
         let lost = std::mem::take(&mut self.progress().numbers.lost);
         let mut files = self.files.lock().await;
+        let mut told = Ok(());
         for missing in lost {
             tracing::warn!(stream = %self.name, seq = missing, "segment never came");
-            decided(files.source.declare_lost(missing).await)?;
-            for writer in &mut files.renditions {
-                decided(writer.declare_lost(missing).await)?;
-            }
+            told = told.and(files.declare_lost(missing).await);
         }
+        told?;
         let init = shown.publish(&mut files.source, seq, duration).await.map_err(keep)?;
         self.segment_millis.store(millis(duration), Ordering::Relaxed);
         let bandwidth = files.source.peak_bandwidth().max(SOURCE_BANDWIDTH);
@@ -412,9 +422,7 @@ impl LiveStream {
     pub(crate) async fn lose(&self, seq: u64) -> Result<(), SegmentError> {
         self.count(|counts| counts.failed += 1);
         let mut files = self.files.lock().await;
-        for writer in &mut files.renditions {
-            decided(writer.declare_lost(seq).await)?;
-        }
+        files.declare_lost(seq).await?;
         self.write_first_master(&mut files).await
     }
 
@@ -491,10 +499,14 @@ impl LiveStream {
         self.directory.join(rendition).join(file)
     }
 
-    /// The session with an orchestrator; opened if there is none that can be used.
+    /// The session with an orchestrator; opened if there is none that can be used, and never once the stream has ended:
+    /// nobody would end it.
     pub(crate) async fn session(&self, core: &Core, candidate: &Candidate) -> Result<Arc<Session>, AttemptError> {
         let slot = self.slot(&candidate.url);
         let mut slot = slot.lock().await;
+        if self.has_ended() {
+            return Err(PaymentError::from(Refusal::Ending(self.name.clone())).into());
+        }
         if let Some(session) = slot.as_ref().filter(|session| !session.is_stale(Instant::now())) {
             return Ok(session.clone());
         }
@@ -718,6 +730,35 @@ mod tests {
         assert_eq!(numbers.take(0), Numbering::Restarted);
         assert_eq!(numbers.take(5 + MAX_JUMP + 1), Numbering::Restarted);
         assert_eq!(numbers.take(5 + MAX_JUMP), Numbering::Taken);
+    }
+
+    #[test]
+    fn the_first_segment_pushed_again_is_no_new_recording() {
+        let mut numbers = Numbers::from(3);
+        assert_eq!([3, 3].map(|seq| numbers.take(seq)), [Numbering::Taken, Numbering::Late]);
+        assert_eq!(numbers.take(2), Numbering::Restarted);
+        assert_eq!([4, 3].map(|seq| numbers.take(seq)), [Numbering::Taken, Numbering::Restarted]);
+    }
+
+    #[tokio::test]
+    async fn a_segment_that_cannot_be_shown_holds_up_no_playlist() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = BroadcasterConfig { data_dir: dir.path().to_owned(), ..BroadcasterConfig::default() };
+        let admission = Arc::new(Admission::plain(ManifestId::new("movie").unwrap(), &config));
+        let length = Duration::from_secs(2);
+        let stream = LiveStream::create(&admission, &config, 0, length).await.unwrap();
+        let shown = Shown::Whole(bytes::Bytes::from_static(b"video"));
+        for seq in 0..2 {
+            drop(stream.enter(seq).unwrap());
+        }
+        // The source of the first was never published: no fragment could be made of it.
+        stream.lose(0).await.unwrap();
+        stream.keep_source(1, length, &shown, None, None).await.unwrap();
+        stream.publish_copies(1, length, &shown).await.unwrap();
+        for rendition in [SOURCE, config.profiles[0].name.as_str()] {
+            let playlist = stream.media_playlist(rendition).await.unwrap_or_default();
+            assert!(playlist.contains(&format!("{rendition}/1.ts")), "{rendition}: {playlist}");
+        }
     }
 
     #[test]
