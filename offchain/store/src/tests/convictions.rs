@@ -31,7 +31,7 @@ async fn the_newest_conviction_of_an_orchestrator_counts(database: Database) {
     store.keep_convictions(&[known(1, 100)], 9).await.unwrap();
     let again = KnownConviction { verdict: "unsigned".into(), relapses: 2, ..known(1, 300) };
     store.keep_convictions(std::slice::from_ref(&again), 9).await.unwrap();
-    assert_eq!(store.convictions(0, 9).await.unwrap(), [again.clone()]);
+    assert_eq!(store.convictions(0, 9).await.unwrap(), std::slice::from_ref(&again));
     // Another node that catches it at less, or suspends for a shorter time.
     store.keep_convictions(&[KnownConviction { verdict: "wrong_size".into(), ..known(1, 299) }], 9).await.unwrap();
     assert_eq!(store.convictions(0, 9).await.unwrap(), [again], "the longer one stays");
