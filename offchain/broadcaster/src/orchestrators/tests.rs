@@ -506,10 +506,13 @@ fn caught(orchestrators: &Orchestrators, url: &Url, now: Instant) {
 #[test]
 fn those_who_were_caught_keep_no_places_from_the_honest() {
     let (small, listed) = (Rules { shortlist: 4, ..rules() }, market(1..21));
-    let (orchestrators, start) = book(small.clone(), &listed);
+    let (orchestrators, start) = book(small.clone(), &listed[..12]);
     let is_cheat = |candidate: &Candidate| candidate.url.port().is_some_and(|port| port <= 12);
     let mut now = start;
-    for _ in 0..60 {
+    for second in 0..60 {
+        if second == 30 {
+            orchestrators.update(&listed, now);
+        }
         for candidate in orchestrators.due(8, now) {
             orchestrators.quoted(&candidate.url, None, &offer(1), now);
             if is_cheat(&candidate) {
@@ -524,9 +527,10 @@ fn those_who_were_caught_keep_no_places_from_the_honest() {
     assert!((0..8).all(|_| !is_cheat(&alone(&orchestrators, now).candidate)));
 
     // The next run knows whom this one caught, and asks them last.
-    for cheat in listed.iter().filter(|candidate| is_cheat(candidate)) {
-        caught(&orchestrators, &cheat.url, now);
-    }
+    let roomy = Orchestrators::new(Rules { shortlist: 8, ..rules() });
+    roomy.recall_convictions(orchestrators.unkept_convictions());
+    roomy.update(&listed, now);
+    assert_eq!(roomy.status(now).iter().filter(|session| session.code == "unquoted").count(), 8);
     let again = Orchestrators::new(small);
     again.recall_convictions(orchestrators.unkept_convictions());
     again.remember(listed.iter().map(|c| (c.clone(), Remembered::default())).collect(), true, now);
