@@ -339,6 +339,22 @@ impl AttemptError {
         }
     }
 
+    /// Whether we could not tell if the result is good, which says nothing of the orchestrator.
+    pub(crate) fn is_unchecked(&self) -> bool {
+        matches!(self, Self::Verify(VerifyError::Unchecked { .. } | VerifyError::Doubtful { .. }))
+    }
+
+    /// Whether it is the orchestrator's failure only if another one can do the segment: it calls the segment bad, or workers of
+    /// ours broke on what it made of it.
+    pub(crate) fn awaits_another(&self) -> bool {
+        match self {
+            Self::Verify(VerifyError::Unchecked { source, .. }) => {
+                !matches!(source, PoolError::QueueFull { .. } | PoolError::Spawn(_) | PoolError::Closed)
+            }
+            _ => self.blames_input().is_some(),
+        }
+    }
+
     /// Whether the orchestrator only has no room now: peers say it in these words (node.md §5.3).
     pub(crate) fn is_busy(&self) -> bool {
         let says = |text: &str| ["OrchestratorBusy", "OrchestratorCapped"].iter().any(|word| text.contains(word));

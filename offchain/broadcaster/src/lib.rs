@@ -18,6 +18,7 @@ mod listener;
 mod live;
 mod metrics;
 mod multipart;
+mod numbering;
 mod orchestrators;
 mod output;
 mod page;

@@ -12,7 +12,13 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::{admission::Admission, broadcaster::Core, config::FileInput, error::PlayError, pushes::Pushes};
+use crate::{
+    admission::Admission,
+    broadcaster::Core,
+    config::FileInput,
+    error::PlayError,
+    pushes::{POLL, Pushes},
+};
 
 /// Names standard input in place of a file.
 const STDIN: &str = "-";
@@ -45,9 +51,6 @@ impl Drop for AbortOnDrop {
         self.0.abort();
     }
 }
-
-/// How often it is looked whether segments are taken yet.
-const POLL: Duration = Duration::from_millis(200);
 
 /// Releases segments when a live encoder would have finished them: each after its own length.
 #[derive(Debug)]
@@ -146,9 +149,6 @@ impl Core {
             let segment = segment?;
             pacer.release(segment.duration).await;
             // A file can wait where a live encoder would lose segments.
-            while self.check_ready().is_err() {
-                sleep(POLL).await;
-            }
             pushes.start_in_turn(segment).await;
         }
         pushes.finish().await;

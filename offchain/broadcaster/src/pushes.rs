@@ -7,9 +7,20 @@ use streamflow_types::with_causes;
 use tokio::{
     sync::OwnedSemaphorePermit,
     task::{JoinError, JoinSet},
+    time::{Duration, sleep},
 };
 
-use crate::{admission::Admission, broadcaster::Core, error::SegmentError, push::take, segment::Pushed};
+use crate::{
+    admission::Admission,
+    broadcaster::Core,
+    error::{Refusal, SegmentError},
+    metrics,
+    push::take,
+    segment::Pushed,
+};
+
+/// How often it is looked whether segments are taken yet.
+pub(crate) const POLL: Duration = Duration::from_millis(200);
 
 /// Pushes of one stream that are under way. A segment that is not taken is said where it is lost, and the stream goes on.
 #[derive(Debug)]
@@ -32,19 +43,37 @@ impl Pushes {
         }
     }
 
-    /// Pushes a segment of what can wait, once fewer are under way than the stream may have and there is memory for it.
+    /// Pushes a segment of what can wait, once fewer are under way than the stream may have, segments are taken, and there is
+    /// memory for it. Does not stand in line for memory: what is free goes to those who cannot wait.
     pub(crate) async fn start_in_turn(&mut self, segment: SourceSegment) {
-        while self.under_way.len() >= self.core.config.max_segments_in_flight
-            && let Some(done) = self.under_way.join_next().await
-        {
-            self.report(done);
+        let bytes = segment.bytes.len();
+        if bytes > self.core.config.max_upload_bytes || u32::try_from(bytes).is_err() {
+            return self.lose(&segment);
         }
-        let bytes = u32::try_from(segment.bytes.len()).ok();
-        let bytes = bytes.filter(|_| segment.bytes.len() <= self.core.config.max_upload_bytes);
-        let Some(bytes) = bytes else { return self.lose(&segment) };
-        match self.core.memory.clone().acquire_many_owned(bytes).await {
-            Ok(memory) => self.push(segment, memory),
-            Err(_) => self.lose(&segment),
+        let mut told = false;
+        loop {
+            if self.under_way.len() < self.core.config.max_segments_in_flight {
+                match self.core.check_ready() {
+                    Ok(()) => {
+                        if let Ok(memory) = take(&self.core.memory, bytes) {
+                            return self.push(segment, memory);
+                        }
+                    }
+                    Err(Refusal::Stopping) => return self.report(Ok(Err(Refusal::Stopping.into()))),
+                    Err(refusal) if !told => {
+                        told = true;
+                        tracing::warn!(stream = %self.admission.name, seq = segment.seq, %refusal, "segment waits");
+                    }
+                    Err(_) => {}
+                }
+            }
+            let done = tokio::select! { biased;
+                Some(done) = self.under_way.join_next(), if !self.under_way.is_empty() => Some(done),
+                () = sleep(POLL) => None,
+            };
+            if let Some(done) = done {
+                self.report(done);
+            }
         }
     }
 
@@ -65,6 +94,12 @@ impl Pushes {
     }
 
     fn lose(&self, segment: &SourceSegment) {
+        metrics::received();
+        metrics::failed();
+        self.core.count(|totals| {
+            totals.received += 1;
+            totals.failed += 1;
+        });
         let (bytes, max) = (segment.bytes.len(), self.core.config.max_upload_bytes);
         tracing::error!(
             stream = %self.admission.name, seq = segment.seq, bytes, free = self.core.memory.available_permits(), max,

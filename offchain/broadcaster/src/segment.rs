@@ -145,6 +145,7 @@ impl Core {
         match self.checker.probe(media).await {
             Ok(info) => Ok(Some(info)),
             Err(PoolError::Media(MediaError::NoVideoStream | MediaError::NoFrames)) => Ok(None),
+            Err(error @ PoolError::Media(MediaError::OutOfMemory { .. })) => Err(SegmentError::Worker(error)),
             Err(PoolError::Media(error)) => Err(SegmentError::Media(error)),
             Err(PoolError::QueueFull { .. }) => Err(Refusal::Memory.into()),
             Err(error) => Err(SegmentError::Worker(error)),

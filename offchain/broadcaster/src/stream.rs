@@ -1,6 +1,6 @@
 //! One live stream: its files, its place in the queue, its sessions.
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -28,7 +28,8 @@ use crate::{
     budget::StreamBudget,
     config::{BroadcasterConfig, SOURCE},
     discovery::Candidate,
-    error::{AttemptError, Refusal, SegmentError},
+    error::{AttemptError, PaymentError, Refusal, SegmentError},
+    numbering::{Numbering, Numbers},
     orchestrators::{Orchestrators, millis},
     output::{Copies, Published, Shown, Track},
     race::{HedgeBudget, Load},
@@ -40,10 +41,6 @@ use crate::{
     webhook::StreamOrders,
 };
 
-/// A number that is missing while so many later segments came does not come any more.
-pub(crate) const GIVE_UP_AFTER: u64 = 4;
-/// A larger jump of the numbers is another recording, not a loss.
-const MAX_JUMP: u64 = 100;
 /// Bit rate at which the source is announced at least (node.md §4.4).
 const SOURCE_BANDWIDTH: u64 = 4_000_000;
 
@@ -108,51 +105,6 @@ struct Tally {
     pixels: u64,
 }
 
-/// Which numbers came.
-#[derive(Debug)]
-struct Numbers {
-    first: u64,
-    highest: u64,
-    /// Below the highest, and may still come.
-    missing: BTreeSet<u64>,
-    /// Given up, but the files do not know yet.
-    lost: Vec<u64>,
-}
-
-/// Whether a number is taken.
-#[derive(Debug, PartialEq, Eq)]
-enum Numbering {
-    Taken,
-    /// It came before, or was given up.
-    Late,
-    /// The encoder counts anew.
-    Restarted,
-}
-
-impl Numbers {
-    /// Expects `first` and those after it.
-    fn from(first: u64) -> Self {
-        Self { first, highest: first, missing: BTreeSet::from([first]), lost: Vec::new() }
-    }
-
-    fn take(&mut self, seq: u64) -> Numbering {
-        if self.missing.remove(&seq) {
-            return Numbering::Taken;
-        }
-        if seq <= self.first || seq > self.highest.saturating_add(MAX_JUMP) {
-            return Numbering::Restarted;
-        }
-        if seq <= self.highest {
-            return Numbering::Late;
-        }
-        self.missing.extend(self.highest + 1..seq);
-        self.highest = seq;
-        let kept = self.missing.split_off(&self.highest.saturating_sub(GIVE_UP_AFTER));
-        self.lost.extend(std::mem::replace(&mut self.missing, kept));
-        Numbering::Taken
-    }
-}
-
 #[derive(Debug)]
 struct Files {
     source: HlsWriter,
@@ -168,6 +120,15 @@ impl Files {
             let writer = rendition.map_or(&self.source, |index| &self.renditions[index]);
             self.copies.segment(published, writer.text(), track);
         }
+    }
+
+    /// Lets every playlist go on without a segment. One that cannot be written does not hold up the others.
+    async fn declare_lost(&mut self, seq: u64) -> Result<(), SegmentError> {
+        let mut all = Ok(());
+        for writer in std::iter::once(&mut self.source).chain(&mut self.renditions) {
+            all = all.and(decided(writer.declare_lost(seq).await));
+        }
+        all
     }
 }
 
@@ -341,13 +302,12 @@ impl LiveStream {
     ) -> Result<(), SegmentError> {
         let lost = std::mem::take(&mut self.progress().numbers.lost);
         let mut files = self.files.lock().await;
+        let mut told = Ok(());
         for missing in lost {
             tracing::warn!(stream = %self.name, seq = missing, "segment never came");
-            decided(files.source.declare_lost(missing).await)?;
-            for writer in &mut files.renditions {
-                decided(writer.declare_lost(missing).await)?;
-            }
+            told = told.and(files.declare_lost(missing).await);
         }
+        told?;
         let init = shown.publish(&mut files.source, seq, duration).await.map_err(keep)?;
         self.segment_millis.store(millis(duration), Ordering::Relaxed);
         let bandwidth = files.source.peak_bandwidth().max(SOURCE_BANDWIDTH);
@@ -412,9 +372,7 @@ impl LiveStream {
     pub(crate) async fn lose(&self, seq: u64) -> Result<(), SegmentError> {
         self.count(|counts| counts.failed += 1);
         let mut files = self.files.lock().await;
-        for writer in &mut files.renditions {
-            decided(writer.declare_lost(seq).await)?;
-        }
+        files.declare_lost(seq).await?;
         self.write_first_master(&mut files).await
     }
 
@@ -491,10 +449,14 @@ impl LiveStream {
         self.directory.join(rendition).join(file)
     }
 
-    /// The session with an orchestrator; opened if there is none that can be used.
+    /// The session with an orchestrator; opened if there is none that can be used, and never once the stream has ended:
+    /// nobody would end it.
     pub(crate) async fn session(&self, core: &Core, candidate: &Candidate) -> Result<Arc<Session>, AttemptError> {
         let slot = self.slot(&candidate.url);
         let mut slot = slot.lock().await;
+        if self.has_ended() {
+            return Err(PaymentError::from(Refusal::Ending(self.name.clone())).into());
+        }
         if let Some(session) = slot.as_ref().filter(|session| !session.is_stale(Instant::now())) {
             return Ok(session.clone());
         }
@@ -681,43 +643,25 @@ fn below(playlist: &str, directory: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn numbers_may_come_out_of_order_but_once() {
-        let mut numbers = Numbers::from(5);
-        let taken: Vec<Numbering> = [5, 7, 6, 6, 7].into_iter().map(|seq| numbers.take(seq)).collect();
-        use Numbering::{Late, Taken};
-        assert_eq!(taken, [Taken, Taken, Taken, Late, Late]);
-    }
-
-    #[test]
-    fn the_first_number_may_be_overtaken() {
-        let mut numbers = Numbers::from(0);
-        assert_eq!([1, 0, 2].map(|seq| numbers.take(seq)), [Numbering::Taken, Numbering::Taken, Numbering::Taken]);
-        assert_eq!(numbers.take(0), Numbering::Restarted);
-    }
-
-    #[test]
-    fn a_number_that_stays_away_is_given_up() {
-        let mut numbers = Numbers::from(0);
-        for seq in [0, 2, 3, 4, 5] {
-            assert_eq!(numbers.take(seq), Numbering::Taken);
+    #[tokio::test]
+    async fn a_segment_that_cannot_be_shown_holds_up_no_playlist() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = BroadcasterConfig { data_dir: dir.path().to_owned(), ..BroadcasterConfig::default() };
+        let admission = Arc::new(Admission::plain(ManifestId::new("movie").unwrap(), &config));
+        let length = Duration::from_secs(2);
+        let stream = LiveStream::create(&admission, &config, 0, length).await.unwrap();
+        let shown = Shown::Whole(bytes::Bytes::from_static(b"video"));
+        for seq in 0..2 {
+            drop(stream.enter(seq).unwrap());
         }
-        assert!(numbers.lost.is_empty());
-        assert_eq!(numbers.take(6), Numbering::Taken);
-        assert_eq!(numbers.lost, [1]);
-        assert_eq!(numbers.take(1), Numbering::Late);
-    }
-
-    #[test]
-    fn an_encoder_that_counts_anew_is_noticed() {
-        let mut numbers = Numbers::from(3);
-        for seq in [3, 4, 5] {
-            numbers.take(seq);
+        // The source of the first was never published: no fragment could be made of it.
+        stream.lose(0).await.unwrap();
+        stream.keep_source(1, length, &shown, None, None).await.unwrap();
+        stream.publish_copies(1, length, &shown).await.unwrap();
+        for rendition in [SOURCE, config.profiles[0].name.as_str()] {
+            let playlist = stream.media_playlist(rendition).await.unwrap_or_default();
+            assert!(playlist.contains(&format!("{rendition}/1.ts")), "{rendition}: {playlist}");
         }
-        assert_eq!(numbers.take(3), Numbering::Restarted);
-        assert_eq!(numbers.take(0), Numbering::Restarted);
-        assert_eq!(numbers.take(5 + MAX_JUMP + 1), Numbering::Restarted);
-        assert_eq!(numbers.take(5 + MAX_JUMP), Numbering::Taken);
     }
 
     #[test]

@@ -17,7 +17,6 @@ use crate::{
     discovery::Candidate,
     error::{AttemptError, PaymentError, QuoteError, Refusal},
     metrics,
-    orchestrators::Turn,
     race::{Deadlines, Finished, Lane},
     segment::Segment,
     session::{Paid, Purse, Quote, Session, complete},
@@ -31,20 +30,20 @@ impl Core {
         &self,
         stream: &LiveStream,
         segment: &Segment,
-        turn: &Turn,
+        candidate: &Candidate,
         deadlines: Deadlines,
         lane: &Lane,
     ) -> Result<Finished, AttemptError> {
-        let session = stream.session(self, &turn.candidate).await?;
+        let session = stream.session(self, candidate).await?;
         let first = self.attempt_on(stream, segment, &session, deadlines, lane).await;
         match first {
             Err(error) if session.outlives(&error) && error.brought_new_params() => {
                 self.attempt_on(stream, segment, &session, deadlines, lane).await
             }
             Err(error) if error.wants_new_quote() => {
-                tracing::debug!(url = %turn.candidate.url, error = with_causes(&error), "asking for a new quote");
+                tracing::debug!(url = %candidate.url, error = with_causes(&error), "asking for a new quote");
                 stream.forget(&session).await;
-                let session = stream.session(self, &turn.candidate).await?;
+                let session = stream.session(self, candidate).await?;
                 self.attempt_on(stream, segment, &session, deadlines, lane).await
             }
             other => other,
@@ -60,9 +59,6 @@ impl Core {
         lane: &Lane,
     ) -> Result<Finished, AttemptError> {
         let done = self.submit_and_verify(stream, segment, session, deadlines, lane).await;
-        if let Err(error) = &done {
-            self.note_verdict(&session.url, error);
-        }
         if done.as_ref().is_err_and(|error| !session.outlives(error)) {
             stream.forget(session).await;
         }
@@ -70,7 +66,7 @@ impl Core {
     }
 
     #[tracing::instrument(name = "attempt", skip_all, fields(session = session.token.session_id, orchestrator = %session.url))]
-    pub(crate) async fn submit_and_verify(
+    async fn submit_and_verify(
         &self,
         stream: &LiveStream,
         segment: &Segment,

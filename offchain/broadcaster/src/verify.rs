@@ -3,8 +3,8 @@ use alloy_primitives::{Address, B256, keccak256};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use streamflow_media::{
-    Comparison, Inspection, MediaError, PoolError, Sampling, SegmentInfo, TranscodeJob, TranscodeSettings, WorkerPool,
-    rendition_size,
+    Comparison, Fragment, Inspection, MediaError, PoolError, Sampling, SegmentInfo, TranscodeJob, TranscodeSettings,
+    WorkerPool, rendition_size,
 };
 use streamflow_pm::{eip191_digest, recover_signer};
 use streamflow_types::Profile;
@@ -63,6 +63,17 @@ impl Checker {
         }?;
         self.seen.put(key, Looked::Inspected(inspected.clone()));
         Ok(inspected)
+    }
+
+    /// Makes a fragment of MP4. A worker that fails for its own reasons is given a second chance.
+    pub(crate) async fn fragment(&self, segment: &Bytes) -> Result<Fragment, PoolError> {
+        let _permit = self.permits.acquire().await;
+        match self.media.fragment(segment.clone()).await {
+            Err(PoolError::WorkerDied { .. } | PoolError::WorkerHung { .. }) => {
+                self.media.fragment(segment.clone()).await
+            }
+            other => other,
+        }
     }
 
     /// Compares renditions with their source, each on its own account; those compared before are not compared again.
@@ -282,6 +293,9 @@ fn size_limit(profile: &Profile, duration: Duration) -> usize {
 
 fn undecodable(profile: &Profile, source: PoolError) -> VerifyError {
     match source {
+        source @ PoolError::Media(MediaError::OutOfMemory { .. }) => {
+            VerifyError::Unchecked { name: profile.name.clone(), source }
+        }
         PoolError::Media(source) => VerifyError::Media { name: profile.name.clone(), source },
         source => VerifyError::Unchecked { name: profile.name.clone(), source },
     }
@@ -355,6 +369,15 @@ mod tests {
         let stranger = check_signature(&media, sig.as_bytes(), Address::repeat_byte(1));
         assert!(matches!(stranger, Err(VerifyError::Signer { .. })));
         assert!(matches!(check_signature(&media, &[], signer.address()), Err(VerifyError::Signature { .. })));
+    }
+
+    #[test]
+    fn memory_that_we_lack_is_not_taken_for_bad_video() {
+        let profile = Profile::new("360p", 640, 360, 1).unwrap();
+        let lacking = undecodable(&profile, MediaError::OutOfMemory { step: "decode a frame".to_owned() }.into());
+        assert!(matches!(lacking, VerifyError::Unchecked { .. }));
+        let bad = undecodable(&profile, MediaError::NoKeyFrame.into());
+        assert!(matches!(bad, VerifyError::Media { .. }));
     }
 
     #[test]

@@ -173,7 +173,10 @@ fn open(bytes: Bytes, format: &str, otherwise: MediaError) -> Result<Input, Medi
     options.set("codec_whitelist", "h264,aac,mp3float,mp3,ac3");
     options.set("correct_ts_overflow", "0");
     let io = StreamIo::from_read_seek(Cursor::new(bytes)).map_err(libav("read from memory"))?;
-    format::input_from_stream(io, None, Some(options)).map_err(|_| otherwise)
+    format::input_from_stream(io, None, Some(options)).map_err(|error| match libav("open the segment")(error) {
+        no_memory @ MediaError::OutOfMemory { .. } => no_memory,
+        _ => otherwise,
+    })
 }
 
 /// The streams taken of a segment.

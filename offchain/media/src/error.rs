@@ -1,4 +1,5 @@
 //! What can be wrong with a segment, a profile or an encoder.
+use ffmpeg_next::error::ENOMEM;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Encoder;
@@ -147,6 +148,12 @@ pub enum MediaError {
         /// In the words of libav.
         reason: String,
     },
+    /// A step of libav found no memory, which is this machine's trouble.
+    #[error("no memory: libav cannot {step}")]
+    OutOfMemory {
+        /// What was tried.
+        step: String,
+    },
     /// A thread of the transcoder panicked.
     #[error("media thread panicked")]
     Panicked,
@@ -154,5 +161,22 @@ pub enum MediaError {
 
 /// Names the step in an error of libav.
 pub(crate) fn libav(step: &'static str) -> impl Fn(ffmpeg_next::Error) -> MediaError {
-    move |error| MediaError::Libav { step: step.into(), reason: error.to_string() }
+    move |error| match error {
+        ffmpeg_next::Error::Other { errno: ENOMEM } => MediaError::OutOfMemory { step: step.into() },
+        error => MediaError::Libav { step: step.into(), reason: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ffmpeg_next::error::EINVAL;
+
+    use super::*;
+
+    #[test]
+    fn no_memory_is_told_apart_from_bad_media() {
+        let failed = |errno| libav("decode a frame")(ffmpeg_next::Error::Other { errno });
+        assert_eq!(failed(ENOMEM), MediaError::OutOfMemory { step: "decode a frame".into() });
+        assert!(matches!(failed(EINVAL), MediaError::Libav { .. }));
+    }
 }

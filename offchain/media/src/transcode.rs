@@ -8,7 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use ffmpeg_next::{Packet, error::EAGAIN, frame, picture};
+use ffmpeg_next::{
+    Packet,
+    error::{EAGAIN, ENOMEM},
+    frame, picture,
+};
 use serde::{Deserialize, Serialize};
 use streamflow_types::{Container, Gop, Profile};
 
@@ -191,6 +195,9 @@ impl Frames {
                 Err(ffmpeg_next::Error::Eof) => return Ok(None),
                 Err(ffmpeg_next::Error::Other { errno: EAGAIN }) if !self.flushing => self.feed()?,
                 Err(ffmpeg_next::Error::Other { errno: EAGAIN }) => return Ok(None),
+                Err(error @ ffmpeg_next::Error::Other { errno: ENOMEM }) => {
+                    return Err(libav("decode a frame")(error));
+                }
                 Err(error) => {
                     self.totals.errors += 1;
                     if self.totals.errors > MAX_DECODE_ERRORS {

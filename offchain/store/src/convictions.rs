@@ -34,13 +34,15 @@ impl Store {
         rows.iter().map(known).collect()
     }
 
-    /// Stores convictions in place of earlier ones of the same orchestrators, and forgets those that ended before then.
-    pub async fn keep_convictions(&self, known: &[KnownConviction], forgotten_before: u64) -> Result<(), StoreError> {
+    /// Stores convictions in place of those of the same orchestrators that end earlier: another node may have caught one at
+    /// something worse. Of more than `most`, those that end first are forgotten.
+    pub async fn keep_convictions(&self, known: &[KnownConviction], most: u32) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         for one in known {
             query(
                 "INSERT INTO convictions (url, verdict, why, ends_at, relapses) VALUES ($1, $2, $3, $4, $5) \
-                 ON CONFLICT (url) DO UPDATE SET verdict = $2, why = $3, ends_at = $4, relapses = $5",
+                 ON CONFLICT (url) DO UPDATE SET verdict = $2, why = $3, ends_at = $4, relapses = $5 \
+                 WHERE excluded.ends_at >= convictions.ends_at",
             )
             .bind(&one.url)
             .bind(&one.verdict)
@@ -50,10 +52,14 @@ impl Store {
             .execute(&mut tx)
             .await?;
         }
-        query("DELETE FROM convictions WHERE ends_at < $1")
-            .bind(column::int("ends_at", forgotten_before)?)
-            .execute(&mut tx)
-            .await?;
+        // By their number and not by their age: nodes that share the database may suspend for other times.
+        query(
+            "DELETE FROM convictions WHERE url NOT IN \
+             (SELECT url FROM convictions ORDER BY ends_at DESC, url LIMIT $1)",
+        )
+        .bind(most)
+        .execute(&mut tx)
+        .await?;
         tx.commit().await
     }
 }

@@ -23,6 +23,8 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// Who has not answered for so long is forgotten.
 const KEPT_SECONDS: u64 = 7 * 24 * 3600;
 const MILLION: f64 = 1e6;
+/// Convictions that are stored, and read at the start.
+const MOST_STORED: u32 = MOST_CONVICTED as u32;
 
 /// Where it is kept. Clones are the same.
 #[derive(Clone)]
@@ -57,9 +59,8 @@ pub(crate) async fn recall(cache: &OrchestratorCache, orchestrators: &Orchestrat
 /// A database that does not answer lets those back in whom the last run caught, which is told.
 async fn recall_convictions(cache: &OrchestratorCache, orchestrators: &Orchestrators, config: &BroadcasterConfig) {
     let (now, moment, longest) = ((cache.clock)(), Instant::now(), config.verification.suspension);
-    let most = u32::try_from(MOST_CONVICTED).unwrap_or(u32::MAX);
     // Those that are over count when one is caught again.
-    let known = match cache.store.convictions(now.saturating_sub(longest.as_secs()), most).await {
+    let known = match cache.store.convictions(now.saturating_sub(longest.as_secs()), MOST_STORED).await {
         Ok(known) => known,
         Err(error) => {
             return tracing::warn!(
@@ -110,8 +111,7 @@ async fn keep_convictions(core: &Core, cache: &OrchestratorCache) {
     }
     let (now, moment) = ((cache.clock)(), Instant::now());
     let rows: Vec<KnownConviction> = unkept.iter().map(|(url, one)| kept(url, one, now, moment)).collect();
-    let forgotten = now.saturating_sub(core.config.verification.suspension.as_secs());
-    match cache.store.keep_convictions(&rows, forgotten).await {
+    match cache.store.keep_convictions(&rows, MOST_STORED).await {
         Ok(()) => core.orchestrators.kept_convictions(&unkept),
         Err(error) => {
             tracing::warn!(error = with_causes(&error), "convictions are not stored, and would not outlive a restart");

@@ -1,6 +1,7 @@
 //! Who was caught. Known longer than who is listed: leaving the list and coming back does not help.
 use std::collections::{HashMap, HashSet};
 
+use tokio::time::Instant;
 use url::Url;
 
 use crate::verification::Conviction;
@@ -19,6 +20,11 @@ pub(super) struct Convictions {
 impl Convictions {
     pub(super) fn of(&self, url: &Url) -> Option<&Conviction> {
         self.known.get(url)
+    }
+
+    /// Whether it still rests for what it was caught at.
+    pub(super) fn is_running(&self, url: &Url, now: Instant) -> bool {
+        self.known.get(url).is_some_and(|conviction| conviction.until > now)
     }
 
     /// Takes over one that is stored.

@@ -4,12 +4,13 @@
 //! by stake, and freed by whoever may not be used. Among our own, turns are dealt by start-time fair queueing with the
 //! latency as the cost of a segment; the market is drawn from by weights ([`crate::selection`]).
 mod convictions;
+mod places;
 mod record;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -27,7 +28,7 @@ use crate::{
     race::{HedgePoint, Link, Pace},
     selection::{
         Affinity, Ask, CandidateStatus, Chance, ChoiceStatus, How, Latency, Reason, SelectionConfig, Standing, Wanted,
-        pick, probabilities,
+        pick,
     },
     status::{PoolStatus, SessionStatus},
     verification::{Conviction, Terms, Verdict},
@@ -41,10 +42,6 @@ pub(crate) use record::Remembered;
 
 /// How long those whom we only remember are kept while no list came.
 const REMEMBERED_FOR: Duration = Duration::from_secs(120);
-/// Who may not be used gets its next chance of a place after this.
-const PASSED_OVER: Duration = Duration::from_secs(600);
-/// Such that are remembered at a time.
-const MOST_PASSED_OVER: usize = 20_000;
 /// Time without a rest after which a stream comes back to one of our own.
 const CALM: Duration = Duration::from_secs(30);
 /// Pause before a question that could not be asked.
@@ -108,8 +105,10 @@ impl Orchestrators {
 
     /// Takes over what an earlier run learnt. With `as_candidates`, those whom the chain named then are candidates until a
     /// list comes.
-    pub(crate) fn remember(&self, known: Vec<(Candidate, Remembered)>, as_candidates: bool, now: Instant) {
+    pub(crate) fn remember(&self, mut known: Vec<(Candidate, Remembered)>, as_candidates: bool, now: Instant) {
         let mut book = self.book();
+        // Of too many, those that were caught have no place.
+        known.sort_by_key(|(candidate, _)| book.convictions.is_running(&candidate.url, now));
         for (candidate, remembered) in known {
             book.remembered.insert(candidate.url.clone(), remembered);
             let places = book.records.iter().filter(|record| !record.candidate.own).count() < self.rules.shortlist;
@@ -165,58 +164,14 @@ impl Orchestrators {
         self.fill_places(&mut book, now);
     }
 
-    /// Gives free places of the shortlist to others of the list.
-    fn fill_places(&self, book: &mut Book, now: Instant) {
-        let known: HashSet<Url> = book.records.iter().map(|record| record.candidate.url.clone()).collect();
-        let own: Vec<Candidate> = book.listed.iter().filter(|c| c.own && !known.contains(&c.url)).cloned().collect();
-        for candidate in own {
-            let record = book.new_record(candidate, now);
-            book.records.push(record);
-        }
-        let usable = |record: &&Record| {
-            !record.candidate.own
-                && record.parent.is_none()
-                && !record.is_silent()
-                && self.exclusion(record, now).is_none()
-        };
-        let free = self.rules.shortlist.saturating_sub(book.records.iter().filter(usable).count());
-        if free == 0 {
-            return;
-        }
-        book.passed_over.retain(|_, until| *until > now);
-        let waiting = |c: &&Candidate| !c.own && !known.contains(&c.url) && !book.passed_over.contains_key(&c.url);
-        let waiting: Vec<&Candidate> = book.listed.iter().filter(waiting).collect();
-        let drawn = self.draw_places(&waiting, free);
-        let drawn: Vec<Candidate> = drawn.into_iter().map(|index| waiting[index].clone()).collect();
-        for candidate in drawn {
-            book.make_room(|record| self.exclusion(record, now).is_some(), 2 * self.rules.shortlist, now);
-            let record = book.new_record(candidate, now);
-            book.records.push(record);
-        }
-    }
-
-    /// Indices of those who get a place, by their stake and by chance; all of them, in their order, where there is room.
-    fn draw_places(&self, waiting: &[&Candidate], places: usize) -> Vec<usize> {
-        if waiting.len() <= places {
-            return (0..waiting.len()).collect();
-        }
-        let chance =
-            |c: &&Candidate| Chance { price: None, stake: c.stake.unwrap_or_default(), latency: None, success: 1.0 };
-        let chances: Vec<Chance> = waiting.iter().map(chance).collect();
-        let shares = probabilities(&chances, self.rules.selection.weights, self.rules.selection.price_scale);
-        // The lowest of -ln(u)/p are a draw without putting back.
-        let mut keys: Vec<(f64, usize)> = shares
-            .iter()
-            .enumerate()
-            .map(|(index, share)| (-rand::random::<f64>().max(f64::MIN_POSITIVE).ln() / share, index))
-            .collect();
-        keys.sort_by(|a, b| a.0.total_cmp(&b.0));
-        keys.into_iter().take(places).map(|(_, index)| index).collect()
-    }
-
-    /// Whether one that may be used has quoted and does not rest.
+    /// Whether one that may be used has quoted and does not rest. Where only those are left that were caught, one of them
+    /// will do.
     pub(crate) fn any_ready(&self, now: Instant) -> bool {
-        self.book().records.iter().any(|r| r.quoted && r.rest.left(now).is_none() && self.exclusion(r, now).is_none())
+        let book = self.book();
+        let usable = book.records.iter().filter(|record| self.exclusion(record, now).is_none());
+        let (convicted, others): (Vec<&Record>, Vec<&Record>) = usable.partition(|record| record.is_convicted(now));
+        others.iter().any(|record| record.quoted && record.rest.left(now).is_none())
+            || (others.iter().all(|record| record.is_silent()) && convicted.iter().any(|record| record.quoted))
     }
 
     /// Those whose quote is due, at most `limit`; each is then not due again for about the interval.
@@ -226,10 +181,10 @@ impl Orchestrators {
         let mut due: Vec<&mut Record> = book
             .records
             .iter_mut()
-            .filter(|r| r.is_present(now) && r.probe_at <= now && r.rest.left(now).is_none())
+            .filter(|r| r.is_present(now) && r.probe_at <= now && (r.rest.left(now).is_none() || r.is_convicted(now)))
             .collect();
-        // Those who never told a price first, our own before the market.
-        due.sort_by_key(|record| (record.quoted, !record.candidate.own, record.probe_at));
+        // Those who never told a price first, our own before the market, and whoever was caught last.
+        due.sort_by_key(|r| (r.is_convicted(now), r.quoted, !r.candidate.own, r.probe_at));
         let due = due.into_iter().take(limit).map(|record| {
             let jitter = rand::random_range(0.75..1.25);
             record.probe_at = now + self.rules.probe_interval.mul_f64(jitter);
@@ -404,22 +359,10 @@ impl Orchestrators {
     /// Notes a quote: who, at what price, and whether it can do the work.
     pub(crate) fn quoted(&self, url: &Url, account: Option<Address>, offer: &Offer, now: Instant) {
         let unfit = offer.capabilities.as_ref().and_then(|node| self.unfit(node));
-        let extra: Vec<Url> = offer.nodes.iter().take(self.rules.extra_nodes).filter_map(|n| n.parse().ok()).collect();
+        let named: Vec<Url> = offer.nodes.iter().take(self.rules.extra_nodes).filter_map(|n| n.parse().ok()).collect();
         self.with_record(url, |record| record.has_quoted(account, offer.price, unfit));
-        if extra.is_empty() {
-            return;
-        }
-        let mut book = self.book();
-        // One level deep: what such an instance names is not asked.
-        let Some(parent) = book.find(url).filter(|parent| parent.parent.is_none()).map(|p| p.candidate.clone()) else {
-            return;
-        };
-        for node in extra {
-            if matches!(node.scheme(), "http" | "https") && node.has_host() && book.find(&node).is_none() {
-                let mut record = book.new_record(Candidate { url: node, ..parent.clone() }, now);
-                record.parent = Some(parent.url.clone());
-                book.records.push(record);
-            }
+        if self.rules.extra_nodes > 0 {
+            self.take_over_instances(url, &named, now);
         }
     }
 
@@ -447,8 +390,9 @@ impl Orchestrators {
         self.with_record(url, |record| {
             record.unanswered = record.unanswered.saturating_add(1);
             record.rest_after(error, now);
-            // Asked again as soon as it may be.
-            record.probe_at = record.rest.left(now).map_or(now, |(_, left)| now + left);
+            // Asked again as soon as it may be; one that was caught need not wait for the end of that.
+            let left = record.rest.left(now).map_or(Duration::ZERO, |(_, left)| left);
+            record.probe_at = now + if record.is_convicted(now) { self.rules.probe_interval } else { left };
         });
     }
 
@@ -497,32 +441,6 @@ impl Book {
         let remembered = self.remembered.get(&candidate.url).copied();
         let conviction = self.convictions.of(&candidate.url).cloned();
         Record::new(candidate, remembered, conviction, now)
-    }
-
-    /// Further instances are there as long as who named them is.
-    fn drop_children(&mut self) {
-        let present: HashSet<Url> =
-            self.records.iter().filter(|r| r.listed && r.parent.is_none()).map(|r| r.candidate.url.clone()).collect();
-        for record in &mut self.records {
-            if let Some(parent) = &record.parent {
-                record.listed = present.contains(parent);
-            }
-        }
-    }
-
-    /// Forgets one that may not be used, if there are more than `most` records.
-    fn make_room(&mut self, is_excluded: impl Fn(&Record) -> bool, most: usize, now: Instant) {
-        if self.records.len() < most {
-            return;
-        }
-        let idle = |r: &&Record| !r.candidate.own && r.in_flight == 0 && (is_excluded(r) || r.is_silent());
-        let oldest = self.records.iter().filter(idle).min_by_key(|record| record.probe_at);
-        if let Some(url) = oldest.map(|record| record.candidate.url.clone()) {
-            self.records.retain(|record| record.candidate.url != url);
-            if self.passed_over.len() < MOST_PASSED_OVER {
-                self.passed_over.insert(url, now + PASSED_OVER);
-            }
-        }
     }
 }
 
@@ -637,6 +555,22 @@ impl Orchestrators {
     pub(crate) fn measured(&self, url: &Url, change: impl FnOnce(&mut Link)) {
         self.with_record(url, |record| change(&mut record.link));
     }
+
+    fn failed(&self, url: &Url, error: &AttemptError, now: Instant) {
+        self.with_record(url, |record| {
+            record.failures += u64::from(!error.is_busy());
+            record.rest_after(error, now);
+        });
+    }
+
+    /// `winner` did a segment that this one called bad, or whose result our workers broke on. So it has failed, and the stream
+    /// goes over if it was there.
+    pub(crate) fn disproved(&self, url: &Url, error: &AttemptError, winner: &Url, affinity: &Affinity, now: Instant) {
+        self.failed(url, error, now);
+        if affinity.home().as_ref() == Some(url) {
+            settle(affinity, winner);
+        }
+    }
 }
 
 impl Turn {
@@ -663,10 +597,7 @@ impl Turn {
 
     /// The segment is not done. Busy is no fault.
     pub(crate) fn failed(&self, error: &AttemptError, now: Instant) {
-        self.orchestrators.with_record(&self.candidate.url, |record| {
-            record.failures += u64::from(!error.is_busy());
-            record.rest_after(error, now);
-        });
+        self.orchestrators.failed(&self.candidate.url, error, now);
     }
 }
 

@@ -167,6 +167,11 @@ impl Record {
         self.conviction = Some(conviction);
     }
 
+    /// Whether it rests for what it was caught at.
+    pub(crate) fn is_convicted(&self, now: Instant) -> bool {
+        matches!(self.rest.left(now), Some((RestKind::Convicted, _)))
+    }
+
     /// What it rests for.
     pub(crate) fn because(&self, kind: RestKind) -> Option<String> {
         let why = self.conviction.as_ref().filter(|_| kind == RestKind::Convicted).map(|conviction| &conviction.why);

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use alloy_primitives::B256;
 
 use super::*;
@@ -340,6 +342,10 @@ fn further_instances_are_asked_one_level_deep_and_no_more_than_allowed() {
     urls.sort();
     assert_eq!(urls, [url(1), url(11), url(12)]);
     assert_eq!(orchestrators.book().records[1].candidate.address, Some(Address::with_last_byte(1)));
+    orchestrators.quoted(&url(1), None, &names(&[14, 12, 15]), now);
+    let mut urls: Vec<Url> = orchestrators.status(now).into_iter().map(|session| session.url).collect();
+    urls.sort();
+    assert_eq!(urls, [url(1), url(12), url(14)], "others in their place, and no more of them");
     orchestrators.update(&[], now);
     assert_eq!(orchestrators.len(now), 0, "they go with who named them");
 }
@@ -489,4 +495,70 @@ fn neither_a_quote_nor_leaving_the_list_ends_a_conviction() {
     let session = session(&orchestrators, 1, now);
     assert_eq!((session.code, session.verdict), ("convicted", Some(Verdict::Unsigned)));
     assert!(session.why.contains("no signature"), "{}", session.why);
+}
+
+const TERMS: Terms = Terms { cheat: Duration::from_secs(6 * 3600), form: Duration::from_secs(600) };
+
+fn caught(orchestrators: &Orchestrators, url: &Url, now: Instant) {
+    orchestrators.convicted(url, Verdict::Unsigned, "no signature", TERMS, now);
+}
+
+#[test]
+fn those_who_were_caught_keep_no_places_from_the_honest() {
+    let (small, listed) = (Rules { shortlist: 4, ..rules() }, market(1..21));
+    let (orchestrators, start) = book(small.clone(), &listed[..12]);
+    let is_cheat = |candidate: &Candidate| candidate.url.port().is_some_and(|port| port <= 12);
+    let mut now = start;
+    for second in 0..60 {
+        if second == 30 {
+            orchestrators.update(&listed, now);
+        }
+        for candidate in orchestrators.due(8, now) {
+            orchestrators.quoted(&candidate.url, None, &offer(1), now);
+            if is_cheat(&candidate) {
+                caught(&orchestrators, &candidate.url, now);
+            }
+        }
+        now += Duration::from_secs(1);
+    }
+    let status = orchestrators.status(now);
+    assert_eq!(status.iter().filter(|session| session.code == "usable").count(), 4, "the honest have all places");
+    assert!(status.len() <= 8, "{}", status.len());
+    assert!((0..8).all(|_| !is_cheat(&alone(&orchestrators, now).candidate)));
+
+    // The next run knows whom this one caught, and asks them last.
+    let roomy = Orchestrators::new(Rules { shortlist: 8, ..rules() });
+    roomy.recall_convictions(orchestrators.unkept_convictions());
+    roomy.update(&listed, now);
+    assert_eq!(roomy.status(now).iter().filter(|session| session.code == "unquoted").count(), 8);
+    let again = Orchestrators::new(small);
+    again.recall_convictions(orchestrators.unkept_convictions());
+    again.remember(listed.iter().map(|c| (c.clone(), Remembered::default())).collect(), true, now);
+    assert!(again.due(8, now).iter().all(|candidate| !is_cheat(candidate)));
+    again.update(&listed, now);
+    assert!(again.status(now).iter().all(|session| session.code != "convicted"));
+    assert_eq!(again.status(now).len(), 4);
+    // Where there is nobody else, they have the places.
+    let later = now + REMEMBERED_FOR;
+    again.update(&listed[..12], later);
+    assert_eq!(again.status(later).len(), 4);
+    assert!(is_cheat(&alone(&again, later).candidate));
+}
+
+#[test]
+fn one_that_was_caught_is_asked_for_quotes_and_will_do_where_nobody_else_is_left() {
+    let (orchestrators, now) = book(rules(), &market(1..3));
+    caught(&orchestrators, &url(1), now);
+    let asked: Vec<Url> = orchestrators.due(8, now).into_iter().map(|candidate| candidate.url).collect();
+    assert_eq!(asked, [url(2), url(1)]);
+    orchestrators.quoted(&url(1), None, &offer(1), now);
+    assert!(!orchestrators.any_ready(now), "the other one may answer yet");
+    orchestrators.no_quote(&url(2), &broken(), now);
+    assert!(orchestrators.any_ready(now), "nobody else is left");
+    orchestrators.no_quote(&url(1), &broken(), now);
+    let later = now + Duration::from_secs(60);
+    assert!(orchestrators.due(8, later).iter().any(|candidate| candidate.url == url(1)), "asked again in an interval");
+    orchestrators.quoted(&url(2), None, &offer(1), later);
+    assert!(orchestrators.any_ready(later));
+    assert_eq!(port(&alone(&orchestrators, later)), 2);
 }

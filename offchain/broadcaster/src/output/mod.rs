@@ -70,6 +70,6 @@ impl Core {
         if !mp4 || !pictures {
             return Ok(Shown::Whole(media.clone()));
         }
-        self.media.fragment(media.clone()).await.map(Shown::Fragment).map_err(SegmentError::Worker)
+        self.checker.fragment(media).await.map(Shown::Fragment).map_err(SegmentError::Worker)
     }
 }

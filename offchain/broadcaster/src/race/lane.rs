@@ -42,6 +42,11 @@ impl Lane {
         !self.compared && self.won.is_cancelled()
     }
 
+    /// Whether somebody has done the segment.
+    pub(crate) fn is_won(&self) -> bool {
+        self.won.is_cancelled()
+    }
+
     /// Whether every result is compared with the source.
     pub(crate) fn is_compared(&self) -> bool {
         self.compared

@@ -27,7 +27,7 @@ pub use settings::{FailoverConfig, RedundancyConfig};
 
 use crate::{
     broadcaster::Core,
-    error::{AttemptError, SegmentError, VerifyError},
+    error::{AttemptError, Refusal, SegmentError},
     metrics,
     orchestrators::Turn,
     segment::Segment,
@@ -84,8 +84,10 @@ struct Race {
     tried: Vec<Url>,
     started: u32,
     blaming_input: u32,
-    /// Results that our own workers could not check.
+    /// Results that we could not check.
     unchecked: u32,
+    /// Those who have failed if another one does the segment, but for the last that failed.
+    suspects: Vec<(Url, AttemptError)>,
     /// How often somebody who had failed was asked again.
     repeats: u32,
     /// What no other attempt would help with.
@@ -129,6 +131,7 @@ impl Race {
             started: 0,
             blaming_input: 0,
             unchecked: 0,
+            suspects: Vec::new(),
             repeats: 0,
             verdict: None,
             last: None,
@@ -142,6 +145,9 @@ impl Race {
     }
 
     fn start(&mut self) -> Result<(), SegmentError> {
+        if self.stream.has_ended() {
+            return Err(Refusal::Ending(self.stream.name().clone()).into());
+        }
         let turn = self.core.orchestrators.choose(self.ask(Instant::now()))?;
         self.launch(turn, Cause::First);
         while self.running.len() < self.redundant {
@@ -172,10 +178,18 @@ impl Race {
         Ask { affinity: self.stream.affinity(), segment: self.segment.duration, tried: &self.tried, now }
     }
 
-    /// Somebody who does not work on it already.
+    /// Somebody who does not work on it already; one that calls it bad only where there is no second opinion.
     fn choose(&self, wanted: Wanted) -> Option<Turn> {
         let working: Vec<&Url> = self.running.iter().map(|runner| &runner.url).collect();
-        self.core.orchestrators.choose_besides(self.ask(Instant::now()), &working, wanted)
+        let others: Vec<&Url> = working.iter().copied().chain(self.suspects().map(|(url, _)| url)).collect();
+        let choose =
+            |besides: &[&Url]| self.core.orchestrators.choose_besides(self.ask(Instant::now()), besides, wanted);
+        choose(&others).or_else(|| if others.len() > working.len() { choose(&working) } else { None })
+    }
+
+    /// Those who have failed if another one does the segment.
+    fn suspects(&self) -> impl Iterator<Item = &(Url, AttemptError)> {
+        self.suspects.iter().chain(self.last.iter().filter(|(_, error)| error.awaits_another()))
     }
 
     fn launch(&mut self, turn: Turn, cause: Cause) {
@@ -218,6 +232,7 @@ impl Race {
                     self.stream.count(|counts| counts.hedges_won += 1);
                     self.core.count(|totals| totals.hedges_won += 1);
                 }
+                self.disprove(&runner.url);
                 return Some(renditions);
             }
             Ok(Finished::Overtaken | Finished::Unpaid) => {}
@@ -237,8 +252,16 @@ impl Race {
                 self.verdict = Some(SegmentError::BadInput(text.to_owned()));
             }
         }
-        self.unchecked += u32::from(matches!(error, AttemptError::Verify(VerifyError::Unchecked { .. })));
-        self.last = Some((url, error));
+        self.unchecked += u32::from(error.is_unchecked());
+        let before = self.last.replace((url, error));
+        self.suspects.extend(before.filter(|(_, error)| error.awaits_another()));
+    }
+
+    /// Somebody did the segment: whoever said that nobody can was wrong.
+    fn disprove(&self, winner: &Url) {
+        for (url, error) in self.suspects().filter(|(url, _)| url != winner) {
+            self.core.orchestrators.disproved(url, error, winner, self.stream.affinity(), Instant::now());
+        }
     }
 
     /// Starts another attempt if one is wanted now.
@@ -258,7 +281,8 @@ impl Race {
         let config = &self.core.config;
         let patience = counted_length(self.segment.duration).saturating_mul(config.failover.patience_percent) / 100;
         let in_vain = self.started >= config.max_attempts || self.unchecked >= MOST_UNCHECKED;
-        !in_vain && now < self.segment.arrived + patience
+        // What comes after the end of the stream would be paid for and published nowhere.
+        !in_vain && !self.stream.has_ended() && now < self.segment.arrived + patience
     }
 
     fn lost(&mut self) -> SegmentError {
@@ -333,7 +357,7 @@ async fn attempt(
     lane: Lane,
 ) -> Result<Finished, AttemptError> {
     let started = Instant::now();
-    let result = core.attempt(&stream, &segment, &turn, deadlines, &lane).await;
+    let result = core.attempt(&stream, &segment, &turn.candidate, deadlines, &lane).await;
     let (took, now) = (started.elapsed(), Instant::now());
     match &result {
         Ok(Finished::Done(_)) => {
@@ -350,10 +374,58 @@ async fn attempt(
         Err(error) => {
             tracing::warn!(url = %turn.candidate.url, error = with_causes(error), "attempt failed");
             metrics::attempt_failed(error);
-            if hopeless(error).is_none() && error.blames_input().is_none() {
+            core.note_verdict(&turn.candidate.url, error);
+            if is_its_failure(error, lane.is_won()) {
                 turn.failed(error, now);
             }
         }
     }
     result
+}
+
+/// Whether an error is the orchestrator's doing. What only another one can show is known once somebody has `won`; before, the
+/// race remembers it.
+fn is_its_failure(error: &AttemptError, won: bool) -> bool {
+    if error.awaits_another() {
+        return won;
+    }
+    hopeless(error).is_none() && !error.is_unchecked()
+}
+
+#[cfg(test)]
+mod tests {
+    use streamflow_media::PoolError;
+
+    use super::*;
+    use crate::error::VerifyError;
+
+    fn unchecked(source: PoolError) -> AttemptError {
+        VerifyError::Unchecked { name: "720p".to_owned(), source }.into()
+    }
+
+    fn doubtful(source: PoolError) -> AttemptError {
+        let source = Box::new(unchecked(source));
+        VerifyError::Doubtful { name: "720p".to_owned(), doubt: "frozen", source }.into()
+    }
+
+    #[test]
+    fn our_own_trouble_is_nobodys_failure_and_is_counted() {
+        for error in [unchecked(PoolError::QueueFull { limit: 10 }), doubtful(PoolError::Closed)] {
+            assert!(!is_its_failure(&error, false) && !is_its_failure(&error, true), "{error}");
+            assert!(error.is_unchecked(), "{error}");
+        }
+        // The reference is made of our source, not of the orchestrator's result.
+        let died = || PoolError::WorkerDied { signal: Some(11), exit: None, stderr: Vec::new() };
+        assert!(!is_its_failure(&doubtful(died()), true));
+        assert!(!is_its_failure(&unchecked(died()), false), "nobody else has done it");
+        assert!(is_its_failure(&unchecked(died()), true), "our workers only broke on its result");
+    }
+
+    #[test]
+    fn who_calls_good_input_bad_has_failed() {
+        let error = AttemptError::Orchestrator("No keyframes in input".to_owned());
+        assert!(!is_its_failure(&error, false) && is_its_failure(&error, true));
+        let error = AttemptError::Orchestrator("no transcoders available".to_owned());
+        assert!(is_its_failure(&error, false));
+    }
 }

@@ -136,12 +136,11 @@ impl Core {
     ) -> BoxFuture<'a, Result<Vec<Bytes>, AttemptError>> {
         let attempt = async move {
             let candidate = Candidate::own(url.clone());
-            let session = stream.session(self, &candidate).await?;
             let deadline = self.config.selection.deadline(segment.duration);
             let load = stream.load(segment, deadline);
             let multiplier = stream.orders().timeout_multiplier(&self.config);
             let deadlines = Deadlines::new(load, &Link::default(), None, multiplier);
-            match self.submit_and_verify(stream, segment, &session, deadlines, &Lane::alone()).await? {
+            match self.attempt(stream, segment, &candidate, deadlines, &Lane::alone()).await? {
                 Finished::Done(renditions) => Ok(renditions.into_iter().map(|rendition| rendition.media).collect()),
                 Finished::Overtaken | Finished::Unpaid => Ok(Vec::new()),
             }

@@ -20,4 +20,5 @@ mod refusals;
 mod retry;
 mod rtmp;
 mod signer;
+mod waiting;
 mod webhook;

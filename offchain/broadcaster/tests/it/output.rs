@@ -16,7 +16,7 @@ use axum::{
 use serde_json::Value;
 use streamflow_broadcaster::HlsFormat;
 use streamflow_media::fragment;
-use streamflow_types::{ManifestId, Secret};
+use streamflow_types::{ManifestId, Profile, Secret};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
@@ -156,6 +156,24 @@ async fn viewers_may_get_fragmented_mp4() {
     for rendition in ["source", "180p", "90p"] {
         assert_eq!(clip::frames(&dir.path().join(format!("streams/movie/{rendition}/index.m3u8"))), 150, "{rendition}");
     }
+}
+
+/// More fragments at once than our workers take.
+#[tokio::test]
+async fn many_renditions_are_made_into_fragments_in_turn() {
+    let profiles: Vec<_> = (0..10).map(|n| Profile::new(format!("r{n}"), 96 + 16 * n, 90, 60_000).unwrap()).collect();
+    // Made before, so that the orchestrator is in time.
+    clip::renditions(&clip::segment(0), &profiles);
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let mp4 = |setup: &mut Setup| {
+        (setup.config.hls_format, setup.config.profiles) = (HlsFormat::Fmp4, profiles);
+    };
+    let running = Setup::new(&[orchestrator.url()]).with(mp4).start().await;
+    running.push_clip("movie", 0).await;
+    let status = running.handle.status();
+    assert_eq!((status.segments.transcoded, status.segments.failed), (1, 0));
+    assert!(running.text("/stream/movie/r9.m3u8").await.contains("r9/0.m4s"));
+    running.stop().await;
 }
 
 #[tokio::test]

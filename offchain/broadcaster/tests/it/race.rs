@@ -1,5 +1,5 @@
 //! A segment is a race: one that is slow or fails costs no segment, and is settled with all the same.
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use reqwest::StatusCode;
 use streamflow_broadcaster::{RedundancyConfig, SessionStatus, Verdict};
@@ -160,5 +160,26 @@ async fn all_of_several_are_paid_and_looked_at() {
         assert_eq!((known.segments, known.failures, known.verdict), (2, 0, None));
     }
     assert_eq!(running.handle.status().segments.transcoded, 2);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_is_paid_for_a_segment_once_its_stream_has_ended() {
+    let only = FakeOrchestrator::start(1, Conduct::Refuses(500, "Internal Server Error"), true).await;
+    let brief = |setup: &mut Setup| setup.config.drain_timeout = Duration::from_millis(300);
+    let running = Setup::new(&[only.url()]).with(brief).start().await;
+    let first = running.push("/live/movie/5.ts", clip::segment(1));
+    // The encoder counts anew, and the first recording ends while its segment is being tried.
+    let anew = async {
+        until("a try", || only.seen().requests >= 1).await;
+        running.push("/live/movie/0.ts", clip::segment(0)).await
+    };
+    let recovers = async {
+        until("the end of the first recording", || running.file("movie~1").exists()).await;
+        only.behave(Conduct::Honest);
+    };
+    let (first, anew, ()) = tokio::join!(first, anew, recovers);
+    assert_eq!((first.status(), anew.status()), (StatusCode::INTERNAL_SERVER_ERROR, StatusCode::OK));
+    assert_eq!(only.seen().segments, [0]);
     running.stop().await;
 }

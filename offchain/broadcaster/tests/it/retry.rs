@@ -113,6 +113,25 @@ async fn one_that_claims_the_input_is_bad_is_not_believed_alone() {
 }
 
 #[tokio::test]
+async fn one_that_calls_good_input_bad_loses_the_stream() {
+    let bad = FakeOrchestrator::start(1, Conduct::Fails("Invalid argument"), true).await;
+    let good = FakeOrchestrator::start(2, Conduct::Honest, true).await;
+    // How busy this machine is must not decide who has the stream.
+    let unhurried = |setup: &mut Setup| setup.config.selection.deadline_percent = 2000;
+    let running = Setup::new(&[bad.url(), good.url()]).with(unhurried).start().await;
+    for seq in 0..3 {
+        running.push_clip("movie", seq).await;
+    }
+    assert_eq!((bad.seen().segments, good.seen().segments), (vec![0], vec![0, 1, 2]));
+    let status = running.handle.status();
+    let session = status.sessions.iter().find(|session| session.url == bad.url()).unwrap();
+    assert_eq!((session.failures, session.verdict), (1, None));
+    assert!(session.last_error.as_ref().is_some_and(|error| error.contains("Invalid argument")));
+    assert_eq!(status.streams[0].choice.as_ref().unwrap().swaps, 1);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn an_impostor_is_not_paid() {
     let impostor = FakeOrchestrator::start(1, Conduct::Impostor, true).await;
     let good = FakeOrchestrator::start(2, Conduct::Honest, true).await;

@@ -12,6 +12,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     process::Command,
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -220,10 +221,28 @@ async fn play(url: &str) -> String {
 }
 
 /// Pushes so many bytes, and tells whether there was no memory for them.
-async fn is_too_much(running: &Running, bytes: usize) -> bool {
+pub(crate) async fn is_too_much(running: &Running, bytes: usize) -> bool {
     let push = crate::fixture::client().post(running.url("/live/other/0.ts")).body(vec![0x47; bytes]);
     let refused = push.send().await.unwrap();
     Refusal::from_header(refused.headers()[HEADER].to_str().unwrap()).unwrap().code == Code::PushMemoryFull
+}
+
+/// An upload that holds so many bytes until it is aborted; then there is no memory for `more`.
+pub(crate) async fn hold_memory(running: &Running, bytes: usize, more: usize) -> JoinHandle<()> {
+    for _ in 0..20 {
+        let begun = futures::stream::iter([Ok::<_, std::io::Error>(vec![0x47; bytes])]);
+        let endless = reqwest::Body::wrap_stream(futures::StreamExt::chain(begun, futures::stream::pending()));
+        let upload = crate::fixture::client().post(running.url("/live/slow/0.ts")).body(endless).send();
+        let upload = tokio::spawn(async move { drop(upload.await) });
+        // A look at the memory takes some of it, and may be what the upload lacks.
+        while !upload.is_finished() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            if is_too_much(running, more).await && !upload.is_finished() {
+                return upload;
+            }
+        }
+    }
+    panic!("waited in vain for an upload of {bytes} bytes");
 }
 
 #[tokio::test]
@@ -236,22 +255,22 @@ async fn what_is_published_and_what_is_pushed_share_one_bound_of_memory() {
     };
     let running = Setup::new(&[orchestrator.url()]).with(bounded).start().await;
     // An upload that is not over holds nearly all there is.
-    let begun = futures::stream::iter([Ok::<_, std::io::Error>(vec![0x47; MAX - 1000])]);
-    let endless = reqwest::Body::wrap_stream(futures::StreamExt::chain(begun, futures::stream::pending()));
-    let upload = tokio::spawn(crate::fixture::client().post(running.url("/live/slow/0.ts")).body(endless).send());
-    while !is_too_much(&running, 2000).await {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let upload = hold_memory(&running, MAX - 1000, 2000).await;
     let published = publish(&PICTURE, &running.rtmp_url("movie/key")).await;
     assert!(published.status.success(), "{}", said(&published));
     until("the end of it", || running.handle.status().rtmp.is_some_and(|rtmp| rtmp.published == 0)).await;
-    assert_eq!(running.handle.status().segments.received, 0, "a segment was taken for which there was no memory");
+    assert_eq!(orchestrator.seen().requests, 0, "a segment was taken for which there was no memory");
+    let lost = running.handle.status().segments;
+    assert_eq!((lost.received, lost.transcoded, lost.failed), (3, 0, 3), "those that were lost are counted");
     upload.abort();
-    while is_too_much(&running, 2000).await {
+    for _ in 0..200 {
+        if !is_too_much(&running, 2000).await {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let mut encoder = ffmpeg(&PICTURE, &running.rtmp_url("movie/key")).spawn().unwrap();
-    until("a segment", || running.handle.status().segments.received > 0).await;
+    until("a segment", || running.handle.status().segments.received > lost.received).await;
     assert!(is_too_much(&running, MAX).await, "the segment that is being transcoded takes no memory");
     encoder.wait().await.unwrap();
     running.stop().await;

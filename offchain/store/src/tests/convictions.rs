@@ -17,7 +17,7 @@ fn known(n: u32, ends_at: u64) -> KnownConviction {
 
 async fn a_conviction_is_there_after_a_restart_until_it_ends(database: Database) {
     let store = open(&database).await;
-    store.keep_convictions(&[known(1, 100), known(2, 200)], 0).await.unwrap();
+    store.keep_convictions(&[known(1, 100), known(2, 200)], 9).await.unwrap();
     store.close().await;
     let again = open(&database).await;
     assert_eq!(again.convictions(99, 9).await.unwrap(), [known(2, 200), known(1, 100)]);
@@ -28,20 +28,27 @@ async fn a_conviction_is_there_after_a_restart_until_it_ends(database: Database)
 
 async fn the_newest_conviction_of_an_orchestrator_counts(database: Database) {
     let store = open(&database).await;
-    store.keep_convictions(&[known(1, 100)], 0).await.unwrap();
+    store.keep_convictions(&[known(1, 100)], 9).await.unwrap();
     let again = KnownConviction { verdict: "unsigned".into(), relapses: 2, ..known(1, 300) };
-    store.keep_convictions(std::slice::from_ref(&again), 0).await.unwrap();
-    assert_eq!(store.convictions(0, 9).await.unwrap(), [again]);
+    store.keep_convictions(std::slice::from_ref(&again), 9).await.unwrap();
+    assert_eq!(store.convictions(0, 9).await.unwrap(), std::slice::from_ref(&again));
+    // Another node that catches it at less, or suspends for a shorter time.
+    store.keep_convictions(&[KnownConviction { verdict: "wrong_size".into(), ..known(1, 299) }], 9).await.unwrap();
+    assert_eq!(store.convictions(0, 9).await.unwrap(), [again], "the longer one stays");
+    let same_end = KnownConviction { verdict: "wrong_size".into(), ..known(1, 300) };
+    store.keep_convictions(std::slice::from_ref(&same_end), 9).await.unwrap();
+    assert_eq!(store.convictions(0, 9).await.unwrap(), [same_end]);
 }
 
-async fn those_long_over_are_forgotten(database: Database) {
+async fn of_too_many_those_that_end_first_are_forgotten(database: Database) {
     let store = open(&database).await;
-    store.keep_convictions(&[known(1, 100), known(2, 200)], 200).await.unwrap();
-    assert_eq!(store.convictions(0, 9).await.unwrap(), [known(2, 200)]);
+    store.keep_convictions(&[known(1, 100), known(2, 200)], 2).await.unwrap();
+    store.keep_convictions(&[known(3, 150)], 2).await.unwrap();
+    assert_eq!(store.convictions(0, 9).await.unwrap(), [known(2, 200), known(3, 150)]);
 }
 
 on_both_engines! {
     a_conviction_is_there_after_a_restart_until_it_ends,
     the_newest_conviction_of_an_orchestrator_counts,
-    those_long_over_are_forgotten,
+    of_too_many_those_that_end_first_are_forgotten,
 }
