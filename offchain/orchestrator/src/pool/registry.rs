@@ -292,7 +292,7 @@ impl Registry {
     }
 
     /// Whether a session of this demand would find room. Where nobody is connected its segments will tell so.
-    pub(super) fn room(&mut self, session: Option<&str>, demand: Demand, now: Instant) -> Result<(), Overload> {
+    pub(super) fn room(&mut self, demand: Demand, now: Instant) -> Result<(), Overload> {
         let limit = self.max_ratio;
         let (mut devices, mut sessions, mut capacity) = (0, 0, 0);
         let mut predicted = f64::INFINITY;
@@ -301,12 +301,10 @@ impl Registry {
             devices += 1;
             sessions += active;
             capacity += member.capacity;
-            let has_place =
-                active + member.elsewhere < member.capacity || session.is_some_and(|id| member.device.holds(id, now));
-            if !has_place {
+            if active + member.elsewhere >= member.capacity {
                 continue;
             }
-            let forecast = member.device.forecast(session, demand, now);
+            let forecast = member.device.forecast(None, demand, now);
             if forecast.fits(limit) {
                 return Ok(());
             }
@@ -319,19 +317,29 @@ impl Registry {
         }
     }
 
-    /// Gives a session room with the transcoder that is best off.
+    /// Gives a session room while its first segment comes, with its transcoder or the one that is best off. Only a segment makes it
+    /// stay there: nobody tells of the end of a session that never sent one.
+    pub(super) fn reserve(&mut self, session: &str, demand: Demand, needed: &Capabilities, now: Instant) {
+        if let Some(member) = self.home(session, demand, needed, now) {
+            member.device.reserve(session, demand, now);
+        }
+    }
+
+    /// Gives a session room until its next segment may have come, in the same way.
     pub(super) fn hold(&mut self, session: &str, demand: Demand, needed: &Capabilities, now: Instant) {
-        let Ok(id) = self.choose(session, demand, needed, Purpose::Own, &HashSet::new(), now) else { return };
-        self.stick(session, id);
-        if let Some(member) = self.members.get_mut(&id) {
+        if let Some(member) = self.home(session, demand, needed, now) {
             member.device.hold(session, demand, now + demand.hold());
         }
     }
 
-    /// Whether a session has room with its transcoder.
-    pub(super) fn holds(&self, session: &str, now: Instant) -> bool {
-        let member = self.sessions.get(session).and_then(|id| self.members.get(id));
-        member.is_some_and(|member| member.device.holds(session, now))
+    fn home(&mut self, session: &str, demand: Demand, needed: &Capabilities, now: Instant) -> Option<&mut Member> {
+        let id = self.choose(session, demand, needed, Purpose::Own, &HashSet::new(), now).ok()?;
+        self.members.get_mut(&id)
+    }
+
+    /// Whether a session has room for so much work with some transcoder.
+    pub(super) fn holds(&self, session: &str, demand: Demand, now: Instant) -> bool {
+        self.members.values().any(|member| member.device.has_room_for(session, demand, now))
     }
 
     /// Gives a segment to the session's transcoder, or else to the one that is best off among those that can do it.
@@ -356,9 +364,11 @@ impl Registry {
                 && let Some(member) = self.members.get_mut(&id)
             {
                 let expected = member.device.expected(demand);
-                // Until it is done, however long that takes.
-                let until = now + crate::transcode::deadline(job.duration);
-                member.device.hold(&job.session_id, demand, until);
+                // Until it is done, however long that takes. Beside another attempt it needs no second place.
+                if purpose == Purpose::Own {
+                    let until = now + crate::transcode::deadline(job.duration);
+                    member.device.hold(&job.session_id, demand, until);
+                }
                 let started = member.device.start(now);
                 self.tasks.insert(task, Task { member: id, job: Arc::clone(job), demand, started, posts: 0, reply });
                 self.by_session.entry(job.session_id.clone()).or_default().push(task);
@@ -389,11 +399,17 @@ impl Registry {
         now: Instant,
     ) -> Result<MemberId, TranscodeError> {
         let usable = |id: &MemberId, member: &Member| !excluded.contains(id) && !member.leaving;
-        if purpose == Purpose::Own
-            && let Some(id) = self.sessions.get(session)
-            && self.members.get(id).is_some_and(|member| usable(id, member) && member.is_sound(now))
-        {
-            return Ok(*id);
+        if purpose == Purpose::Own {
+            let is_fit = |id: &MemberId, member: &Member| usable(id, member) && member.is_sound(now);
+            let stuck = self.sessions.get(session).filter(|id| self.members.get(id).is_some_and(|m| is_fit(id, m)));
+            // Before its first segment it has room with one, and stays with none.
+            let held = || {
+                let mut holding = self.members.iter().filter(|(_, member)| member.device.holds(session, now));
+                holding.find(|(id, m)| is_fit(id, m) && is_compatible(&m.capabilities, needed)).map(|(id, _)| id)
+            };
+            if let Some(id) = stuck.or_else(held) {
+                return Ok(*id);
+            }
         }
         let (mut open, mut best) = (0, None::<(Rank, MemberId)>);
         for (id, member) in &mut self.members {
@@ -430,16 +446,19 @@ impl Registry {
 
     /// The session goes on where its last segment was done.
     pub(super) fn keep_with(&mut self, session: &str, id: MemberId, demand: Demand) {
-        let Some(member) = self.members.get_mut(&id).filter(|member| !member.leaving) else { return };
-        member.device.hold(session, demand, Instant::now() + demand.hold());
+        if self.members.get(&id).is_none_or(|member| member.leaving) {
+            return;
+        }
         self.stick(session, id);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.device.hold(session, demand, Instant::now() + demand.hold());
+        }
     }
 
-    /// Frees the session's room at its transcoder and tells that one.
+    /// Frees the session's room and tells its transcoder.
     pub(super) fn end_session(&mut self, session: &str) {
-        let Some(id) = self.sessions.remove(session) else { return };
-        if let Some(member) = self.members.get_mut(&id) {
-            member.device.release(session);
+        self.members.values_mut().for_each(|member| member.device.release(session));
+        if let Some(id) = self.sessions.remove(session) {
             self.notify(id, Notice::EndSession(session.to_owned()));
         }
     }
@@ -452,6 +471,12 @@ impl Registry {
             self.remove(id);
         }
         sent
+    }
+
+    /// Sessions that stay with a transcoder.
+    #[cfg(test)]
+    pub(super) fn stuck(&self) -> usize {
+        self.sessions.len()
     }
 
     pub(super) fn input(&self, session: &str, seq: u64) -> Option<Bytes> {
