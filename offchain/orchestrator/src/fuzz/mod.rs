@@ -150,7 +150,7 @@ fn store() -> OsInfo {
 fn hello(state: State) -> Vec<u8> {
     let id = "0123456789abcdef0123456789abcdef".into();
     let capabilities = Some(capability::describe(&OFFERED, 4, "0.1.0"));
-    Hello { id, capacity: 4, running: 1, state: state.into(), capabilities }.encode_to_vec()
+    Hello { id, capacity: 4, running: 1, state: state.into(), capabilities, every_ms: 1000 }.encode_to_vec()
 }
 
 proptest! {

@@ -175,9 +175,9 @@ impl TranscoderPool {
         self.lock().hear(token, state, Instant::now())
     }
 
-    /// Notes how many segments a transcoder works on, whoever asked.
-    pub(crate) fn hear_load(&self, token: MemberToken, running: usize) {
-        self.lock().hear_load(token, running);
+    /// Notes how many segments a transcoder works on, whoever asked, and how often it tells.
+    pub(crate) fn hear_load(&self, token: MemberToken, running: usize, tells_every: Duration) {
+        self.lock().hear_load(token, running, tells_every);
     }
 
     /// Looks for transcoders that were not heard of for `patience`, until `stop`.

@@ -28,6 +28,8 @@ const MAX_POSTS: u8 = 4;
 /// A transcoder that let a lease run out gets no work for so many of that lease; twice as many the next time, and so on.
 const PROBATION_LEASES: u32 = 2;
 const MAX_PROBATION_DOUBLINGS: u32 = 5;
+/// Words of a transcoder that may be missing in a row.
+const PATIENCE_BEATS: u32 = 4;
 /// Loads that differ by less are the same: then sessions are counted.
 const LOAD_STEP: f64 = 0.05;
 
@@ -59,6 +61,8 @@ struct Member {
     leaving: bool,
     /// When it was heard of, if it tells.
     heard: Option<Instant>,
+    /// How often it tells, if it says so.
+    tells_every: Duration,
     /// Whether it is too long since it was heard of.
     silent: bool,
     probation: Option<Instant>,
@@ -203,6 +207,7 @@ impl Registry {
             elsewhere: 0,
             leaving: false,
             heard: None,
+            tells_every: Duration::ZERO,
             silent: false,
             probation: None,
             strikes: 0,
@@ -245,16 +250,19 @@ impl Registry {
         true
     }
 
-    /// Notes how many segments a member works on, whoever asked.
-    pub(super) fn hear_load(&mut self, token: MemberToken, running: usize) {
+    /// Notes how many segments a member works on, whoever asked, and how often it tells.
+    pub(super) fn hear_load(&mut self, token: MemberToken, running: usize, tells_every: Duration) {
         let Some((id, member)) = self.members.iter_mut().find(|(_, member)| member.token == token) else { return };
         let ours = self.tasks.values().filter(|task| task.member == *id).count();
         member.elsewhere = running.saturating_sub(ours);
+        member.tells_every = tells_every;
     }
 
-    /// Members that tell of themselves and have not for `patience` get no work until they do.
+    /// Members that tell of themselves and have not for `patience` get no work until they do. Who tells less often by its own word is
+    /// waited for as long by that measure.
     pub(super) fn sweep(&mut self, patience: Duration, now: Instant) {
         for (id, member) in &mut self.members {
+            let patience = patience.max(member.tells_every.saturating_mul(PATIENCE_BEATS));
             let late = member.heard.is_some_and(|heard| now.duration_since(heard) > patience);
             if late && !member.silent {
                 tracing::warn!(member = id.0, "transcoder is silent: it gets no work until it is heard of");

@@ -246,6 +246,19 @@ async fn results_are_a_sign_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_tells_seldom_by_its_own_word_is_not_taken_for_silent() {
+    let (pool, member) = watched();
+    pool.hear_load(member.token, 0, Duration::from_secs(5));
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(pool.sound(), 1);
+        pool.hear(member.token, State::Alive);
+    }
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    assert_eq!(pool.sound(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_orchestrator_that_was_held_up_takes_nobody_for_silent() {
     let (pool, member) = watched();
     tokio::time::sleep(Duration::from_millis(900)).await;
