@@ -229,6 +229,11 @@ impl Device {
         self.sessions.values().filter(|hold| hold.until > now).count()
     }
 
+    /// Those sessions.
+    pub(crate) fn held(&self, now: Instant) -> impl Iterator<Item = &str> {
+        self.sessions.iter().filter(move |(_, hold)| hold.until > now).map(|(session, _)| session.as_str())
+    }
+
     /// Segments under way.
     pub(crate) fn running(&self) -> usize {
         self.running

@@ -282,9 +282,11 @@ impl Registry {
         metrics::transcoder_suspended();
     }
 
-    /// Sessions that have work, of all members.
-    pub(super) fn active(&mut self, now: Instant) -> usize {
-        self.members.values_mut().map(|member| member.device.active(now)).sum()
+    /// Sessions that have work, of all members. One that a second member helps with is one.
+    pub(super) fn active(&self, now: Instant) -> usize {
+        let is_at = |id: &MemberId, session: &str| self.sessions.get(session).is_none_or(|home| home == id);
+        let at = |(id, member): (&MemberId, &Member)| member.device.held(now).filter(|held| is_at(id, held)).count();
+        self.members.iter().map(at).sum()
     }
 
     /// About how many more sessions would fit.
@@ -372,11 +374,9 @@ impl Registry {
                 && let Some(member) = self.members.get_mut(&id)
             {
                 let expected = member.device.expected(demand);
-                // Until it is done, however long that takes. Beside another attempt it needs no second place.
-                if purpose == Purpose::Own {
-                    let until = now + crate::transcode::deadline(job.duration);
-                    member.device.hold(&job.session_id, demand, until);
-                }
+                // Until it is done, however long that takes.
+                let until = now + crate::transcode::deadline(job.duration);
+                member.device.hold(&job.session_id, demand, until);
                 let started = member.device.start(now);
                 self.tasks.insert(task, Task { member: id, job: Arc::clone(job), demand, started, posts: 0, reply });
                 self.by_session.entry(job.session_id.clone()).or_default().push(task);
@@ -536,8 +536,12 @@ impl Registry {
         if let Some(member) = self.members.get_mut(&task.member) {
             let now = Instant::now();
             member.device.finish(task.started, task.demand, ended, now);
-            if member.device.holds(&task.job.session_id, now) {
-                member.device.hold(&task.job.session_id, task.demand, now + task.demand.hold());
+            let session = &task.job.session_id;
+            if self.sessions.get(session) != Some(&task.member) {
+                // It was a help.
+                member.device.release(session);
+            } else if member.device.holds(session, now) {
+                member.device.hold(session, task.demand, now + task.demand.hold());
             }
             if ended == Ended::Done {
                 (member.strikes, member.probation) = (0, None);

@@ -363,7 +363,7 @@ async fn places_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_attempt_takes_no_second_place() {
+async fn a_second_attempt_makes_no_second_session_and_leaves_no_place_behind() {
     let pool = pool();
     let mut slow = pool.join(1, able()).unwrap();
     let mut other = pool.join(1, able()).unwrap();
@@ -371,10 +371,11 @@ async fn a_second_attempt_takes_no_second_place() {
     let late = segment(&mut slow).await;
     let hedged = segment(&mut other).await;
     assert_eq!(pool.active(), 1, "while both are at it");
+    let demand = Demand::of(&job("b").profiles, Duration::from_secs(2));
+    assert!(pool.room(demand).is_err(), "neither has a free lane");
     pool.complete(late, Ok(renditions()));
     waiting.await.unwrap().unwrap();
     assert_eq!((pool.active(), pool.complete(hedged, Ok(renditions()))), (1, Completed::Late));
-    let demand = Demand::of(&job("b").profiles, Duration::from_secs(2));
     assert_eq!(pool.room(demand), Ok(()), "the second one has a place");
     // Where the second is the quicker one, the place goes over.
     let waiting = start(&pool, "a");
