@@ -31,7 +31,7 @@ use crate::{
 
 /// How old the hint in an offer may be.
 const HINT_AGE: Duration = Duration::from_millis(250);
-/// Sessions that are kept, with work or without. One more takes the place of the one that has been quiet for the longest.
+/// Queues that are kept, with work or without. One more takes the place of the one without that has been quiet for the longest.
 const MAX_OPEN: usize = 16_384;
 
 /// What a transcoder gets beyond its deadline before it is given up.
@@ -86,6 +86,13 @@ enum State {
     Busy,
     /// The same, and after that it ends.
     Ending,
+}
+
+impl Queue {
+    /// Whether something is in it. A task that is gone does nothing.
+    fn is_at_work(&self) -> bool {
+        self.state != State::Idle && !self.work.is_closed()
+    }
 }
 
 impl Open {
@@ -286,7 +293,7 @@ impl Sessions {
         if open.queues.len() < MAX_OPEN {
             return Ok(());
         }
-        let idle = open.queues.iter().filter(|(_, queue)| queue.state == State::Idle);
+        let idle = open.queues.iter().filter(|(_, queue)| !queue.is_at_work());
         let quietest = idle.min_by_key(|(_, queue)| queue.used).map(|(name, _)| name.clone());
         self.close(open, &quietest.ok_or(TranscodeError::Busy)?);
         Ok(())
@@ -317,7 +324,7 @@ impl Sessions {
             return;
         };
         match open.queues.get_mut(&name) {
-            Some(queue) if queue.state != State::Idle => queue.state = State::Ending,
+            Some(queue) if queue.is_at_work() => queue.state = State::Ending,
             _ => self.close(&mut open, &name),
         }
     }
