@@ -102,7 +102,7 @@ def check_discovery(orchestrator):
         same(one.transcoder, f"https://{orchestrator.host}", "service URI")
         same(one.price_info.pixelsPerUnit > 0, True, "price")
         same(len(one.auth_token.token), 32, "token")
-        same(len(one.auth_token.session_id), 8, "session id")
+        same(len(one.auth_token.session_id), 32, "session id")
         same(one.HasField("ticket_params"), paid, "ticket params")
         same(one.capabilities.mandatories[0] >> 12 & 1, 1, "bit 12 is mandatory")
         same(one.capabilities.bitstring[0] >> 14 & 1, 0, "MPEG-7 signatures are not offered")

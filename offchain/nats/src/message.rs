@@ -43,6 +43,9 @@ pub struct Hello {
     /// What it can do.
     #[prost(message, optional, tag = "5")]
     pub capabilities: Option<Capabilities>,
+    /// Milliseconds until it says so again; 0 where it does not tell.
+    #[prost(uint32, tag = "6")]
+    pub every_ms: u32,
 }
 
 /// An orchestrator asks for a segment, or ends a session.
@@ -103,7 +106,14 @@ mod tests {
     use super::*;
 
     fn hello() -> Hello {
-        Hello { id: "a".into(), capacity: 4, running: 1, state: State::Leaving.into(), capabilities: None }
+        Hello {
+            id: "a".into(),
+            capacity: 4,
+            running: 1,
+            state: State::Leaving.into(),
+            capabilities: None,
+            every_ms: 1000,
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ const UNMEASURED_SESSIONS: usize = 2;
 /// A session without work holds its room for so many of its segments' durations, at least for [`LEAST_HOLD`].
 const HOLD_SEGMENTS: u32 = 2;
 const LEAST_HOLD: Duration = Duration::from_secs(1);
+/// How long a session has room before its first segment is there: whatever length its sender names, the least that any gets to come.
+const FIRST_HOLD: Duration = Duration::from_secs(8);
 /// Time between two looks for sessions whose room is free again.
 const PRUNE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -198,6 +200,14 @@ impl Device {
         }
     }
 
+    /// Gives a session room while its first segment comes. One that has room already has it for no longer.
+    pub(crate) fn reserve(&mut self, session: &str, demand: Demand, now: Instant) {
+        let held = self.sessions.get(session).filter(|hold| hold.until > now);
+        let (held, until) = held.map_or((0, now + FIRST_HOLD), |hold| (hold.pixels_per_second, hold.until));
+        let pixels_per_second = demand.pixels_per_second.max(held);
+        self.hold(session, Demand { pixels_per_second, ..demand }, until);
+    }
+
     pub(crate) fn release(&mut self, session: &str) {
         self.sessions.remove(session);
     }
@@ -207,10 +217,21 @@ impl Device {
         self.sessions.get(session).is_some_and(|hold| hold.until > now)
     }
 
+    /// Whether that room is large enough.
+    pub(crate) fn has_room_for(&self, session: &str, demand: Demand, now: Instant) -> bool {
+        let held = self.sessions.get(session).filter(|hold| hold.until > now);
+        held.is_some_and(|hold| hold.pixels_per_second >= demand.pixels_per_second)
+    }
+
     /// Sessions that have work.
     pub(crate) fn active(&mut self, now: Instant) -> usize {
         self.prune(now);
         self.sessions.values().filter(|hold| hold.until > now).count()
+    }
+
+    /// Those sessions.
+    pub(crate) fn held(&self, now: Instant) -> impl Iterator<Item = &str> {
+        self.sessions.iter().filter(move |(_, hold)| hold.until > now).map(|(session, _)| session.as_str())
     }
 
     /// Segments under way.

@@ -15,6 +15,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::LimitsConfig;
 
+/// Most room that a body gets at once, bytes: as much as most segments have.
+const FIRST_ROOM: u64 = 4 << 20;
+
 /// Bytes that all requests together may hold.
 #[derive(Clone, Debug)]
 pub(crate) struct ByteBudget {
@@ -124,9 +127,7 @@ impl Intake {
             return Err(BodyError::TooLarge { max });
         }
         let mut share = self.budget.share();
-        // Pages that nothing arrives for are never touched, so a length that is a lie takes no memory.
-        let room = usize::try_from(declared.unwrap_or_default()).unwrap_or_default();
-        let (mut data, mut hasher) = (BytesMut::with_capacity(room), Keccak256::new());
+        let (mut data, mut hasher) = (BytesMut::with_capacity(first_room(declared)), Keccak256::new());
         let limits = LimitsConfig { body_timeout: self.limits.body_timeout.min(within), ..self.limits };
         let mut stream = Timed::new(stream, &limits);
         while let Some(chunk) = stream.next().await? {
@@ -139,6 +140,12 @@ impl Intake {
         }
         Ok(Received { data: data.freeze(), hash: hasher.finalize(), share })
     }
+}
+
+/// Room that a body of this length gets before any of it has come. What a length promises is not counted against the budget, so a
+/// lie must not take much.
+fn first_room(declared: Option<u64>) -> usize {
+    declared.map_or(0, |length| length.min(FIRST_ROOM) as usize)
 }
 
 impl Intake {
@@ -235,6 +242,12 @@ mod tests {
         let mut stream = chunks(3);
         assert_eq!(intake(299, 299).segment(&mut stream, Some(400_000_000), LONG).await.map(|r| r.hash), refused);
         assert_eq!(stream.count().await, 3);
+    }
+
+    #[test]
+    fn a_length_that_is_a_lie_takes_little_memory() {
+        assert_eq!([None, Some(700_000)].map(first_room), [0, 700_000], "a segment gets its room at once");
+        assert_eq!([300_000_000, u64::MAX].map(|length| first_room(Some(length))), [4 << 20; 2]);
     }
 
     #[tokio::test]

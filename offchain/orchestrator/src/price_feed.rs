@@ -7,6 +7,8 @@ use streamflow_types::Price;
 
 /// A feed has at most so many decimals.
 const MAX_DECIMALS: u8 = 36;
+/// Clocks may differ by so much.
+const MAX_AHEAD_SECS: u64 = 300;
 /// Wei in an ether, over the millionths that prices are set in.
 const WEI_PER_MICRO: u64 = 1_000_000_000_000;
 
@@ -107,6 +109,15 @@ pub enum Unbelievable {
         /// As set.
         max_s: u64,
     },
+    /// Told in a time to come: it would never grow old.
+    #[error(
+        "the feed was told {ahead_s} s from now, at most {MAX_AHEAD_SECS} s are taken for a clock that is off: look at this machine's \
+         clock, and at orchestrator.price_feed.contract"
+    )]
+    Ahead {
+        /// Until then.
+        ahead_s: u64,
+    },
     /// Not between the operator's bounds.
     #[error("the feed makes {price} wei per pixel, orchestrator.price_feed allows {min} to {max}")]
     OutOfBounds {
@@ -155,6 +166,10 @@ impl PriceFeed {
     /// # Errors
     /// Says why it is not believed.
     pub fn take(&mut self, reading: &Reading, now: u64) -> Result<Price, Unbelievable> {
+        let ahead_s = reading.updated_at.saturating_sub(now);
+        if ahead_s > MAX_AHEAD_SECS {
+            return Err(Unbelievable::Ahead { ahead_s });
+        }
         let (age_s, max_s) = (now.saturating_sub(reading.updated_at), self.config.max_age.as_secs());
         if age_s > max_s {
             return Err(Unbelievable::Stale { age_s, max_s });
@@ -237,6 +252,13 @@ mod tests {
         assert_eq!(refused(Reading { decimals: 77, ..reading(1, 1) }), Unbelievable::Decimals(77));
         let old = Reading { updated_at: NOW - 90_001, ..reading(1, 2500) };
         assert_eq!(refused(old), Unbelievable::Stale { age_s: 90_001, max_s: 90_000 });
+        let ahead = |seconds| Reading { updated_at: NOW + seconds, ..reading(1, 2500) };
+        assert!(feed().take(&ahead(300), NOW).is_ok(), "a clock that is off");
+        assert_eq!(refused(ahead(301)), Unbelievable::Ahead { ahead_s: 301 });
+        assert_eq!(
+            refused(Reading { updated_at: u64::MAX, ..ahead(0) }),
+            Unbelievable::Ahead { ahead_s: u64::MAX - NOW }
+        );
         assert!(matches!(refused(reading(1, 1_000_000_000)), Unbelievable::OutOfBounds { .. }), "nearly free");
         let worthless = Reading { answer: I256::ONE, decimals: 18, ..reading(1, 1) };
         assert_eq!(refused(worthless), Unbelievable::TooLarge);

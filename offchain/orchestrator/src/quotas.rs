@@ -8,6 +8,8 @@ use std::{
 };
 
 use alloy_primitives::Address;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -338,8 +340,20 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
+    /// Counts what comes, whatever becomes of it.
+    pub(crate) fn counting<E>(
+        &self,
+        stream: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> impl Stream<Item = Result<Bytes, E>> + Unpin {
+        stream.inspect(|chunk| {
+            if let Ok(chunk) = chunk {
+                self.took(chunk.len());
+            }
+        })
+    }
+
     /// So many bytes came.
-    pub(crate) fn took(&self, bytes: usize) {
+    fn took(&self, bytes: usize) {
         if let Some(account) = self.quotas.lock().by_sender.get_mut(&self.sender) {
             account.bytes.left -= bytes as f64;
         }

@@ -11,7 +11,7 @@ use streamflow_pm::{QuoteError, TicketError};
 use streamflow_wire::{Code, Offer, Refusal as Coded, TranscodeError, WireError, header, refusal};
 
 use crate::{
-    admission::Overload,
+    admission::{Demand, Overload},
     chain::ChainUnavailable,
     gatekeeper::Unauthorized,
     intake::{BodyError, answer_and_drain},
@@ -311,6 +311,11 @@ pub(crate) fn of_transcode(error: &TranscodeError, service: &Service, asked: usi
         TranscodeError::Busy => {
             let queue = service.config().session_queue;
             Coded::new(Code::OrchestratorBusy, format!("{queue} segments wait"), format!("{queue} segments"))
+        }
+        // As full as it is now.
+        TranscodeError::Capped => {
+            let full = service.sessions().room(Demand::NONE).err();
+            full.map_or_else(|| error.refusal(), |overload| of_overload(&overload))
         }
         TranscodeError::MismatchedSegments => {
             Coded::new(Code::RenditionCountWrong, "another number of renditions", format!("{asked} renditions"))

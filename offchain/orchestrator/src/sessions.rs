@@ -1,4 +1,4 @@
-//! Open transcode sessions: their number, and the order of segments within each.
+//! Open transcode sessions: who has a place, and the order of segments within each.
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,7 +9,10 @@ use streamflow_types::{ManifestId, Profile};
 use streamflow_wire::TranscodeError;
 use tokio::{
     sync::{
-        mpsc::{self, error::TrySendError},
+        mpsc::{
+            self,
+            error::{TryRecvError, TrySendError},
+        },
         oneshot,
     },
     time::{Instant, timeout},
@@ -28,18 +31,22 @@ use crate::{
 
 /// How old the hint in an offer may be.
 const HINT_AGE: Duration = Duration::from_millis(250);
-/// Sessions that are kept, with work or without. One more takes the place of the one that has been quiet for the longest.
+/// Queues that are kept, with work or without. One more takes the place of the one without that has been quiet for the longest.
 const MAX_OPEN: usize = 16_384;
 
 /// What a transcoder gets beyond its deadline before it is given up.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Sessions by id. A session has one task, which transcodes its segments one at a time, in order.
+/// Queues of segments by name. A queue has one place and one task, which has its segments transcoded one at a time, in order. It is
+/// named after the session that opened it; at a full node later sessions of the same sender and stream go on with it.
+///
+/// While its segments come and are done, a queue has its place. What has no queue has none, or keeps one for a few seconds while
+/// its first segment comes.
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     workers: Workers,
     limits: SessionLimits,
-    by_id: Arc<Mutex<Open>>,
+    by_name: Arc<Mutex<Open>>,
     hint: Arc<Mutex<Option<(Instant, usize)>>>,
     tasks: TaskTracker,
 }
@@ -62,10 +69,58 @@ struct Open {
 #[derive(Debug)]
 struct Queue {
     work: mpsc::Sender<Work>,
+    /// That sent last. No other ends the queue.
+    session: String,
     owner: Sender,
     stream: ManifestId,
     /// When its last segment came.
     used: Instant,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing is in it.
+    Idle,
+    /// Something waits or is done.
+    Busy,
+    /// The same, and after that it ends.
+    Ending,
+}
+
+impl Queue {
+    /// Whether something is in it. A task that is gone does nothing.
+    fn is_at_work(&self) -> bool {
+        self.state != State::Idle && !self.work.is_closed()
+    }
+}
+
+impl Open {
+    /// The queue of another session that this one goes on with: renewed terms name another session for the same stream. It keeps
+    /// its one place, whoever sends.
+    fn of_stream(&self, claim: Claim<'_>) -> Option<&str> {
+        let is_of_stream = |queue: &Queue| queue.owner == claim.owner && queue.stream.as_str() == claim.stream;
+        let same = self.queues.iter().filter(|(_, queue)| is_of_stream(queue));
+        same.max_by_key(|(_, queue)| queue.used).map(|(name, _)| name.as_str())
+    }
+
+    /// The queue that this session sent to last.
+    fn sent_to(&self, session: &str) -> Option<String> {
+        let sent = |queue: &Queue| queue.session == session;
+        match self.queues.get(session) {
+            Some(queue) => sent(queue).then(|| session.to_owned()),
+            None => self.queues.iter().find(|(_, queue)| sent(queue)).map(|(name, _)| name.clone()),
+        }
+    }
+}
+
+/// Where a session's segment goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Way {
+    /// Into this queue.
+    Queue(String),
+    /// Into a new one, for which there is a place.
+    New,
 }
 
 #[derive(Debug)]
@@ -90,7 +145,7 @@ pub(crate) type Outcome = Result<Vec<Rendition>, TranscodeError>;
 
 impl Sessions {
     pub(crate) fn new(workers: Workers, limits: SessionLimits) -> Self {
-        Self { workers, limits, by_id: Arc::default(), hint: Arc::default(), tasks: TaskTracker::new() }
+        Self { workers, limits, by_name: Arc::default(), hint: Arc::default(), tasks: TaskTracker::new() }
     }
 
     /// Sessions that are open.
@@ -138,63 +193,52 @@ impl Sessions {
         self.workers.room(demand)
     }
 
-    /// Whether this session is open.
-    pub(crate) fn is_open(&self, session_id: &str) -> bool {
-        self.lock().queues.contains_key(session_id)
+    /// Whether this session goes on with a queue that is open.
+    pub(crate) fn is_open(&self, claim: Claim<'_>) -> bool {
+        let open = self.lock();
+        open.queues.contains_key(claim.session) || open.of_stream(claim).is_some()
     }
 
     /// Whether somebody has a session here that has work.
     pub(crate) fn serves(&self, owner: Sender) -> bool {
         let open = self.lock();
         let mut theirs = open.queues.iter().filter(|(_, queue)| queue.owner == owner);
-        theirs.any(|(id, _)| self.workers.holds(id))
+        theirs.any(|(name, _)| self.workers.holds(name, Demand::NONE))
     }
 
     /// Whether a segment of this session may be taken: an open session always has a place, and so has the one that goes on
     /// with its stream.
     pub(crate) fn admits(&self, claim: Claim<'_>, demand: Demand) -> Result<(), Overload> {
-        let open = self.lock();
-        match open.queues.contains_key(claim.session) || self.workers.holds(claim.session) {
-            true => Ok(()),
-            false => self.room(demand).or_else(|full| self.predecessor(&open, claim).map(drop).ok_or(full)),
-        }
+        self.way(&self.lock(), claim, demand).map(drop)
     }
 
-    /// Keeps a place for a session while its first segment comes.
+    /// Keeps a place for a session while its first segment comes, for a few seconds from the first time on.
     pub(crate) fn hold(&self, claim: Claim<'_>, demand: Demand, profiles: &[Profile]) -> Result<(), Overload> {
         // Under the lock no two sessions take the last place.
-        let mut open = self.lock();
+        let open = self.lock();
+        if self.way(&open, claim, demand)? == Way::New {
+            self.workers.hold(claim.session, demand, profiles);
+        }
+        Ok(())
+    }
+
+    fn way(&self, open: &Open, claim: Claim<'_>, demand: Demand) -> Result<Way, Overload> {
         if open.queues.contains_key(claim.session) {
-            return Ok(());
+            return Ok(Way::Queue(claim.session.to_owned()));
         }
-        // Its first segment was begun and did not come whole: the place is still its own.
-        if self.workers.holds(claim.session) {
-            self.workers.place(claim.session, demand, profiles);
-            return Ok(());
+        if self.workers.holds(claim.session, demand) {
+            return Ok(Way::New);
         }
-        let held = self.room(demand).and_then(|()| self.workers.hold(claim.session, demand, profiles));
-        held.or_else(|full| {
-            let before = self.predecessor(&open, claim).ok_or(full)?;
-            open.queues.remove(&before);
-            metrics::open_sessions(open.queues.len());
-            self.workers.end_session(&before);
-            self.workers.place(claim.session, demand, profiles);
-            Ok(())
-        })
+        match self.room(demand) {
+            Ok(()) => Ok(Way::New),
+            Err(full) => open.of_stream(claim).map(|name| Way::Queue(name.to_owned())).ok_or(full),
+        }
     }
 
-    /// The session with work that this one goes on with: renewed terms name another session for the same stream. One place is
-    /// never that of two.
-    fn predecessor(&self, open: &Open, claim: Claim<'_>) -> Option<String> {
-        let is_of_stream = |queue: &Queue| queue.owner == claim.owner && queue.stream.as_str() == claim.stream;
-        let mut same = open.queues.iter().filter(|(_, queue)| is_of_stream(queue)).map(|(id, _)| id);
-        same.find(|id| self.workers.holds(id)).cloned()
-    }
-
-    /// Queues a segment, opening its session if need be.
+    /// Queues a segment, opening a queue if need be and if there is a place.
     pub(crate) fn submit(
         &self,
-        job: TranscodeJob,
+        mut job: TranscodeJob,
         owner: Sender,
         share: BudgetShare,
     ) -> Result<oneshot::Receiver<Outcome>, TranscodeError> {
@@ -202,82 +246,391 @@ impl Sessions {
         if open.stopping {
             return Err(TranscodeError::TranscoderStopped);
         }
-        let queue = match open.queues.get(&job.session_id) {
-            Some(queue) if !queue.work.is_closed() => queue.work.clone(),
-            _ => self.open_session(&mut open, &job, owner),
+        let demand = Demand::of(&job.profiles, job.duration);
+        let claim = Claim { session: &job.session_id, owner, stream: job.manifest_id.as_str() };
+        let way = self.way(&open, claim, demand).map_err(|overload| {
+            tracing::info!(session = job.session_id, %overload, "the place is gone that the segment had when it began to come");
+            TranscodeError::Capped
+        })?;
+        let name = match way {
+            Way::Queue(name) => name,
+            Way::New => {
+                self.make_way(&mut open)?;
+                // Until its task begins.
+                self.workers.place(&job.session_id, demand, &job.profiles);
+                let queue = Queue {
+                    work: self.serving(&job.session_id),
+                    session: job.session_id.clone(),
+                    owner,
+                    stream: job.manifest_id.clone(),
+                    used: Instant::now(),
+                    state: State::Idle,
+                };
+                open.queues.insert(job.session_id.clone(), queue);
+                metrics::open_sessions(open.queues.len());
+                job.session_id.clone()
+            }
         };
-        if let Some(queue) = open.queues.get_mut(&job.session_id) {
-            queue.used = Instant::now();
+        let queue = open.queues.get_mut(&name).ok_or(TranscodeError::TranscoderStopped)?;
+        if queue.work.is_closed() {
+            queue.work = self.serving(&name);
         }
+        // To transcoders the queue is the session.
+        let session = std::mem::replace(&mut job.session_id, name);
         let (reply, outcome) = oneshot::channel();
-        match queue.try_send(Work { job, _share: share, reply }) {
-            Ok(()) => Ok(outcome),
+        match queue.work.try_send(Work { job, _share: share, reply }) {
+            Ok(()) => {
+                (queue.session, queue.used, queue.state) = (session, Instant::now(), State::Busy);
+                Ok(outcome)
+            }
             Err(TrySendError::Full(_)) => Err(TranscodeError::Busy),
             Err(TrySendError::Closed(_)) => Err(TranscodeError::TranscoderStopped),
         }
     }
 
-    fn open_session(&self, open: &mut Open, job: &TranscodeJob, owner: Sender) -> mpsc::Sender<Work> {
-        if open.queues.len() >= MAX_OPEN {
-            let quietest = open.queues.iter().min_by_key(|(_, queue)| queue.used).map(|(id, _)| id.clone());
-            quietest.map(|id| open.queues.remove(&id));
+    /// Closes the queue that has been quiet for the longest, if there are as many as may be.
+    fn make_way(&self, open: &mut Open) -> Result<(), TranscodeError> {
+        if open.queues.len() < MAX_OPEN {
+            return Ok(());
         }
+        let idle = open.queues.iter().filter(|(_, queue)| !queue.is_at_work());
+        let quietest = idle.min_by_key(|(_, queue)| queue.used).map(|(name, _)| name.clone());
+        self.close(open, &quietest.ok_or(TranscodeError::Busy)?);
+        Ok(())
+    }
+
+    /// A task for a queue of this name.
+    fn serving(&self, name: &str) -> mpsc::Sender<Work> {
         let (work, inbox) = mpsc::channel(self.limits.queue);
-        let queue = Queue { work: work.clone(), owner, stream: job.manifest_id.clone(), used: Instant::now() };
-        open.queues.insert(job.session_id.clone(), queue);
-        metrics::open_sessions(open.queues.len());
-        self.tasks.spawn(self.clone().serve(job.session_id.clone(), inbox));
+        self.tasks.spawn(self.clone().serve(name.to_owned(), inbox));
         work
     }
 
-    /// Frees the session's place. Segments that wait in it are still done.
-    pub(crate) fn end(&self, session_id: &str) {
-        let mut open = self.lock();
-        open.queues.remove(session_id);
+    /// Nothing is done in the queue any more, and its place is free.
+    fn close(&self, open: &mut Open, name: &str) {
+        open.queues.remove(name);
         metrics::open_sessions(open.queues.len());
-        drop(open);
-        // Its room is free at once, whatever is still done of it.
-        self.workers.end_session(session_id);
+        self.workers.end_session(name);
+    }
+
+    /// Frees the session's place as soon as the segments are done that it has sent.
+    pub(crate) fn end(&self, session: &str) {
+        let mut open = self.lock();
+        let Some(name) = open.sent_to(session) else {
+            // Its first segment has not come yet; or another session of its stream goes on.
+            if !open.queues.contains_key(session) {
+                self.workers.end_session(session);
+            }
+            return;
+        };
+        match open.queues.get_mut(&name) {
+            Some(queue) if queue.is_at_work() => queue.state = State::Ending,
+            _ => self.close(&mut open, &name),
+        }
     }
 
     /// Takes no more segments, and returns when those taken are done.
     pub(crate) async fn drain(&self) {
-        {
+        let queues = {
             let mut open = self.lock();
             open.stopping = true;
-            open.queues.clear();
-        }
+            std::mem::take(&mut open.queues)
+        };
+        let names: Vec<_> = queues.into_keys().collect();
         self.tasks.close();
         self.tasks.wait().await;
+        names.iter().for_each(|name| self.workers.end_session(name));
     }
 
-    async fn serve(self, session_id: String, mut inbox: mpsc::Receiver<Work>) {
-        while let Some(work) = self.next(&session_id, &mut inbox).await {
+    async fn serve(self, name: String, mut inbox: mpsc::Receiver<Work>) {
+        while let Some(work) = self.next(&name, &mut inbox).await {
             let limit = deadline(work.job.duration) + GRACE;
             let outcome = timeout(limit, self.workers.transcode(work.job)).await;
             // A closed reply means that nobody waits: the renditions are dropped.
             drop(work.reply.send(outcome.unwrap_or(Err(TranscodeError::TranscoderTimeout))));
         }
-        self.workers.end_session(&session_id);
     }
 
-    /// The next segment; none when the session was ended, or was idle for too long.
-    async fn next(&self, session_id: &str, inbox: &mut mpsc::Receiver<Work>) -> Option<Work> {
+    /// The next segment; none when the queue was ended, or was idle for too long.
+    async fn next(&self, name: &str, inbox: &mut mpsc::Receiver<Work>) -> Option<Work> {
+        {
+            // Under the lock nobody can queue another one between the look and what follows from it.
+            let mut open = self.lock();
+            match inbox.try_recv() {
+                Ok(work) => return Some(work),
+                // Taken off the list: another one of this name is none of this task's business.
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
+            }
+            match open.queues.get_mut(name) {
+                Some(queue) if queue.state != State::Ending => queue.state = State::Idle,
+                _ => {
+                    self.close(&mut open, name);
+                    return None;
+                }
+            }
+        }
         if let Ok(work) = timeout(self.limits.idle, inbox.recv()).await {
             return work;
         }
-        // Under the lock nobody can queue another one between the look and the removal.
         let mut open = self.lock();
-        let late = inbox.try_recv().ok();
-        if late.is_none() {
-            open.queues.remove(session_id);
-            metrics::open_sessions(open.queues.len());
+        match inbox.try_recv() {
+            Ok(late) => Some(late),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) => {
+                self.close(&mut open, name);
+                None
+            }
         }
-        late
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
         // No code panics half-way through a change.
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::Address;
+    use bytes::Bytes;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::{
+        intake::ByteBudget,
+        transcode::{Transcode, TranscodeFuture},
+        workers::LocalDevice,
+    };
+
+    const ALICE: Sender = Sender::Account(Address::repeat_byte(1));
+    const BOB: Sender = Sender::Account(Address::repeat_byte(2));
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Works on what it is given for as long as it is let, and knows by which names.
+    #[derive(Debug)]
+    struct Hands {
+        done: Semaphore,
+        busy: Mutex<Vec<String>>,
+        ended: Mutex<Vec<String>>,
+    }
+
+    impl Hands {
+        fn busy(&self) -> Vec<String> {
+            self.busy.lock().unwrap().clone()
+        }
+
+        /// One segment is done.
+        async fn finish(&self) {
+            self.done.add_permits(1);
+            settle().await;
+        }
+    }
+
+    impl Transcode for Hands {
+        fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_> {
+            Box::pin(async move {
+                self.busy.lock().unwrap().push(job.session_id.clone());
+                self.done.acquire().await.unwrap().forget();
+                self.busy.lock().unwrap().retain(|name| *name != job.session_id);
+                Ok(Vec::new())
+            })
+        }
+
+        fn end_session(&self, session_id: &str) {
+            self.ended.lock().unwrap().push(session_id.to_owned());
+        }
+
+        fn lanes(&self) -> usize {
+            16
+        }
+    }
+
+    /// A node with this many places.
+    fn node(places: usize) -> (Sessions, Arc<Hands>) {
+        let hands = Arc::new(Hands { done: Semaphore::new(0), busy: Mutex::default(), ended: Mutex::default() });
+        let workers = Workers::Local(LocalDevice::new(Arc::clone(&hands) as Arc<dyn Transcode>, 0.8));
+        let limits = SessionLimits { sessions: MaxSessions::AtMost(places), queue: 4, idle: 70 * SECOND };
+        (Sessions::new(workers, limits), hands)
+    }
+
+    /// Lets the tasks go as far as they get.
+    async fn settle() {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn profiles(name: &str) -> Vec<Profile> {
+        vec![Profile::preset(name).unwrap()]
+    }
+
+    fn small() -> Demand {
+        Demand::of(&profiles("P144p30fps16x9"), 2 * SECOND)
+    }
+
+    fn claim(session: &str, owner: Sender) -> Claim<'_> {
+        Claim { session, owner, stream: "live" }
+    }
+
+    impl Sessions {
+        fn head(&self, session: &str, owner: Sender) -> Result<(), Overload> {
+            self.admits(claim(session, owner), small())?;
+            self.hold(claim(session, owner), small(), &profiles("P144p30fps16x9"))
+        }
+
+        fn body(&self, session: &str, owner: Sender) -> Result<oneshot::Receiver<Outcome>, TranscodeError> {
+            let job = TranscodeJob {
+                manifest_id: "live".parse().unwrap(),
+                session_id: session.into(),
+                seq: 0,
+                duration: 2 * SECOND,
+                input: Bytes::new(),
+                profiles: profiles("P144p30fps16x9"),
+            };
+            self.submit(job, owner, ByteBudget::new(1).share())
+        }
+
+        /// A whole segment.
+        fn send(&self, session: &str, owner: Sender) -> oneshot::Receiver<Outcome> {
+            self.head(session, owner).unwrap();
+            self.body(session, owner).unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_without_a_segment_lasts_for_seconds_however_often_it_is_asked_for() {
+        let (sessions, _hands) = node(1);
+        // What its sender calls the longest of segments.
+        let long = Demand { segment: 300 * SECOND, ..small() };
+        let hold = |demand| sessions.hold(claim("a", ALICE), demand, &profiles("P144p30fps16x9"));
+        assert_eq!(hold(long), Ok(()));
+        tokio::time::advance(7 * SECOND).await;
+        assert_eq!((sessions.admits(claim("a", ALICE), long), hold(long)), (Ok(()), Ok(())), "it is still its own");
+        assert!(sessions.head("b", BOB).is_err());
+        tokio::time::advance(SECOND).await;
+        assert_eq!(sessions.head("b", BOB), Ok(()));
+        assert!(hold(long).is_err() && sessions.body("a", ALICE).is_err(), "the place is another's");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_for_a_small_stream_is_none_for_a_large_one() {
+        let (sessions, _hands) = node(1);
+        assert_eq!(sessions.head("a", ALICE), Ok(()));
+        let large = Demand::of(&profiles("P720p60fps16x9"), 2 * SECOND);
+        let hold = |demand| sessions.hold(claim("a", ALICE), demand, &profiles("P720p60fps16x9"));
+        assert!(sessions.admits(claim("a", ALICE), large).is_err() && hold(large).is_err());
+        assert_eq!(hold(small()), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_of_one_stream_have_one_place_and_one_segment_at_work_on_a_full_node() {
+        let (sessions, hands) = node(1);
+        let mut sent = Vec::new();
+        for session in ["a", "b", "c", "a", "b"] {
+            sent.push(sessions.send(session, ALICE));
+            settle().await;
+            assert_eq!((sessions.active(), hands.busy()), (1, vec!["a".to_owned()]), "at {session}");
+        }
+        assert_eq!(sessions.body("d", ALICE).unwrap_err(), TranscodeError::Busy, "four wait");
+        for mut outcome in sent {
+            assert!(outcome.try_recv().is_err());
+            hands.finish().await;
+            assert_eq!(outcome.try_recv(), Ok(Ok(Vec::new())), "none is lost");
+            assert_eq!(sessions.active(), 1);
+        }
+        assert!(sessions.head("b", BOB).is_err(), "the stream goes on");
+        assert_eq!(sessions.open(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_under_renewed_terms_that_stalls_costs_the_stream_nothing() {
+        let (sessions, hands) = node(1);
+        let first = sessions.send("a", ALICE);
+        hands.finish().await;
+        assert_eq!(first.await, Ok(Ok(Vec::new())));
+        assert_eq!(sessions.head("b", ALICE), Ok(()));
+        assert!(sessions.is_open(claim("a", ALICE)), "its body has not come");
+        let again = sessions.send("a", ALICE);
+        hands.finish().await;
+        assert_eq!(again.await, Ok(Ok(Vec::new())));
+        let renewed = sessions.send("b", ALICE);
+        hands.finish().await;
+        assert_eq!(renewed.await, Ok(Ok(Vec::new())));
+        assert!(hands.ended.lock().unwrap().is_empty(), "and no transcoder forgets the stream");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ended_session_has_its_place_until_its_segments_are_done_and_gets_it_back_by_admission_alone() {
+        let (sessions, hands) = node(1);
+        let sent = [sessions.send("a", ALICE), sessions.send("a", ALICE)];
+        settle().await;
+        sessions.end("a");
+        hands.finish().await;
+        assert_eq!(sessions.active(), 1);
+        assert!(sessions.head("b", BOB).is_err(), "another one is at work");
+        hands.finish().await;
+        for outcome in sent {
+            assert_eq!(outcome.await, Ok(Ok(Vec::new())));
+        }
+        assert_eq!((sessions.active(), sessions.open()), (0, 0));
+        assert_eq!(*hands.ended.lock().unwrap(), ["a"]);
+        let _other = sessions.send("b", BOB);
+        settle().await;
+        assert!(sessions.head("a", ALICE).is_err() && sessions.body("a", ALICE).is_err());
+        assert_eq!((sessions.active(), hands.busy()), (1, vec!["b".to_owned()]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_the_stream_has_left_behind_does_not_end_it() {
+        let (sessions, hands) = node(1);
+        for session in ["a", "b"] {
+            let sent = sessions.send(session, ALICE);
+            hands.finish().await;
+            assert_eq!(sent.await, Ok(Ok(Vec::new())));
+        }
+        sessions.end("a");
+        assert_eq!((sessions.open(), sessions.active()), (1, 1));
+        sessions.end("b");
+        assert_eq!((sessions.open(), sessions.active()), (0, 0));
+        // Where no segment has come yet there is a place to free too.
+        assert_eq!(sessions.head("c", BOB), Ok(()));
+        sessions.end("c");
+        assert_eq!(sessions.head("a", ALICE), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn publishers_behind_one_address_do_not_end_each_other() {
+        let (sessions, hands) = node(1);
+        let behind = Sender::Peer([10, 0, 0, 1].into());
+        let sent = [sessions.send("a", behind), sessions.send("b", behind), sessions.send("a", behind)];
+        settle().await;
+        for outcome in sent {
+            hands.finish().await;
+            assert_eq!(outcome.await, Ok(Ok(Vec::new())));
+        }
+        assert!(hands.ended.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_goes_on_after_a_pause_is_served_and_an_idle_one_is_closed() {
+        let (sessions, hands) = node(1);
+        drop(sessions.send("a", ALICE));
+        hands.finish().await;
+        tokio::time::sleep(5 * SECOND).await;
+        let _other = sessions.send("b", BOB);
+        drop(sessions.send("a", ALICE));
+        settle().await;
+        assert_eq!((sessions.active(), sessions.open()), (2, 2));
+        sessions.end("b");
+        hands.finish().await;
+        hands.finish().await;
+        tokio::time::sleep(71 * SECOND).await;
+        assert_eq!((sessions.active(), sessions.open()), (0, 0));
+        let _last = sessions.send("b", BOB);
+        settle().await;
+        hands.finish().await;
+        sessions.drain().await;
+        assert_eq!(sessions.body("b", BOB).unwrap_err(), TranscodeError::TranscoderStopped);
     }
 }

@@ -50,20 +50,20 @@ impl Workers {
     /// Whether another session of this demand would find room.
     pub(crate) fn room(&self, demand: Demand) -> Result<(), Overload> {
         match self {
-            Self::Local(local) => local.room(None, demand),
-            Self::Remote(pool) => pool.room(None, demand),
+            Self::Local(local) => local.room(demand),
+            Self::Remote(pool) => pool.room(demand),
         }
     }
 
-    /// Gives a session room, if there is any, for as long as it takes to send a segment.
-    pub(crate) fn hold(&self, session: &str, demand: Demand, profiles: &[Profile]) -> Result<(), Overload> {
+    /// Gives a session room for a few seconds from the first time on, whether or not there is any.
+    pub(crate) fn hold(&self, session: &str, demand: Demand, profiles: &[Profile]) {
         match self {
-            Self::Local(local) => local.hold(session, demand),
+            Self::Local(local) => local.lock().reserve(session, demand, Instant::now()),
             Self::Remote(pool) => pool.hold(session, demand, profiles),
         }
     }
 
-    /// Gives a session room, whether or not there is any.
+    /// Gives a session room for as long as its next segment may take to come, whether or not there is any.
     pub(crate) fn place(&self, session: &str, demand: Demand, profiles: &[Profile]) {
         match self {
             Self::Local(local) => local.place(session, demand),
@@ -71,11 +71,11 @@ impl Workers {
         }
     }
 
-    /// Whether a session has work.
-    pub(crate) fn holds(&self, session: &str) -> bool {
+    /// Whether a session has room for so much work.
+    pub(crate) fn holds(&self, session: &str, demand: Demand) -> bool {
         match self {
-            Self::Local(local) => local.lock().holds(session, Instant::now()),
-            Self::Remote(pool) => pool.holds(session),
+            Self::Local(local) => local.lock().has_room_for(session, demand, Instant::now()),
+            Self::Remote(pool) => pool.holds(session, demand),
         }
     }
 
@@ -119,19 +119,13 @@ impl LocalDevice {
         f64::from_bits(self.max_ratio.load(Ordering::Relaxed))
     }
 
-    fn room(&self, session: Option<&str>, demand: Demand) -> Result<(), Overload> {
-        let forecast = self.lock().forecast(session, demand, Instant::now());
+    fn room(&self, demand: Demand) -> Result<(), Overload> {
+        let forecast = self.lock().forecast(None, demand, Instant::now());
         let limit = self.max_ratio();
         match forecast.fits(limit) {
             true => Ok(()),
             false => Err(Overload::Ratio { predicted: forecast.ratio, limit, devices: 1 }),
         }
-    }
-
-    fn hold(&self, session: &str, demand: Demand) -> Result<(), Overload> {
-        self.room(Some(session), demand)?;
-        self.place(session, demand);
-        Ok(())
     }
 
     fn place(&self, session: &str, demand: Demand) {
@@ -244,9 +238,10 @@ mod tests {
         let mut streams = Vec::new();
         for number in 0..8 {
             let session = number.to_string();
-            if workers.hold(&session, demand, &profiles).is_err() {
+            if workers.room(demand).is_err() {
                 break;
             }
+            workers.place(&session, demand, &profiles);
             streams.push(tokio::spawn(stream(workers.clone(), session, profiles.clone())));
             tokio::time::sleep(Duration::from_secs(31)).await;
         }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream::FuturesUnordered};
 use streamflow_types::{Secret, with_causes};
 use streamflow_wire::{
     AnyCertificate, TranscoderTask, capability, header,
@@ -38,8 +38,8 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(8);
 /// A probe may go unanswered for so many times `keep_alive`: with the connection goes the work in hand.
 const PROBE_PATIENCE: u32 = 4;
-/// A beat may take so many times what lies between two. It must not end with the next one: who drops a connection because it
-/// comes about slowly has to begin again, and on a busy machine no beat would ever arrive.
+/// A beat may take so many times what lies between two, and the next ones go out beside it. It must not end with the next one: who
+/// drops a connection because it comes about slowly has to begin again, and on a busy machine no beat would ever arrive.
 const BEAT_PATIENCE: u32 = 4;
 /// Bounds on how often the orchestrator hears of this transcoder.
 pub(crate) const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
@@ -252,9 +252,13 @@ impl<'a> Registration<'a> {
         let Some(every) = self.every else { return std::future::pending().await };
         let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // No more of them than may be late.
+        let mut beats = FuturesUnordered::new();
         loop {
-            tick.tick().await;
-            self.client.tell(state, every.saturating_mul(BEAT_PATIENCE)).await;
+            tokio::select! { biased;
+                Some(()) = beats.next() => {}
+                _ = tick.tick() => beats.push(self.client.tell(state, every.saturating_mul(BEAT_PATIENCE))),
+            }
         }
     }
 
@@ -297,12 +301,15 @@ impl<'a> Registration<'a> {
                 }
             }
         };
-        // No more work comes then; what was on its way is turned away and goes to another.
-        if let Some(every) = self.every {
-            self.client.tell(header::STATE_LEAVING, every.saturating_mul(BEAT_PATIENCE)).await;
-        }
+        let finish = async {
+            // No more work comes then; what was on its way is turned away and goes to another.
+            if let Some(every) = self.every {
+                self.client.tell(header::STATE_LEAVING, every.saturating_mul(BEAT_PATIENCE)).await;
+            }
+            self.tasks.wait().await;
+        };
         tokio::select! { biased;
-            () = self.tasks.wait() => {}
+            () = finish => {}
             () = turn_away => {}
             () = self.heartbeat(header::STATE_LEAVING) => {}
             () = sleep(self.transcoder.config.drain_timeout) => {}

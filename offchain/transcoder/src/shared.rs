@@ -16,11 +16,14 @@ use url::Url;
 use crate::{
     RemoteTranscoder, Standing, TranscoderError,
     error::TaskError,
+    remote::SHORTEST_HEARTBEAT,
     task::{Task, TaskClient},
 };
 
 /// Pause before subscribing again after the client ended a subscription.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Orchestrators hear of this transcoder at least so often: they forget who is not heard of for half a minute.
+const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 /// Time for the last word to leave.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -62,7 +65,7 @@ impl<'a> Shared<'a> {
 
     async fn follow(&self, mut orders: Subscriber, stop: &CancellationToken) {
         tracing::info!(id = self.id, "orchestrators of the pool may ask");
-        let mut tick = interval(self.transcoder.config().keep_alive / 2);
+        let mut tick = interval(self.every());
         loop {
             tokio::select! { biased;
                 () = stop.cancelled() => return,
@@ -78,6 +81,11 @@ impl<'a> Shared<'a> {
         }
     }
 
+    /// How often orchestrators hear of us.
+    fn every(&self) -> Duration {
+        told_every(self.transcoder.config().keep_alive)
+    }
+
     /// The client connects again by itself; meanwhile nobody can ask.
     fn standing(&self) -> Standing {
         match self.client.connection_state() {
@@ -91,7 +99,7 @@ impl<'a> Shared<'a> {
     /// Finishes what is in hand; orchestrators hear that no more is taken.
     async fn drain(&self) {
         self.tasks.close();
-        let mut tick = interval(self.transcoder.config().keep_alive / 2);
+        let mut tick = interval(self.every());
         let telling = async {
             loop {
                 tick.tick().await;
@@ -120,6 +128,7 @@ impl<'a> Shared<'a> {
             running: u32::try_from(capacity - self.transcoder.places().available_permits().min(capacity)).unwrap_or(0),
             state: state.into(),
             capabilities: Some(crate::remote::capabilities(capacity)),
+            every_ms: u32::try_from(self.every().as_millis()).unwrap_or(u32::MAX),
         };
         let sealed = seal(self.transcoder.secret(), &hello).into();
         if let Err(error) = self.client.publish(hello_subject(&self.pool), sealed).await {
@@ -152,6 +161,10 @@ impl<'a> Shared<'a> {
     }
 }
 
+fn told_every(keep_alive: Duration) -> Duration {
+    (keep_alive / 2).clamp(SHORTEST_HEARTBEAT, LONGEST_SILENCE)
+}
+
 async fn work(
     taken: Result<(OwnedSemaphorePermit, TranscoderTask), TaskError>,
     transcoder: &RemoteTranscoder,
@@ -172,4 +185,15 @@ pub(crate) fn asked(order: Order) -> Option<(NotifySegment, Url, String)> {
 /// Where an orchestrator takes results, if that can be dialled.
 fn origin(orchestrator: &str) -> Option<Url> {
     Url::parse(orchestrator).ok().filter(|url| url.scheme() == "https" && url.has_host())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orchestrators_hear_of_a_transcoder_before_they_forget_it() {
+        let every = |millis| told_every(Duration::from_millis(millis)).as_millis();
+        assert_eq!([2000, 10_000, 600_000, 1].map(every), [1000, 5000, 5000, 100]);
+    }
 }

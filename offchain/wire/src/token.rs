@@ -30,8 +30,10 @@ impl AuthTokens {
         Self { key }
     }
 
-    /// Opens a session named by four random bytes, valid for [`TOKEN_LIFE_SECS`] from `now` (Unix seconds).
-    pub fn issue(&self, session: [u8; 4], now: i64) -> proto::AuthToken {
+    /// Opens a session named by random bytes, valid for [`TOKEN_LIFE_SECS`] from `now` (Unix seconds). Deployed nodes take four of
+    /// them. Who knows the name may fetch what is made: sixteen cannot be guessed, nor met by collecting tokens.
+    pub fn issue<const N: usize>(&self, session: [u8; N], now: i64) -> proto::AuthToken {
+        const { assert!(N == 4 || N == 16, "names of another length are not taken") };
         let expiration = now.saturating_add(TOKEN_LIFE_SECS);
         let session_id = hex::encode(session);
         let token = self.mac(&session_id, expiration).finalize().into_bytes().to_vec();
@@ -52,8 +54,10 @@ impl AuthTokens {
     /// The same whether or not it has expired: enough to end a session.
     pub fn check_origin<'a>(&self, token: &'a proto::AuthToken) -> Result<&'a str, WireError> {
         let session = token.session_id.as_str();
-        // The authenticated bytes do not mark where the name ends and the time begins; a fixed length does.
-        let well_formed = session.len() == 8 && session.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        // The authenticated bytes do not mark where the name ends and the time begins. Two lengths do, that differ by more bytes than
+        // a time has.
+        let well_formed =
+            matches!(session.len(), 8 | 32) && session.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let authentic = self.mac(session, token.expiration).verify_slice(&token.token).is_ok();
         if well_formed && token.expiration >= 0 && authentic { Ok(session) } else { Err(WireError::InvalidAuthToken) }
     }
@@ -132,6 +136,25 @@ mod tests {
         };
         assert!(tokens.mac("deadbee", forged.expiration).verify_slice(&forged.token).is_ok());
         assert!(tokens.check(Some(&forged), NOW).is_err());
+    }
+
+    #[test]
+    fn names_of_sixteen_bytes_are_taken_and_not_mistaken_for_those_of_four() {
+        let (tokens, short) = issued();
+        let long = tokens.issue([0xab; 16], NOW);
+        assert_eq!(tokens.check(Some(&long), NOW).unwrap(), "ab".repeat(16));
+        for length in [0, 7, 9, 16, 31, 33, 64] {
+            let token = tokens.mac(&"a".repeat(length), short.expiration).finalize().into_bytes().to_vec();
+            let other = proto::AuthToken { session_id: "a".repeat(length), token, ..short.clone() };
+            assert!(tokens.check(Some(&other), NOW).is_err(), "{length}");
+        }
+        // The first digits as a name, as many of the rest as a time has.
+        let forged = proto::AuthToken {
+            session_id: long.session_id[..8].to_owned(),
+            expiration: i64::from_be_bytes(long.session_id.as_bytes()[8..16].try_into().unwrap()),
+            ..long
+        };
+        assert!(tokens.check_origin(&forged).is_err());
     }
 
     #[test]

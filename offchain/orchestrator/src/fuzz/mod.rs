@@ -150,7 +150,7 @@ fn store() -> OsInfo {
 fn hello(state: State) -> Vec<u8> {
     let id = "0123456789abcdef0123456789abcdef".into();
     let capabilities = Some(capability::describe(&OFFERED, 4, "0.1.0"));
-    Hello { id, capacity: 4, running: 1, state: state.into(), capabilities }.encode_to_vec()
+    Hello { id, capacity: 4, running: 1, state: state.into(), capabilities, every_ms: 1000 }.encode_to_vec()
 }
 
 proptest! {
@@ -227,7 +227,7 @@ proptest! {
                 }
             }
             let (pool, sessions) = (desk.service.pool(), desk.service.sessions());
-            let room = (pool.spare(), pool.room(None, Demand::NONE).map_err(|overload| overload.to_string()), sessions.spare());
+            let room = (pool.spare(), pool.room(Demand::NONE).map_err(|overload| overload.to_string()), sessions.spare());
             prop_assert!(room.0 <= 3 * usize::from(u16::MAX), "{:?}", room);
             drop(kept);
             prop_assert_eq!(pool.connected(), 0, "who closes its stream is gone");
@@ -290,7 +290,7 @@ proptest! {
             let pool = desk.service.pool();
             prop_assert!(pool.connected() <= words.len());
             prop_assert!(pool.spare() <= words.len() * usize::from(u16::MAX));
-            let _ = pool.room(None, Demand::NONE).map_err(|overload| overload.to_string());
+            let _ = pool.room(Demand::NONE).map_err(|overload| overload.to_string());
             drop(link);
             for _ in 0..1000 {
                 tokio::task::yield_now().await;
@@ -353,7 +353,7 @@ fn a_transcoder_that_claims_no_end_of_room_breaks_no_sums() {
         let able = || capability::describe(&OFFERED, 4, "0.1.0");
         let members: Vec<_> = (0..4).map(|_| pool.join(i64::MAX, able()).unwrap()).collect();
         assert_eq!(pool.spare(), members.len() * usize::from(u16::MAX));
-        assert!(pool.room(None, Demand::NONE).is_ok());
+        assert!(pool.room(Demand::NONE).is_ok());
     });
 }
 

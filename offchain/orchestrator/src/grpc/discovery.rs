@@ -96,7 +96,7 @@ impl Orchestrator for Discovery {
         }
         let checked = self.service.gatekeeper().check(sender).await;
         checked.map_err(|why| refusal::of_unauthorized(&why).on_status(Status::unknown(why.to_string())))?;
-        let token = self.service.tokens().issue(rand::random(), self.service.now());
+        let token = self.service.tokens().issue(rand::random::<[u8; 16]>(), self.service.now());
         let offer = self.service.offer(sender, &token).await.map_err(|error| not_offered(error, &self.service))?;
         Ok(Response::new(offer.to_proto()))
     }

@@ -79,7 +79,8 @@ async fn accept(service: &Service, parts: &Parts, body: &mut BodyDataStream) -> 
     let owner = sender_of(read.sender, parts);
     let token = service.check_segment(&read.segment, read.sender, owner)?;
     // A session that goes on was let in when it began.
-    if !service.sessions().is_open(&token.session_id) {
+    let claim = Claim { session: &token.session_id, owner, stream: read.segment.manifest_id.as_str() };
+    if !service.sessions().is_open(claim) {
         service.gatekeeper().check(read.sender).await.map_err(Refusal::from)?;
     }
     let upload = service.quotas().upload(owner)?;
@@ -93,7 +94,6 @@ async fn accept(service: &Service, parts: &Parts, body: &mut BodyDataStream) -> 
             return Err(Refused::with(no_terms.unwrap_or(error), Some(&offer)));
         }
     };
-    let claim = Claim { session: &token.session_id, owner, stream: read.segment.manifest_id.as_str() };
     match take(service, &read.segment, claim, &upload, headers, body).await {
         Ok(received) => Ok(Accepted { sender: read.sender, owner, token, segment: read.segment, received, hold }),
         Err(refusal) => {
@@ -180,8 +180,7 @@ async fn take(
     service.sessions().hold(claim, demand(segment), &segment.profiles)?;
     // Later than that nobody waits for it.
     let within = deadline(Duration::from_millis(segment.duration_ms.into()));
-    let received = receive(service, headers, body, within).await?;
-    upload.took(received.data.len());
+    let received = receive(service, headers, body, within, upload).await?;
     match received.hash == segment.hash {
         true => Ok(received),
         false => Err(WireError::WrongHash { got: received.hash, signed: segment.hash }.into()),
@@ -193,13 +192,14 @@ async fn receive(
     headers: &HeaderMap,
     body: &mut BodyDataStream,
     within: Duration,
+    upload: &Upload,
 ) -> Result<Received, Refusal> {
     let is_url = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes() == header::SEGMENT_URI.as_bytes());
     if is_url {
-        return fetch(service, body).await.map_err(Refusal::Url);
+        return fetch(service, body, upload).await.map_err(Refusal::Url);
     }
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(service.intake().segment(body, declared, within).await?)
+    Ok(service.intake().segment(&mut upload.counting(body), declared, within).await?)
 }
 
 /// Where a body says that the segment is.
@@ -209,7 +209,7 @@ pub(crate) fn source(text: &str) -> Result<reqwest::Url, UrlError> {
 }
 
 /// Takes the segment from where the body says it is.
-async fn fetch(service: &Service, body: &mut BodyDataStream) -> Result<Received, UrlError> {
+async fn fetch(service: &Service, body: &mut BodyDataStream, upload: &Upload) -> Result<Received, UrlError> {
     if !service.config().fetch_segments_by_url {
         return Err(UrlError::Off);
     }
@@ -221,7 +221,8 @@ async fn fetch(service: &Service, body: &mut BodyDataStream) -> Result<Received,
             return Err(UrlError::Status(response.status()));
         }
         let declared = response.content_length();
-        Ok(service.intake().segment(&mut response.bytes_stream(), declared, FETCH_TIMEOUT).await?)
+        let mut bytes = upload.counting(response.bytes_stream());
+        Ok(service.intake().segment(&mut bytes, declared, FETCH_TIMEOUT).await?)
     };
     timeout(FETCH_TIMEOUT, fetch).await.map_err(|_| UrlError::TimedOut)?
 }

@@ -86,8 +86,7 @@ async fn accept(
     let upload = service.quotas().upload(Sender::Account(broadcaster))?;
     service.sessions().hold(running.claim(), demand(&running.profiles), &running.profiles)?;
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let received = service.intake().segment(body, declared, deadline(DURATION)).await?;
-    upload.took(received.data.len());
+    let received = service.intake().segment(&mut upload.counting(body), declared, deadline(DURATION)).await?;
     if received.hash != segment.hash {
         return Err(JobRefusal::Hash { got: received.hash, signed: segment.hash });
     }

@@ -175,9 +175,9 @@ impl TranscoderPool {
         self.lock().hear(token, state, Instant::now())
     }
 
-    /// Notes how many segments a transcoder works on, whoever asked.
-    pub(crate) fn hear_load(&self, token: MemberToken, running: usize) {
-        self.lock().hear_load(token, running);
+    /// Notes how many segments a transcoder works on, whoever asked, and how often it tells.
+    pub(crate) fn hear_load(&self, token: MemberToken, running: usize, tells_every: Duration) {
+        self.lock().hear_load(token, running, tells_every);
     }
 
     /// Looks for transcoders that were not heard of for `patience`, until `stop`.
@@ -211,26 +211,23 @@ impl TranscoderPool {
     }
 
     /// Whether a session of this demand would find room.
-    pub(crate) fn room(&self, session: Option<&str>, demand: Demand) -> Result<(), Overload> {
-        self.lock().room(session, demand, Instant::now())
+    pub(crate) fn room(&self, demand: Demand) -> Result<(), Overload> {
+        self.lock().room(demand, Instant::now())
     }
 
-    /// Gives a session room, if there is any, for as long as it takes to send a segment.
-    pub(crate) fn hold(&self, session: &str, demand: Demand, profiles: &[Profile]) -> Result<(), Overload> {
-        let (now, mut registry) = (Instant::now(), self.lock());
-        registry.room(Some(session), demand, now)?;
-        registry.hold(session, demand, &capability::job(VideoCodec::H264, profiles, false), now);
-        Ok(())
+    /// Gives a session room for a few seconds from the first time on, whether or not there is any.
+    pub(crate) fn hold(&self, session: &str, demand: Demand, profiles: &[Profile]) {
+        self.lock().reserve(session, demand, &capability::job(VideoCodec::H264, profiles, false), Instant::now());
     }
 
-    /// The same where the room was that of another session.
+    /// Gives a session room for as long as its next segment may take to come, whether or not there is any.
     pub(crate) fn place(&self, session: &str, demand: Demand, profiles: &[Profile]) {
         self.lock().hold(session, demand, &capability::job(VideoCodec::H264, profiles, false), Instant::now());
     }
 
-    /// Whether a session has room here.
-    pub(crate) fn holds(&self, session: &str) -> bool {
-        self.lock().holds(session, Instant::now())
+    /// Whether a session has room for so much work.
+    pub(crate) fn holds(&self, session: &str, demand: Demand) -> bool {
+        self.lock().holds(session, demand, Instant::now())
     }
 
     /// Bytes of a segment that some transcoder is working on.

@@ -96,20 +96,22 @@ impl NatsLink {
             known.heard = Instant::now();
             let pool = self.service.pool();
             pool.hear(known.token, state);
-            pool.hear_load(known.token, hello.running as usize);
+            pool.hear_load(known.token, hello.running as usize, tells_every(&hello));
         } else if state == State::Alive {
             self.join(hello);
         }
     }
 
     fn join(&mut self, hello: Hello) {
-        let capabilities = hello.capabilities.unwrap_or_default();
+        let (every, capabilities) = (tells_every(&hello), hello.capabilities.unwrap_or_default());
         let membership = match self.service.pool().join(hello.capacity.into(), capabilities) {
             Ok(membership) => membership,
             Err(error) => return tracing::warn!(transcoder = hello.id, %error, "transcoder is not taken into the pool"),
         };
         tracing::info!(transcoder = hello.id, capacity = hello.capacity, "transcoder heard of");
-        self.service.pool().hear(membership.token, State::Alive);
+        let pool = self.service.pool();
+        pool.hear(membership.token, State::Alive);
+        pool.hear_load(membership.token, hello.running as usize, every);
         let stop = CancellationToken::new();
         let (token, gone) = (membership.token, membership.gone.clone());
         let orders = Orders {
@@ -121,6 +123,11 @@ impl NatsLink {
         self.orders.spawn(orders.forward(membership, stop.clone()));
         self.members.insert(hello.id, Known { token, heard: Instant::now(), gone, _leave: stop.drop_guard() });
     }
+}
+
+/// How often it tells, believed up to what still lets it be missed before it is forgotten.
+fn tells_every(hello: &Hello) -> Duration {
+    Duration::from_millis(hello.every_ms.into()).min(FORGOTTEN_AFTER / 6)
 }
 
 /// Passes a member's notices on.

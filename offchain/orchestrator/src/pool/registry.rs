@@ -28,6 +28,8 @@ const MAX_POSTS: u8 = 4;
 /// A transcoder that let a lease run out gets no work for so many of that lease; twice as many the next time, and so on.
 const PROBATION_LEASES: u32 = 2;
 const MAX_PROBATION_DOUBLINGS: u32 = 5;
+/// Words of a transcoder that may be missing in a row.
+const PATIENCE_BEATS: u32 = 4;
 /// Loads that differ by less are the same: then sessions are counted.
 const LOAD_STEP: f64 = 0.05;
 
@@ -59,6 +61,8 @@ struct Member {
     leaving: bool,
     /// When it was heard of, if it tells.
     heard: Option<Instant>,
+    /// How often it tells, if it says so.
+    tells_every: Duration,
     /// Whether it is too long since it was heard of.
     silent: bool,
     probation: Option<Instant>,
@@ -203,6 +207,7 @@ impl Registry {
             elsewhere: 0,
             leaving: false,
             heard: None,
+            tells_every: Duration::ZERO,
             silent: false,
             probation: None,
             strikes: 0,
@@ -245,16 +250,19 @@ impl Registry {
         true
     }
 
-    /// Notes how many segments a member works on, whoever asked.
-    pub(super) fn hear_load(&mut self, token: MemberToken, running: usize) {
+    /// Notes how many segments a member works on, whoever asked, and how often it tells.
+    pub(super) fn hear_load(&mut self, token: MemberToken, running: usize, tells_every: Duration) {
         let Some((id, member)) = self.members.iter_mut().find(|(_, member)| member.token == token) else { return };
         let ours = self.tasks.values().filter(|task| task.member == *id).count();
         member.elsewhere = running.saturating_sub(ours);
+        member.tells_every = tells_every;
     }
 
-    /// Members that tell of themselves and have not for `patience` get no work until they do.
+    /// Members that tell of themselves and have not for `patience` get no work until they do. Who tells less often by its own word is
+    /// waited for as long by that measure.
     pub(super) fn sweep(&mut self, patience: Duration, now: Instant) {
         for (id, member) in &mut self.members {
+            let patience = patience.max(member.tells_every.saturating_mul(PATIENCE_BEATS));
             let late = member.heard.is_some_and(|heard| now.duration_since(heard) > patience);
             if late && !member.silent {
                 tracing::warn!(member = id.0, "transcoder is silent: it gets no work until it is heard of");
@@ -274,9 +282,11 @@ impl Registry {
         metrics::transcoder_suspended();
     }
 
-    /// Sessions that have work, of all members.
-    pub(super) fn active(&mut self, now: Instant) -> usize {
-        self.members.values_mut().map(|member| member.device.active(now)).sum()
+    /// Sessions that have work, of all members. One that a second member helps with is one.
+    pub(super) fn active(&self, now: Instant) -> usize {
+        let is_at = |id: &MemberId, session: &str| self.sessions.get(session).is_none_or(|home| home == id);
+        let at = |(id, member): (&MemberId, &Member)| member.device.held(now).filter(|held| is_at(id, held)).count();
+        self.members.iter().map(at).sum()
     }
 
     /// About how many more sessions would fit.
@@ -292,7 +302,7 @@ impl Registry {
     }
 
     /// Whether a session of this demand would find room. Where nobody is connected its segments will tell so.
-    pub(super) fn room(&mut self, session: Option<&str>, demand: Demand, now: Instant) -> Result<(), Overload> {
+    pub(super) fn room(&mut self, demand: Demand, now: Instant) -> Result<(), Overload> {
         let limit = self.max_ratio;
         let (mut devices, mut sessions, mut capacity) = (0, 0, 0);
         let mut predicted = f64::INFINITY;
@@ -301,12 +311,10 @@ impl Registry {
             devices += 1;
             sessions += active;
             capacity += member.capacity;
-            let has_place =
-                active + member.elsewhere < member.capacity || session.is_some_and(|id| member.device.holds(id, now));
-            if !has_place {
+            if active + member.elsewhere >= member.capacity {
                 continue;
             }
-            let forecast = member.device.forecast(session, demand, now);
+            let forecast = member.device.forecast(None, demand, now);
             if forecast.fits(limit) {
                 return Ok(());
             }
@@ -319,19 +327,29 @@ impl Registry {
         }
     }
 
-    /// Gives a session room with the transcoder that is best off.
+    /// Gives a session room while its first segment comes, with its transcoder or the one that is best off. Only a segment makes it
+    /// stay there: nobody tells of the end of a session that never sent one.
+    pub(super) fn reserve(&mut self, session: &str, demand: Demand, needed: &Capabilities, now: Instant) {
+        if let Some(member) = self.home(session, demand, needed, now) {
+            member.device.reserve(session, demand, now);
+        }
+    }
+
+    /// Gives a session room until its next segment may have come, in the same way.
     pub(super) fn hold(&mut self, session: &str, demand: Demand, needed: &Capabilities, now: Instant) {
-        let Ok(id) = self.choose(session, demand, needed, Purpose::Own, &HashSet::new(), now) else { return };
-        self.stick(session, id);
-        if let Some(member) = self.members.get_mut(&id) {
+        if let Some(member) = self.home(session, demand, needed, now) {
             member.device.hold(session, demand, now + demand.hold());
         }
     }
 
-    /// Whether a session has room with its transcoder.
-    pub(super) fn holds(&self, session: &str, now: Instant) -> bool {
-        let member = self.sessions.get(session).and_then(|id| self.members.get(id));
-        member.is_some_and(|member| member.device.holds(session, now))
+    fn home(&mut self, session: &str, demand: Demand, needed: &Capabilities, now: Instant) -> Option<&mut Member> {
+        let id = self.choose(session, demand, needed, Purpose::Own, &HashSet::new(), now).ok()?;
+        self.members.get_mut(&id)
+    }
+
+    /// Whether a session has room for so much work with some transcoder.
+    pub(super) fn holds(&self, session: &str, demand: Demand, now: Instant) -> bool {
+        self.members.values().any(|member| member.device.has_room_for(session, demand, now))
     }
 
     /// Gives a segment to the session's transcoder, or else to the one that is best off among those that can do it.
@@ -389,11 +407,17 @@ impl Registry {
         now: Instant,
     ) -> Result<MemberId, TranscodeError> {
         let usable = |id: &MemberId, member: &Member| !excluded.contains(id) && !member.leaving;
-        if purpose == Purpose::Own
-            && let Some(id) = self.sessions.get(session)
-            && self.members.get(id).is_some_and(|member| usable(id, member) && member.is_sound(now))
-        {
-            return Ok(*id);
+        if purpose == Purpose::Own {
+            let is_fit = |id: &MemberId, member: &Member| usable(id, member) && member.is_sound(now);
+            let stuck = self.sessions.get(session).filter(|id| self.members.get(id).is_some_and(|m| is_fit(id, m)));
+            // Before its first segment it has room with one, and stays with none.
+            let held = || {
+                let mut holding = self.members.iter().filter(|(_, member)| member.device.holds(session, now));
+                holding.find(|(id, m)| is_fit(id, m) && is_compatible(&m.capabilities, needed)).map(|(id, _)| id)
+            };
+            if let Some(id) = stuck.or_else(held) {
+                return Ok(*id);
+            }
         }
         let (mut open, mut best) = (0, None::<(Rank, MemberId)>);
         for (id, member) in &mut self.members {
@@ -430,16 +454,19 @@ impl Registry {
 
     /// The session goes on where its last segment was done.
     pub(super) fn keep_with(&mut self, session: &str, id: MemberId, demand: Demand) {
-        let Some(member) = self.members.get_mut(&id).filter(|member| !member.leaving) else { return };
-        member.device.hold(session, demand, Instant::now() + demand.hold());
+        if self.members.get(&id).is_none_or(|member| member.leaving) {
+            return;
+        }
         self.stick(session, id);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.device.hold(session, demand, Instant::now() + demand.hold());
+        }
     }
 
-    /// Frees the session's room at its transcoder and tells that one.
+    /// Frees the session's room and tells its transcoder.
     pub(super) fn end_session(&mut self, session: &str) {
-        let Some(id) = self.sessions.remove(session) else { return };
-        if let Some(member) = self.members.get_mut(&id) {
-            member.device.release(session);
+        self.members.values_mut().for_each(|member| member.device.release(session));
+        if let Some(id) = self.sessions.remove(session) {
             self.notify(id, Notice::EndSession(session.to_owned()));
         }
     }
@@ -452,6 +479,12 @@ impl Registry {
             self.remove(id);
         }
         sent
+    }
+
+    /// Sessions that stay with a transcoder.
+    #[cfg(test)]
+    pub(super) fn stuck(&self) -> usize {
+        self.sessions.len()
     }
 
     pub(super) fn input(&self, session: &str, seq: u64) -> Option<Bytes> {
@@ -503,8 +536,12 @@ impl Registry {
         if let Some(member) = self.members.get_mut(&task.member) {
             let now = Instant::now();
             member.device.finish(task.started, task.demand, ended, now);
-            if member.device.holds(&task.job.session_id, now) {
-                member.device.hold(&task.job.session_id, task.demand, now + task.demand.hold());
+            let session = &task.job.session_id;
+            if self.sessions.get(session) != Some(&task.member) {
+                // It was a help.
+                member.device.release(session);
+            } else if member.device.holds(session, now) {
+                member.device.hold(session, task.demand, now + task.demand.hold());
             }
             if ended == Ended::Done {
                 (member.strikes, member.probation) = (0, None);

@@ -246,6 +246,19 @@ async fn results_are_a_sign_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_tells_seldom_by_its_own_word_is_not_taken_for_silent() {
+    let (pool, member) = watched();
+    pool.hear_load(member.token, 0, Duration::from_secs(5));
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(pool.sound(), 1);
+        pool.hear(member.token, State::Alive);
+    }
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    assert_eq!(pool.sound(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_orchestrator_that_was_held_up_takes_nobody_for_silent() {
     let (pool, member) = watched();
     tokio::time::sleep(Duration::from_millis(900)).await;
@@ -265,13 +278,13 @@ async fn sessions_without_work_do_not_keep_others_out() {
     let demand = Demand::of(&job("a").profiles, Duration::from_secs(2));
     let waiting = start(&pool, "a");
     let task = segment(&mut member).await;
-    let refused = pool.room(None, demand).unwrap_err();
+    let refused = pool.room(demand).unwrap_err();
     assert_eq!(refused, Overload::Places { sessions: 1, capacity: 1, devices: 1 });
     pool.complete(task, Ok(renditions()));
     waiting.await.unwrap().unwrap();
-    assert!(pool.room(None, demand).is_err(), "its next segment is about to come");
+    assert!(pool.room(demand).is_err(), "its next segment is about to come");
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!((pool.room(None, demand), pool.active(), pool.spare()), (Ok(()), 0, 1));
+    assert_eq!((pool.room(demand), pool.active(), pool.spare()), (Ok(()), 0, 1));
 }
 
 #[tokio::test]
@@ -347,4 +360,51 @@ async fn places_are_bounded() {
     let pool = TranscoderPool::new(1, 0.8);
     let _first = pool.join(1, able()).unwrap();
     assert_eq!(pool.join(1, able()).unwrap_err(), JoinError::Full { max: 1 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_attempt_makes_no_second_session_and_leaves_no_place_behind() {
+    let pool = pool();
+    let mut slow = pool.join(1, able()).unwrap();
+    let mut other = pool.join(1, able()).unwrap();
+    let waiting = start(&pool, "a");
+    let late = segment(&mut slow).await;
+    let hedged = segment(&mut other).await;
+    assert_eq!(pool.active(), 1, "while both are at it");
+    let demand = Demand::of(&job("b").profiles, Duration::from_secs(2));
+    assert!(pool.room(demand).is_err(), "neither has a free lane");
+    pool.complete(late, Ok(renditions()));
+    waiting.await.unwrap().unwrap();
+    assert_eq!((pool.active(), pool.complete(hedged, Ok(renditions()))), (1, Completed::Late));
+    assert_eq!(pool.room(demand), Ok(()), "the second one has a place");
+    // Where the second is the quicker one, the place goes over.
+    let waiting = start(&pool, "a");
+    segment(&mut slow).await;
+    pool.complete(segment(&mut other).await, Ok(renditions()));
+    waiting.await.unwrap().unwrap();
+    assert_eq!(pool.active(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_whose_first_segment_never_comes_leave_nothing_behind() {
+    let pool = pool();
+    let mut member = pool.join(4, able()).unwrap();
+    let other = pool.join(4, able()).unwrap();
+    let demand = Demand::of(&job("a").profiles, Duration::from_secs(2));
+    for number in 0..1000 {
+        let session = number.to_string();
+        pool.hold(&session, demand, &job("a").profiles);
+        assert!(pool.holds(&session, demand));
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert!(!pool.holds(&session, demand));
+    }
+    assert_eq!((pool.active(), pool.lock().stuck()), (0, 0));
+    // One that comes goes where its room is.
+    pool.hold("a", demand, &job("a").profiles);
+    let before = pool.active();
+    let waiting = start(&pool, "a");
+    pool.complete(segment(&mut member).await, Ok(renditions()));
+    waiting.await.unwrap().unwrap();
+    assert_eq!((before, pool.active(), pool.lock().stuck()), (1, 1, 1));
+    drop(other);
 }

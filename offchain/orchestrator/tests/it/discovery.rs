@@ -41,7 +41,7 @@ async fn offer_has_all_that_a_broadcaster_needs() {
     assert_eq!(params.expiration_block, view().block + 40);
     assert_eq!(params.expiration.creation_round, view().round);
     let token = offer.auth_token.unwrap();
-    assert_eq!((token.session_id.len(), token.expiration), (8, 1_700_001_800));
+    assert_eq!((token.session_id.len(), token.expiration), (32, 1_700_001_800));
 }
 
 #[tokio::test]

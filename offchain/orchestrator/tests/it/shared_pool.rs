@@ -139,6 +139,7 @@ async fn strangers_on_the_server_are_no_members() {
         running: 0,
         state: State::Alive.into(),
         capabilities: Some(capability::describe(&OFFERED, 4, "0.1.0")),
+        every_ms: 0,
     };
     let say = async |payload: Vec<u8>| client.publish(hello_subject("streamflow.pool"), payload.into()).await.unwrap();
     say(seal(&Secret::new("sword"), &hello(&"a".repeat(32)))).await;
