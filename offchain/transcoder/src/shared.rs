@@ -1,5 +1,5 @@
 //! Working for several orchestrators that share a pool through NATS.
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use streamflow_nats::{
@@ -46,9 +46,13 @@ impl<'a> Shared<'a> {
 
     /// Works until `stop`; then takes no more segments, and returns when those in hand are delivered.
     pub(crate) async fn run(&self, stop: CancellationToken) -> Result<(), TranscoderError> {
+        let mut last = None;
         while !stop.is_cancelled() {
             match self.client.subscribe(order_subject(&self.pool, &self.id)).await {
-                Ok(orders) => self.follow(orders, &stop).await,
+                Ok(mut orders) => {
+                    self.follow(&mut orders, &stop).await;
+                    last = Some(orders);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot hear of segments");
                     self.transcoder.stands(Standing::Away(format!("not subscribed (transcoder.nats): {error}")));
@@ -59,11 +63,14 @@ impl<'a> Shared<'a> {
                 () = sleep(PAUSE) => {}
             }
         }
-        self.drain().await;
+        // Who never heard of a segment has none in hand.
+        if let Some(orders) = last {
+            self.drain(orders).await;
+        }
         Ok(())
     }
 
-    async fn follow(&self, mut orders: Subscriber, stop: &CancellationToken) {
+    async fn follow(&self, orders: &mut Subscriber, stop: &CancellationToken) {
         tracing::info!(id = self.id, "orchestrators of the pool may ask");
         let mut tick = interval(self.every());
         loop {
@@ -96,20 +103,18 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Finishes what is in hand; orchestrators hear that no more is taken.
-    async fn drain(&self) {
+    /// Finishes what is in hand; orchestrators hear that no more is taken, and what they ask all the same is turned away.
+    async fn drain(&self, mut orders: Subscriber) {
         self.tasks.close();
         let mut tick = interval(self.every());
-        let telling = async {
-            loop {
-                tick.tick().await;
-                self.tell(State::Leaving).await;
+        let mut patience = pin!(sleep(self.transcoder.config().drain_timeout));
+        loop {
+            tokio::select! { biased;
+                () = self.tasks.wait() => break,
+                () = &mut patience => break,
+                Some(order) = orders.next() => self.turn_away(order).await,
+                _ = tick.tick() => self.tell(State::Leaving).await,
             }
-        };
-        tokio::select! { biased;
-            () = self.tasks.wait() => {}
-            () = telling => {}
-            () = sleep(self.transcoder.config().drain_timeout) => {}
         }
         if !self.tasks.is_empty() {
             tracing::warn!(segments = self.tasks.len(), "segments are given up");
@@ -117,7 +122,22 @@ impl<'a> Shared<'a> {
             self.tasks.wait().await;
         }
         self.tell(State::Gone).await;
-        drop(timeout(LAST_WORD, self.client.flush()).await);
+        // Those on their way before that was heard go to another transcoder at once.
+        let last_words = async {
+            drop(orders.unsubscribe().await);
+            while let Some(order) = orders.next().await {
+                self.turn_away(order).await;
+            }
+            drop(self.client.flush().await);
+        };
+        drop(timeout(LAST_WORD, last_words).await);
+    }
+
+    async fn turn_away(&self, order: Message) {
+        let Some(reply) = order.reply else { return };
+        if let Err(error) = self.client.publish(reply, TaskError::Stopped.to_string().into()).await {
+            tracing::debug!(%error, "order is not turned away");
+        }
     }
 
     async fn tell(&self, state: State) {
