@@ -314,7 +314,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     set("broadcaster.header_timeout", "Time for the headers of a request, and between two requests."),
     set("broadcaster.max_segment_bytes", "Largest segment accepted."),
-    set("broadcaster.max_upload_bytes", "Bytes of segments held in memory, all streams together: uploads, RTMP, files and pipes."),
+    set(
+        "broadcaster.max_upload_bytes",
+        "Bytes of segments held in memory, all streams together: uploads, RTMP, files and pipes.",
+    ),
     set("broadcaster.max_segments_in_flight", "Segments of one stream that are transcoded at a time."),
     set("broadcaster.max_segments_waiting", "Segments of one stream that wait; one more is refused."),
     set("broadcaster.max_streams", "Streams that are live at a time."),
