@@ -52,31 +52,25 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// Adds `count` orchestrators to those listed, as [`streamflow_evm::list_crowd`] does.
-    ///
-    /// # Errors
-    ///
-    /// A URI is too long, or the chain does not play along.
-    pub async fn list_crowd(&self, count: u64, uri: impl Fn(u64) -> String, stake: impl Fn(u64) -> u128) -> Result<()> {
-        let (registry, staking) = (self.contracts.service_registry, self.contracts.bonding_manager);
-        Ok(streamflow_evm::list_crowd(self.anvil.provider(), registry, staking, count, uri, stake).await?)
-    }
-}
-
-impl Deployment {
-    /// Starts anvil and deploys; no round is initialised yet.
+    /// Starts anvil and deploys, with the head at the start of a round; no round is initialised yet.
     pub async fn start() -> Result<Self> {
         Self::start_with(DeployOptions::default()).await
     }
 
-    /// Starts anvil and deploys; no round is initialised yet.
+    /// Starts anvil and deploys, with the head at the start of a round; no round is initialised yet.
     pub async fn start_with(options: DeployOptions) -> Result<Self> {
         let deployer = key(0)?;
         let mut attempt = 1;
         loop {
             let anvil = Anvil::spawn_with(options.anvil.clone()).await?;
             match deploy(&anvil, &deployer, &options).await {
-                Ok(contracts) => return Ok(Self { anvil, contracts, deployer }),
+                Ok(contracts) => {
+                    let deployment = Self { anvil, contracts, deployer };
+                    // Forge packs its transactions into as many blocks as it happens to: without this, what a test sends
+                    // next falls into the locked end of a round now and then.
+                    deployment.mine_to_next_round().await?;
+                    return Ok(deployment);
+                }
                 Err(err) if err.is::<Elapsed>() && attempt < ATTEMPTS => {
                     eprintln!("the deploy script hangs, trying it on another chain");
                     attempt += 1;
@@ -116,13 +110,17 @@ impl Deployment {
 
     /// Mines into the next round and initialises it. Returns its number.
     pub async fn next_round(&self) -> Result<u64> {
+        self.mine_to_next_round().await?;
+        self.initialize_round().await
+    }
+
+    async fn mine_to_next_round(&self) -> Result<()> {
         let rounds = self.contracts.rounds_manager;
         let start = self.view(rounds, RoundsManager::currentRoundStartBlockCall {}).await?;
         let length = self.view(rounds, RoundsManager::roundLengthCall {}).await?;
         let end: u64 = (start + length).to();
         let head = self.anvil.block_number().await?;
-        self.anvil.mine(end.saturating_sub(head).max(1)).await?;
-        self.initialize_round().await
+        self.anvil.mine(end.saturating_sub(head).max(1)).await
     }
 
     /// Gives `to` LPT of the deployer.
@@ -158,6 +156,16 @@ impl Deployment {
         let listen = ServiceRegistry::setServiceURICall { serviceURI: service_uri.to_owned() };
         self.call(account, self.contracts.service_registry, listen, U256::ZERO).await?;
         Ok(())
+    }
+
+    /// Adds `count` orchestrators to those listed, as [`streamflow_evm::list_crowd`] does.
+    ///
+    /// # Errors
+    ///
+    /// A URI is too long, or the chain does not play along.
+    pub async fn list_crowd(&self, count: u64, uri: impl Fn(u64) -> String, stake: impl Fn(u64) -> u128) -> Result<()> {
+        let (registry, staking) = (self.contracts.service_registry, self.contracts.bonding_manager);
+        Ok(streamflow_evm::list_crowd(self.anvil.provider(), registry, staking, count, uri, stake).await?)
     }
 }
 
