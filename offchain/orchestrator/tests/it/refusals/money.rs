@@ -171,7 +171,8 @@ async fn funds() -> Vec<Code> {
     let unlocking = case.refusal(&draft, BODY).await;
     let who = format!("{} withdraws in the next round or sooner", case.broadcaster.address());
     let case = Case::new().await;
-    let draft = case.good();
+    // Only winners are stored, and one ticket of ten does not win.
+    let draft = case.draft(&case.broadcaster.pay(&case.offer, 32), &case.request());
     case.world.store.close().await;
     let store = case.refusal(&draft, BODY).await;
     vec![
