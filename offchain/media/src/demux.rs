@@ -26,6 +26,9 @@ const MAX_BAD_PACKETS: u32 = 1000;
 /// Frame rate assumed where one frame says nothing.
 const FALLBACK_RATE: FrameRate = FrameRate::new(25, 1);
 
+/// Largest time taken for one, in ticks: twenty-five thousand years. Sums and differences of such times stay within 64 bits.
+const FARTHEST: i64 = 1 << 56;
+
 /// Time base of everything here.
 pub(crate) const TICKS: Rational = Rational(1, TICKS_PER_SECOND as i32);
 
@@ -247,6 +250,11 @@ impl PacketReader {
     }
 }
 
+/// A time, unless no clock shows it: MP4 can say any 64-bit number.
+pub(crate) fn sane(ticks: Option<i64>) -> Option<i64> {
+    ticks.filter(|ticks| (-FARTHEST..=FARTHEST).contains(ticks))
+}
+
 /// Packets of one stream on a time line without gaps in numbering: 33-bit wrap undone, decode times strictly rising.
 struct PacketQueue {
     time_base: Rational,
@@ -264,9 +272,9 @@ impl PacketQueue {
 
     fn push(&mut self, mut packet: Packet) {
         packet.rescale_ts(self.time_base, TICKS);
-        let pts = packet.pts().or(packet.dts()).unwrap_or(self.next);
-        let pts = self.unwrap(pts);
-        let mut dts = packet.dts().map_or(pts, |dts| self.unwrap(dts)).min(pts);
+        let (pts, dts) = (sane(packet.pts()), sane(packet.dts()));
+        let pts = self.unwrap(pts.or(dts).unwrap_or(self.next));
+        let mut dts = dts.map_or(pts, |dts| self.unwrap(dts)).min(pts);
         if let Some(last) = self.last_dts {
             dts = dts.max(last + 1);
         }
@@ -274,7 +282,7 @@ impl PacketQueue {
         packet.set_dts(Some(dts));
         packet.set_position(usize::MAX as isize);
         self.last_dts = Some(dts);
-        self.next = dts + packet.duration().max(1);
+        self.next = (dts + packet.duration().clamp(1, FARTHEST)).min(FARTHEST);
         self.packets.push(packet);
     }
 
@@ -342,4 +350,36 @@ pub(crate) fn check_size(width: u32, height: u32) -> Result<(), MediaError> {
         return Ok(());
     }
     Err(MediaError::Dimensions { width, height, min: MIN_SIDE, max: MAX_SIDE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_no_clock_shows_count_as_missing() {
+        let mut queue = PacketQueue::new(TICKS);
+        let packet = |pts, dts, duration| {
+            let mut packet = Packet::copy(&[0]);
+            packet.set_pts(Some(pts));
+            packet.set_dts(Some(dts));
+            packet.set_duration(duration);
+            packet
+        };
+        for (pts, dts, duration) in [
+            (7200, 3600, 3600),
+            (i64::MAX - 1, i64::MIN + 1, i64::MAX),
+            (i64::MIN + 1, i64::MAX - 1, i64::MIN),
+            (-FARTHEST, -FARTHEST, 3600),
+            (FARTHEST, FARTHEST, i64::MAX),
+            (i64::MAX, i64::MAX, 0),
+        ] {
+            queue.push(packet(pts, dts, duration));
+        }
+        let times: Vec<_> = queue.packets.iter().filter_map(|packet| Some((packet.dts()?, packet.pts()?))).collect();
+        assert_eq!(times[0], (3600, 7200));
+        assert!(times.windows(2).all(|pair| pair[0].0 < pair[1].0), "{times:?}");
+        assert!(times.iter().all(|(dts, pts)| dts <= pts && *pts <= 2 * FARTHEST), "{times:?}");
+        assert_eq!(Span::of(&queue.packets).fps, FALLBACK_RATE);
+    }
 }

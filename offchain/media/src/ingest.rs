@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     MediaError, SourceSegment, avc,
-    demux::{TICKS, Track, check_size, open_decoder},
+    demux::{TICKS, Track, check_size, open_decoder, sane},
     inspect::ticks_to_duration,
     library,
     mux::{self, AUDIO_STREAM, VIDEO_STREAM},
@@ -204,7 +204,7 @@ impl Cutter {
         emit: &mut dyn FnMut(SourceSegment) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, MediaError> {
         packet.rescale_ts(self.video.time_base, TICKS);
-        let told = packet.dts().or(packet.pts()).unwrap_or(0);
+        let told = sane(packet.dts()).or(sane(packet.pts())).unwrap_or(0);
         let Some(shift) = self.shift else { return self.begin(packet, told) };
         let expected = self.last_dts.map_or(self.start, |last| last + 1);
         let mut dts = told + shift;
@@ -212,7 +212,7 @@ impl Cutter {
             self.shift = Some(expected + FALLBACK_FRAME - told);
             dts = expected + FALLBACK_FRAME;
         }
-        let offset = packet.pts().map_or(0, |pts| (pts - told).clamp(0, JUMP_BACK));
+        let offset = sane(packet.pts()).map_or(0, |pts| (pts - told).clamp(0, JUMP_BACK));
         dts = dts.max(expected);
         let first = self.pictures.first().and_then(Packet::dts).unwrap_or(dts);
         let cut = packet.is_key() && dts - first + EARLY >= self.segment;
@@ -232,7 +232,7 @@ impl Cutter {
         }
         if packet.is_key() {
             self.shift = Some(self.start - told);
-            let offset = packet.pts().map_or(0, |pts| (pts - told).clamp(0, JUMP_BACK));
+            let offset = sane(packet.pts()).map_or(0, |pts| (pts - told).clamp(0, JUMP_BACK));
             self.take_picture(packet, self.start, self.start + offset)?;
         }
         Ok(ControlFlow::Continue(()))
@@ -275,7 +275,7 @@ impl Cutter {
             return Ok(());
         }
         packet.rescale_ts(audio.time_base, TICKS);
-        let time = packet.dts().or(packet.pts()).unwrap_or(0) + shift;
+        let time = sane(packet.dts()).or(sane(packet.pts())).unwrap_or(0) + shift;
         let near = self.last_dts.is_none_or(|last| (time - last).abs() <= JUMP_AHEAD);
         // Sound from before the first picture has nothing to go with, nor has sound of another clock.
         if time < self.start || !near {
