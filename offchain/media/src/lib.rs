@@ -37,4 +37,6 @@ pub use settings::{
 };
 pub use size::rendition_size;
 pub use source::{SourceSegment, SourceSettings, play};
-pub use transcode::{Rendition, SourceReport, Transcoded, transcode};
+pub use transcode::{
+    Piece, Rendition, RenditionReport, SourceReport, TranscodeReport, Transcoded, transcode, transcode_live,
+};

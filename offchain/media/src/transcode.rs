@@ -1,5 +1,7 @@
 //! One segment in, every rendition of it out: decoded once, one encoding thread per rendition.
 use std::{
+    io::Read,
+    ops::ControlFlow,
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -79,6 +81,63 @@ pub struct Transcoded {
     pub renditions: Vec<Rendition>,
     /// The source.
     pub source: SourceReport,
+}
+
+/// The next bytes of one rendition; pieces of one rendition come in the order of its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Index of its profile.
+    pub rendition: usize,
+    /// Never empty.
+    pub bytes: Bytes,
+}
+
+/// A rendition apart from its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenditionReport {
+    /// Name of the profile.
+    pub name: String,
+    /// Delivered size in pixels; see [`rendition_size`].
+    pub width: u32,
+    /// Delivered size in pixels.
+    pub height: u32,
+    /// Frames that left the encoder.
+    pub frames: u64,
+    /// `frames` × `width` × `height`: what is billed (node.md §9.3).
+    pub pixels: u64,
+    /// Codecs as a playlist names them (RFC 6381).
+    pub codecs: String,
+}
+
+/// What a segment was made into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TranscodeReport {
+    /// One per profile.
+    pub renditions: Vec<RenditionReport>,
+    /// The source.
+    pub source: SourceReport,
+}
+
+/// Transcodes a segment while it comes in. `emit` gets renditions piece by piece, on the calling thread, and ends the work
+/// with [`ControlFlow::Break`].
+///
+/// The same bytes as [`transcode`] makes of the whole segment.
+pub fn transcode_live(
+    mut input: impl Read + Send,
+    profiles: &[Profile],
+    settings: &TranscodeSettings,
+    emit: &mut dyn FnMut(Piece) -> ControlFlow<()>,
+) -> Result<TranscodeReport, MediaError> {
+    let mut segment = Vec::new();
+    input.read_to_end(&mut segment).map_err(|error| MediaError::Source { reason: error.to_string() })?;
+    let Transcoded { renditions, source } = transcode(&segment.into(), profiles, settings)?;
+    let mut reports = Vec::new();
+    for (index, made) in renditions.into_iter().enumerate() {
+        let Rendition { name, bytes, width, height, frames, pixels, codecs } = made;
+        let _ = emit(Piece { rendition: index, bytes });
+        reports.push(RenditionReport { name, width, height, frames, pixels, codecs });
+    }
+    Ok(TranscodeReport { renditions: reports, source })
 }
 
 /// Transcodes a segment in this process. Nodes do this in a [`crate::WorkerPool`], where a crash costs one job.
