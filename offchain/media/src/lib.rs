@@ -2,8 +2,10 @@
 mod avc;
 pub mod benchmark;
 mod compare;
+mod decode;
 mod demux;
 mod encode;
+mod engine;
 mod error;
 mod fragment;
 pub mod hls;
@@ -14,6 +16,7 @@ mod metrics;
 mod mux;
 mod pool;
 mod rate;
+mod scale;
 mod settings;
 mod size;
 mod source;
