@@ -27,8 +27,8 @@ pub use ingest::{IngestContainer, IngestSettings, ingest};
 pub use inspect::{Inspection, SegmentInfo, inspect, probe, ticks_to_duration};
 pub use library::probe_encoder;
 pub use pool::{
-    IngestFeed, IngestStream, JobReport, PoolConfig, PoolError, Reported, SourceStream, TranscodeJob, WorkerPool,
-    WorkerStatus,
+    Feed, IngestFeed, IngestStream, JobReport, Made, MadeStream, PoolConfig, PoolError, Reported, SourceStream,
+    TranscodeJob, WorkerPool, WorkerStatus,
 };
 pub use rate::{FrameRate, TICKS_PER_SECOND};
 pub use settings::{

@@ -10,4 +10,5 @@ mod ingest;
 mod mp4;
 mod pool;
 mod source;
+mod stream;
 mod transcode;
