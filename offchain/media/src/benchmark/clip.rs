@@ -28,22 +28,35 @@ pub struct ClipSegment {
 }
 
 impl Clip {
-    /// Reads the headers of every segment.
+    /// A clip of one segment.
     ///
     /// # Errors
-    /// There is no segment, or one is no transport stream with video.
-    pub async fn read(pool: &WorkerPool, segments: Vec<Bytes>) -> Result<Self, BenchmarkError> {
-        let mut read = Vec::with_capacity(segments.len());
-        let mut rate = None;
-        for (index, bytes) in segments.into_iter().enumerate() {
-            let info = pool.probe(bytes.clone()).await?;
-            if info.container != TRANSPORT_STREAM {
-                return Err(BenchmarkError::NotTransportStream { index, container: info.container });
-            }
-            rate.get_or_insert(info.fps);
-            read.push(ClipSegment { bytes, frames: info.frames, duration: info.duration });
-        }
-        Ok(Self { segments: read, fps: rate.ok_or(BenchmarkError::NoSegments)? })
+    /// It is no transport stream with video.
+    pub async fn start(pool: &WorkerPool, first: Bytes) -> Result<Self, BenchmarkError> {
+        let (segment, fps) = read(pool, first, 0).await?;
+        Ok(Self { segments: vec![segment], fps })
+    }
+
+    /// Adds the next segment.
+    ///
+    /// # Errors
+    /// It is no transport stream with video.
+    pub async fn push(&mut self, pool: &WorkerPool, next: Bytes) -> Result<(), BenchmarkError> {
+        let (segment, _) = read(pool, next, self.segments.len()).await?;
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// The first segments that last no longer than `duration`, but at least one.
+    #[must_use]
+    pub fn within(&self, duration: Duration) -> Self {
+        let mut end = Duration::ZERO;
+        let fit = self.segments.iter().take_while(|segment| {
+            end += segment.duration;
+            end <= duration
+        });
+        let count = fit.count().max(1);
+        Self { segments: self.segments.iter().take(count).cloned().collect(), fps: self.fps }
     }
 
     /// In their order; at least one.
@@ -65,4 +78,12 @@ impl Clip {
     pub fn duration(&self) -> Duration {
         self.segments.iter().map(|segment| segment.duration).sum()
     }
+}
+
+async fn read(pool: &WorkerPool, bytes: Bytes, index: usize) -> Result<(ClipSegment, FrameRate), BenchmarkError> {
+    let info = pool.probe(bytes.clone()).await?;
+    if info.container != TRANSPORT_STREAM {
+        return Err(BenchmarkError::NotTransportStream { index, container: info.container });
+    }
+    Ok((ClipSegment { bytes, frames: info.frames, duration: info.duration }, info.fps))
 }

@@ -31,7 +31,6 @@ const LAST_WORDS: usize = 5;
 #[derive(Debug)]
 pub struct Ffmpeg {
     program: PathBuf,
-    version: String,
     files: TempDir,
     /// Frames of each segment.
     segments: Vec<u64>,
@@ -53,9 +52,8 @@ impl Ffmpeg {
     /// Writes the clip as one file and as one for each segment.
     ///
     /// # Errors
-    /// The program is not installed, or there is no space.
-    pub async fn prepare(program: &Path, clip: &Clip) -> Result<Self, BenchmarkError> {
-        let version = Self::version(program).await?;
+    /// There is no space.
+    pub fn prepare(program: &Path, clip: &Clip) -> Result<Self, BenchmarkError> {
         let files = tempfile::tempdir().map_err(BenchmarkError::Files)?;
         let whole: Vec<&[u8]> = clip.segments().iter().map(|segment| segment.bytes.as_ref()).collect();
         fs::write(files.path().join("clip.ts"), whole.concat()).map_err(BenchmarkError::Files)?;
@@ -63,7 +61,7 @@ impl Ffmpeg {
             fs::write(files.path().join(format!("{index}.ts")), &segment.bytes).map_err(BenchmarkError::Files)?;
         }
         let segments = clip.segments().iter().map(|segment| segment.frames).collect();
-        Ok(Self { program: program.into(), version, files, segments, fps: clip.fps() })
+        Ok(Self { program: program.into(), files, segments, fps: clip.fps() })
     }
 
     /// One process over the whole clip, with a key frame where each group of pictures of the ladder begins. Wall and CPU

@@ -13,7 +13,7 @@ mod ts;
 use std::{io, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
-use streamflow_types::{Gop, H264Profile, Profile};
+use streamflow_types::{Gop, H264Profile, Profile, ProfileError};
 
 pub use self::{
     clip::{Clip, ClipSegment},
@@ -27,18 +27,24 @@ pub use self::{
 };
 use crate::{PoolError, TranscodeSettings};
 
-/// Distance of key frames of [`benchmark_ladder`], in milliseconds.
+/// Distance of key frames of [`benchmark_rung`], in milliseconds.
 const GOP_MS: u32 = 2000;
 
-/// The ladder that figures are given for: 720p, 480p and 360p with a key frame every two seconds.
+/// The ladder that figures are given for: 720p, 480p and 360p.
 pub fn benchmark_ladder() -> Vec<Profile> {
     [("720p", 1280, 720, 3_000_000), ("480p", 854, 480, 1_500_000), ("360p", 640, 360, 900_000)]
         .into_iter()
-        .filter_map(|(name, width, height, bitrate)| {
-            let profile = Profile::new(name, width, height, bitrate).ok()?;
-            Some(Profile { gop: Gop::Millis(GOP_MS), h264_profile: H264Profile::High, ..profile })
-        })
+        .filter_map(|(name, width, height, bitrate)| benchmark_rung(name, width, height, bitrate).ok())
         .collect()
+}
+
+/// A rung of such a ladder: high profile, a key frame every two seconds, the frame rate of the source.
+///
+/// # Errors
+/// It cannot be encoded.
+pub fn benchmark_rung(name: &str, width: u32, height: u32, bitrate: u32) -> Result<Profile, ProfileError> {
+    let profile = Profile::new(name, width, height, bitrate)?;
+    Ok(Profile { gop: Gop::Millis(GOP_MS), h264_profile: H264Profile::High, ..profile })
 }
 
 /// What is made of each segment.
@@ -97,9 +103,6 @@ pub enum BenchmarkError {
     /// The pool ended a job without a result, or without a picture.
     #[error("the pool ended a segment without a picture: see the log")]
     CutOff,
-    /// There is nothing to transcode.
-    #[error("clip has no segment")]
-    NoSegments,
     /// Pictures are only found in transport streams.
     #[error(
         "segment {index} is {container}, not an mpeg transport stream: `ffmpeg -i FILE -c copy -f mpegts FILE.ts` makes it one"

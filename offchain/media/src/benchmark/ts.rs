@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{rate::TICKS_PER_SECOND, ticks_to_duration};
+use crate::ticks_to_duration;
 
 const PACKET: usize = 188;
 const SYNC: u8 = 0x47;
