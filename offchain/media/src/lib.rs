@@ -36,7 +36,7 @@ pub use pool::{
 pub use rate::{FrameRate, TICKS_PER_SECOND};
 pub use settings::{
     Encoder, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MAX_SEGMENT_MILLIS, MAX_SIDE, MIN_SIDE, TranscodeSettings,
-    devnet_ladder, ffmpeg_args,
+    devnet_ladder,
 };
 pub use size::rendition_size;
 pub use source::{SourceSegment, SourceSettings, play};
