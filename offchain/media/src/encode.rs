@@ -154,12 +154,27 @@ fn rational(fps: FrameRate) -> Rational {
 pub(crate) struct Scaler {
     width: u32,
     height: u32,
+    flags: scaling::Flags,
     context: Option<scaling::Context>,
 }
 
 impl Scaler {
+    /// Bicubic, rounded as it is fastest here.
     pub(crate) fn new(width: u32, height: u32) -> Self {
-        Self { width, height, context: None }
+        Self { width, height, flags: scaling::Flags::BICUBIC, context: None }
+    }
+
+    /// Bicubic, rounded alike by every processor.
+    pub(crate) fn exact(width: u32, height: u32) -> Self {
+        let flags = scaling::Flags::BICUBIC | scaling::Flags::ACCURATE_RND | scaling::Flags::BITEXACT;
+        Self { flags, ..Self::new(width, height) }
+    }
+
+    /// Makes that size from now on.
+    pub(crate) fn set_size(&mut self, width: u32, height: u32) {
+        if !self.makes(width, height) {
+            (self.width, self.height, self.context) = (width, height, None);
+        }
     }
 
     pub(crate) fn makes(&self, width: u32, height: u32) -> bool {
@@ -188,7 +203,7 @@ impl Scaler {
                     PIXELS,
                     self.width,
                     self.height,
-                    scaling::Flags::BICUBIC,
+                    self.flags,
                 );
                 slot.insert(made.map_err(libav("set up the scaler"))?)
             }

@@ -19,8 +19,8 @@ use streamflow_types::Profile;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    Comparison, Fragment, IngestSettings, Inspection, MediaError, Rendition, Sampling, SegmentInfo, SourceSettings,
-    TranscodeSettings, Transcoded, metrics,
+    Comparison, Fragment, IngestSettings, Inspection, MediaError, Quality, Rendition, Sampling, SegmentInfo,
+    SourceSettings, TranscodeSettings, Transcoded, metrics,
     worker::{Answer, Reply, Request},
 };
 
@@ -240,6 +240,15 @@ impl WorkerPool {
             return Err(PoolError::WorkerGarbage { reason: "another number of comparisons".into() });
         }
         Ok(Reported { output, report: JobReport { wall: done.reply.wall, cpu: done.reply.cpu } })
+    }
+
+    /// Measures a rendition against the segment that it was made of.
+    pub async fn quality(&self, reference: Bytes, rendition: Bytes) -> Result<Quality, PoolError> {
+        let done = self.run("quality", Request::Quality, &[reference, rendition]).await?;
+        match done.reply.answer {
+            Answer::Measured(quality) => Ok(quality),
+            _ => Err(unexpected()),
+        }
     }
 
     /// Makes a segment into the fragment that HLS serves as MP4.

@@ -25,7 +25,7 @@ pub use stored::{run_stored, store};
 use self::feed::Feed;
 use crate::{
     MediaError, Rendition, SourceReport, SourceSegment, Transcoded, compare, fragment, ingest, inspect, library, play,
-    probe, transcode,
+    probe, quality, transcode,
 };
 
 /// Why a worker process ended other than by its input being closed.
@@ -95,6 +95,10 @@ fn serve(request: Request, blobs: Vec<Bytes>, answer: &mut Answerer<'_>) -> Resu
         Request::Compare(sampling) => {
             let renditions: Vec<Bytes> = blobs.collect();
             compare(&segment, &renditions, sampling).map(|all| (Answer::Compared(all), Vec::new()))
+        }
+        Request::Quality => {
+            let rendition = blobs.next().unwrap_or_default();
+            quality(&segment, &rendition).map(|measured| (Answer::Measured(measured), Vec::new()))
         }
         Request::Fragment => fragment(&segment).map(|made| (Answer::Fragmented, vec![made.init, made.media])),
         Request::Transcode { profiles, settings } => transcode(&segment, &profiles, &settings).map(split_transcoded),

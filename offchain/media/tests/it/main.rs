@@ -9,5 +9,6 @@ mod fuzz;
 mod ingest;
 mod mp4;
 mod pool;
+mod quality;
 mod source;
 mod transcode;
