@@ -2,8 +2,10 @@
 mod avc;
 pub mod benchmark;
 mod compare;
+mod decode;
 mod demux;
 mod encode;
+mod engine;
 mod error;
 mod fragment;
 pub mod hls;
@@ -15,6 +17,7 @@ mod mux;
 mod pool;
 mod quality;
 mod rate;
+mod scale;
 mod settings;
 mod size;
 mod source;

@@ -15,9 +15,9 @@ use timeline::Timeline;
 
 use crate::{
     Inspection, MAX_RENDITIONS, MediaError,
+    decode::Frames,
     demux::{self, Segment},
     inspect::describe,
-    transcode::Frames,
 };
 
 /// Most frames of one rendition compared in full size.
@@ -86,7 +86,7 @@ pub fn compare(
     let Segment { video, video_decoder, fps, duration, .. } = source;
     let mut timeline = Timeline::new(duration, source_step);
     let mut reader = Reader::default();
-    let mut frames = Frames::new(video_decoder, video.packets, fps);
+    let mut frames = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps);
     let mut first = None;
     while let Some(frame) = frames.next_frame()? {
         let pts = frame.pts().unwrap_or(0);
@@ -180,7 +180,7 @@ impl Look {
             draw(sampling.frames.min(MAX_COMPARED_FRAMES), duration - step, &mut random).into_iter().peekable();
         let mut timeline = Timeline::new(duration, step);
         let (mut samples, mut reader, mut first) = (Vec::new(), Reader::default(), None);
-        let mut frames = Frames::new(video_decoder, video.packets, fps);
+        let mut frames = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps);
         while let Some(frame) = frames.next_frame()? {
             let pts = frame.pts().unwrap_or(0);
             let since = pts - *first.get_or_insert(pts);

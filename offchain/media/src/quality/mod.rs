@@ -2,6 +2,8 @@
 //! names measure them.
 mod plane;
 
+use std::{iter::Map, vec::IntoIter};
+
 use bytes::Bytes;
 use ffmpeg_next::{Packet, frame};
 use plane::{Figures, Plane};
@@ -9,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     MediaError, compare,
+    decode::Frames,
     demux::{self, Segment},
-    encode::Scaler,
     rate::FrameRate,
-    transcode::Frames,
+    scale::Scaler,
 };
 
 /// Ticks by which containers that count in other units may misplace a frame.
@@ -81,13 +83,15 @@ pub fn quality(reference: &Bytes, rendition: &Bytes) -> Result<Quality, MediaErr
     let mut measured = Quality { frames: 0, mse: Planes::default(), ssim: Planes::default() };
     // Makes 8 bits and 4:2:0 of what is neither.
     let mut plain = Scaler::exact(0, 0);
-    let mut frames = frames(rendition);
+    let mut frames = decoded(rendition);
     while let Some(frame) = frames.next_frame()? {
         let time = frame.pts().unwrap_or(0) + to_reference;
         let size = (frame.width(), frame.height());
         if let Some(reference) = shown.before(time + reach, size)? {
-            plain.set_size(size.0, size.1);
-            let (mse, ssim) = measure(reference, &plain.scale(&frame)?);
+            if !plain.makes(size.0, size.1) {
+                plain = Scaler::exact(size.0, size.1);
+            }
+            let (mse, ssim) = measure(reference, &plain.copy(&frame)?);
             measured.frames += 1;
             measured.mse.add(mse);
             measured.ssim.add(ssim);
@@ -100,8 +104,12 @@ pub fn quality(reference: &Bytes, rendition: &Bytes) -> Result<Quality, MediaErr
     Ok(Quality { frames: measured.frames, mse: measured.mse.map(mean), ssim: measured.ssim.map(mean) })
 }
 
-fn frames(segment: Segment) -> Frames {
-    Frames::new(segment.video_decoder, segment.video.packets, segment.fps)
+/// The frames of a segment that is there, all of it.
+type Decoded = Frames<Map<IntoIter<Packet>, fn(Packet) -> Result<Packet, MediaError>>>;
+
+fn decoded(segment: Segment) -> Decoded {
+    let packets = segment.video.packets.into_iter().map(Ok as fn(_) -> _);
+    Frames::new(segment.video_decoder, packets, segment.fps)
 }
 
 /// How long after a frame's time the frame that it shows may begin, in ticks: never this long or longer.
@@ -118,7 +126,7 @@ fn reach(packets: &[Packet], fps: FrameRate) -> i64 {
 
 /// The reference, which is read as far as it was asked for.
 struct Shown {
-    frames: Frames,
+    frames: Decoded,
     current: Option<frame::Video>,
     next: Option<frame::Video>,
     /// `current` in the size of the rendition.
@@ -128,7 +136,7 @@ struct Shown {
 
 impl Shown {
     fn new(reference: Segment) -> Self {
-        Self { frames: frames(reference), current: None, next: None, scaled: None, scaler: Scaler::exact(0, 0) }
+        Self { frames: decoded(reference), current: None, next: None, scaled: None, scaler: Scaler::exact(0, 0) }
     }
 
     /// The last frame that begins before `end`, in that size.
@@ -143,11 +151,10 @@ impl Shown {
             }
         }
         if !self.scaler.makes(width, height) {
-            self.scaler.set_size(width, height);
-            self.scaled = None;
+            (self.scaler, self.scaled) = (Scaler::exact(width, height), None);
         }
         if let (Some(current), None) = (&self.current, &self.scaled) {
-            self.scaled = Some(self.scaler.scale(current)?);
+            self.scaled = Some(self.scaler.copy(current)?);
         }
         Ok(self.scaled.as_ref())
     }
