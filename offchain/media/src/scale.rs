@@ -28,14 +28,22 @@ fn is_alone(frame: &mut frame::Video) -> bool {
 pub(crate) struct Scaler {
     width: u32,
     height: u32,
+    flags: scaling::Flags,
     context: Option<scaling::Context>,
     /// Frames that were handed out, to be used again when all who got them are done.
     pool: Vec<Arc<frame::Video>>,
 }
 
 impl Scaler {
+    /// Bicubic, rounded as it is fastest here.
     pub(crate) fn new(width: u32, height: u32) -> Self {
-        Self { width, height, context: None, pool: Vec::new() }
+        Self { width, height, flags: scaling::Flags::BICUBIC, context: None, pool: Vec::new() }
+    }
+
+    /// Bicubic, rounded alike by every processor.
+    pub(crate) fn exact(width: u32, height: u32) -> Self {
+        let flags = scaling::Flags::BICUBIC | scaling::Flags::ACCURATE_RND | scaling::Flags::BITEXACT;
+        Self { flags, ..Self::new(width, height) }
     }
 
     pub(crate) fn makes(&self, width: u32, height: u32) -> bool {
@@ -88,7 +96,7 @@ impl Scaler {
                     PIXELS,
                     self.width,
                     self.height,
-                    scaling::Flags::BICUBIC,
+                    self.flags,
                 );
                 slot.insert(made.map_err(libav("set up the scaler"))?)
             }
