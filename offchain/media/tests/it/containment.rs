@@ -334,12 +334,13 @@ async fn workers_are_bounded_by_the_kernel_and_small_while_they_wait() {
 async fn a_worker_ends_with_the_process_that_started_it() {
     // Its standard input stays open, as it does where a job keeps the worker from seeing its end.
     let mut parent = Command::new("sh")
-        .args(["-c", "\"$0\" <&0 & echo $!; wait"])
+        .args(["-c", "exec 3<&0; \"$0\" <&3 & echo $!; wait"])
         .arg(pool::program("media_worker"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let open = parent.stdin.take();
     let mut pid = String::new();
     BufReader::new(parent.stdout.as_mut().unwrap()).read_line(&mut pid).unwrap();
     let worker = format!("/proc/{}", pid.trim());
@@ -348,5 +349,5 @@ async fn a_worker_ends_with_the_process_that_started_it() {
     parent.kill().unwrap();
     parent.wait().unwrap();
     pool::until("the end of the worker", || !Path::new(&worker).exists()).await;
-    drop(parent.stdin.take());
+    drop(open);
 }
