@@ -230,6 +230,10 @@ impl Taken {
                 }
                 ControlFlow::Continue(())
             }
+            Made::Again => {
+                *self = Self::new(self.renditions.len());
+                ControlFlow::Continue(())
+            }
             Made::Done(done) => ControlFlow::Break(done.output.source.frames),
         }
     }

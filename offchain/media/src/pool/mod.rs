@@ -151,8 +151,6 @@ impl WorkerPool {
 
     /// Makes every rendition of a segment while it comes in, until `deadline` as in [`TranscodeJob`]. The feed is to be
     /// filled while the stream is emptied: each waits for the other.
-    ///
-    /// When a worker fails before the first piece, another one begins anew; later, the stream ends with the error.
     pub fn transcode_stream(
         &self,
         profiles: Vec<Profile>,

@@ -31,6 +31,8 @@ const MAX_MADE_BYTES: usize = 4 * MAX_SEGMENT_BYTES;
 pub enum Made {
     /// Provisional until [`Made::Done`].
     Piece(Piece),
+    /// The worker failed, and another one begins anew: all pieces so far are void.
+    Again,
     /// All was made. Nothing comes after it.
     Done(Reported<TranscodeReport>),
 }
@@ -57,7 +59,7 @@ impl MadeStream {
             return None;
         }
         let next = self.made.recv().await.unwrap_or(Err(PoolError::NotTaken { deadline: self.deadline }));
-        self.ended = !matches!(next, Ok(Made::Piece(_)));
+        self.ended = matches!(next, Ok(Made::Done(_)) | Err(_));
         Some(next)
     }
 }
@@ -82,7 +84,7 @@ struct StreamJob {
     output: Output,
     /// Longest that one piece may wait to be taken.
     deadline: Duration,
-    /// Whether a piece has left, so that another worker cannot begin anew.
+    /// Whether a piece has left since the last worker began.
     emitted: bool,
 }
 
@@ -122,9 +124,12 @@ impl StreamJob {
                 Err(error) if error.is_fault() => error,
                 ended => return ended,
             };
-            if first.is_some() || self.emitted || self.feeder.is_cut() || self.due.left().is_zero() {
+            if first.is_some() || self.feeder.is_cut() || self.due.left().is_zero() {
                 drop(slot);
                 return Err(self.give_up(first, error).await);
+            }
+            if std::mem::take(&mut self.emitted) && !taken(&self.output, Made::Again, self.deadline).await {
+                return Err(PoolError::NotTaken { deadline: self.deadline });
             }
             metrics::retried();
             first = Some(error);
@@ -272,7 +277,7 @@ impl Reader<'_> {
                         return Err(Broken::Garbage(format!("renditions of more than {MAX_MADE_BYTES} bytes")));
                     }
                     *emitted = true;
-                    if !taken(output, Piece { rendition, bytes: piece }, deadline).await {
+                    if !taken(output, Made::Piece(Piece { rendition, bytes: piece }), deadline).await {
                         return Ok(Err(PoolError::NotTaken { deadline }));
                     }
                 }
@@ -287,8 +292,8 @@ impl Reader<'_> {
     }
 }
 
-async fn taken(output: &Output, piece: Piece, deadline: Duration) -> bool {
-    matches!(timeout(deadline, output.send(Ok(Made::Piece(piece)))).await, Ok(Ok(())))
+async fn taken(output: &Output, made: Made, deadline: Duration) -> bool {
+    matches!(timeout(deadline, output.send(Ok(made))).await, Ok(Ok(())))
 }
 
 /// Ends when the worker has had everything for as long as it may take, of which it has `used` some before `since`.

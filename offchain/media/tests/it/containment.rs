@@ -14,7 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use streamflow_media::{
-    Made, PoolConfig, PoolError, QuarantineConfig, TranscodeJob, TranscodeSettings, Transcoded, WorkerPool, transcode,
+    Made, MadeStream, PoolConfig, PoolError, QuarantineConfig, TranscodeJob, TranscodeSettings, Transcoded, WorkerPool,
+    transcode,
 };
 use streamflow_types::Profile;
 use tokio::{
@@ -165,14 +166,11 @@ async fn four_sessions_lose_nothing_while_a_fifth_breaks_its_workers() {
         let file = kept.iter().find(|file| fs::read(file).unwrap() == segment).cloned();
         let file = file.unwrap_or_else(|| panic!("the segment that asked for {deed} is not kept"));
         kept.remove(&file);
-        assert_eq!(pool.transcode(job(segment)).await.unwrap_err().to_string(), said(&first, &second));
+        let again = pool.transcode(job(segment)).await.unwrap_err().to_string();
+        assert_eq!(again, format!("refused, as two media workers failed on it: {first}; {second}"));
     }
     assert!(kept.is_empty(), "{kept:?}");
     pool.shutdown().await;
-}
-
-fn said(first: &PoolError, second: &PoolError) -> String {
-    format!("refused, as two media workers failed on it: {first}; {second}")
 }
 
 #[tokio::test]
@@ -202,40 +200,67 @@ async fn a_job_takes_two_workers_and_never_a_third() {
     pool.shutdown().await;
 }
 
+/// What a stream said, without the bytes.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Pieces,
+    Again,
+    Done,
+}
+
+async fn said_by(mut made: MadeStream) -> (Vec<Said>, Option<PoolError>) {
+    let mut said = Vec::new();
+    while let Some(next) = made.next().await {
+        said.push(match next {
+            Ok(Made::Piece(_)) => Said::Pieces,
+            Ok(Made::Again) => Said::Again,
+            Ok(Made::Done(_)) => Said::Done,
+            Err(error) => return (said, Some(error)),
+        });
+        said.dedup();
+    }
+    (said, None)
+}
+
 #[tokio::test]
-async fn a_stream_without_a_piece_begins_anew_on_another_worker() {
+async fn a_stream_whose_worker_dies_begins_anew_on_another() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
-    let whole = transcode(&clip::segment(4), &profiles(), &settings()).unwrap();
-    let (feed, made) = pool.transcode_stream(profiles(), settings(), None).unwrap();
-    assert!(feed.send(clip::segment(4).slice(..188)).await);
-    let first = pool::busy_worker(&pool).await;
-    pool::signal(first, "-KILL");
-    let feeding = tokio::spawn(stream::feed(feed, clip::segment(4).slice(188..), 10_000));
-    stream::assert_same(stream::collect(made, 1).await.unwrap(), &whole);
-    assert!(feeding.await.unwrap());
-    assert!(pool.workers().iter().all(|worker| worker.pid != first));
+    let segment = clip::segment(4);
+    let whole = transcode(&segment, &profiles(), &settings()).unwrap();
+    let most = segment.len() - 188;
+    for wait_for_a_piece in [false, true] {
+        let (feed, mut made) = pool.transcode_stream(profiles(), settings(), None).unwrap();
+        assert!(feed.send(segment.slice(..most)).await);
+        let worker = pool::busy_worker(&pool).await;
+        if wait_for_a_piece {
+            let first = made.next().await;
+            assert!(matches!(first, Some(Ok(Made::Piece(_)))), "{first:?}");
+        }
+        pool::signal(worker, "-KILL");
+        let feeding = tokio::spawn(stream::feed(feed, segment.slice(most..), 10_000));
+        stream::assert_same(stream::collect(made, 1).await.unwrap(), &whole);
+        assert!(feeding.await.unwrap());
+        assert!(pool.workers().iter().all(|other| other.pid != worker));
+    }
     pool.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_its_worker_late_is_not_begun_anew_and_is_remembered() {
+async fn a_stream_that_breaks_its_worker_late_says_that_it_begins_anew() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
     let segment = hostile("abort-last", 0);
-    let (feed, mut made) = pool.transcode_stream(profiles(), settings(), None).unwrap();
+    let (feed, made) = pool.transcode_stream(profiles(), settings(), None).unwrap();
     let feeding = tokio::spawn(stream::feed(feed, segment.clone(), 10_000));
-    let mut pieces = 0;
-    let broken = loop {
-        match made.next().await.unwrap() {
-            Ok(Made::Piece(_)) => pieces += 1,
-            Ok(Made::Done(_)) => panic!("done"),
-            Err(error) => break error,
-        }
-    };
-    assert!(pieces > 0 && matches!(broken, PoolError::WorkerDied { signal: Some(ABORTED), .. }), "{broken}");
-    assert!(feeding.await.unwrap() && made.next().await.is_none());
+    let ((said, refused), used) = busy_during(&pool, said_by(made)).await;
+    assert_eq!(said, [Said::Pieces, Said::Again, Said::Pieces]);
+    for error in twice(refused.unwrap()) {
+        assert!(matches!(error, PoolError::WorkerDied { signal: Some(ABORTED), .. }), "{error}");
+    }
+    assert_eq!(used.len(), 2);
+    assert!(feeding.await.unwrap());
     let (refused, used) = busy_during(&pool, pool.transcode(job(segment))).await;
     twice(refused.unwrap_err());
-    assert_eq!(used.len(), 1, "one worker has failed on it before");
+    assert!(used.is_empty(), "what a stream did is known of the whole segment");
     pool.shutdown().await;
 }
 

@@ -41,6 +41,7 @@ pub(crate) async fn collect(mut made: MadeStream, count: usize) -> Result<(Vec<V
                 assert!(!piece.bytes.is_empty());
                 renditions[piece.rendition].extend_from_slice(&piece.bytes);
             }
+            Made::Again => renditions.iter_mut().for_each(Vec::clear),
             Made::Done(done) => {
                 assert!(done.report.cpu > Duration::ZERO && done.report.wall > Duration::ZERO);
                 assert!(made.next().await.is_none(), "something came after the report");
