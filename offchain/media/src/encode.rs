@@ -44,6 +44,14 @@ impl Look {
             transfer: frame.color_transfer_characteristic(),
         }
     }
+
+    /// Has an encoder write it into its headers.
+    pub(crate) fn tell(&self, video: &mut encoder::video::Video) {
+        video.set_aspect_ratio(self.aspect);
+        video.set_colorspace(self.space);
+        video.set_color_primaries(self.primaries);
+        video.set_color_transfer_characteristic(self.transfer);
+    }
 }
 
 /// What an encoder is opened for.
@@ -76,10 +84,7 @@ impl VideoEncoder {
         video.set_format(PIXELS);
         video.set_time_base(TICKS);
         video.set_frame_rate(Some(rational(plan.fps)));
-        video.set_aspect_ratio(plan.look.aspect);
-        video.set_colorspace(plan.look.space);
-        video.set_color_primaries(plan.look.primaries);
-        video.set_color_transfer_characteristic(plan.look.transfer);
+        plan.look.tell(&mut video);
         let options: Dictionary<'_> = plan.options.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let encoder = video.open_as_with(codec, options).map_err(|error| unavailable(error.to_string()))?;
         let scaler = Scaler::new(plan.width, plan.height);
@@ -146,7 +151,7 @@ impl VideoEncoder {
     }
 }
 
-fn rational(fps: FrameRate) -> Rational {
+pub(crate) fn rational(fps: FrameRate) -> Rational {
     Rational(i32::try_from(fps.num).unwrap_or(i32::MAX), i32::try_from(fps.den).unwrap_or(i32::MAX))
 }
 

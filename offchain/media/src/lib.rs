@@ -6,6 +6,7 @@ mod demux;
 mod encode;
 mod error;
 mod fragment;
+pub mod gpu;
 pub mod hls;
 mod ingest;
 mod inspect;

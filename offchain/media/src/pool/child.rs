@@ -31,6 +31,9 @@ const BURIAL: Duration = Duration::from_secs(2);
 const ALLOCATOR: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "33554432"), ("MALLOC_TRIM_THRESHOLD_", "1073741824")];
 
+/// Devices have the numbers that `nvidia-smi` gives them; CUDA on its own puts the fastest first.
+const DEVICE_ORDER: (&str, &str) = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+
 /// The worker processes alive, for [`super::WorkerPool::workers`].
 #[derive(Debug, Default)]
 pub(super) struct Registry(Mutex<BTreeMap<u32, bool>>);
@@ -91,7 +94,7 @@ impl Worker {
     pub(super) fn spawn(program: &Path, args: &[OsString], registry: &Arc<Registry>) -> io::Result<Self> {
         let mut command = std::process::Command::new(program);
         // A group of its own: Ctrl-C in a terminal is for the node, which lets running jobs finish.
-        command.args(args).envs(ALLOCATOR).process_group(0);
+        command.args(args).envs(ALLOCATOR).env(DEVICE_ORDER.0, DEVICE_ORDER.1).process_group(0);
         let mut child = Command::from(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -161,7 +164,10 @@ impl Worker {
 
     /// libav gives its callers a code and tells standard error what happened: puts the latter into the error.
     pub(super) async fn explain(&self, error: &mut MediaError) {
-        if let MediaError::EncoderUnavailable { reason, .. } | MediaError::Libav { reason, .. } = error {
+        if let MediaError::EncoderUnavailable { reason, .. }
+        | MediaError::Libav { reason, .. }
+        | MediaError::Gpu { reason, .. } = error
+        {
             let said = self.stderr.said_about(self.jobs).await;
             if !said.is_empty() {
                 *reason = said.join("; ");

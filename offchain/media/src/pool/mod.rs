@@ -20,7 +20,9 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     Comparison, Fragment, IngestSettings, Inspection, MediaError, Rendition, Sampling, SegmentInfo, SourceSettings,
-    TranscodeSettings, Transcoded, metrics,
+    TranscodeSettings, Transcoded,
+    gpu::{Finding, Trial},
+    metrics,
     worker::{Answer, Reply, Request},
 };
 
@@ -259,6 +261,15 @@ impl WorkerPool {
         let done = self.run("probe_encoder", Request::ProbeEncoder(settings.clone()), &[]).await?;
         match done.reply.answer {
             Answer::EncoderWorks => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// One trial of a device; see [`Self::probe_devices`] for all.
+    pub(crate) async fn attempt(&self, trial: Trial) -> Result<Finding, PoolError> {
+        let done = self.run("probe_device", Request::TryDevice(trial), &[]).await?;
+        match done.reply.answer {
+            Answer::Tried(finding) => Ok(finding),
             _ => Err(unexpected()),
         }
     }

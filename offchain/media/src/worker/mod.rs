@@ -24,8 +24,8 @@ pub use stored::{run_stored, store};
 
 use self::feed::Feed;
 use crate::{
-    MediaError, Rendition, SourceReport, SourceSegment, Transcoded, compare, fragment, ingest, inspect, library, play,
-    probe, transcode,
+    MediaError, Rendition, SourceReport, SourceSegment, Transcoded, compare, fragment, gpu, ingest, inspect, library,
+    play, probe, transcode,
 };
 
 /// Why a worker process ended other than by its input being closed.
@@ -101,6 +101,7 @@ fn serve(request: Request, blobs: Vec<Bytes>, answer: &mut Answerer<'_>) -> Resu
         Request::ProbeEncoder(settings) => {
             library::probe_encoder(&settings).map(|()| (Answer::EncoderWorks, Vec::new()))
         }
+        Request::TryDevice(trial) => gpu::attempt(trial).map(|finding| (Answer::Tried(finding), Vec::new())),
         Request::Play(settings) => return live(answer, |emit| play(&settings, emit)),
         Request::Ingest(_) | Request::Feed | Request::FeedEnd => {
             Err(MediaError::Source { reason: "food came without a stream".into() })

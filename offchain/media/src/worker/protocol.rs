@@ -11,6 +11,7 @@ use streamflow_types::Profile;
 use crate::{
     Comparison, IngestSettings, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, Sampling, SegmentInfo,
     SourceReport, SourceSettings, TranscodeSettings,
+    gpu::{Finding, Trial},
 };
 
 /// Longest head, in bytes.
@@ -34,6 +35,7 @@ pub(crate) enum Request {
         settings: TranscodeSettings,
     },
     ProbeEncoder(TranscodeSettings),
+    TryDevice(Trial),
     Play(SourceSettings),
     /// What comes next is [`Self::Feed`] until [`Self::FeedEnd`]; the process ends with it.
     Ingest(IngestSettings),
@@ -62,6 +64,7 @@ pub(crate) enum Answer {
         source: SourceReport,
     },
     EncoderWorks,
+    Tried(Finding),
     Source(SourceHead),
     Played,
     Failed(MediaError),

@@ -1,0 +1,124 @@
+//! Scaling on a device.
+use ffmpeg_next::frame;
+
+use super::{
+    device::{Device, fault},
+    filter::{Chain, ChainError, Step},
+};
+use crate::MediaError;
+
+/// Where scaled frames go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// They stay on the device, as its encoder takes them.
+    Device,
+    /// They come to memory, as encoders on the CPU take them.
+    Memory,
+}
+
+/// What frames must have in common to go through one chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    width: u32,
+    height: u32,
+    /// The frames' context on the device; only compared.
+    frames: usize,
+}
+
+impl Shape {
+    #[allow(unsafe_code)] // the library has no getter
+    fn of(frame: &frame::Video) -> Self {
+        // SAFETY: the frame lives, and a context that it has lives as long.
+        let frames = unsafe { (*frame.as_ptr()).hw_frames_ctx.as_ref().map_or(0, |context| context.data as usize) };
+        Self { width: frame.width(), height: frame.height(), frames }
+    }
+}
+
+/// Brings frames of a device to one size and 8 bits in 4:2:0, whatever size they have.
+#[derive(Debug)]
+pub(crate) struct Scaler {
+    device: Device,
+    width: u32,
+    height: u32,
+    target: Target,
+    chain: Option<(Shape, Chain)>,
+}
+
+impl Scaler {
+    /// Scales to `width` × `height` pixels.
+    pub(crate) fn new(device: &Device, width: u32, height: u32, target: Target) -> Self {
+        Self { device: device.clone(), width, height, target, chain: None }
+    }
+
+    /// A copy of the frame in the right size, with its time stamp.
+    ///
+    /// # Errors
+    /// [`MediaError::Gpu`]
+    pub(crate) fn scale(&mut self, source: &frame::Video) -> Result<frame::Video, MediaError> {
+        let device = self.device.number();
+        let shape = Shape::of(source);
+        let chain = match &mut self.chain {
+            Some((known, chain)) if *known == shape => chain,
+            slot => {
+                let made = Chain::new(source, &steps(self.width, self.height, self.target));
+                &mut slot.insert((shape, made.map_err(|error| unmade(device, error))?)).1
+            }
+        };
+        chain.run(source).map_err(fault(device, "scale a frame"))
+    }
+}
+
+fn unmade(device: u32, error: ChainError) -> MediaError {
+    let step = "set up the scaler";
+    match error {
+        ChainError::Libav(error) => fault(device, step)(error),
+        ChainError::Library(reason) => MediaError::Gpu { device, step: step.into(), reason },
+    }
+}
+
+/// The device's encoder takes luma and interleaved chroma as its decoder makes them; libx264 takes three planes.
+fn steps(width: u32, height: u32, target: Target) -> Vec<Step> {
+    let format = match target {
+        Target::Device => "nv12",
+        Target::Memory => "yuv420p",
+    };
+    // Frames that have the size already are copied as well: surfaces of the decoder must not wait for an encoder.
+    let size = format!("w={width}:h={height}:format={format}:interp_algo=bicubic:passthrough=0");
+    let mut steps = vec![(c"scale_cuda", size)];
+    if target == Target::Memory {
+        steps.push((c"hwdownload", String::new()));
+        steps.push((c"format", format!("pix_fmts={format}")));
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use ffmpeg_next::format::Pixel;
+
+    use super::*;
+    use crate::gpu::{
+        Coding,
+        decoder::open_decoder,
+        device::is_on_device,
+        testing::{decode, device_or_skip, sample},
+    };
+
+    #[test]
+    fn frames_are_scaled_where_they_are_and_fetched_if_asked() {
+        let Some(device) = device_or_skip() else { return };
+        let sample = sample(Coding::H264);
+        let decoder = open_decoder(sample.parameters.clone(), Coding::H264, &device).unwrap();
+        let frames = decode(decoder, &sample.packets);
+        let mut there = Scaler::new(&device, 128, 72, Target::Device);
+        let mut here = Scaler::new(&device, 128, 72, Target::Memory);
+        for frame in &frames {
+            let (kept, fetched) = (there.scale(frame).unwrap(), here.scale(frame).unwrap());
+            assert!(is_on_device(&kept));
+            assert_eq!(fetched.format(), Pixel::YUV420P);
+            for scaled in [kept, fetched] {
+                assert_eq!((scaled.width(), scaled.height(), scaled.pts()), (128, 72, frame.pts()));
+            }
+        }
+    }
+}
