@@ -170,6 +170,9 @@ pub enum MediaError {
         /// What was tried.
         step: String,
     },
+    /// Whoever asked for renditions does not take them any more.
+    #[error("nobody takes the renditions")]
+    Abandoned,
     /// A thread of the transcoder panicked.
     #[error("media thread panicked")]
     Panicked,

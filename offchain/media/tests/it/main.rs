@@ -9,5 +9,7 @@ mod fuzz;
 mod ingest;
 mod mp4;
 mod pool;
+mod quality;
 mod source;
+mod stream;
 mod transcode;

@@ -1,0 +1,140 @@
+//! The renditions of one segment, largest first: each is scaled from the source, or from a larger one.
+use std::sync::{Arc, mpsc::SyncSender};
+
+use ffmpeg_next::frame;
+use streamflow_types::Profile;
+
+use super::{
+    keys::KeyClock,
+    lane::LanePlan,
+    rung::{Rung, Work},
+};
+use crate::{
+    MediaError, TranscodeSettings,
+    encode::{Look, Plan},
+    rate::{FrameRate, Grid},
+    scale::Scaler,
+    settings::{EncoderInput, encoder_options},
+    size::rendition_size,
+};
+
+/// A rung is scaled from a larger one that has at least this many times its sides, else from the source. With less, the
+/// pictures of nearly the same size that lie between cost what two bicubic steps blur.
+const LEAST_STEP: u32 = 2;
+/// Frames by which an encoder may delay its output.
+const REORDER_FRAMES: i64 = 4;
+
+/// Scales frames for every rendition and hands them on.
+pub(super) struct Ladder {
+    /// In the order of the profiles.
+    rungs: Vec<Step>,
+    /// Largest first, so that what a rung is made of is made before it.
+    order: Vec<usize>,
+    connected: usize,
+}
+
+struct Step {
+    rung: Rung,
+    scaler: Scaler,
+    /// The rung it is scaled from.
+    above: Option<usize>,
+    picture: Option<Arc<frame::Video>>,
+}
+
+impl Ladder {
+    /// For sources that begin with `first`; with a plan for each encoder, in the order of the profiles.
+    pub(super) fn new(
+        profiles: &[Profile],
+        settings: &TranscodeSettings,
+        first: &frame::Video,
+        fps: FrameRate,
+    ) -> (Self, Vec<LanePlan>) {
+        let source = (first.width(), first.height());
+        let sizes: Vec<_> = profiles.iter().map(|profile| rendition_size(profile, source)).collect();
+        let mut order: Vec<_> = (0..sizes.len()).collect();
+        order.sort_by_key(|index| std::cmp::Reverse(pixels(sizes[*index])));
+        let largest = order.first().copied();
+        let (mut rungs, mut plans) = (Vec::new(), Vec::new());
+        for (index, (profile, size)) in profiles.iter().zip(&sizes).enumerate() {
+            let grid_rate = FrameRate::of_profile(profile).filter(|asked| !same_rate(*asked, fps));
+            let rate = grid_rate.unwrap_or(fps);
+            rungs.push(Step {
+                rung: Rung::new(grid_rate.map(Grid), KeyClock::new(profile.gop)),
+                scaler: Scaler::new(size.0, size.1),
+                above: above(&sizes, *size),
+                picture: None,
+            });
+            let may_reorder = first.pts().unwrap_or(0) >= REORDER_FRAMES * rate.frame_ticks();
+            let mut options = encoder_options(settings, profile, EncoderInput { fps: rate, may_reorder });
+            if Some(index) != largest {
+                options
+                    .iter_mut()
+                    .filter(|(name, _)| *name == "threads")
+                    .for_each(|(_, threads)| *threads = "1".into());
+            }
+            let look = Look::of(first);
+            plans.push(LanePlan {
+                rendition: index,
+                profile: profile.clone(),
+                encoder: Plan { encoder: settings.encoder, width: size.0, height: size.1, fps: rate, look, options },
+            });
+        }
+        (Self { rungs, order, connected: 0 }, plans)
+    }
+
+    /// Gives the next rung, in the order of the profiles, its encoder.
+    pub(super) fn connect(&mut self, queue: SyncSender<Work>) {
+        if let Some(step) = self.rungs.get_mut(self.connected) {
+            step.rung.connect(queue);
+        }
+        self.connected += 1;
+    }
+
+    /// Shows the next frame of the source in every rendition.
+    pub(super) fn show(&mut self, frame: frame::Video) -> Result<(), MediaError> {
+        let pts = frame.pts().unwrap_or(0);
+        let source = Arc::new(frame);
+        for index in &self.order {
+            let above = self.rungs[*index].above.and_then(|above| self.rungs[above].picture.clone());
+            let step = &mut self.rungs[*index];
+            let picture = step.scaler.scale(above.as_ref().unwrap_or(&source))?;
+            step.picture = Some(picture.clone());
+            step.rung.see(picture, pts)?;
+        }
+        self.rungs.iter_mut().for_each(|step| step.picture = None);
+        Ok(())
+    }
+
+    /// Ends every rendition; the last frame is shown for `step` ticks.
+    pub(super) fn finish(&mut self, step: i64) -> Result<(), MediaError> {
+        self.rungs.iter_mut().try_for_each(|rung| rung.rung.finish(step))
+    }
+}
+
+fn pixels((width, height): (u32, u32)) -> u64 {
+    u64::from(width) * u64::from(height)
+}
+
+/// The smallest rung from which one of this size is scaled.
+fn above(sizes: &[(u32, u32)], (width, height): (u32, u32)) -> Option<usize> {
+    let large = |size: &(u32, u32)| size.0 >= LEAST_STEP * width && size.1 >= LEAST_STEP * height;
+    let candidates = sizes.iter().enumerate().filter(|(_, size)| large(size));
+    candidates.min_by_key(|(_, size)| pixels(**size)).map(|(index, _)| index)
+}
+
+/// A rate asked for that the source already has is no conversion.
+fn same_rate(one: FrameRate, other: FrameRate) -> bool {
+    (one.frame_ticks() - other.frame_ticks()).abs() <= 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rungs_are_made_of_the_smallest_that_has_twice_their_sides() {
+        let sizes = [(1280, 720), (854, 480), (640, 360), (426, 240), (146, 82)];
+        let above: Vec<_> = sizes.iter().map(|size| above(&sizes, *size)).collect();
+        assert_eq!(above, [None, None, Some(0), Some(1), Some(3)]);
+    }
+}
