@@ -14,6 +14,7 @@ pub(crate) fn job(kind: &'static str, error: Option<&PoolError>, wall: Duration)
         Some(PoolError::WorkerGarbage { .. }) => "garbage",
         Some(PoolError::QueueFull { .. }) => "queue_full",
         Some(PoolError::FeedAborted | PoolError::FeedLate { .. } | PoolError::NotTaken { .. }) => "abandoned",
+        Some(PoolError::NoDevice(_)) => "no_device",
         Some(PoolError::Spawn(_) | PoolError::Closed) => "no_worker",
     };
     counter!("streamflow_media_jobs_total", "kind" => kind, "outcome" => outcome).increment(1);

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use streamflow_media::{MediaError, PoolError, TranscodeJob, TranscodeSettings, Transcoded, WorkerPool};
+use streamflow_media::{MediaError, PoolError, TranscodeJob, TranscodeSettings, Transcoded, WorkerPool, gpu::NoDevice};
 use streamflow_types::Profile;
 use tokio::time::timeout;
 
@@ -40,7 +40,7 @@ impl From<PoolError> for LocalError {
     fn from(error: PoolError) -> Self {
         match error {
             PoolError::Media(media) => Self::Media(media),
-            PoolError::QueueFull { .. } => Self::Busy,
+            PoolError::QueueFull { .. } | PoolError::NoDevice(NoDevice::Full { .. }) => Self::Busy,
             PoolError::Closed => Self::Stopped,
             other => Self::Worker(other),
         }

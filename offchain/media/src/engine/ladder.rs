@@ -12,6 +12,7 @@ use super::{
 use crate::{
     MediaError, TranscodeSettings,
     encode::{Look, Plan},
+    gpu::{Hardware, is_on_device},
     rate::{FrameRate, Grid},
     scale::Scaler,
     settings::{EncoderInput, encoder_options},
@@ -46,6 +47,7 @@ impl Ladder {
     pub(super) fn new(
         profiles: &[Profile],
         settings: &TranscodeSettings,
+        hardware: Option<&Hardware>,
         first: &frame::Video,
         fps: FrameRate,
     ) -> (Self, Vec<LanePlan>) {
@@ -60,7 +62,7 @@ impl Ladder {
             let rate = grid_rate.unwrap_or(fps);
             rungs.push(Step {
                 rung: Rung::new(grid_rate.map(Grid), KeyClock::new(profile.gop)),
-                scaler: Scaler::new(size.0, size.1),
+                scaler: Scaler::new(size.0, size.1).with_device(hardware),
                 above: above(&sizes, *size),
                 picture: None,
             });
@@ -96,6 +98,8 @@ impl Ladder {
         let source = Arc::new(frame);
         for index in &self.order {
             let above = self.rungs[*index].above.and_then(|above| self.rungs[above].picture.clone());
+            // What a device has scaled and handed over is not scaled again on the CPU.
+            let above = above.filter(|above| is_on_device(above) == is_on_device(&source));
             let step = &mut self.rungs[*index];
             let picture = step.scaler.scale(above.as_ref().unwrap_or(&source))?;
             step.picture = Some(picture.clone());

@@ -32,7 +32,7 @@ impl Drop for BufferRef {
 
 /// The context of one device, shared by whatever decodes, scales and encodes on it. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Device {
+pub(super) struct Device {
     number: u32,
     context: Arc<BufferRef>,
 }
@@ -43,7 +43,7 @@ impl Device {
     /// # Errors
     /// [`MediaError::Gpu`]; in this process the reason is a code of libav, whose words go to standard error.
     #[allow(unsafe_code)] // the library has no wrapper
-    pub(crate) fn open(number: u32) -> Result<Self, MediaError> {
+    pub(super) fn open(number: u32) -> Result<Self, MediaError> {
         library::prepare();
         let failed = fault(number, "open the device");
         let name = CString::new(number.to_string()).map_err(|_| failed(ffmpeg_next::Error::InvalidData))?;
@@ -61,7 +61,7 @@ impl Device {
     }
 
     /// Its number.
-    pub(crate) fn number(&self) -> u32 {
+    pub(super) fn number(&self) -> u32 {
         self.number
     }
 
@@ -83,7 +83,7 @@ pub(crate) fn is_on_device(frame: &frame::Video) -> bool {
 }
 
 /// Names device and step in an error of libav.
-pub(super) fn fault(device: u32, step: &str) -> impl Fn(ffmpeg_next::Error) -> MediaError {
+pub(crate) fn fault(device: u32, step: &str) -> impl Fn(ffmpeg_next::Error) -> MediaError {
     move |error| MediaError::Gpu { device, step: step.into(), reason: error.to_string() }
 }
 

@@ -1,5 +1,5 @@
 //! Scaling on a device.
-use ffmpeg_next::frame;
+use ffmpeg_next::{ffi, frame};
 
 use super::{
     device::{Device, fault},
@@ -9,34 +9,37 @@ use crate::MediaError;
 
 /// Where scaled frames go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(super) enum Target {
     /// They stay on the device, as its encoder takes them.
     Device,
     /// They come to memory, as encoders on the CPU take them.
     Memory,
 }
 
-/// What frames must have in common to go through one chain.
+/// What frames must have in common to go through one chain. They may be of several decoders: all are on one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shape {
     width: u32,
     height: u32,
-    /// The frames' context on the device; only compared.
-    frames: usize,
+    /// How the device keeps pixels, as libav numbers it.
+    format: i32,
 }
 
 impl Shape {
     #[allow(unsafe_code)] // the library has no getter
     fn of(frame: &frame::Video) -> Self {
-        // SAFETY: the frame lives, and a context that it has lives as long.
-        let frames = unsafe { (*frame.as_ptr()).hw_frames_ctx.as_ref().map_or(0, |context| context.data as usize) };
-        Self { width: frame.width(), height: frame.height(), frames }
+        // SAFETY: the frame lives, and so does the context that it has, whose data is what libav says it is.
+        let format = unsafe {
+            let context = (*frame.as_ptr()).hw_frames_ctx.as_ref();
+            context.map_or(-1, |context| (*context.data.cast::<ffi::AVHWFramesContext>()).sw_format as i32)
+        };
+        Self { width: frame.width(), height: frame.height(), format }
     }
 }
 
 /// Brings frames of a device to one size and 8 bits in 4:2:0, whatever size they have.
 #[derive(Debug)]
-pub(crate) struct Scaler {
+pub(super) struct Scaler {
     device: Device,
     width: u32,
     height: u32,
@@ -45,16 +48,26 @@ pub(crate) struct Scaler {
 }
 
 impl Scaler {
+    /// Whether it scales to this.
+    pub(super) fn makes(&self, width: u32, height: u32, target: Target) -> bool {
+        (self.width, self.height, self.target) == (width, height, target)
+    }
+
     /// Scales to `width` × `height` pixels.
-    pub(crate) fn new(device: &Device, width: u32, height: u32, target: Target) -> Self {
+    pub(super) fn new(device: &Device, width: u32, height: u32, target: Target) -> Self {
         Self { device: device.clone(), width, height, target, chain: None }
+    }
+
+    /// All that is set up; what stays has to be set up anew.
+    pub(super) fn take(&mut self) -> Self {
+        Self { chain: self.chain.take(), ..Self::new(&self.device, self.width, self.height, self.target) }
     }
 
     /// A copy of the frame in the right size, with its time stamp.
     ///
     /// # Errors
     /// [`MediaError::Gpu`]
-    pub(crate) fn scale(&mut self, source: &frame::Video) -> Result<frame::Video, MediaError> {
+    pub(super) fn scale(&mut self, source: &frame::Video) -> Result<frame::Video, MediaError> {
         let device = self.device.number();
         let shape = Shape::of(source);
         let chain = match &mut self.chain {

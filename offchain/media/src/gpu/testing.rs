@@ -6,7 +6,6 @@ use super::{
     sample::{self, Sample},
     trial,
 };
-use crate::encode::Plan;
 use ffmpeg_next::{Packet, frame};
 
 /// The first device, or a line that says why there is none.
@@ -37,8 +36,4 @@ pub(super) fn sample(coding: Coding) -> Sample {
 
 pub(super) fn decode(decoder: ffmpeg_next::decoder::Video, packets: &[Packet]) -> Vec<frame::Video> {
     sample::decode(decoder, packets).unwrap()
-}
-
-pub(super) fn plan(width: u32, height: u32) -> Plan {
-    trial::plan(width, height).unwrap()
 }

@@ -6,14 +6,12 @@ use super::{
     Coding, Driver,
     decoder::open_decoder,
     device::{Device, fault, is_on_device},
-    driver,
-    encoder::Encoder,
-    sample,
+    driver, encoder, sample,
     scaler::{Scaler, Target},
 };
 use crate::{
     MediaError,
-    encode::{Look, Plan},
+    encode::{Look, Plan, VideoEncoder},
     library,
     settings::{self, EncoderInput, TranscodeSettings, encoder_options},
 };
@@ -104,7 +102,7 @@ fn scale(device: &Device) -> Result<(), MediaError> {
 }
 
 /// As small and as plain as hardware takes it.
-pub(super) fn plan(width: u32, height: u32) -> Result<Plan, MediaError> {
+fn plan(width: u32, height: u32) -> Result<Plan, MediaError> {
     let settings = TranscodeSettings { encoder: settings::Encoder::Nvenc, ..TranscodeSettings::default() };
     let profile = Profile::new("probe", width, height, 1_000_000)
         .map_err(|error| MediaError::UnsupportedProfile { name: "probe".into(), reason: error.to_string() })?;
@@ -121,16 +119,14 @@ pub(super) fn plan(width: u32, height: u32) -> Result<Plan, MediaError> {
 }
 
 fn encode(device: &Device) -> Result<(), MediaError> {
-    let mut grey = sample::grey(ENCODED_SIDE, ENCODED_SIDE);
-    let mut encoder = Encoder::open(&plan(ENCODED_SIDE, ENCODED_SIDE)?, device, &grey)?;
-    let mut packets = Vec::new();
+    let grey = sample::grey(ENCODED_SIDE, ENCODED_SIDE);
+    let session = encoder::open(&plan(ENCODED_SIDE, ENCODED_SIDE)?, device, &grey)?;
+    let mut encoder = VideoEncoder::on_device(session, device.number());
     for index in 0..ENCODED_FRAMES {
-        grey.set_pts(Some(index * sample::FPS.frame_ticks()));
-        encoder.send(&grey, &mut packets)?;
+        encoder.push(&grey, index * sample::FPS.frame_ticks(), index == 0)?;
     }
-    let submitted = encoder.submitted();
-    encoder.finish(&mut packets)?;
-    if packets.len() as u64 == submitted {
+    let (track, submitted) = encoder.into_track()?;
+    if track.packets.len() as u64 == submitted {
         Ok(())
     } else {
         let step = "encode a frame".into();
@@ -143,7 +139,7 @@ fn count_sessions(device: &Device) -> Result<u32, MediaError> {
     let grey = sample::grey(ENCODED_SIDE, ENCODED_SIDE);
     let mut open = Vec::new();
     while open.len() < MAX_TRIED_SESSIONS as usize {
-        match Encoder::open(&plan, device, &grey) {
+        match encoder::open(&plan, device, &grey) {
             Ok(session) => open.push(session),
             Err(error) if open.is_empty() => return Err(error),
             Err(_) => break,

@@ -96,6 +96,8 @@ pub(super) struct Worker {
     pid: u32,
     jobs: u64,
     registry: Arc<Registry>,
+    /// The device that its last transcoding used.
+    pub(super) device: Option<u32>,
 }
 
 impl Drop for Worker {
@@ -124,7 +126,7 @@ impl Worker {
         let pid = child.id().unwrap_or(0);
         registry.lock().insert(pid, false);
         let stderr = StderrLog::follow(pid, stderr);
-        Ok(Self { child, stdin, stdout, stderr, pid, jobs: 0, registry: registry.clone() })
+        Ok(Self { child, stdin, stdout, stderr, pid, jobs: 0, registry: registry.clone(), device: None })
     }
 
     pub(super) fn is_alive(&mut self) -> bool {

@@ -8,7 +8,7 @@ mod stream;
 use std::{
     ffi::OsString,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -25,11 +25,11 @@ use tokio::{
 };
 
 use crate::{
-    Comparison, Fragment, IngestSettings, Inspection, MediaError, Quality, Rendition, Sampling, SegmentInfo,
+    Comparison, Encoder, Fragment, IngestSettings, Inspection, MediaError, Quality, Rendition, Sampling, SegmentInfo,
     SourceSettings, TranscodeReport, TranscodeSettings, Transcoded,
-    gpu::{Finding, Trial},
+    gpu::{Finding, Fleet, Lease, NoDevice, Placement, Trial},
     metrics,
-    worker::{Answer, Reply, Request},
+    worker::{Answer, Reply, Request, TranscodeOrder},
 };
 
 /// How a pool starts and bounds its workers.
@@ -115,6 +115,9 @@ pub enum PoolError {
         /// The time there was for each piece.
         deadline: Duration,
     },
+    /// No device takes the segment, and the CPU may not.
+    #[error(transparent)]
+    NoDevice(#[from] NoDevice),
     /// The pool is shut down.
     #[error("media pool is shut down")]
     Closed,
@@ -183,6 +186,7 @@ struct Inner {
     slots: Semaphore,
     idle: Mutex<Vec<Worker>>,
     registry: Arc<Registry>,
+    fleet: OnceLock<Fleet>,
 }
 
 impl WorkerPool {
@@ -196,6 +200,7 @@ impl WorkerPool {
                 slots: Semaphore::new(config.workers),
                 idle: Mutex::new(Vec::with_capacity(config.workers)),
                 registry: Arc::default(),
+                fleet: OnceLock::new(),
                 config,
             }),
         };
@@ -209,10 +214,15 @@ impl WorkerPool {
         Ok(pool)
     }
 
+    /// Has segments transcoded with these devices from now on. Only the first call counts.
+    pub fn use_devices(&self, fleet: Fleet) {
+        let _ = self.inner.fleet.set(fleet);
+    }
+
     /// Makes every rendition of a segment.
     pub async fn transcode(&self, job: TranscodeJob) -> Result<Reported<Transcoded>, PoolError> {
         let TranscodeJob { segment, profiles, settings } = job;
-        let done = self.run("transcode", Request::Transcode { profiles, settings }, &[segment]).await?;
+        let done = self.run("transcode", transcoding(profiles, settings), &[segment]).await?;
         let Answer::Transcoded(made) = done.reply.answer else { return Err(unexpected()) };
         if made.renditions.len() != done.blobs.len() {
             return Err(PoolError::WorkerGarbage { reason: "renditions without bytes".into() });
@@ -241,7 +251,7 @@ impl WorkerPool {
     ) -> Result<(Feed, MadeStream), PoolError> {
         let count = profiles.len();
         let place = self.inner.place()?;
-        let job = StreamJob { request: Request::Transcode { profiles, settings }, count, place };
+        let job = StreamJob { request: transcoding(profiles, settings), count, place };
         Ok(stream::start(self.inner.clone(), job))
     }
 
@@ -361,12 +371,13 @@ impl WorkerPool {
         result
     }
 
-    async fn run_once(&self, request: Request, blobs: &[Bytes]) -> Result<Done, PoolError> {
+    async fn run_once(&self, mut request: Request, blobs: &[Bytes]) -> Result<Done, PoolError> {
         let inner = &self.inner;
         let _place = inner.place()?;
         let _slot = inner.slots.acquire().await.map_err(|_| PoolError::Closed)?;
-        let mut worker = inner.worker()?;
-        match worker.exchange(request, blobs, inner.config.job_deadline).await {
+        let lease = inner.assign(&mut request)?;
+        let mut worker = inner.worker(lease.as_ref().map(Lease::device))?;
+        let done = match worker.exchange(request, blobs, inner.config.job_deadline).await {
             Ok((reply, blobs)) => {
                 inner.idle().push(worker);
                 match reply.answer {
@@ -379,7 +390,11 @@ impl WorkerPool {
                 inner.replace(&error);
                 Err(error)
             }
+        };
+        if let Some(lease) = lease {
+            lease.end(done.as_ref().err());
         }
+        done
     }
 }
 
@@ -401,11 +416,32 @@ impl Inner {
         Worker::spawn(&self.config.program, &self.config.args, &self.registry).map_err(PoolError::Spawn)
     }
 
-    /// A live idle worker, or a new one.
-    fn worker(&self) -> Result<Worker, PoolError> {
+    /// Finds a device for a segment that is to be transcoded, where there are any; else settings for the CPU.
+    fn assign(&self, request: &mut Request) -> Result<Option<Lease>, PoolError> {
+        let (Some(fleet), Request::Transcode(order)) = (self.fleet.get(), request) else { return Ok(None) };
+        match fleet.place(order.profiles.len())? {
+            Placement::Device(lease) => {
+                order.device = Some(lease.assignment().clone());
+                Ok(Some(lease))
+            }
+            Placement::Cpu => {
+                order.settings.encoder = Encoder::X264;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A live idle worker, or a new one; rather one that used this device last, as it keeps it open.
+    fn worker(&self, device: Option<u32>) -> Result<Worker, PoolError> {
         loop {
-            let Some(mut worker) = self.idle().pop() else { return self.spawn() };
+            let next = {
+                let mut idle = self.idle();
+                let fits = idle.iter().rposition(|worker| worker.device == device);
+                fits.map(|index| idle.remove(index)).or_else(|| idle.pop())
+            };
+            let Some(mut worker) = next else { return self.spawn() };
             if worker.is_alive() {
+                worker.device = device.or(worker.device);
                 return Ok(worker);
             }
             metrics::worker_restarted();
@@ -420,6 +456,11 @@ impl Inner {
             Err(error) => tracing::error!(%error, "media worker cannot be replaced; tried again with the next job"),
         }
     }
+}
+
+/// Without a device: it is assigned when the job gets its worker.
+fn transcoding(profiles: Vec<Profile>, settings: TranscodeSettings) -> Request {
+    Request::Transcode(TranscodeOrder { profiles, settings, device: None })
 }
 
 /// The end of a job.

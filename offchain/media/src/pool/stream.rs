@@ -13,7 +13,9 @@ use super::{
     child::{Broken, Worker, read_reply, write_order},
 };
 use crate::{
-    MAX_SEGMENT_BYTES, MediaError, Piece, TranscodeReport, metrics,
+    MAX_SEGMENT_BYTES, MediaError, Piece, TranscodeReport,
+    gpu::Lease,
+    metrics,
     worker::{Answer, Request},
 };
 
@@ -126,11 +128,12 @@ async fn run(
     food: mpsc::Receiver<Food>,
     made: &Output,
 ) -> Result<Reported<TranscodeReport>, PoolError> {
-    let StreamJob { request, count, place: _place } = job;
+    let StreamJob { mut request, count, place: _place } = job;
     let _slot = pool.slots.acquire().await.map_err(|_| PoolError::Closed)?;
-    let mut worker = pool.worker()?;
+    let lease = pool.assign(&mut request)?;
+    let mut worker = pool.worker(lease.as_ref().map(Lease::device))?;
     let deadline = pool.config.job_deadline;
-    match exchange(&mut worker, request, count, deadline, food, made).await {
+    let done = match exchange(&mut worker, request, count, deadline, food, made).await {
         Ok(mut done) => {
             if let Err(PoolError::Media(error)) = &mut done {
                 worker.explain(error).await;
@@ -139,16 +142,21 @@ async fn run(
                 worker.rest();
                 pool.idle().push(worker);
             }
-            let done = done?;
-            metrics::transcoded(&done.output);
-            Ok(done)
+            if let Ok(done) = &done {
+                metrics::transcoded(&done.output);
+            }
+            done
         }
         Err(broken) => {
             let error = worker.bury(broken).await;
             pool.replace(&error);
             Err(error)
         }
+    };
+    if let Some(lease) = lease {
+        lease.end(done.as_ref().err());
     }
+    done
 }
 
 /// Feeds and reads at once, so that neither side waits for the other. A worker that did not break is ready for its next

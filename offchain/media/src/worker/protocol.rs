@@ -11,7 +11,7 @@ use streamflow_types::Profile;
 use crate::{
     Comparison, IngestSettings, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, Quality, Sampling,
     SegmentInfo, SourceSettings, TranscodeReport, TranscodeSettings,
-    gpu::{Finding, Trial},
+    gpu::{Assignment, Finding, Trial},
 };
 
 /// Longest head, in bytes.
@@ -34,10 +34,7 @@ pub(crate) enum Request {
     Fragment,
     /// One blob is the segment. Without a blob it comes as [`Self::Feed`] until [`Self::FeedEnd`], and renditions leave
     /// as [`Answer::Piece`].
-    Transcode {
-        profiles: Vec<Profile>,
-        settings: TranscodeSettings,
-    },
+    Transcode(TranscodeOrder),
     ProbeEncoder(TranscodeSettings),
     TryDevice(Trial),
     Play(SourceSettings),
@@ -55,6 +52,15 @@ impl Request {
     pub(crate) fn is_food(&self) -> bool {
         matches!(self, Self::Feed | Self::FeedEnd | Self::FeedAbort)
     }
+}
+
+/// What is to be made of a segment.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TranscodeOrder {
+    pub(crate) profiles: Vec<Profile>,
+    pub(crate) settings: TranscodeSettings,
+    /// The device to use.
+    pub(crate) device: Option<Assignment>,
 }
 
 /// A request and its number.

@@ -6,6 +6,7 @@ mod benchmark;
 mod clip;
 mod compare;
 mod fuzz;
+mod gpu;
 mod ingest;
 mod mp4;
 mod pool;
