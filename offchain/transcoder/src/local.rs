@@ -28,6 +28,9 @@ pub enum LocalError {
         /// Time it had.
         limit: Duration,
     },
+    /// No device of this machine takes the segment, and its CPU may not.
+    #[error(transparent)]
+    NoDevice(NoDevice),
     /// The segment or a profile cannot be transcoded, here or elsewhere.
     #[error(transparent)]
     Media(MediaError),
@@ -39,8 +42,11 @@ pub enum LocalError {
 impl From<PoolError> for LocalError {
     fn from(error: PoolError) -> Self {
         match error {
+            // the device's fault, not the segment's
+            fault @ PoolError::Media(MediaError::Gpu { .. }) => Self::Worker(fault),
             PoolError::Media(media) => Self::Media(media),
             PoolError::QueueFull { .. } | PoolError::NoDevice(NoDevice::Full { .. }) => Self::Busy,
+            PoolError::NoDevice(broken) => Self::NoDevice(broken),
             PoolError::Closed => Self::Stopped,
             other => Self::Worker(other),
         }
@@ -67,7 +73,11 @@ impl LocalTranscoder {
 
     async fn twice(&self, job: TranscodeJob) -> Result<Transcoded, LocalError> {
         match self.pool.transcode(job.clone()).await {
-            Err(error @ (PoolError::WorkerDied { .. } | PoolError::WorkerGarbage { .. })) => {
+            Err(
+                error @ (PoolError::WorkerDied { .. }
+                | PoolError::WorkerGarbage { .. }
+                | PoolError::Media(MediaError::Gpu { .. })),
+            ) => {
                 tracing::warn!(%error, "segment is given to another worker");
                 Ok(self.pool.transcode(job).await?.output)
             }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use streamflow_broadcaster::BroadcasterConfig;
 use streamflow_chain::ChainConfig;
 use streamflow_keeper::KeeperConfig;
-use streamflow_media::TranscodeSettings;
+use streamflow_media::{TranscodeSettings, gpu::GpuConfig};
 use streamflow_orchestrator::OrchestratorConfig;
 use streamflow_signer::SignerConfig;
 use streamflow_transcoder::{
@@ -87,6 +87,8 @@ pub struct TranscodingConfig {
     pub job_deadline: Duration,
     /// How renditions are encoded.
     pub encode: TranscodeSettings,
+    /// Devices of this machine.
+    pub gpu: GpuConfig,
 }
 
 impl Default for TranscodingConfig {
@@ -97,6 +99,7 @@ impl Default for TranscodingConfig {
             queue: 8,
             job_deadline: Duration::from_secs(30),
             encode: TranscodeSettings::default(),
+            gpu: GpuConfig::default(),
         }
     }
 }
