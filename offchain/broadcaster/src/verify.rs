@@ -143,7 +143,7 @@ impl Checker {
         if let Some(known) = known {
             return Ok(known);
         }
-        let job = TranscodeJob { segment: source.clone(), profiles, settings };
+        let job = TranscodeJob { segment: source.clone(), profiles, settings, deadline: None };
         let made = {
             let _permit = self.permits.acquire().await;
             self.media.transcode(job).await?.output

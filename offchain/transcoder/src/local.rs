@@ -73,11 +73,7 @@ impl LocalTranscoder {
 
     async fn twice(&self, job: TranscodeJob) -> Result<Transcoded, LocalError> {
         match self.pool.transcode(job.clone()).await {
-            Err(
-                error @ (PoolError::WorkerDied { .. }
-                | PoolError::WorkerGarbage { .. }
-                | PoolError::Media(MediaError::Gpu { .. })),
-            ) => {
+            Err(error @ (PoolError::WorkerDied { .. } | PoolError::WorkerGarbage { .. })) => {
                 tracing::warn!(%error, "segment is given to another worker");
                 Ok(self.pool.transcode(job).await?.output)
             }

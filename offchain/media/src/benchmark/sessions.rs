@@ -171,7 +171,7 @@ impl Session {
     async fn serve(&self, index: usize, start: Instant) -> Result<Option<Served>, BenchmarkError> {
         let source = &self.sources[index];
         let (feed, mut stream) =
-            match self.pool.transcode_stream(self.work.profiles.clone(), self.work.settings.clone()) {
+            match self.pool.transcode_stream(self.work.profiles.clone(), self.work.settings.clone(), None) {
                 Err(PoolError::QueueFull { .. }) => return Ok(None),
                 opened => opened?,
             };

@@ -10,7 +10,7 @@ use super::{
     Coding, Fallback, UsableDevice,
     breaker::{Breaker, BreakerPolicy, BreakerState, Outcome},
 };
-use crate::{Encoder, MediaError, PoolError, metrics};
+use crate::{Encoder, PoolError, metrics};
 
 /// The device of one job, as its worker is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub(crate) struct Assignment {
 
 /// Where a job is to be done.
 #[derive(Debug)]
-pub enum Placement {
+pub(crate) enum Placement {
     /// On a device.
     Device(Lease),
     /// On the CPU, encoder and all: no device takes it now.
@@ -87,28 +87,30 @@ impl Fleet {
         fleet
     }
 
-    /// Finds a device for a job with so many renditions. A device that is tried again after faults comes first: else it
-    /// would wait for the others to be busy.
+    /// Finds a device for a job with so many renditions, other than those to `avoid`. A device that is tried again after
+    /// faults comes first: else it would wait for the others to be busy.
     ///
     /// # Errors
     /// [`NoDevice`], where the CPU may not take the job either.
-    pub fn place(&self, renditions: usize) -> Result<Placement, NoDevice> {
-        self.place_at(renditions, Instant::now())
+    pub(crate) fn place(&self, renditions: usize, avoid: &[u32]) -> Result<Placement, NoDevice> {
+        self.place_at(renditions, avoid, Instant::now())
     }
 
-    fn place_at(&self, renditions: usize, now: Instant) -> Result<Placement, NoDevice> {
+    fn place_at(&self, renditions: usize, avoid: &[u32], now: Instant) -> Result<Placement, NoDevice> {
         let sessions = match self.encoder {
             Encoder::Nvenc => u32::try_from(renditions).unwrap_or(u32::MAX),
             _ => 0,
         };
         let mut slots = self.lock();
-        let found = (0..slots.len())
-            .filter(|index| slots[*index].breaker.admits(now) && slots[*index].has_room(sessions))
-            .min_by_key(|index| (slots[*index].breaker.state(now) == BreakerState::Closed, slots[*index].load()));
-        let Some(index) = found else {
+        let found = slots
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, slot)| !avoid.contains(&slot.usable.device))
+            .filter(|(_, slot)| slot.breaker.admits(now) && slot.has_room(sessions))
+            .min_by_key(|(_, slot)| (slot.breaker.state(now) == BreakerState::Closed, slot.load()));
+        let Some((index, slot)) = found else {
             let working = slots.iter().any(|slot| slot.breaker.admits(now));
             let wait = slots.iter().map(|slot| slot.breaker.rest_left(now)).min().unwrap_or_default();
-            drop(slots);
             return match self.fallback {
                 Fallback::Cpu => {
                     metrics::fell_back_to_cpu();
@@ -118,7 +120,6 @@ impl Fleet {
                 Fallback::Refuse => Err(NoDevice::Broken { wait }),
             };
         };
-        let slot = &mut slots[index];
         let trial = slot.breaker.begin();
         slot.jobs += 1;
         slot.sessions += sessions;
@@ -127,14 +128,22 @@ impl Fleet {
             tracing::info!(device = assignment.device, "device is tried again");
         }
         self.report(&slots, now);
-        Ok(Placement::Device(Lease { fleet: self.clone(), index, sessions, trial, assignment, ended: false }))
+        let (fleet, load) = (self.clone(), Some(sessions));
+        Ok(Placement::Device(Lease { fleet, index, load, trial, assignment, judged: false }))
     }
 
-    fn end(&self, lease: &Lease, outcome: Outcome, now: Instant) {
+    fn release(&self, index: usize, sessions: u32) {
+        let mut slots = self.lock();
+        if let Some(slot) = slots.get_mut(index) {
+            slot.jobs = slot.jobs.saturating_sub(1);
+            slot.sessions = slot.sessions.saturating_sub(sessions);
+        }
+        self.report(&slots, Instant::now());
+    }
+
+    fn judge(&self, lease: &Lease, outcome: Outcome, now: Instant) {
         let mut slots = self.lock();
         let Some(slot) = slots.get_mut(lease.index) else { return };
-        slot.jobs = slot.jobs.saturating_sub(1);
-        slot.sessions = slot.sessions.saturating_sub(lease.sessions);
         let device = slot.usable.device;
         if slot.breaker.ended(lease.trial, outcome, now) {
             let rest = slot.breaker.rest_left(now);
@@ -155,67 +164,63 @@ impl Fleet {
     }
 }
 
-/// A job's place on a device, until the job ends. One that is dropped without [`Lease::end`] says nothing of the device.
+/// A job's place on a device, until it is dropped. One that is dropped without a verdict says nothing of the device.
 #[derive(Debug)]
-pub struct Lease {
+pub(crate) struct Lease {
     fleet: Fleet,
     index: usize,
-    sessions: u32,
+    /// Sessions taken, until they are given back.
+    load: Option<u32>,
     trial: bool,
     assignment: Assignment,
-    ended: bool,
+    judged: bool,
 }
 
 impl Lease {
-    /// The number of the device.
-    pub fn device(&self) -> u32 {
-        self.assignment.device
-    }
-
     pub(crate) fn assignment(&self) -> &Assignment {
         &self.assignment
     }
 
-    /// Gives the place back and says how the job went; `None` is a job that was done. True when the device is to blame.
-    pub fn end(mut self, error: Option<&PoolError>) -> bool {
-        self.end_at(error, Instant::now())
+    /// Gives the place back; what the job says of the device is still to be seen.
+    pub(crate) fn release(&mut self) {
+        if let Some(sessions) = self.load.take() {
+            self.fleet.release(self.index, sessions);
+        }
     }
 
-    fn end_at(&mut self, error: Option<&PoolError>, now: Instant) -> bool {
-        let outcome = match error {
-            None => Outcome::Done,
-            Some(error) => match fault(error) {
-                Some(cause) => {
-                    metrics::device_fault(cause);
-                    tracing::warn!(device = self.device(), cause, %error, "device failed");
-                    Outcome::Fault
-                }
-                None => Outcome::Undecided,
-            },
-        };
-        self.ended = true;
-        self.fleet.end(self, outcome, now);
-        outcome == Outcome::Fault
+    /// The job was done.
+    pub(crate) fn done(self) {
+        self.done_at(Instant::now());
+    }
+
+    fn done_at(mut self, now: Instant) {
+        self.judge(Outcome::Done, now);
+    }
+
+    /// The device is to blame for how the job ended.
+    pub(crate) fn failed(self, error: &PoolError) {
+        self.failed_at(error, Instant::now());
+    }
+
+    fn failed_at(mut self, error: &PoolError, now: Instant) {
+        let (device, cause) = (self.assignment.device, error.outcome());
+        metrics::device_fault(cause);
+        tracing::warn!(device, cause, %error, "device failed");
+        self.judge(Outcome::Fault, now);
+    }
+
+    fn judge(&mut self, outcome: Outcome, now: Instant) {
+        self.release();
+        self.judged = true;
+        self.fleet.judge(self, outcome, now);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.ended {
-            self.fleet.end(self, Outcome::Undecided, Instant::now());
+        if !self.judged {
+            self.judge(Outcome::Undecided, Instant::now());
         }
-    }
-}
-
-/// What a device is blamed for: a worker that died or hung while it used the device, which is what drivers do when a
-/// device fails, and what libav says of the device. What is wrong with a segment is none of its faults.
-fn fault(error: &PoolError) -> Option<&'static str> {
-    match error {
-        PoolError::WorkerDied { .. } => Some("died"),
-        PoolError::WorkerHung { .. } => Some("hung"),
-        PoolError::WorkerGarbage { .. } => Some("garbage"),
-        PoolError::Media(MediaError::Gpu { .. }) => Some("refused"),
-        _ => None,
     }
 }
 
@@ -235,10 +240,14 @@ mod tests {
     }
 
     fn lease(fleet: &Fleet, renditions: usize, now: Instant) -> Lease {
-        match fleet.place_at(renditions, now) {
+        match fleet.place_at(renditions, &[], now) {
             Ok(Placement::Device(lease)) => lease,
             other => panic!("{other:?}"),
         }
+    }
+
+    fn device(lease: &Lease) -> u32 {
+        lease.assignment().device
     }
 
     fn died() -> PoolError {
@@ -248,9 +257,9 @@ mod tests {
     /// Lets device 0 fail until it gets no work; the others must be busier.
     fn break_first(fleet: &Fleet, now: Instant) {
         for _ in 0..BreakerPolicy::default().faults {
-            let mut lease = lease(fleet, 3, now);
-            assert_eq!(lease.device(), 0);
-            assert!(lease.end_at(Some(&died()), now));
+            let lease = lease(fleet, 3, now);
+            assert_eq!(device(&lease), 0);
+            lease.failed_at(&died(), now);
         }
     }
 
@@ -259,7 +268,7 @@ mod tests {
         let now = Instant::now();
         let fleet = fleet(&[Some(24), Some(8)], Fallback::Refuse);
         let leases: Vec<_> = (0..8).map(|_| lease(&fleet, 3, now)).collect();
-        let on = |device| leases.iter().filter(|lease| lease.device() == device).count();
+        let on = |number| leases.iter().filter(|lease| device(lease) == number).count();
         assert_eq!((on(0), on(1)), (6, 2));
         drop(leases);
         assert!(fleet.lock().iter().all(|slot| slot.jobs == 0 && slot.sessions == 0));
@@ -270,7 +279,7 @@ mod tests {
         let now = Instant::now();
         let open = fleet(&[None, None, None], Fallback::Refuse);
         let leases: Vec<_> = (0..6).map(|_| lease(&open, 3, now)).collect();
-        assert!((0..3).all(|device| leases.iter().filter(|lease| lease.device() == device).count() == 2));
+        assert!((0..3).all(|number| leases.iter().filter(|lease| device(lease) == number).count() == 2));
         let feeding = Fleet { encoder: Encoder::X264, ..fleet(&[Some(3)], Fallback::Refuse) };
         let leases: Vec<_> = (0..5).map(|_| lease(&feeding, 3, now)).collect();
         assert_eq!(leases.len(), 5);
@@ -281,29 +290,50 @@ mod tests {
         let now = Instant::now();
         let strict = fleet(&[Some(5)], Fallback::Refuse);
         let _first = lease(&strict, 3, now);
-        assert_eq!(strict.place_at(3, now).unwrap_err(), NoDevice::Full { sessions: 3 });
-        assert_eq!(lease(&strict, 2, now).device(), 0);
+        assert_eq!(strict.place_at(3, &[], now).unwrap_err(), NoDevice::Full { sessions: 3 });
+        assert_eq!(device(&lease(&strict, 2, now)), 0);
         let lenient = fleet(&[Some(5)], Fallback::Cpu);
         let _first = lease(&lenient, 5, now);
-        assert!(matches!(lenient.place_at(3, now), Ok(Placement::Cpu)));
+        assert!(matches!(lenient.place_at(3, &[], now), Ok(Placement::Cpu)));
+    }
+
+    #[test]
+    fn a_place_given_back_is_free_before_the_verdict() {
+        let now = Instant::now();
+        let fleet = fleet(&[Some(3)], Fallback::Refuse);
+        let mut suspect = lease(&fleet, 3, now);
+        suspect.release();
+        let next = lease(&fleet, 3, now);
+        suspect.failed_at(&died(), now);
+        assert_eq!(fleet.place_at(1, &[], now).unwrap_err(), NoDevice::Full { sessions: 1 });
+        next.done_at(now);
+        assert_eq!(fleet.lock()[0].sessions, 0);
+    }
+
+    #[test]
+    fn a_job_avoids_devices_that_failed_it() {
+        let now = Instant::now();
+        let fleet = fleet(&[None, None], Fallback::Cpu);
+        for _ in 0..3 {
+            let Ok(Placement::Device(lease)) = fleet.place_at(3, &[0], now) else { panic!("no device") };
+            assert_eq!(device(&lease), 1);
+        }
+        assert!(matches!(fleet.place_at(3, &[0, 1], now), Ok(Placement::Cpu)));
     }
 
     #[test]
     fn jobs_leave_a_broken_device_and_one_comes_back_to_try_it() {
         let now = Instant::now();
         let fleet = fleet(&[Some(24), Some(8)], Fallback::Refuse);
-        let busy = lease(&fleet, 1, now);
-        assert_eq!(busy.device(), 0);
-        drop(busy);
         break_first(&fleet, now);
-        assert!((0..2).map(|_| lease(&fleet, 1, now)).all(|lease| lease.device() == 1));
+        let leases: Vec<_> = (0..2).map(|_| lease(&fleet, 1, now)).collect();
+        assert!(leases.iter().all(|lease| device(lease) == 1));
         let rested = now + 30 * SECOND;
-        let mut trial = lease(&fleet, 1, rested);
-        assert_eq!(trial.device(), 0, "else it would never be tried");
-        let other = lease(&fleet, 1, rested);
-        assert_eq!(other.device(), 1, "one trial at a time");
-        assert!(!trial.end_at(None, rested));
-        assert_eq!(lease(&fleet, 1, rested).device(), 0);
+        let trial = lease(&fleet, 1, rested);
+        assert_eq!(device(&trial), 0, "else it would never be tried");
+        assert_eq!(device(&lease(&fleet, 1, rested)), 1, "one trial at a time");
+        trial.done_at(rested);
+        assert_eq!(device(&lease(&fleet, 1, rested)), 0);
     }
 
     #[test]
@@ -311,25 +341,20 @@ mod tests {
         let now = Instant::now();
         let strict = fleet(&[None], Fallback::Refuse);
         break_first(&strict, now);
-        let refused = strict.place_at(3, now + 10 * SECOND).unwrap_err();
+        let refused = strict.place_at(3, &[], now + 10 * SECOND).unwrap_err();
         assert_eq!(refused, NoDevice::Broken { wait: 20 * SECOND });
         let lenient = fleet(&[None], Fallback::Cpu);
         break_first(&lenient, now);
-        assert!(matches!(lenient.place_at(3, now), Ok(Placement::Cpu)));
+        assert!(matches!(lenient.place_at(3, &[], now), Ok(Placement::Cpu)));
     }
 
     #[test]
-    fn bad_segments_and_abandoned_jobs_are_no_faults() {
+    fn jobs_without_verdict_are_no_faults() {
         let now = Instant::now();
         let fleet = fleet(&[None], Fallback::Refuse);
         for _ in 0..50 {
-            assert!(!lease(&fleet, 3, now).end_at(Some(&MediaError::NoKeyFrame.into()), now));
             drop(lease(&fleet, 3, now));
         }
-        assert_eq!(lease(&fleet, 3, now).device(), 0);
-        let refused = MediaError::Gpu { device: 0, step: "encode a frame".into(), reason: String::new() };
-        for error in [died(), PoolError::WorkerHung { deadline: SECOND }, refused.into()] {
-            assert!(fault(&error).is_some(), "{error}");
-        }
+        assert_eq!(device(&lease(&fleet, 3, now)), 0);
     }
 }

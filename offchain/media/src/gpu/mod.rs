@@ -26,12 +26,12 @@ pub use self::{
     choice::{DeviceChoice, Fallback, GpuConfig},
     coding::Coding,
     driver::{DeviceName, Driver},
-    fleet::{Fleet, Lease, NoDevice, Placement},
+    fleet::{Fleet, NoDevice},
     survey::{DeviceReport, Devices, MIN_SESSIONS, Selection, Unusable, UsableDevice},
 };
 pub(crate) use self::{
     device::{fault, is_fault, is_on_device},
-    fleet::Assignment,
+    fleet::{Assignment, Lease, Placement},
     hardware::{Hardware, Kept, LentScaler},
     trial::{Finding, Trial, attempt},
 };
