@@ -93,8 +93,6 @@ pub(crate) fn no_driver(reason: &str) -> &'static str {
 pub(crate) fn no_decoder(reason: &str) -> String {
     if reason.contains("libnvcuvid") {
         "install libnvcuvid1; a container needs NVIDIA_DRIVER_CAPABILITIES=compute,video,utility".to_owned()
-    } else if reason.contains("libavfilter") {
-        "install that library (Debian: libavfilter8)".to_owned()
     } else {
         "set transcoding.gpu.devices = \"auto\", and the CPU does it".to_owned()
     }

@@ -1,99 +1,29 @@
-//! Chains of libavfilter. The library is opened when the first chain is made: it costs every process that is linked with it
-//! a megabyte or ten and a moment at the start, and only scaling on a device needs it.
+//! Chains of libavfilter for frames that may be on a device, of which the library's wrapper knows nothing.
 use std::{
-    ffi::{CStr, CString, c_char, c_int, c_uint, c_void},
-    ptr::{self, NonNull},
-    sync::OnceLock,
+    ffi::{CStr, CString},
+    ptr,
 };
 
-use ffmpeg_next::{Error, error::ENOMEM, ffi, frame};
+use ffmpeg_next::{Error, error::ENOMEM, ffi, filter::Graph, frame};
 
-use super::library::Library;
 use crate::demux::TICKS;
 
-/// What libavfilter's major number is behind that of libavcodec in every release since FFmpeg 4.
-const BEHIND_AVCODEC: u32 = 51;
-/// The caller keeps its frame (`AV_BUFFERSRC_FLAG_KEEP_REF`).
-const KEEP_FRAME: c_int = 8;
+/// The caller keeps its frame.
+const KEEP_FRAME: i32 = ffi::AV_BUFFERSRC_FLAG_KEEP_REF as i32;
 const NO_MEMORY: Error = Error::Other { errno: ENOMEM };
-
-/// What a source of frames is told (`AVBufferSrcParameters`), as far as it is set here; libav makes and frees it, so that
-/// what follows in newer releases is there.
-#[repr(C)]
-struct SourceParameters {
-    format: c_int,
-    time_base: ffi::AVRational,
-    width: c_int,
-    height: c_int,
-    sample_aspect_ratio: ffi::AVRational,
-    frame_rate: ffi::AVRational,
-    hw_frames_ctx: *mut ffi::AVBufferRef,
-}
-
-type FilterRef = *mut c_void;
-type GraphRef = *mut c_void;
-type Link = unsafe extern "C" fn(FilterRef, c_uint, FilterRef, c_uint) -> c_int;
-type Alloc = unsafe extern "C" fn(GraphRef, *const c_void, *const c_char) -> FilterRef;
-
-/// The functions of libavfilter that are used here.
-struct Functions {
-    graph_alloc: unsafe extern "C" fn() -> GraphRef,
-    graph_free: unsafe extern "C" fn(*mut GraphRef),
-    graph_config: unsafe extern "C" fn(GraphRef, *mut c_void) -> c_int,
-    by_name: unsafe extern "C" fn(*const c_char) -> *const c_void,
-    alloc: Alloc,
-    init: unsafe extern "C" fn(FilterRef, *const c_char) -> c_int,
-    link: Link,
-    source_parameters: unsafe extern "C" fn() -> *mut SourceParameters,
-    set_source: unsafe extern "C" fn(FilterRef, *mut SourceParameters) -> c_int,
-    add_frame: unsafe extern "C" fn(FilterRef, *mut ffi::AVFrame, c_int) -> c_int,
-    get_frame: unsafe extern "C" fn(FilterRef, *mut ffi::AVFrame) -> c_int,
-}
-
-impl Functions {
-    /// # Errors
-    /// The words of the dynamic loader.
-    fn get() -> Result<&'static Self, String> {
-        static FUNCTIONS: OnceLock<Result<Functions, String>> = OnceLock::new();
-        FUNCTIONS.get_or_init(Self::load).as_ref().map_err(Clone::clone)
-    }
-
-    #[allow(unsafe_code)] // the types of foreign functions
-    fn load() -> Result<Self, String> {
-        let major = (ffmpeg_next::codec::version() >> 16) - BEHIND_AVCODEC;
-        let avfilter = Library::open(&format!("libavfilter.so.{major}"))?;
-        // SAFETY: the types are those of avfilter.h, buffersrc.h and buffersink.h, with opaque structures as untyped
-        // pointers; they are the same in all releases that ffmpeg-next can be built with.
-        unsafe {
-            Ok(Self {
-                graph_alloc: avfilter.function(c"avfilter_graph_alloc")?,
-                graph_free: avfilter.function(c"avfilter_graph_free")?,
-                graph_config: avfilter.function(c"avfilter_graph_config")?,
-                by_name: avfilter.function(c"avfilter_get_by_name")?,
-                alloc: avfilter.function(c"avfilter_graph_alloc_filter")?,
-                init: avfilter.function(c"avfilter_init_str")?,
-                link: avfilter.function(c"avfilter_link")?,
-                source_parameters: avfilter.function(c"av_buffersrc_parameters_alloc")?,
-                set_source: avfilter.function(c"av_buffersrc_parameters_set")?,
-                add_frame: avfilter.function(c"av_buffersrc_add_frame_flags")?,
-                get_frame: avfilter.function(c"av_buffersink_get_frame")?,
-            })
-        }
-    }
-}
 
 /// A filter and its arguments.
 pub(super) type Step = (&'static CStr, String);
 
 /// A chain of filters, for frames like the one it was made for.
 pub(super) struct Chain {
-    functions: &'static Functions,
-    graph: NonNull<c_void>,
-    source: FilterRef,
-    sink: FilterRef,
+    graph: Graph,
+    source: *mut ffi::AVFilterContext,
+    sink: *mut ffi::AVFilterContext,
 }
 
-// SAFETY: a graph has no tie to the thread that made it, and `&mut` keeps others out while it works.
+// SAFETY: the filters belong to the graph, which has no tie to the thread that made it; `&mut` keeps others out while it
+// works.
 #[allow(unsafe_code)]
 unsafe impl Send for Chain {}
 
@@ -103,89 +33,47 @@ impl std::fmt::Debug for Chain {
     }
 }
 
-impl Drop for Chain {
-    #[allow(unsafe_code)] // the call into libavfilter
-    fn drop(&mut self) {
-        let mut graph = self.graph.as_ptr();
-        // SAFETY: the graph was made here and is freed once, with all its filters.
-        unsafe { (self.functions.graph_free)(&mut graph) };
-    }
-}
-
-/// Why there is no chain.
-#[derive(Debug)]
-pub(super) enum ChainError {
-    /// The library is not there; the words of the loader.
-    Library(String),
-    /// A step of libavfilter failed.
-    Libav(Error),
-}
-
-impl From<Error> for ChainError {
-    fn from(error: Error) -> Self {
-        Self::Libav(error)
-    }
-}
-
 impl Chain {
     /// Makes a chain of `steps` for frames of the size, format and device of `like`.
-    #[allow(unsafe_code)] // the calls into libavfilter
-    pub(super) fn new(like: &frame::Video, steps: &[Step]) -> Result<Self, ChainError> {
-        let functions = Functions::get().map_err(ChainError::Library)?;
-        // SAFETY: takes nothing and gives a graph or null.
-        let graph = NonNull::new(unsafe { (functions.graph_alloc)() }).ok_or(NO_MEMORY)?;
-        // From here on, dropping frees it.
-        let mut chain = Self { functions, graph, source: ptr::null_mut(), sink: ptr::null_mut() };
-        // SAFETY: a graph is an object with options, of which "threads" is one.
-        check(unsafe { ffi::av_opt_set_int(graph.as_ptr(), c"threads".as_ptr(), 1, 0) })?;
+    #[allow(unsafe_code)] // the library has no wrapper
+    pub(super) fn new(like: &frame::Video, steps: &[Step]) -> Result<Self, Error> {
+        let mut chain = Self { graph: Graph::new(), source: ptr::null_mut(), sink: ptr::null_mut() };
+        // SAFETY: the graph is live and has no filter yet, and the field is a plain number: threads are for encoders.
+        unsafe { (*chain.graph.as_mut_ptr()).nb_threads = 1 };
         chain.source = chain.add(c"buffer")?;
         chain.describe_source(like)?;
-        chain.init(chain.source, "")?;
+        init(chain.source, "")?;
         let mut last = chain.source;
         for (name, arguments) in steps {
             let filter = chain.add(name)?;
-            chain.init(filter, arguments)?;
-            chain.join(last, filter)?;
+            init(filter, arguments)?;
+            join(last, filter)?;
             last = filter;
         }
         chain.sink = chain.add(c"buffersink")?;
-        chain.init(chain.sink, "")?;
-        chain.join(last, chain.sink)?;
-        // SAFETY: the graph is live, and there is no context to log for.
-        check(unsafe { (functions.graph_config)(graph.as_ptr(), ptr::null_mut()) })?;
+        init(chain.sink, "")?;
+        join(last, chain.sink)?;
+        chain.graph.validate()?;
         Ok(chain)
     }
 
-    #[allow(unsafe_code)] // the calls into libavfilter
-    fn add(&self, name: &CStr) -> Result<FilterRef, Error> {
+    #[allow(unsafe_code)] // the library's wrapper initialises what it adds
+    fn add(&mut self, name: &CStr) -> Result<*mut ffi::AVFilterContext, Error> {
         // SAFETY: the name is a C string; filters are static data.
-        let filter = unsafe { (self.functions.by_name)(name.as_ptr()) };
+        let filter = unsafe { ffi::avfilter_get_by_name(name.as_ptr()) };
         if filter.is_null() {
             return Err(Error::FilterNotFound);
         }
         // SAFETY: graph and filter are live, the name lives through the call, and the graph owns what is made.
-        let made = unsafe { (self.functions.alloc)(self.graph.as_ptr(), filter, name.as_ptr()) };
+        let made = unsafe { ffi::avfilter_graph_alloc_filter(self.graph.as_mut_ptr(), filter, name.as_ptr()) };
         if made.is_null() { Err(NO_MEMORY) } else { Ok(made) }
     }
 
-    #[allow(unsafe_code)] // the call into libavfilter
-    fn init(&self, filter: FilterRef, arguments: &str) -> Result<(), Error> {
-        let arguments = CString::new(arguments).map_err(|_| Error::InvalidData)?;
-        // SAFETY: the filter belongs to this graph and is initialised once; the string lives through the call.
-        check(unsafe { (self.functions.init)(filter, arguments.as_ptr()) })
-    }
-
-    #[allow(unsafe_code)] // the call into libavfilter
-    fn join(&self, from: FilterRef, to: FilterRef) -> Result<(), Error> {
-        // SAFETY: both filters belong to this graph, and each has one pad on either side.
-        check(unsafe { (self.functions.link)(from, 0, to, 0) })
-    }
-
     /// Tells the source what frames it gets and on which device they are.
-    #[allow(unsafe_code)] // the calls into libavfilter
+    #[allow(unsafe_code)] // the library has no wrapper
     fn describe_source(&self, like: &frame::Video) -> Result<(), Error> {
         // SAFETY: takes nothing and gives parameters, none of them set, or null.
-        let parameters = unsafe { (self.functions.source_parameters)() };
+        let parameters = unsafe { ffi::av_buffersrc_parameters_alloc() };
         // SAFETY: null, or parameters that nobody else holds.
         let Some(told) = (unsafe { parameters.as_mut() }) else { return Err(NO_MEMORY) };
         // SAFETY: the frame is live, as is its context on the device where it has one.
@@ -197,10 +85,10 @@ impl Chain {
             told.hw_frames_ctx = (*like.as_ptr()).hw_frames_ctx;
         }
         told.time_base = TICKS.into();
-        // SAFETY: the filter belongs to this graph; libav takes a reference of its own to the context and frees what it
-        // allocated.
+        // SAFETY: the filter belongs to this graph and is not initialised yet; libav takes a reference of its own to the
+        // context and frees what it allocated.
         let code = unsafe {
-            let code = (self.functions.set_source)(self.source, parameters);
+            let code = ffi::av_buffersrc_parameters_set(self.source, parameters);
             ffi::av_free(parameters.cast());
             code
         };
@@ -208,20 +96,34 @@ impl Chain {
     }
 
     /// Sends one frame through. Every chain made here answers one frame with one.
-    #[allow(unsafe_code)] // the calls into libavfilter
+    #[allow(unsafe_code)] // the library's wrapper takes the frame away
     pub(super) fn run(&mut self, frame: &frame::Video) -> Result<frame::Video, Error> {
         let mut made = frame::Video::empty();
         // SAFETY: source and sink belong to this graph. With the flag the frame is only read, and a reference to its data
         // is taken; the other frame is empty and ours.
         unsafe {
-            check((self.functions.add_frame)(self.source, frame.as_ptr().cast_mut(), KEEP_FRAME))?;
-            check((self.functions.get_frame)(self.sink, made.as_mut_ptr()))?;
+            check(ffi::av_buffersrc_add_frame_flags(self.source, frame.as_ptr().cast_mut(), KEEP_FRAME))?;
+            check(ffi::av_buffersink_get_frame(self.sink, made.as_mut_ptr()))?;
         }
         Ok(made)
     }
 }
 
-fn check(code: c_int) -> Result<(), Error> {
+/// Finishes a filter that was just added.
+#[allow(unsafe_code)] // the library's wrapper initialises what it adds
+fn init(filter: *mut ffi::AVFilterContext, arguments: &str) -> Result<(), Error> {
+    let arguments = CString::new(arguments).map_err(|_| Error::InvalidData)?;
+    // SAFETY: the filter belongs to a live graph and is initialised once; the string lives through the call.
+    check(unsafe { ffi::avfilter_init_str(filter, arguments.as_ptr()) })
+}
+
+#[allow(unsafe_code)] // the library's wrapper has no errors
+fn join(from: *mut ffi::AVFilterContext, to: *mut ffi::AVFilterContext) -> Result<(), Error> {
+    // SAFETY: both filters belong to one live graph, and each has one pad on either side.
+    check(unsafe { ffi::avfilter_link(from, 0, to, 0) })
+}
+
+fn check(code: i32) -> Result<(), Error> {
     if code < 0 { Err(code.into()) } else { Ok(()) }
 }
 
@@ -257,9 +159,9 @@ mod tests {
     fn what_cannot_be_made_is_an_error() {
         let frame = picture(256, 144);
         let unknown = Chain::new(&frame, &[(c"no_filter_of_ours", String::new())]).unwrap_err();
-        assert!(matches!(unknown, ChainError::Libav(Error::FilterNotFound)), "{unknown:?}");
+        assert_eq!(unknown, Error::FilterNotFound);
         // A filter for devices does not take frames in memory.
         let misplaced = Chain::new(&frame, &[(c"scale_cuda", "w=128:h=72".to_owned())]).unwrap_err();
-        assert!(matches!(misplaced, ChainError::Libav(_)), "{misplaced:?}");
+        assert_ne!(misplaced, Error::FilterNotFound);
     }
 }

@@ -1,4 +1,4 @@
-//! Shared libraries that only a machine with a device needs: opened at run time, so that no other process loads them.
+//! Shared libraries that only a machine with a device has: opened at run time.
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
     ptr::NonNull,

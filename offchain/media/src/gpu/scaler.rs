@@ -3,7 +3,7 @@ use ffmpeg_next::{ffi, frame};
 
 use super::{
     device::{Device, fault},
-    filter::{Chain, ChainError, Step},
+    filter::{Chain, Step},
 };
 use crate::MediaError;
 
@@ -74,18 +74,10 @@ impl Scaler {
             Some((known, chain)) if *known == shape => chain,
             slot => {
                 let made = Chain::new(source, &steps(self.width, self.height, self.target));
-                &mut slot.insert((shape, made.map_err(|error| unmade(device, error))?)).1
+                &mut slot.insert((shape, made.map_err(fault(device, "set up the scaler"))?)).1
             }
         };
         chain.run(source).map_err(fault(device, "scale a frame"))
-    }
-}
-
-fn unmade(device: u32, error: ChainError) -> MediaError {
-    let step = "set up the scaler";
-    match error {
-        ChainError::Libav(error) => fault(device, step)(error),
-        ChainError::Library(reason) => MediaError::Gpu { device, step: step.into(), reason },
     }
 }
 
