@@ -13,6 +13,7 @@ use super::{
 use crate::{
     MediaError, TranscodeSettings,
     encode::{Look, Plan},
+    gpu::{Hardware, is_on_device},
     rate::{FrameRate, Grid},
     scale::Scaler,
     settings::{Encoder, EncoderInput, encoder_options},
@@ -28,11 +29,12 @@ const FRAMES_BESIDE_LOOKAHEAD: usize = 16;
 const REORDER_FRAMES: i64 = 4;
 
 /// Scales frames for every rendition and hands them on.
-pub(super) struct Ladder {
+pub(super) struct Ladder<'a> {
     /// In the order of the profiles.
     rungs: Vec<Step>,
     /// Largest first, so that what a rung is made of is made before it.
     order: Vec<usize>,
+    hardware: Option<&'a Hardware>,
 }
 
 struct Step {
@@ -43,11 +45,12 @@ struct Step {
     picture: Option<Arc<frame::Video>>,
 }
 
-impl Ladder {
+impl<'a> Ladder<'a> {
     /// For sources that begin with `first`; with a plan for each encoder, in the order of the profiles.
     pub(super) fn new(
         profiles: &[Profile],
         settings: &TranscodeSettings,
+        hardware: Option<&'a Hardware>,
         first: &frame::Video,
         fps: FrameRate,
     ) -> (Self, Vec<LanePlan>) {
@@ -85,7 +88,7 @@ impl Ladder {
                 encoder: Plan { encoder: settings.encoder, width: size.0, height: size.1, fps: rate, look, options },
             });
         }
-        (Self { rungs, order }, plans)
+        (Self { rungs, order, hardware }, plans)
     }
 
     /// Shows frames in every rendition until [`None`], which is their end; the last is shown for `step` ticks.
@@ -106,7 +109,7 @@ impl Ladder {
         step: i64,
         queues: &Queues,
     ) -> Result<(), MediaError> {
-        let scaler = |step: &Step| Scaler::new(step.size.0, step.size.1);
+        let scaler = |step: &Step| Scaler::new(step.size.0, step.size.1).with_device(self.hardware);
         let mut scalers: Vec<_> = self.rungs.iter().map(scaler).collect();
         loop {
             match frames.recv() {
@@ -122,6 +125,8 @@ impl Ladder {
         let source = Arc::new(frame);
         for index in &self.order {
             let above = self.rungs[*index].above.and_then(|above| self.rungs[above].picture.clone());
+            // What a device has scaled and handed over is not scaled again on the CPU.
+            let above = above.filter(|above| is_on_device(above) == is_on_device(&source));
             let step = &mut self.rungs[*index];
             let picture = scalers[*index].scale(above.as_ref().unwrap_or(&source))?;
             step.picture = Some(picture.clone());
