@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use metrics::{counter, histogram};
 
-use crate::{PoolError, Transcoded};
+use crate::{PoolError, TranscodeReport};
 
 pub(crate) fn job(kind: &'static str, error: Option<&PoolError>, wall: Duration) {
     let outcome = match error {
@@ -13,14 +13,15 @@ pub(crate) fn job(kind: &'static str, error: Option<&PoolError>, wall: Duration)
         Some(PoolError::WorkerHung { .. }) => "hung",
         Some(PoolError::WorkerGarbage { .. }) => "garbage",
         Some(PoolError::QueueFull { .. }) => "queue_full",
+        Some(PoolError::FeedAborted | PoolError::FeedLate { .. } | PoolError::NotTaken { .. }) => "abandoned",
         Some(PoolError::Spawn(_) | PoolError::Closed) => "no_worker",
     };
     counter!("streamflow_media_jobs_total", "kind" => kind, "outcome" => outcome).increment(1);
     histogram!("streamflow_media_job_duration_seconds", "kind" => kind).record(wall.as_secs_f64());
 }
 
-pub(crate) fn transcoded(output: &Transcoded) {
-    let (frames, pixels) = output.renditions.iter().fold((0, 0), |(f, p), r| (f + r.frames, p + r.pixels));
+pub(crate) fn transcoded(made: &TranscodeReport) {
+    let (frames, pixels) = made.renditions.iter().fold((0, 0), |(f, p), r| (f + r.frames, p + r.pixels));
     counter!("streamflow_media_encoded_frames_total").increment(frames);
     counter!("streamflow_media_encoded_pixels_total").increment(pixels);
 }

@@ -55,6 +55,19 @@ impl Clock {
     }
 }
 
+/// The rate a packet of that duration claims for its stream, if it is one that streams have: some call the ticks of their clock
+/// pictures.
+pub(super) fn told_rate(duration: i64) -> Option<FrameRate> {
+    TOLD_RATES.contains(&duration).then(|| FrameRate::from_spacing(duration, 1)).flatten()
+}
+
+/// The rate of pictures that are decoded at these times: unlike the times they are shown at, they come in order.
+pub(super) fn measured_rate(decoded: &[i64]) -> Option<FrameRate> {
+    let (first, last) = (decoded.first()?, decoded.last()?);
+    let gaps = decoded.len() as u64 - 1;
+    (gaps > 0).then(|| FrameRate::from_spacing(last - first, gaps)).flatten()
+}
+
 /// What the shown times of a stream say so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Span {
@@ -79,11 +92,6 @@ impl Span {
     /// When the first picture is shown, in ticks.
     pub(crate) fn first(&self) -> i64 {
         self.shown.map_or(0, |(first, _)| first)
-    }
-
-    /// The rate the stream claims for itself, if it is one that streams have.
-    pub(crate) fn told_rate(&self) -> Option<FrameRate> {
-        TOLD_RATES.contains(&self.told).then(|| FrameRate::from_spacing(self.told, 1)).flatten()
     }
 
     /// Measured over all pictures; where there is only one, what it says.
@@ -142,13 +150,10 @@ mod tests {
 
     #[test]
     fn a_claim_no_stream_can_make_is_not_believed() {
-        let span = |duration| {
-            let mut span = Span::default();
-            span.add(&packet(0, 0, duration));
-            span
-        };
-        assert_eq!(span(3600).told_rate(), Some(FrameRate::new(25, 1)));
-        assert_eq!(span(2).told_rate(), None, "the ticks of a clock are not pictures");
-        assert_eq!(span(0).told_rate(), None);
+        assert_eq!(told_rate(3600), Some(FrameRate::new(25, 1)));
+        assert_eq!(told_rate(2), None, "the ticks of a clock are not pictures");
+        assert_eq!(told_rate(0), None);
+        assert_eq!(measured_rate(&[0, 3003, 6006]), Some(FrameRate::new(30_000, 1001)));
+        assert_eq!(measured_rate(&[7]), None);
     }
 }

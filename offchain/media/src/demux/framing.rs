@@ -97,8 +97,13 @@ pub(super) struct Watched<R> {
 
 impl<R: Read> Read for Watched<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(buffer)?;
+        let read = self.input.read(buffer);
         let mut passed = self.framing.lock();
+        let read = read.inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                passed.broken = Some(MediaError::Source { reason: error.to_string() });
+            }
+        })?;
         if let Some(bytes) = buffer.get(..read)
             && let Err(error) = passed.see(bytes)
         {

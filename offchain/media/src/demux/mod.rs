@@ -1,6 +1,7 @@
 //! A segment taken apart, without trusting it: a transport stream, or MP4.
 mod clock;
 mod framing;
+mod handed;
 mod reader;
 
 use std::io::{Cursor, Read};
@@ -11,6 +12,7 @@ use streamflow_types::Container;
 
 pub(crate) use self::{
     clock::sane,
+    handed::handed,
     reader::{Ahead, Live, Taken},
 };
 use self::{

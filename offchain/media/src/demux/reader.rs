@@ -8,15 +8,15 @@ use ffmpeg_next::{
 };
 
 use super::{
-    clock::{Clock, Span},
+    clock::{Clock, Span, measured_rate, told_rate},
     framing::Framing,
 };
 use crate::{MediaError, avc, error::libav, rate::FrameRate, settings::MAX_SEGMENT_MILLIS};
 
 /// Unreadable packets in a row after which reading ends.
 const MAX_BAD_PACKETS: u32 = 1000;
-/// Pictures over which the rate is measured where a stream does not tell it: what B-frames leave out of order is then whole.
-const MEASURED_PICTURES: usize = 8;
+/// Pictures over which the rate is measured where a stream does not tell it.
+const MEASURED_PICTURES: usize = 3;
 
 /// How much is read ahead to learn what the streams are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,22 +163,23 @@ impl Live {
 
     /// Waits for a key frame, and for what tells the rate of the pictures: encoders must know it before the first one.
     pub(crate) fn rate(&mut self) -> Result<FrameRate, MediaError> {
-        let mut seen = Span::default();
-        let (mut key, mut pictures) = (false, 0);
-        while !key || (seen.told_rate().is_none() && pictures < MEASURED_PICTURES) {
+        let (mut key, mut told, mut decoded) = (false, None, Vec::new());
+        while !key || (told.is_none() && decoded.len() < MEASURED_PICTURES) {
             let Some(taken) = self.read()? else { break };
             if let Taken::Picture(packet) = &taken {
                 key |= packet.is_key();
-                pictures += 1;
-                seen.add(packet);
+                told = told.or_else(|| told_rate(packet.duration()));
+                decoded.extend(packet.dts());
             }
             self.ahead.push_back(taken);
         }
-        match (pictures, key) {
-            (0, _) => Err(MediaError::NoFrames),
-            (_, false) => Err(MediaError::NoKeyFrame),
-            _ => Ok(seen.told_rate().unwrap_or_else(|| seen.rate())),
+        if decoded.is_empty() {
+            return Err(MediaError::NoFrames);
         }
+        if !key {
+            return Err(MediaError::NoKeyFrame);
+        }
+        Ok(told.or_else(|| measured_rate(&decoded)).unwrap_or_else(|| self.span.rate()))
     }
 
     /// The next packet; `None` once the input has ended, as a whole segment ends.

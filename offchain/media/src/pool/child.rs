@@ -68,6 +68,20 @@ impl From<ProtocolError> for Broken {
     }
 }
 
+/// Writes one frame about `job`. A frame that was begun must be ended before the worker gets another.
+pub(super) async fn write_order(
+    stdin: &mut ChildStdin,
+    job: u64,
+    request: Request,
+    blobs: &[Bytes],
+) -> Result<(), Broken> {
+    stdin.write_all(&head(&Order { job, request }, blobs)?).await?;
+    for blob in blobs {
+        stdin.write_all(blob).await?;
+    }
+    Ok(stdin.flush().await?)
+}
+
 /// A running worker process; killed when dropped.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -132,11 +146,7 @@ impl Worker {
         self.jobs += 1;
         self.registry.lock().insert(self.pid, true);
         let stdin = self.stdin.as_mut().ok_or(Broken::Pipe)?;
-        stdin.write_all(&head(&Order { job: self.jobs, request }, blobs)?).await?;
-        for blob in blobs {
-            stdin.write_all(blob).await?;
-        }
-        Ok(stdin.flush().await?)
+        write_order(stdin, self.jobs, request, blobs).await
     }
 
     /// Both pipes and the number of the last order, for an exchange in which both sides speak at once.
@@ -146,17 +156,19 @@ impl Worker {
 
     /// The next answer to the last order.
     pub(super) async fn reply(&mut self) -> Result<(Reply, Vec<Bytes>), Broken> {
-        let (mut reply, blobs) = read_reply(&mut self.stdout).await?;
-        if reply.job != self.jobs {
-            return Err(Broken::Garbage(format!("answer to job {} instead of {}", reply.job, self.jobs)));
-        }
+        let (mut reply, blobs) = read_reply(&mut self.stdout, self.jobs).await?;
         if let Answer::Failed(error) = &mut reply.answer {
             self.explain(error).await;
         }
         if !matches!(reply.answer, Answer::Source(_)) {
-            self.registry.lock().insert(self.pid, false);
+            self.rest();
         }
         Ok((reply, blobs))
+    }
+
+    /// The last order has been answered.
+    pub(super) fn rest(&self) {
+        self.registry.lock().insert(self.pid, false);
     }
 
     /// libav gives its callers a code and tells standard error what happened: puts the latter into the error.
@@ -197,13 +209,16 @@ impl Worker {
     }
 }
 
-/// One answer, whatever it is about.
-pub(super) async fn read_reply(stdout: &mut BufReader<ChildStdout>) -> Result<(Reply, Vec<Bytes>), Broken> {
+/// One answer to `job`.
+pub(super) async fn read_reply(stdout: &mut BufReader<ChildStdout>, job: u64) -> Result<(Reply, Vec<Bytes>), Broken> {
     let mut len = [0; 4];
     stdout.read_exact(&mut len).await?;
     let mut bytes = vec![0; parse_len(len)?];
     stdout.read_exact(&mut bytes).await?;
     let (reply, lengths) = parse_head::<Reply>(&bytes)?;
+    if reply.job != job {
+        return Err(Broken::Garbage(format!("answer to job {} instead of {job}", reply.job)));
+    }
     let mut blobs = Vec::with_capacity(lengths.len());
     for len in lengths {
         let mut blob = vec![0; len];

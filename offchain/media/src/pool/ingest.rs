@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::{
-    io::AsyncWriteExt as _,
     sync::{mpsc, watch},
     task::JoinHandle,
     time::timeout,
@@ -11,12 +10,12 @@ use tokio::{
 
 use super::{
     PoolError,
-    child::{Broken, Worker, read_reply},
+    child::{Broken, Worker, read_reply, write_order},
     unexpected,
 };
 use crate::{
     IngestSettings, SourceSegment,
-    worker::{Answer, Order, Request, head},
+    worker::{Answer, Request},
 };
 
 /// Pieces of the input that wait for the worker.
@@ -104,14 +103,7 @@ async fn exchange(
             let piece = food.recv().await;
             let request = if piece.is_some() { Request::Feed } else { Request::FeedEnd };
             let blobs: Vec<Bytes> = piece.into_iter().collect();
-            let write = async {
-                stdin.write_all(&head(&Order { job, request }, &blobs)?).await?;
-                for blob in &blobs {
-                    stdin.write_all(blob).await?;
-                }
-                Ok::<(), Broken>(stdin.flush().await?)
-            };
-            match timeout(deadline, write).await {
+            match timeout(deadline, write_order(stdin, job, request, &blobs)).await {
                 Err(_) => return Err(Broken::Hung(deadline)),
                 // A worker that reads no more has said why, or dies: its answer tells.
                 Ok(Err(_)) => return Ok(()),
@@ -123,7 +115,7 @@ async fn exchange(
     let reading = async {
         loop {
             let reply = tokio::select! { biased;
-                reply = read_reply(stdout) => reply,
+                reply = read_reply(stdout, job) => reply,
                 () = hung(ended.clone(), deadline) => return Err(Broken::Hung(deadline)),
             };
             let (reply, blobs) = reply?;

@@ -3,6 +3,7 @@ mod child;
 mod ingest;
 mod source;
 mod stderr;
+mod stream;
 
 use std::{
     ffi::OsString,
@@ -15,12 +16,17 @@ use bytes::Bytes;
 use child::{Registry, Worker};
 pub use ingest::{IngestFeed, IngestStream};
 pub use source::SourceStream;
+use stream::StreamJob;
+pub use stream::{Feed, Made, MadeStream};
 use streamflow_types::Profile;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use crate::{
     Comparison, Fragment, IngestSettings, Inspection, MediaError, Quality, Rendition, Sampling, SegmentInfo,
-    SourceSettings, TranscodeSettings, Transcoded, metrics,
+    SourceSettings, TranscodeReport, TranscodeSettings, Transcoded, metrics,
     worker::{Answer, Reply, Request},
 };
 
@@ -92,6 +98,21 @@ pub enum PoolError {
         /// Jobs running and waiting.
         limit: usize,
     },
+    /// What was fed of a segment ended before the segment did; it was dropped unfinished.
+    #[error("segment was not fed to its end")]
+    FeedAborted,
+    /// A segment was fed too slowly.
+    #[error("segment was not fed within {deadline:?}")]
+    FeedLate {
+        /// The time there was, from the first worker's start on it.
+        deadline: Duration,
+    },
+    /// Pieces of renditions were made and not taken.
+    #[error("renditions were not taken within {deadline:?}")]
+    NotTaken {
+        /// The time there was for each piece.
+        deadline: Duration,
+    },
     /// The pool is shut down.
     #[error("media pool is shut down")]
     Closed,
@@ -155,7 +176,7 @@ pub struct WorkerPool {
 struct Inner {
     config: PoolConfig,
     /// One per job that runs or waits.
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// One per worker.
     slots: Semaphore,
     idle: Mutex<Vec<Worker>>,
@@ -169,7 +190,7 @@ impl WorkerPool {
         let limit = config.workers.saturating_add(config.queue).min(Semaphore::MAX_PERMITS);
         let pool = Self {
             inner: Arc::new(Inner {
-                places: Semaphore::new(limit),
+                places: Arc::new(Semaphore::new(limit)),
                 slots: Semaphore::new(config.workers),
                 idle: Mutex::new(Vec::with_capacity(config.workers)),
                 registry: Arc::default(),
@@ -190,22 +211,36 @@ impl WorkerPool {
     pub async fn transcode(&self, job: TranscodeJob) -> Result<Reported<Transcoded>, PoolError> {
         let TranscodeJob { segment, profiles, settings } = job;
         let done = self.run("transcode", Request::Transcode { profiles, settings }, &[segment]).await?;
-        let Answer::Transcoded { renditions, source } = done.reply.answer else { return Err(unexpected()) };
-        if renditions.len() != done.blobs.len() {
+        let Answer::Transcoded(made) = done.reply.answer else { return Err(unexpected()) };
+        if made.renditions.len() != done.blobs.len() {
             return Err(PoolError::WorkerGarbage { reason: "renditions without bytes".into() });
         }
-        let renditions = renditions.into_iter().zip(done.blobs).map(|(head, bytes)| Rendition {
-            name: head.name,
+        metrics::transcoded(&made);
+        let TranscodeReport { renditions, source } = made;
+        let renditions = renditions.into_iter().zip(done.blobs).map(|(report, bytes)| Rendition {
+            name: report.name,
             bytes,
-            width: head.width,
-            height: head.height,
-            frames: head.frames,
-            pixels: head.pixels,
-            codecs: head.codecs,
+            width: report.width,
+            height: report.height,
+            frames: report.frames,
+            pixels: report.pixels,
+            codecs: report.codecs,
         });
         let output = Transcoded { renditions: renditions.collect(), source };
-        metrics::transcoded(&output);
         Ok(Reported { output, report: JobReport { wall: done.reply.wall, cpu: done.reply.cpu } })
+    }
+
+    /// Makes every rendition of a segment while it comes in. The feed is to be filled while the stream is emptied: each
+    /// waits for the other.
+    pub fn transcode_stream(
+        &self,
+        profiles: Vec<Profile>,
+        settings: TranscodeSettings,
+    ) -> Result<(Feed, MadeStream), PoolError> {
+        let count = profiles.len();
+        let place = self.inner.place()?;
+        let job = StreamJob { request: Request::Transcode { profiles, settings }, count, place };
+        Ok(stream::start(self.inner.clone(), job))
     }
 
     /// Reads the headers of a segment.
@@ -317,11 +352,7 @@ impl WorkerPool {
 
     async fn run_once(&self, request: Request, blobs: &[Bytes]) -> Result<Done, PoolError> {
         let inner = &self.inner;
-        let limit = inner.config.workers + inner.config.queue;
-        let _place = inner.places.try_acquire().map_err(|error| match error {
-            tokio::sync::TryAcquireError::Closed => PoolError::Closed,
-            tokio::sync::TryAcquireError::NoPermits => PoolError::QueueFull { limit },
-        })?;
+        let _place = inner.place()?;
         let _slot = inner.slots.acquire().await.map_err(|_| PoolError::Closed)?;
         let mut worker = inner.worker()?;
         match worker.exchange(request, blobs, inner.config.job_deadline).await {
@@ -342,6 +373,15 @@ impl WorkerPool {
 }
 
 impl Inner {
+    /// Room to run or to wait.
+    fn place(&self) -> Result<OwnedSemaphorePermit, PoolError> {
+        let limit = self.config.workers + self.config.queue;
+        self.places.clone().try_acquire_owned().map_err(|error| match error {
+            tokio::sync::TryAcquireError::Closed => PoolError::Closed,
+            tokio::sync::TryAcquireError::NoPermits => PoolError::QueueFull { limit },
+        })
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<Worker>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

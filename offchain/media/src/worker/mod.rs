@@ -1,5 +1,5 @@
 //! The child process in which libav runs: orders come in on a pipe, one at a time, and replies go out on another.
-mod feed;
+mod inbox;
 mod protocol;
 mod stored;
 
@@ -8,7 +8,7 @@ use std::{
     ops::ControlFlow,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
         mpsc::sync_channel,
     },
     thread,
@@ -17,15 +17,16 @@ use std::{
 
 use bytes::Bytes;
 pub(crate) use protocol::{
-    Answer, JOB_MARK, Order, ProtocolError, RenditionHead, Reply, Request, SourceHead, head, parse_head, parse_len,
+    Answer, JOB_MARK, Order, ProtocolError, Reply, Request, SourceHead, head, parse_head, parse_len,
 };
 use rustix::time::{ClockId, clock_gettime};
 pub use stored::{run_stored, store};
+use streamflow_types::Profile;
 
-use self::feed::Feed;
+use self::inbox::Inbox;
 use crate::{
-    MediaError, Rendition, SourceReport, SourceSegment, Transcoded, compare, fragment, ingest, inspect, library, play,
-    probe, quality, transcode,
+    MediaError, Piece, Rendition, RenditionReport, SourceSegment, TranscodeReport, TranscodeSettings, Transcoded,
+    compare, fragment, ingest, inspect, library, play, probe, quality, transcode, transcode_live,
 };
 
 /// Why a worker process ended other than by its input being closed.
@@ -42,40 +43,52 @@ pub enum WorkerError {
 /// even if libav hangs. So this must only be called from a process that does nothing else.
 pub fn run(input: impl Read + Send + 'static, mut output: impl Write) -> Result<(), WorkerError> {
     library::prepare();
-    let busy = Arc::new(AtomicBool::new(false));
+    let unanswered = Arc::new(AtomicUsize::new(0));
     let (orders, inbox) = sync_channel(1);
-    let reader_busy = busy.clone();
+    let waiting = unanswered.clone();
     thread::spawn(move || {
         let mut input = io::BufReader::new(input);
-        while let Ok(Some(order)) = protocol::read::<Order>(&mut input) {
-            reader_busy.store(true, Ordering::SeqCst);
-            if orders.send(order).is_err() {
+        while let Ok(Some((order, blobs))) = protocol::read::<Order>(&mut input) {
+            if !order.request.is_food() {
+                waiting.fetch_add(1, Ordering::SeqCst);
+            }
+            if orders.send((order, blobs)).is_err() {
                 return;
             }
         }
-        if reader_busy.load(Ordering::SeqCst) {
+        if waiting.load(Ordering::SeqCst) > 0 {
             end_process();
         }
     });
-    while let Ok((Order { job, request }, blobs)) = inbox.recv() {
-        let mut stopwatch = Stopwatch::start();
+    let mut inbox = Inbox::new(inbox);
+    while let Some((Order { job, request }, blobs)) = inbox.next() {
+        let stopwatch = Stopwatch::start();
         let mut answer = |answer: Answer, blobs: &[Bytes]| {
-            let (wall, cpu) = stopwatch.lap();
+            let (wall, cpu) = stopwatch.read();
             protocol::write(&mut output, &Reply { job, wall, cpu, answer }, blobs)
         };
-        if let Request::Ingest(settings) = request {
-            let done = live(&mut answer, |emit| ingest(&settings, Feed::new(inbox), emit));
-            let _ = writeln!(io::stderr(), "{JOB_MARK}{job}");
-            busy.store(false, Ordering::SeqCst);
-            return done.map_err(WorkerError::Protocol);
-        }
-        let done = serve(request, blobs, &mut answer);
-        // Tells the reader of standard error that everything said about this job has been said.
-        let _ = writeln!(io::stderr(), "{JOB_MARK}{job}");
-        busy.store(false, Ordering::SeqCst);
+        let done = match request {
+            // libav keeps its input for as long as it likes, so that this process ends with it.
+            Request::Ingest(settings) => {
+                let done = live(&mut answer, |emit| ingest(&settings, inbox, emit));
+                said(job, &unanswered);
+                return done.map_err(WorkerError::Protocol);
+            }
+            Request::Transcode { profiles, settings } if blobs.is_empty() => {
+                transcode_fed(&profiles, &settings, &mut inbox, &mut answer)
+            }
+            request => serve(request, blobs, &mut answer),
+        };
+        said(job, &unanswered);
         done.map_err(WorkerError::Protocol)?;
     }
     Ok(())
+}
+
+/// Tells the reader of standard error that everything said about this job has been said.
+fn said(job: u64, unanswered: &AtomicUsize) {
+    let _ = writeln!(io::stderr(), "{JOB_MARK}{job}");
+    unanswered.fetch_sub(1, Ordering::SeqCst);
 }
 
 #[allow(clippy::disallowed_methods)] // the process of a worker is ours to end, and its parent is gone
@@ -106,7 +119,7 @@ fn serve(request: Request, blobs: Vec<Bytes>, answer: &mut Answerer<'_>) -> Resu
             library::probe_encoder(&settings).map(|()| (Answer::EncoderWorks, Vec::new()))
         }
         Request::Play(settings) => return live(answer, |emit| play(&settings, emit)),
-        Request::Ingest(_) | Request::Feed | Request::FeedEnd => {
+        Request::Ingest(_) | Request::Feed | Request::FeedEnd | Request::FeedAbort => {
             Err(MediaError::Source { reason: "food came without a stream".into() })
         }
     };
@@ -134,14 +147,33 @@ fn live(
     }
 }
 
-fn split_transcoded(transcoded: Transcoded) -> (Answer, Vec<Bytes>) {
-    let (heads, blobs) = transcoded.renditions.into_iter().map(split_rendition).unzip();
-    (Answer::Transcoded { renditions: heads, source: transcoded.source }, blobs)
+/// Answers with each piece of a rendition as it is made, and with the report.
+fn transcode_fed(
+    profiles: &[Profile],
+    settings: &TranscodeSettings,
+    feed: &mut Inbox,
+    answer: &mut Answerer<'_>,
+) -> Result<(), ProtocolError> {
+    let mut sent = Ok(());
+    let made = transcode_live(feed, profiles, settings, &mut |Piece { rendition, bytes }| {
+        sent = answer(Answer::Piece { rendition }, &[bytes]);
+        if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    sent?;
+    match made {
+        Ok(report) => answer(Answer::Transcoded(report), &[]),
+        Err(error) => answer(Answer::Failed(error), &[]),
+    }
 }
 
-fn split_rendition(rendition: Rendition) -> (RenditionHead, Bytes) {
+fn split_transcoded(transcoded: Transcoded) -> (Answer, Vec<Bytes>) {
+    let (renditions, blobs) = transcoded.renditions.into_iter().map(split_rendition).unzip();
+    (Answer::Transcoded(TranscodeReport { renditions, source: transcoded.source }), blobs)
+}
+
+fn split_rendition(rendition: Rendition) -> (RenditionReport, Bytes) {
     let Rendition { name, bytes, width, height, frames, pixels, codecs } = rendition;
-    (RenditionHead { name, width, height, frames, pixels, codecs }, bytes)
+    (RenditionReport { name, width, height, frames, pixels, codecs }, bytes)
 }
 
 fn split_source(segment: SourceSegment) -> (SourceHead, Bytes) {
@@ -149,7 +181,7 @@ fn split_source(segment: SourceSegment) -> (SourceHead, Bytes) {
     (SourceHead { seq, duration, frames, start_pts }, bytes)
 }
 
-/// Wall time and CPU time of this process since the last look.
+/// Wall time and CPU time of this process since a job began.
 struct Stopwatch {
     wall: Instant,
     cpu: Duration,
@@ -160,9 +192,8 @@ impl Stopwatch {
         Self { wall: Instant::now(), cpu: cpu_time() }
     }
 
-    fn lap(&mut self) -> (Duration, Duration) {
-        let before = std::mem::replace(self, Self::start());
-        (self.wall - before.wall, self.cpu.saturating_sub(before.cpu))
+    fn read(&self) -> (Duration, Duration) {
+        (self.wall.elapsed(), cpu_time().saturating_sub(self.cpu))
     }
 }
 

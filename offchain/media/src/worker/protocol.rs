@@ -10,7 +10,7 @@ use streamflow_types::Profile;
 
 use crate::{
     Comparison, IngestSettings, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, Quality, Sampling,
-    SegmentInfo, SourceReport, SourceSettings, TranscodeSettings,
+    SegmentInfo, SourceSettings, TranscodeReport, TranscodeSettings,
 };
 
 /// Longest head, in bytes.
@@ -31,6 +31,8 @@ pub(crate) enum Request {
     /// The first blob is the reference, the second a rendition of it.
     Quality,
     Fragment,
+    /// One blob is the segment. Without a blob it comes as [`Self::Feed`] until [`Self::FeedEnd`], and renditions leave
+    /// as [`Answer::Piece`].
     Transcode {
         profiles: Vec<Profile>,
         settings: TranscodeSettings,
@@ -39,8 +41,18 @@ pub(crate) enum Request {
     Play(SourceSettings),
     /// What comes next is [`Self::Feed`] until [`Self::FeedEnd`]; the process ends with it.
     Ingest(IngestSettings),
+    /// One blob: the next bytes for the order before.
     Feed,
     FeedEnd,
+    /// The rest of what is fed will not come: the job fails, the worker goes on.
+    FeedAbort,
+}
+
+impl Request {
+    /// Whether it belongs to the order before, and is no order of its own.
+    pub(crate) fn is_food(&self) -> bool {
+        matches!(self, Self::Feed | Self::FeedEnd | Self::FeedAbort)
+    }
 }
 
 /// A request and its number.
@@ -50,7 +62,8 @@ pub(crate) struct Order {
     pub(crate) request: Request,
 }
 
-/// What a worker answers; [`Answer::Source`] comes once per segment, the others end a job.
+/// What a worker answers; [`Answer::Source`] comes once per segment, [`Answer::Piece`] as often as needed, the others end
+/// a job.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     Ready,
@@ -60,10 +73,12 @@ pub(crate) enum Answer {
     Measured(Quality),
     /// Two blobs: what decoders need first, and the fragment.
     Fragmented,
-    Transcoded {
-        renditions: Vec<RenditionHead>,
-        source: SourceReport,
+    /// One blob: the next bytes of the rendition of this index.
+    Piece {
+        rendition: usize,
     },
+    /// One blob for each rendition, none where they left as pieces.
+    Transcoded(TranscodeReport),
     EncoderWorks,
     Source(SourceHead),
     Played,
@@ -77,17 +92,6 @@ pub(crate) struct Reply {
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
     pub(crate) answer: Answer,
-}
-
-/// A rendition without its bytes.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct RenditionHead {
-    pub(crate) name: String,
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-    pub(crate) frames: u64,
-    pub(crate) pixels: u64,
-    pub(crate) codecs: String,
 }
 
 /// A source segment without its bytes.

@@ -12,10 +12,8 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Answer, JOB_MARK, Order, RenditionHead, Reply, Request, SourceReport, WorkerError, protocol, split_transcoded,
-};
-use crate::{MediaError, Transcoded};
+use super::{Answer, JOB_MARK, Order, ProtocolError, Reply, Request, WorkerError, protocol, split_transcoded};
+use crate::{MediaError, RenditionReport, SourceReport, Transcoded};
 
 const INDEX: &str = "index.json";
 
@@ -24,7 +22,7 @@ const INDEX: &str = "index.json";
 struct Entry {
     key: u64,
     source: SourceReport,
-    renditions: Vec<RenditionHead>,
+    renditions: Vec<RenditionReport>,
 }
 
 /// Names a source segment in the index; the same in every process of this program.
@@ -69,35 +67,64 @@ pub fn run_stored(
 ) -> Result<(), WorkerError> {
     let stored = load(directory).map_err(|error| WorkerError::Protocol(error.into()))?;
     let mut input = io::BufReader::new(input);
-    while let Some((Order { job, request }, blobs)) =
-        protocol::read::<Order>(&mut input).map_err(WorkerError::Protocol)?
-    {
-        let (answer, blobs) = match request {
-            Request::Hello => (Answer::Ready, Vec::new()),
-            Request::ProbeEncoder(_) => (Answer::EncoderWorks, Vec::new()),
+    serve(&stored, encode, &mut input, &mut output).map_err(WorkerError::Protocol)
+}
+
+fn serve(
+    stored: &HashMap<u64, Transcoded>,
+    encode: Duration,
+    input: &mut impl Read,
+    output: &mut impl Write,
+) -> Result<(), ProtocolError> {
+    while let Some((Order { job, request }, blobs)) = protocol::read::<Order>(input)? {
+        let mut reply = |answer, blobs: &[Bytes]| {
+            protocol::write(output, &Reply { job, wall: encode, cpu: Duration::ZERO, answer }, blobs)
+        };
+        let done = match request {
+            Request::Hello => reply(Answer::Ready, &[]),
+            Request::ProbeEncoder(_) => reply(Answer::EncoderWorks, &[]),
             Request::Transcode { .. } => {
-                let began = Instant::now();
-                let found = match stored.get(&key(blobs.first().map_or(&[][..], |blob| blob))) {
-                    Some(transcoded) => split_transcoded(transcoded.clone()),
-                    None => (Answer::Failed(MediaError::NoVideoStream), Vec::new()),
+                let (segment, streamed) = match blobs.into_iter().next() {
+                    Some(segment) => (Some(segment), false),
+                    None => (fed(input)?, true),
                 };
+                let began = Instant::now();
+                let found = segment.and_then(|segment| stored.get(&key(&segment))).cloned().map(split_transcoded);
                 wait(encode.saturating_sub(began.elapsed()));
-                found
+                let (answer, mut blobs) = found.unwrap_or((Answer::Failed(MediaError::NoVideoStream), Vec::new()));
+                if streamed {
+                    for (rendition, piece) in blobs.drain(..).enumerate() {
+                        reply(Answer::Piece { rendition }, &[piece])?;
+                    }
+                }
+                reply(answer, &blobs)
             }
-            _ => (Answer::Failed(MediaError::NoVideoStream), Vec::new()),
+            _ => reply(Answer::Failed(MediaError::NoVideoStream), &[]),
         };
         let _ = writeln!(io::stderr(), "{JOB_MARK}{job}");
-        let reply = Reply { job, wall: encode, cpu: Duration::ZERO, answer };
-        protocol::write(&mut output, &reply, &blobs).map_err(WorkerError::Protocol)?;
+        done?;
     }
     Ok(())
+}
+
+/// A segment that comes in pieces; `None` when it is aborted.
+fn fed(input: &mut impl Read) -> Result<Option<Bytes>, ProtocolError> {
+    let mut segment = Vec::new();
+    while let Some((Order { request, .. }, blobs)) = protocol::read::<Order>(input)? {
+        match request {
+            Request::Feed => blobs.iter().for_each(|piece| segment.extend_from_slice(piece)),
+            Request::FeedEnd => return Ok(Some(segment.into())),
+            _ => break,
+        }
+    }
+    Ok(None)
 }
 
 fn load(directory: &Path) -> io::Result<HashMap<u64, Transcoded>> {
     let entries: Vec<Entry> = serde_json::from_slice(&fs::read(directory.join(INDEX))?)?;
     let load = |Entry { key, source, renditions }: Entry| {
         let renditions = renditions.into_iter().enumerate().map(|(index, head)| {
-            let RenditionHead { name, width, height, frames, pixels, codecs } = head;
+            let RenditionReport { name, width, height, frames, pixels, codecs } = head;
             let bytes = fs::read(directory.join(file(key, index)))?.into();
             Ok(crate::Rendition { name, bytes, width, height, frames, pixels, codecs })
         });

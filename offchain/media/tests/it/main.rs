@@ -11,4 +11,5 @@ mod mp4;
 mod pool;
 mod quality;
 mod source;
+mod stream;
 mod transcode;

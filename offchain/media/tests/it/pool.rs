@@ -41,7 +41,7 @@ fn is_gone(pid: u32) -> bool {
     !std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
-async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < Duration::from_secs(10), "{what} did not happen");
@@ -49,7 +49,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-async fn busy_worker(pool: &WorkerPool) -> u32 {
+pub(crate) async fn busy_worker(pool: &WorkerPool) -> u32 {
     let busy = || pool.workers().into_iter().find(|worker| worker.busy).map(|worker| worker.pid);
     until("a busy worker", || busy().is_some()).await;
     busy().unwrap()
