@@ -60,7 +60,7 @@ impl Ladder {
             let rate = grid_rate.unwrap_or(fps);
             rungs.push(Step {
                 rung: Rung::new(grid_rate.map(Grid), KeyClock::new(profile.gop)),
-                scaler: Scaler::new(size.0, size.1),
+                scaler: if settings.deterministic { Scaler::exact } else { Scaler::new }(size.0, size.1),
                 above: above(&sizes, *size),
                 picture: None,
             });

@@ -73,7 +73,7 @@ impl Job<'_> {
     ) -> Result<TranscodeReport, MediaError> {
         let mut live = open()?;
         let fps = live.rate()?;
-        let decoder = demux::open_decoder(live.video.clone(), self.settings.decoder_threads)?;
+        let decoder = demux::open_decoder(live.video.clone(), self.settings.decoding_threads())?;
         demux::check_size(decoder.width(), decoder.height())?;
         let sound = Arc::new(Sound::new(live.audio.as_ref()));
         let mut frames = Frames::new(decoder, Pictures { live: &mut live, sound: &sound }, fps);

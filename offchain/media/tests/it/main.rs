@@ -5,6 +5,7 @@ mod bad_input;
 mod benchmark;
 mod clip;
 mod compare;
+mod determinism;
 mod fuzz;
 mod ingest;
 mod mp4;

@@ -13,7 +13,7 @@ use streamflow_types::Profile;
 use crate::clip;
 
 /// Built by `cargo test` beside the tests.
-fn worker_program() -> PathBuf {
+pub(crate) fn worker_program() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     exe.parent().and_then(|deps| deps.parent()).unwrap().join("examples/media_worker")
 }

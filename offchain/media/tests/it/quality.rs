@@ -35,7 +35,8 @@ fn by_ffmpeg(reference: &Bytes, rendition: &Bytes, filter: &str) -> (Planes, Pla
     );
     let (width, height) = size.lines().next().unwrap().trim_end_matches('x').split_once('x').unwrap();
     let filter = filter.replace('W', width).replace('H', height);
-    let graph = format!("[0:v]{PLAIN},split[a][b];[1:v]{filter},split[c][d];[a][c]psnr=shortest=1;[b][d]ssim=shortest=1");
+    let graph =
+        format!("[0:v]{PLAIN},split[a][b];[1:v]{filter},split[c][d];[a][c]psnr=shortest=1;[b][d]ssim=shortest=1");
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-v", "info", "-cpuflags", "0", "-copyts", "-i"]).arg(rendition);
     command.arg("-i").arg(reference).args(["-lavfi", &graph, "-f", "null", "-"]);

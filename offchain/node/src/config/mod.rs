@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use streamflow_broadcaster::BroadcasterConfig;
 use streamflow_chain::ChainConfig;
 use streamflow_keeper::KeeperConfig;
-use streamflow_media::TranscodeSettings;
+use streamflow_media::{Encoder, TranscodeSettings};
 use streamflow_orchestrator::OrchestratorConfig;
 use streamflow_signer::SignerConfig;
 use streamflow_transcoder::{
@@ -203,6 +203,9 @@ impl Config {
         }
         if self.transcoding.workers == 0 {
             return Err(Usage("configuration: transcoding.workers must be at least 1".into()));
+        }
+        if self.transcoding.encode.deterministic && self.transcoding.encode.encoder != Encoder::X264 {
+            return Err(Usage("configuration: transcoding.encode.deterministic needs encoder = \"x264\"".into()));
         }
         self.orchestrator.validate().map_err(|e| bad("orchestrator: ", &e))?;
         self.broadcaster.validate().map_err(|e| bad("", &e))?;

@@ -104,6 +104,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("transcoding.encode.nvenc_preset", "Preset of h264_nvenc."),
     set("transcoding.encode.encoder_threads", "Threads of each libx264 encoder; 0 lets it choose."),
     set("transcoding.encode.decoder_threads", "Threads of the decoder."),
+    set(
+        "transcoding.encode.deterministic",
+        "Whether renditions are the same bytes on every x86-64 machine with the same libraries; x264, one thread each.",
+    ),
+    set(
+        "transcoding.encode.low_latency",
+        "Whether each frame is encoded before the next one comes: no lookahead, no B-frames, less quality.",
+    ),
     set("orchestrator.listen", "TLS port for broadcasters and transcoders. 0.0.0.0:8935 opens it to the network."),
     optional(
         "orchestrator.service_uri",
