@@ -35,6 +35,8 @@ pub(super) struct Ladder<'a> {
     /// Largest first, so that what a rung is made of is made before it.
     order: Vec<usize>,
     hardware: Option<&'a Hardware>,
+    /// Whether pictures are scaled to the same bits on every processor.
+    exact: bool,
 }
 
 struct Step {
@@ -76,7 +78,7 @@ impl<'a> Ladder<'a> {
                     .iter_mut()
                     .filter(|(name, _)| *name == "threads")
                     .for_each(|(_, threads)| *threads = "1".into());
-            } else if settings.encoder == Encoder::X264 {
+            } else if settings.encoder == Encoder::X264 && !options.iter().any(|(name, _)| *name == "x264-params") {
                 // A queue between its threads that changes nothing but its memory.
                 options.push(("x264-params", "sync-lookahead=0".into()));
             }
@@ -88,7 +90,7 @@ impl<'a> Ladder<'a> {
                 encoder: Plan { encoder: settings.encoder, width: size.0, height: size.1, fps: rate, look, options },
             });
         }
-        (Self { rungs, order, hardware }, plans)
+        (Self { rungs, order, hardware, exact: settings.deterministic }, plans)
     }
 
     /// Shows frames in every rendition until [`None`], which is their end; the last is shown for `step` ticks.
@@ -109,7 +111,8 @@ impl<'a> Ladder<'a> {
         step: i64,
         queues: &Queues,
     ) -> Result<(), MediaError> {
-        let scaler = |step: &Step| Scaler::new(step.size.0, step.size.1).with_device(self.hardware);
+        let new = if self.exact { Scaler::exact } else { Scaler::new };
+        let scaler = |step: &Step| new(step.size.0, step.size.1).with_device(self.hardware);
         let mut scalers: Vec<_> = self.rungs.iter().map(scaler).collect();
         loop {
             match frames.recv() {

@@ -88,7 +88,7 @@ impl<'a> Job<'a> {
         let device = self.hardware.filter(|_| there.is_some()).map(Hardware::device);
         let decoder = match there {
             Some(decoder) => decoder,
-            None => demux::open_decoder(live.video.clone(), self.settings.decoder_threads)?,
+            None => demux::open_decoder(live.video.clone(), self.settings.decoding_threads())?,
         };
         demux::check_size(decoder.width(), decoder.height())?;
         let sound = Arc::new(Sound::new(live.audio.as_ref()));

@@ -33,6 +33,17 @@ const BURIAL: Duration = Duration::from_secs(2);
 const ALLOCATOR: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "33554432"), ("MALLOC_TRIM_THRESHOLD_", "1073741824")];
 
+/// Keeps glibc from functions with fused multiply-add, whose results differ from those of processors without:
+/// deterministic renditions are the same on all. An encoder calls them too seldom to be slower for it.
+fn tunables() -> OsString {
+    let mut tunables = std::env::var_os("GLIBC_TUNABLES").unwrap_or_default();
+    if !tunables.is_empty() {
+        tunables.push(":");
+    }
+    tunables.push("glibc.cpu.hwcaps=-FMA,-FMA4");
+    tunables
+}
+
 /// Devices have the numbers that `nvidia-smi` gives them; CUDA on its own puts the fastest first.
 const DEVICE_ORDER: (&str, &str) = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
 
@@ -165,7 +176,7 @@ impl Worker {
     pub(super) fn spawn(program: &Path, args: &[OsString], crew: bool, registry: &Arc<Registry>) -> io::Result<Self> {
         let mut command = std::process::Command::new(program);
         // A group of its own: Ctrl-C in a terminal is for the node, which lets running jobs finish.
-        command.args(args).envs(ALLOCATOR).env(DEVICE_ORDER.0, DEVICE_ORDER.1).process_group(0);
+        command.args(args).envs(ALLOCATOR).env(DEVICE_ORDER.0, DEVICE_ORDER.1).env("GLIBC_TUNABLES", tunables()).process_group(0);
         let mut child = Command::from(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

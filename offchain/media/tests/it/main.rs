@@ -6,6 +6,7 @@ mod benchmark;
 mod clip;
 mod compare;
 mod containment;
+mod determinism;
 mod fuzz;
 mod gpu;
 mod ingest;

@@ -120,6 +120,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("transcoding.encode.encoder_threads", "Threads of each libx264 encoder; 0 lets it choose."),
     set("transcoding.encode.decoder_threads", "Threads of the decoder."),
     set(
+        "transcoding.encode.deterministic",
+        "Whether renditions are the same bytes on every x86-64 machine with the same libraries; x264, one thread each.",
+    ),
+    set(
+        "transcoding.encode.low_latency",
+        "Whether each frame is encoded before the next one comes: no lookahead, no B-frames, less quality.",
+    ),
+    set(
         "transcoding.gpu.devices",
         "NVIDIA devices that decode, scale and, with nvenc, encode: auto (all with nvenc, none with x264), all, or a list\nof numbers as nvidia-smi has them: [0, 1]. With x264 they decode and scale.",
     ),

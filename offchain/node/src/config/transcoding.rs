@@ -2,7 +2,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use streamflow_media::{QuarantineConfig, TranscodeSettings, gpu::GpuConfig};
+use streamflow_media::{Encoder, QuarantineConfig, TranscodeSettings, gpu::GpuConfig};
 
 use crate::exit::Usage;
 
@@ -82,6 +82,9 @@ impl TranscodingConfig {
         let refuse = |what: &str| Err(Usage(format!("configuration: transcoding.{what}")));
         if self.workers == 0 {
             return refuse("workers must be at least 1");
+        }
+        if self.encode.deterministic && self.encode.encoder != Encoder::X264 {
+            return refuse("encode.deterministic needs encoder = \"x264\"");
         }
         if self.job_deadline.is_zero() {
             return refuse("job_deadline must be more than 0s");
