@@ -34,7 +34,11 @@ impl Look {
     pub(crate) fn of(frame: &frame::Video) -> Self {
         Self {
             aspect: frame.aspect_ratio(),
-            space: frame.color_space(),
+            space: match frame.color_space() {
+                // What scalers make of RGB.
+                color::Space::RGB => color::Space::SMPTE170M,
+                space => space,
+            },
             primaries: frame.color_primaries(),
             transfer: frame.color_transfer_characteristic(),
         }

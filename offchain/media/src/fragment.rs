@@ -25,7 +25,7 @@ pub fn fragment(segment: &Bytes) -> Result<Fragment, MediaError> {
 pub(crate) fn fragmented(segment: &Bytes) -> Result<Bytes, MediaError> {
     let Segment { video, audio, .. } = demux::segment(segment, 1)?;
     let audio = audio.map(|track| numbered(track, AUDIO_STREAM));
-    mux::fragmented(&numbered(video, VIDEO_STREAM), audio.as_ref())
+    mux::fragmented(&numbered(video, VIDEO_STREAM), audio.as_ref()).map(|(file, _)| file)
 }
 
 fn numbered(mut track: Track, index: usize) -> Track {

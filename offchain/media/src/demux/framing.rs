@@ -8,7 +8,13 @@ use crate::{MediaError, settings::MAX_SEGMENT_BYTES};
 
 /// Bytes of one transport packet, each starting with the sync byte.
 const PACKET_BYTES: usize = 188;
+/// A length and a name.
+const SHORTEST_BOX: usize = 8;
 const SYNC_BYTE: u8 = 0x47;
+/// Whether a packet is scrambled is in this byte of it.
+const SCRAMBLING_BYTE: usize = 3;
+/// Bits of that byte; 0 is clear.
+const SCRAMBLING: u8 = 0xc0;
 
 /// What passed so far.
 #[derive(Debug, Default)]
@@ -16,23 +22,34 @@ struct Passed {
     len: usize,
     packets: usize,
     in_sync: usize,
+    scrambled: usize,
     /// Why reading ended before the input did.
     broken: Option<MediaError>,
 }
 
 impl Passed {
     fn see(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
-        let to_next = (PACKET_BYTES - self.len % PACKET_BYTES) % PACKET_BYTES;
-        let starts = bytes.iter().skip(to_next).step_by(PACKET_BYTES);
-        for start in starts {
+        for start in self.each(bytes, 0) {
             self.in_sync += usize::from(*start == SYNC_BYTE);
             self.packets += 1;
             if self.in_sync == 0 {
                 return Err(MediaError::NotTransportStream);
             }
         }
+        self.scrambled += self.each(bytes, SCRAMBLING_BYTE).filter(|byte| *byte & SCRAMBLING != 0).count();
         self.len += bytes.len();
         check_len(self.len)
+    }
+
+    /// The bytes at one place of every packet.
+    fn each<'a>(&self, bytes: &'a [u8], place: usize) -> impl Iterator<Item = &'a u8> + use<'a> {
+        let to_next = (PACKET_BYTES + place - self.len % PACKET_BYTES) % PACKET_BYTES;
+        bytes.iter().skip(to_next).step_by(PACKET_BYTES)
+    }
+
+    /// A tenth of the packets is more than damage does.
+    fn is_scrambled(&self) -> bool {
+        self.scrambled * 10 > self.packets
     }
 
     fn verdict(&self) -> Result<(), MediaError> {
@@ -43,6 +60,9 @@ impl Passed {
         let whole = self.len / PACKET_BYTES;
         if whole == 0 || self.in_sync * 10 < self.packets * 9 {
             return Err(MediaError::NotTransportStream);
+        }
+        if self.is_scrambled() {
+            return Err(MediaError::Encrypted);
         }
         if self.len.is_multiple_of(PACKET_BYTES) { Ok(()) } else { Err(MediaError::Truncated { len: self.len }) }
     }
@@ -56,12 +76,36 @@ pub(super) fn check_len(len: usize) -> Result<(), MediaError> {
     Err(MediaError::SegmentSize { len, max: MAX_SEGMENT_BYTES })
 }
 
-/// Checks all of a segment at once.
+/// Checks all of a transport stream at once.
 pub(super) fn check(bytes: &[u8]) -> Result<(), MediaError> {
     check_len(bytes.len())?;
     let mut passed = Passed::default();
     passed.see(bytes)?;
     passed.verdict()
+}
+
+/// Refuses MP4 that ends inside a box.
+pub(super) fn check_boxes(bytes: &[u8]) -> Result<(), MediaError> {
+    check_len(bytes.len())?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let length = box_length(rest).ok_or(MediaError::Truncated { len: bytes.len() })?;
+        rest = match usize::try_from(length) {
+            Ok(0) => break,
+            Ok(1..SHORTEST_BOX) => return Err(MediaError::NotMp4),
+            Ok(length) => rest.get(length..).ok_or(MediaError::Truncated { len: bytes.len() })?,
+            Err(_) => return Err(MediaError::Truncated { len: bytes.len() }),
+        };
+    }
+    Ok(())
+}
+
+/// Length of the box that begins here, if that much of it is there; 0 is up to the end.
+fn box_length(bytes: &[u8]) -> Option<u64> {
+    match u32::from_be_bytes(*bytes.get(..SHORTEST_BOX)?.first_chunk()?) {
+        1 => bytes.get(SHORTEST_BOX..)?.first_chunk().map(|length| u64::from_be_bytes(*length)),
+        length => Some(length.into()),
+    }
 }
 
 /// Knows what was wrong with the bytes that libav was given.
@@ -78,9 +122,11 @@ impl Framing {
         Watched { input, framing: self.clone() }
     }
 
-    /// The error that ended reading, if one did.
-    pub(super) fn broken(&self) -> Result<(), MediaError> {
-        self.lock().broken.clone().map_or(Ok(()), Err)
+    /// What an error of libav comes from, where it is the bytes.
+    pub(super) fn explain(&self, error: MediaError) -> MediaError {
+        let passed = self.lock();
+        let scrambled = passed.is_scrambled().then_some(MediaError::Encrypted);
+        passed.broken.clone().or(scrambled).unwrap_or(error)
     }
 
     /// What is to be said of the input once it has ended.
@@ -114,7 +160,7 @@ mod tests {
     use super::*;
 
     fn packets(count: usize) -> Vec<u8> {
-        (0..count * PACKET_BYTES).map(|at| if at % PACKET_BYTES == 0 { SYNC_BYTE } else { 0xff }).collect()
+        (0..count * PACKET_BYTES).map(|at| if at % PACKET_BYTES == 0 { SYNC_BYTE } else { 0x1f }).collect()
     }
 
     #[test]
@@ -135,9 +181,35 @@ mod tests {
     }
 
     #[test]
+    fn scrambled_packets_show_damaged_ones_do_not() {
+        let scrambled = |every: usize| {
+            let mut bytes = packets(100);
+            bytes.chunks_mut(PACKET_BYTES).for_each(|packet| packet[SCRAMBLING_BYTE] = 0x10);
+            bytes.chunks_mut(PACKET_BYTES).step_by(every).for_each(|packet| packet[SCRAMBLING_BYTE] = 0x90);
+            check(&bytes)
+        };
+        assert_eq!(scrambled(5), Err(MediaError::Encrypted));
+        assert_eq!(scrambled(50), Ok(()));
+    }
+
+    #[test]
+    fn mp4_ends_where_its_last_box_does() {
+        let boxed = |length: u32, payload: &[u8]| [&length.to_be_bytes()[..], b"free", payload].concat();
+        let long = [&1_u32.to_be_bytes()[..], b"mdat", &20_u64.to_be_bytes(), b"long"].concat();
+        for whole in [boxed(8, b""), boxed(0, b"to the end"), [long.clone(), boxed(9, b"x")].concat()] {
+            assert_eq!(check_boxes(&whole), Ok(()));
+        }
+        for cut in [&boxed(9, b"")[..], &[0, 0, 0][..], &long[..12], &long[..19]] {
+            assert_eq!(check_boxes(cut), Err(MediaError::Truncated { len: cut.len() }));
+        }
+        assert_eq!(check_boxes(&boxed(7, b"")), Err(MediaError::NotMp4));
+        assert!(check_boxes(&[]).is_err());
+    }
+
+    #[test]
     fn nothing_and_too_much_are_refused() {
         assert_eq!(check(&[]), Err(MediaError::SegmentSize { len: 0, max: MAX_SEGMENT_BYTES }));
-        let mut passed = Passed { len: MAX_SEGMENT_BYTES, packets: 1, in_sync: 1, broken: None };
+        let mut passed = Passed { len: MAX_SEGMENT_BYTES, packets: 1, in_sync: 1, scrambled: 0, broken: None };
         let error = MediaError::SegmentSize { len: MAX_SEGMENT_BYTES + 1, max: MAX_SEGMENT_BYTES };
         assert_eq!(passed.see(&[0]), Err(error));
     }

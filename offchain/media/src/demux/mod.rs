@@ -6,23 +6,26 @@ mod reader;
 use std::io::{Cursor, Read};
 
 use bytes::Bytes;
-use ffmpeg_next::{Dictionary, Packet, Rational, codec, decoder, format::context::StreamIo};
+use ffmpeg_next::{
+    Dictionary, Packet, Rational, codec, decoder,
+    format::context::{Input, StreamIo},
+};
 use streamflow_types::Container;
 
 pub(crate) use self::{
-    clock::sane,
+    clock::{JUMP_AHEAD, JUMP_BACK, sane},
     reader::{Ahead, Live, Taken},
 };
 use self::{
-    framing::check_len,
     reader::{ChosenStream, PacketReader, Streams},
 };
 use crate::{
-    MediaError, avc,
+    MediaError, codecs,
     error::libav,
     library, mux,
     rate::{FrameRate, TICKS_PER_SECOND},
     settings::{MAX_SEGMENT_BYTES, MAX_SIDE, MIN_SIDE},
+    upright::Turn,
 };
 
 /// Frame rate assumed where one frame says nothing.
@@ -45,6 +48,8 @@ pub(crate) struct Segment {
     pub(crate) video: Track,
     pub(crate) audio: Option<Track>,
     pub(crate) video_decoder: VideoDecoder,
+    /// What the container says of the way pictures are to be turned.
+    pub(crate) turn: Turn,
     pub(crate) fps: FrameRate,
     /// Time of the first shown frame, in ticks.
     pub(crate) start_pts: i64,
@@ -54,7 +59,7 @@ pub(crate) struct Segment {
     pub(crate) damaged: u64,
 }
 
-/// An opened H.264 decoder; its size is known before the first frame if the stream says it.
+/// An opened decoder; its size is known before the first frame if the stream says it.
 pub(crate) type VideoDecoder = decoder::Video;
 
 /// Takes a whole segment apart.
@@ -70,13 +75,13 @@ pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, Me
         }
     }
     let video_decoder = open_decoder(live.video.clone(), decoder_threads)?;
-    check_size(video_decoder.width(), video_decoder.height())?;
     Ok(Segment {
         container,
         fps: live.span.rate(),
         start_pts: live.span.first(),
         duration: live.span.ticks(),
         damaged: live.damaged(),
+        turn: live.turn,
         audio: live.audio.filter(|_| !sound.is_empty()).map(|parameters| Track { parameters, packets: sound }),
         video: Track { parameters: live.video, packets: pictures },
         video_decoder,
@@ -87,11 +92,23 @@ pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, Me
 pub(crate) fn whole(bytes: &Bytes, ahead: Ahead) -> Result<Live, MediaError> {
     library::prepare();
     if container_of(bytes) == Container::Mp4 {
-        // Everything after this knows pictures as transport streams carry them.
-        return Live::open(Cursor::new(mp4_as_transport_stream(bytes)?), ahead);
+        framing::check_boxes(bytes)?;
+        return mp4(bytes, ahead);
     }
     framing::check(bytes)?;
     Live::open(Cursor::new(bytes.clone()), ahead)
+}
+
+fn mp4(bytes: &Bytes, ahead: Ahead) -> Result<Live, MediaError> {
+    let (input, streams) = mp4_streams(bytes)?;
+    if !codecs::goes_into_transport_streams(streams.video.parameters.id()) {
+        return Ok(Live::of(input, streams, None));
+    }
+    // Everything after this knows pictures as transport streams carry them.
+    let turn = streams.video.turn;
+    let (video, audio) = tracks(input, streams)?;
+    let live = Live::open(Cursor::new(mux::segment(&video, audio.as_ref())?), ahead)?;
+    Ok(Live { turn, ..live })
 }
 
 /// Opens a segment that is still coming in. A transport stream is read as it comes; MP4 may say at its end what is in it, and
@@ -119,17 +136,20 @@ pub(crate) fn container_of(bytes: &[u8]) -> Container {
     }
 }
 
-fn mp4_as_transport_stream(bytes: &Bytes) -> Result<Bytes, MediaError> {
-    let (video, audio) = mp4_tracks(bytes)?;
-    mux::segment(&video, audio.as_ref())
+fn mp4_streams(bytes: &Bytes) -> Result<(Input, Streams), MediaError> {
+    let io = StreamIo::from_read_seek(Cursor::new(bytes.clone())).map_err(libav("read from memory"))?;
+    let input = reader::open(io, "mov", Ahead::Much, MediaError::NotMp4)?;
+    let streams = Streams::choose(&input)?;
+    Ok((input, streams))
 }
 
 /// Pictures and sound of MP4, as it carries them.
 pub(crate) fn mp4_tracks(bytes: &Bytes) -> Result<(Track, Option<Track>), MediaError> {
-    check_len(bytes.len())?;
-    let io = StreamIo::from_read_seek(Cursor::new(bytes.clone())).map_err(libav("read from memory"))?;
-    let input = reader::open(io, "mov", Ahead::Much, MediaError::NotMp4)?;
-    let streams = Streams::choose(&input)?;
+    let (input, streams) = mp4_streams(bytes)?;
+    tracks(input, streams)
+}
+
+fn tracks(input: Input, streams: Streams) -> Result<(Track, Option<Track>), MediaError> {
     let mut reader = PacketReader::new(input, &streams);
     let (mut pictures, mut sound) = (Vec::new(), Vec::new());
     while let Some(taken) = reader.next()? {
@@ -144,7 +164,7 @@ pub(crate) fn mp4_tracks(bytes: &Bytes) -> Result<(Track, Option<Track>), MediaE
     let track = |stream: ChosenStream, packets| Track { parameters: stream.parameters, packets };
     let audio = match streams.audio {
         Some(stream) if !sound.is_empty() => {
-            avc::check_audio(stream.parameters.id())?;
+            codecs::check_audio(stream.parameters.id())?;
             Some(track(stream, sound))
         }
         _ => None,
@@ -174,6 +194,14 @@ pub(crate) fn open_decoder(parameters: codec::Parameters, threads: u32) -> Resul
     options.set("max_pixels", &(u64::from(MAX_SIDE) * u64::from(MAX_SIDE)).to_string());
     let opened = decoder.open_as_with(codec, options).map_err(libav("open the decoder"))?;
     opened.video().map_err(libav("open the decoder"))
+}
+
+/// Width and height as the container or the first pictures have it, in pixels; 0 where they do not say.
+#[allow(unsafe_code)] // the library has no getter
+fn told_size(parameters: &codec::Parameters) -> (u32, u32) {
+    // SAFETY: the pointer is that of live parameters, and the fields are plain numbers.
+    let (width, height) = unsafe { ((*parameters.as_ptr()).width, (*parameters.as_ptr()).height) };
+    (width.unsigned_abs(), height.unsigned_abs())
 }
 
 /// Refuses pictures that no rendition can be made of.

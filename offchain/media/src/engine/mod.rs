@@ -74,9 +74,9 @@ impl Job<'_> {
         let mut live = open()?;
         let fps = live.rate()?;
         let decoder = demux::open_decoder(live.video.clone(), self.settings.decoder_threads)?;
-        demux::check_size(decoder.width(), decoder.height())?;
         let sound = Arc::new(Sound::new(live.audio.as_ref()));
-        let mut frames = Frames::new(decoder, Pictures { live: &mut live, sound: &sound }, fps);
+        let turn = live.turn;
+        let mut frames = Frames::new(decoder, Pictures { live: &mut live, sound: &sound }, fps, turn);
         let first = frames.next_frame()?.ok_or(MediaError::NoFrames)?;
         let size = (first.width(), first.height());
         demux::check_size(size.0, size.1)?;
