@@ -15,6 +15,7 @@ mod library;
 mod metrics;
 mod mux;
 mod pool;
+mod quality;
 mod rate;
 mod scale;
 mod settings;
@@ -34,10 +35,11 @@ pub use pool::{
     Feed, IngestFeed, IngestStream, JobReport, Made, MadeStream, PoolConfig, PoolError, Reported, SourceStream,
     TranscodeJob, WorkerPool, WorkerStatus,
 };
+pub use quality::{Planes, Quality, quality};
 pub use rate::{FrameRate, TICKS_PER_SECOND};
 pub use settings::{
     Encoder, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MAX_SEGMENT_MILLIS, MAX_SIDE, MIN_SIDE, TranscodeSettings,
-    devnet_ladder, ffmpeg_args,
+    devnet_ladder,
 };
 pub use size::rendition_size;
 pub use source::{SourceSegment, SourceSettings, play};

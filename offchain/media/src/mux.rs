@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ffmpeg_next::{
     Codec, Dictionary, Packet, codec, format,
     format::context::{Output, StreamIo},
+    media,
 };
 
 use crate::{
@@ -23,10 +24,7 @@ pub(crate) const AUDIO_STREAM: usize = 1;
 /// comes what the file says of its pictures.
 ///
 /// Packets are as for [`segment`].
-pub(crate) fn fragmented(
-    video: &Track,
-    audio: Option<&Track>,
-) -> Result<(Bytes, codec::Parameters), MediaError> {
+pub(crate) fn fragmented(video: &Track, audio: Option<&Track>) -> Result<(Bytes, codec::Parameters), MediaError> {
     // In a transport stream each packet of sound says itself what it is; in MP4 the file says it once. The muxer of whole
     // files knows how to turn one into the other, the muxer of fragments does not.
     let sound = audio.map(|audio| &audio.parameters);
@@ -151,6 +149,10 @@ impl Writer {
     }
 }
 
+/// Sound as fast as this is written where nobody knows yet how fast it is. Transport streams do not say it, but libav wants to
+/// know.
+const SOME_SAMPLE_RATE: i32 = 48_000;
+
 /// With the mark that this container has for the codec, not that of the one it comes from, which would be refused.
 #[allow(unsafe_code)] // the library has no setter
 fn marked(parameters: &codec::Parameters, format: &str) -> codec::Parameters {
@@ -160,8 +162,15 @@ fn marked(parameters: &codec::Parameters, format: &str) -> codec::Parameters {
         ("mp4", codec::Id::HEVC) => u32::from_le_bytes(*b"hvc1"),
         _ => 0,
     };
-    // SAFETY: the pointer is that of a live copy which nobody else holds, and the field is a plain number.
-    unsafe { (*parameters.as_mut_ptr()).codec_tag = mark };
+    let needs_rate = format == "mpegts" && parameters.medium() == media::Type::Audio;
+    // SAFETY: the pointer is that of a live copy which nobody else holds, and the fields are plain numbers.
+    unsafe {
+        let parameters = &mut *parameters.as_mut_ptr();
+        parameters.codec_tag = mark;
+        if needs_rate && parameters.sample_rate == 0 {
+            parameters.sample_rate = SOME_SAMPLE_RATE;
+        }
+    }
     parameters
 }
 

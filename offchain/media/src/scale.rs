@@ -1,7 +1,7 @@
 //! Frames brought to the size and pixel format of a rendition.
 use std::sync::Arc;
 
-use ffmpeg_next::{color, ffi, format::Pixel, frame, software::scaling};
+use ffmpeg_next::{ffi, format::Pixel, frame, software::scaling};
 
 use crate::{MediaError, error::libav};
 
@@ -28,16 +28,22 @@ fn is_alone(frame: &mut frame::Video) -> bool {
 pub(crate) struct Scaler {
     width: u32,
     height: u32,
+    flags: scaling::Flags,
     context: Option<scaling::Context>,
-    /// Whether the context narrows brightness from the full range.
-    narrows: bool,
     /// Frames that were handed out, to be used again when all who got them are done.
     pool: Vec<Arc<frame::Video>>,
 }
 
 impl Scaler {
+    /// Bicubic, rounded as it is fastest here.
     pub(crate) fn new(width: u32, height: u32) -> Self {
-        Self { width, height, context: None, narrows: false, pool: Vec::new() }
+        Self { width, height, flags: scaling::Flags::BICUBIC, context: None, pool: Vec::new() }
+    }
+
+    /// Bicubic, rounded alike by every processor.
+    pub(crate) fn exact(width: u32, height: u32) -> Self {
+        let flags = scaling::Flags::BICUBIC | scaling::Flags::ACCURATE_RND | scaling::Flags::BITEXACT;
+        Self { flags, ..Self::new(width, height) }
     }
 
     pub(crate) fn makes(&self, width: u32, height: u32) -> bool {
@@ -46,7 +52,7 @@ impl Scaler {
 
     /// Whether a frame already is what is wanted.
     pub(crate) fn passes(&self, frame: &frame::Video) -> bool {
-        self.makes(frame.width(), frame.height()) && frame.format() == PIXELS && !is_full_range(frame)
+        frame.width() == self.width && frame.height() == self.height && frame.format() == PIXELS
     }
 
     /// The frame in the right size: itself if it has it, else a copy without a time.
@@ -80,9 +86,8 @@ impl Scaler {
     fn run(&mut self, source: &frame::Video, target: &mut frame::Video) -> Result<(), MediaError> {
         let wanted =
             scaling::context::Definition { format: source.format(), width: source.width(), height: source.height() };
-        let narrows = is_full_range(source);
         let context = match &mut self.context {
-            Some(context) if *context.input() == wanted && self.narrows == narrows => context,
+            Some(context) if *context.input() == wanted => context,
             slot => {
                 let made = scaling::Context::get(
                     wanted.format,
@@ -91,37 +96,11 @@ impl Scaler {
                     PIXELS,
                     self.width,
                     self.height,
-                    scaling::Flags::BICUBIC,
+                    self.flags,
                 );
-                let context = slot.insert(made.map_err(libav("set up the scaler"))?);
-                if narrows {
-                    narrow(context);
-                }
-                self.narrows = narrows;
-                context
+                slot.insert(made.map_err(libav("set up the scaler"))?)
             }
         };
-        context.run(source, target).map_err(libav("scale a frame"))?;
-        target.set_color_range(color::Range::MPEG);
-        Ok(())
-    }
-}
-
-/// Whether black is 0 and white 255: renditions have 16 to 235, as every player expects.
-fn is_full_range(frame: &frame::Video) -> bool {
-    frame.color_range() == color::Range::JPEG
-}
-
-/// Takes the full range in; formats that always have it say so themselves.
-#[allow(unsafe_code)] // the library has no setter
-fn narrow(context: &mut scaling::Context) {
-    const FULL: i32 = 1;
-    const NARROW: i32 = 0;
-    const AS_IT_IS: i32 = 1 << 16;
-    // SAFETY: the pointers are those of a live context which nobody else holds, and of tables that are never freed.
-    unsafe {
-        let matrix = ffi::sws_getCoefficients(ffi::SWS_CS_DEFAULT);
-        let context = context.as_mut_ptr();
-        ffi::sws_setColorspaceDetails(context, matrix, FULL, matrix, NARROW, 0, AS_IT_IS, AS_IT_IS);
+        context.run(source, target).map_err(libav("scale a frame"))
     }
 }

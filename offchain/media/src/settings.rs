@@ -1,5 +1,5 @@
-//! Encoder settings: one table serves libav, the yardstick process and the probe.
-use std::{ffi::OsString, fmt, path::Path};
+//! Encoder settings: one table serves libav, the yardstick of benchmarks and the probe.
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use streamflow_types::{Gop, H264Profile, Profile, VideoCodec};
@@ -146,39 +146,6 @@ pub fn devnet_ladder() -> Vec<Profile> {
             Some(Profile { gop: Gop::Millis(2000), h264_profile: H264Profile::High, ..profile })
         })
         .collect()
-}
-
-/// Arguments for one `ffmpeg` process that makes the same renditions of `input` with the same settings, each into
-/// `<out>/<name>.ts`, and reports its own time. Thread counts are left to it, as they make it fastest. `fps` is the rate
-/// of the source and decides the key frame distance.
-pub fn ffmpeg_args(
-    settings: &TranscodeSettings,
-    profiles: &[Profile],
-    fps: FrameRate,
-    input: &Path,
-    out: &Path,
-) -> Vec<OsString> {
-    let mut args: Vec<OsString> = ["-hide_banner", "-nostdin", "-nostats", "-benchmark", "-y"].map(Into::into).to_vec();
-    args.extend(["-i".into(), input.into()]);
-    for profile in profiles {
-        let rate = FrameRate::of_profile(profile).unwrap_or(fps);
-        let mut add = |items: &[&str]| args.extend(items.iter().map(OsString::from));
-        add(&["-map", "0:v:0", "-map", "0:a:0?", "-c:a", "copy", "-c:v", settings.encoder.libav_name()]);
-        let mut options = encoder_options(settings, profile, EncoderInput { fps: rate, may_reorder: true });
-        // One process encodes all renditions in one loop and is fastest when each encoder brings its own threads.
-        options.retain(|(key, _)| *key != "threads");
-        for (key, value) in options {
-            add(&[&format!("-{key}:v"), &value]);
-        }
-        let scale = format!("scale={}:{}:flags=bicubic", profile.width, profile.height);
-        match FrameRate::of_profile(profile) {
-            None => add(&["-vf", &scale, "-fps_mode", "passthrough"]),
-            Some(rate) => add(&["-vf", &format!("{scale},fps={rate}"), "-fps_mode", "cfr"]),
-        }
-        add(&["-f", "mpegts"]);
-        args.push(out.join(format!("{}.ts", profile.name)).into());
-    }
-    args
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! One segment in, every rendition of it out.
-use std::{io::Read, ops::ControlFlow};
+use std::{io::Read, ops::ControlFlow, thread};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -94,14 +94,19 @@ pub struct TranscodeReport {
 /// Transcodes a segment while it comes in. `emit` gets renditions piece by piece, on the calling thread, and ends the work
 /// with [`ControlFlow::Break`].
 ///
-/// The same bytes as [`transcode`] makes of the whole segment.
+/// The same bytes as [`transcode`] makes of the whole segment. Returns when the input has ended, or has given something that
+/// nobody takes any more.
 pub fn transcode_live(
-    input: impl Read + Send + 'static,
+    input: impl Read + Send,
     profiles: &[Profile],
     settings: &TranscodeSettings,
     emit: &mut dyn FnMut(Piece) -> ControlFlow<()>,
 ) -> Result<TranscodeReport, MediaError> {
-    engine::run(|| demux::coming_in(input), profiles, settings, emit)
+    let (hand, input) = demux::handed(input);
+    thread::scope(|scope| {
+        scope.spawn(|| hand.run());
+        engine::run(|| demux::coming_in(input), profiles, settings, emit)
+    })
 }
 
 /// Transcodes a segment in this process. Nodes do this in a [`crate::WorkerPool`], where a crash costs one job.

@@ -1,10 +1,10 @@
-//! Pictures as a viewer expects them: whole frames instead of fields, and upright. Done before anything looks at them, so that
-//! renditions need no marks that players may ignore.
+//! Pictures as a viewer expects them: whole frames instead of fields, black at 16 and white at 235, and upright. Done before
+//! anything looks at them, so that renditions need no marks that players may ignore.
 use std::collections::VecDeque;
 
 use ffmpeg_next::{
-    Rational, Rescale as _, Stream, codec::packet::side_data::Type::DisplayMatrix, error::EAGAIN, filter, frame,
-    util::frame::side_data,
+    Rational, Rescale as _, Stream, codec::packet::side_data::Type::DisplayMatrix, color, error::EAGAIN, filter,
+    format::Pixel, frame, util::frame::side_data,
 };
 
 use crate::{MediaError, demux::TICKS, error::libav};
@@ -77,7 +77,7 @@ impl Turn {
     }
 }
 
-/// Makes frames of fields, and turns them; one for each that comes in.
+/// Makes frames of fields, of a range that all players know, and turns them; one for each that comes in.
 pub(crate) struct Upright {
     /// Until the first picture what the container says.
     turn: Turn,
@@ -99,14 +99,15 @@ impl Upright {
             self.turn = Turn::of_frame(&frame);
         }
         self.fields |= frame.is_interlaced();
-        if !self.fields && self.turn == Turn::None {
+        let input = Pictures::like(&frame, self.fields);
+        let chain = input.filters(self.turn);
+        if chain.is_empty() {
             self.ready.push_back(frame);
             return Ok(());
         }
-        let input = Pictures::like(&frame, self.fields);
         if self.filters.as_ref().is_none_or(|filters| filters.input != input) {
             self.finish()?;
-            self.filters = Some(Filters::open(input, self.turn)?);
+            self.filters = Some(Filters::open(input, &chain)?);
         }
         match &mut self.filters {
             Some(filters) => filters.run(Some(&frame), &mut self.ready),
@@ -132,16 +133,41 @@ impl Upright {
 /// What filters are made for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Pictures {
-    format: ffmpeg_next::format::Pixel,
+    format: Pixel,
     width: u32,
     height: u32,
     fields: bool,
+    /// Black is 0 and white the largest number.
+    full_range: bool,
 }
 
 impl Pictures {
     fn like(frame: &frame::Video, fields: bool) -> Self {
-        Self { format: frame.format(), width: frame.width(), height: frame.height(), fields }
+        let format = frame.format();
+        // Scalers know that other formats always have it.
+        let full_range = frame.color_range() == color::Range::JPEG && name(format).starts_with("yuv");
+        Self { format, width: frame.width(), height: frame.height(), fields, full_range }
     }
+
+    /// libav's filters that make what a viewer expects.
+    fn filters(&self, turn: Turn) -> Vec<String> {
+        let mut chain = Vec::new();
+        if self.fields {
+            // One frame for each: what is billed is counted before.
+            chain.push("bwdif=mode=send_frame:deint=interlaced".into());
+        }
+        if self.full_range {
+            // Rounded alike by every processor.
+            chain.push("scale=in_range=full:out_range=limited:flags=bicubic+accurate_rnd+bitexact".into());
+            chain.push(format!("format={}", name(self.format).replace("yuvj", "yuv")));
+        }
+        chain.extend(turn.filters().iter().map(|filter| (*filter).to_owned()));
+        chain
+    }
+}
+
+fn name(format: Pixel) -> &'static str {
+    format.descriptor().map_or("", |format| format.name())
 }
 
 /// A chain of libav's filters.
@@ -154,20 +180,16 @@ const SOURCE: &str = "in";
 const SINK: &str = "out";
 
 impl Filters {
-    fn open(input: Pictures, turn: Turn) -> Result<Self, MediaError> {
+    fn open(input: Pictures, chain: &[String]) -> Result<Self, MediaError> {
         let failed = || libav("set up filters");
         let find = |name| filter::find(name).ok_or(ffmpeg_next::Error::FilterNotFound).map_err(failed());
         let mut graph = filter::Graph::new();
         on_this_thread(&mut graph);
-        let Pictures { format, width, height, fields } = input;
-        let format = format.descriptor().map_or("", |format| format.name());
+        let Pictures { format, width, height, .. } = input;
+        let format = name(format);
         let told = format!("video_size={width}x{height}:pix_fmt={format}:time_base={}/{}", TICKS.0, TICKS.1);
         graph.add(&find("buffer")?, SOURCE, &told).map_err(failed())?;
         graph.add(&find("buffersink")?, SINK, "").map_err(failed())?;
-        let mut chain = Vec::new();
-        // One frame for each: what is billed is counted before.
-        chain.extend(fields.then_some("bwdif=mode=send_frame:deint=interlaced"));
-        chain.extend(turn.filters());
         let between = graph.output(SOURCE, 0).and_then(|ends| ends.input(SINK, 0)).map_err(failed())?;
         between.parse(&chain.join(",")).map_err(failed())?;
         graph.validate().map_err(failed())?;

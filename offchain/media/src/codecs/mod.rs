@@ -1,4 +1,5 @@
 //! What pictures and sound may be coded in, and how playlists name it (RFC 6381).
+mod adts;
 mod av1;
 mod avc;
 mod hevc;
@@ -6,11 +7,11 @@ mod vp9;
 
 use ffmpeg_next::{
     Packet,
-    codec::{Id, Parameters},
-    decoder,
+    codec::{Context, Id, Parameters},
+    decoder, frame,
 };
 
-use crate::MediaError;
+use crate::{MediaError, error::libav};
 
 /// Decoders that may look into a segment, as libav names them.
 pub(crate) const DECODERS: &str = "h264,hevc,vp9,libdav1d,libaom-av1,aac,mp3float,mp3,ac3";
@@ -18,7 +19,8 @@ pub(crate) const DECODERS: &str = "h264,hevc,vp9,libdav1d,libaom-av1,aac,mp3floa
 /// Refuses pictures that are not decoded here.
 pub(crate) fn check_video(id: Id) -> Result<(), MediaError> {
     let known = matches!(id, Id::H264 | Id::HEVC | Id::VP9 | Id::AV1);
-    let decoded = known && decoder::find(id).is_some_and(|decoder| DECODERS.split(',').any(|name| name == decoder.name()));
+    let decoded =
+        known && decoder::find(id).is_some_and(|decoder| DECODERS.split(',').any(|name| name == decoder.name()));
     if decoded { Ok(()) } else { Err(MediaError::UnsupportedVideo { codec: id.name().into() }) }
 }
 
@@ -78,6 +80,30 @@ pub(crate) fn check_sound(id: Option<Id>, packet: &Packet) -> Result<(), MediaEr
     check_audio(if id == Id::MP3 && layer == Some(LAYER_II) { Id::MP2 } else { id })
 }
 
+/// How long a packet of sound lasts, where libav does not say it before it has decoded some. Ticks.
+pub(crate) fn sound_ticks(id: Id, packet: &Packet) -> Option<i64> {
+    packet.data().filter(|_| id == Id::AAC).and_then(adts::ticks)
+}
+
+/// The parameters of sound as its first packets have them: transport streams do not say how fast it is, MP4 must.
+pub(crate) fn sounding(parameters: &Parameters, packets: &[Packet]) -> Result<Parameters, MediaError> {
+    let failed = || libav("decode sound");
+    let context = Context::from_parameters(parameters.clone()).map_err(failed())?;
+    let mut decoder = context.decoder().audio().map_err(failed())?;
+    if decoder.rate() > 0 {
+        return Ok(parameters.clone());
+    }
+    let mut heard = frame::Audio::empty();
+    for packet in packets {
+        // Damaged packets tell nothing.
+        let _ = decoder.send_packet(packet);
+        if decoder.receive_frame(&mut heard).is_ok() {
+            break;
+        }
+    }
+    Ok(Parameters::from(&decoder))
+}
+
 /// Name of a passed-through audio codec.
 pub(crate) fn audio_codec(id: Id) -> Option<&'static str> {
     match id {
@@ -87,4 +113,3 @@ pub(crate) fn audio_codec(id: Id) -> Option<&'static str> {
         _ => None,
     }
 }
-

@@ -41,8 +41,9 @@ impl Clock {
         self.shift
     }
 
-    /// `other` is the shift of the stream beside this one: where it fits, both go on together.
-    pub(crate) fn set(&mut self, packet: &mut Packet, other: i64) {
+    /// `other` is the shift of the stream beside this one: where it fits, both go on together. `lasts` is for packets that do
+    /// not say how long they last.
+    pub(crate) fn set(&mut self, packet: &mut Packet, other: i64, lasts: Option<i64>) {
         packet.rescale_ts(self.time_base, TICKS);
         let (pts, dts) = (sane(packet.pts()), sane(packet.dts()));
         if let Some(told) = dts.or(pts) {
@@ -55,7 +56,8 @@ impl Clock {
         let shown = pts.filter(near).or(dts).unwrap_or(self.next);
         let decoded = dts.map_or(shown, |dts| dts.min(shown));
         let decoded = match self.last_dts {
-            Some(last) if dts.is_none() => last + 1,
+            // Shown later than pictures decoded after it, perhaps.
+            Some(last) if dts.is_none() && pts.is_some() => last + 1,
             Some(last) => decoded.max(last + 1),
             None => decoded,
         };
@@ -63,6 +65,9 @@ impl Clock {
         packet.set_dts(Some(decoded));
         packet.set_position(usize::MAX as isize);
         self.last_dts = Some(decoded);
+        if packet.duration() <= 0 {
+            packet.set_duration(lasts.unwrap_or(0));
+        }
         self.next = (decoded + packet.duration().clamp(1, FARTHEST)).min(FARTHEST);
     }
 
@@ -93,6 +98,19 @@ impl Clock {
     }
 }
 
+/// The rate a packet of that duration claims for its stream, if it is one that streams have: some call the ticks of their clock
+/// pictures.
+pub(super) fn told_rate(duration: i64) -> Option<FrameRate> {
+    TOLD_RATES.contains(&duration).then(|| FrameRate::from_spacing(duration, 1)).flatten()
+}
+
+/// The rate of pictures that are decoded at these times: unlike the times they are shown at, they come in order.
+pub(super) fn measured_rate(decoded: &[i64]) -> Option<FrameRate> {
+    let (first, last) = (decoded.first()?, decoded.last()?);
+    let gaps = decoded.len() as u64 - 1;
+    (gaps > 0).then(|| FrameRate::from_spacing(last - first, gaps)).flatten()
+}
+
 /// What the shown times of a stream say so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Span {
@@ -117,11 +135,6 @@ impl Span {
     /// When the first picture is shown, in ticks.
     pub(crate) fn first(&self) -> i64 {
         self.shown.map_or(0, |(first, _)| first)
-    }
-
-    /// The rate the stream claims for itself, if it is one that streams have.
-    pub(crate) fn told_rate(&self) -> Option<FrameRate> {
-        TOLD_RATES.contains(&self.told).then(|| FrameRate::from_spacing(self.told, 1)).flatten()
     }
 
     /// Measured over all pictures; where there is only one, what it says.
@@ -168,7 +181,7 @@ mod tests {
             (i64::MAX, i64::MAX, 0),
         ] {
             let mut packet = packet(pts, dts, duration);
-            clock.set(&mut packet, 0);
+            clock.set(&mut packet, 0, None);
             span.add(&packet);
             times.push((packet.dts().unwrap_or(0), packet.pts().unwrap_or(0)));
         }
@@ -184,7 +197,7 @@ mod tests {
         let mut set = |stream: usize, dts: i64| {
             let other = clocks[1 - stream].shift();
             let mut packet = packet(dts, dts, 3600);
-            clocks[stream].set(&mut packet, other);
+            clocks[stream].set(&mut packet, other, None);
             packet.dts()
         };
         let before = [set(0, 0), set(1, 1000), set(0, 3600), set(1, 4600)];
@@ -198,13 +211,10 @@ mod tests {
 
     #[test]
     fn a_claim_no_stream_can_make_is_not_believed() {
-        let span = |duration| {
-            let mut span = Span::default();
-            span.add(&packet(0, 0, duration));
-            span
-        };
-        assert_eq!(span(3600).told_rate(), Some(FrameRate::new(25, 1)));
-        assert_eq!(span(2).told_rate(), None, "the ticks of a clock are not pictures");
-        assert_eq!(span(0).told_rate(), None);
+        assert_eq!(told_rate(3600), Some(FrameRate::new(25, 1)));
+        assert_eq!(told_rate(2), None, "the ticks of a clock are not pictures");
+        assert_eq!(told_rate(0), None);
+        assert_eq!(measured_rate(&[0, 3003, 6006]), Some(FrameRate::new(30_000, 1001)));
+        assert_eq!(measured_rate(&[7]), None);
     }
 }

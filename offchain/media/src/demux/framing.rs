@@ -8,8 +8,6 @@ use crate::{MediaError, settings::MAX_SEGMENT_BYTES};
 
 /// Bytes of one transport packet, each starting with the sync byte.
 const PACKET_BYTES: usize = 188;
-/// A length and a name.
-const SHORTEST_BOX: usize = 8;
 const SYNC_BYTE: u8 = 0x47;
 /// Whether a packet is scrambled is in this byte of it.
 const SCRAMBLING_BYTE: usize = 3;
@@ -84,30 +82,6 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), MediaError> {
     passed.verdict()
 }
 
-/// Refuses MP4 that ends inside a box.
-pub(super) fn check_boxes(bytes: &[u8]) -> Result<(), MediaError> {
-    check_len(bytes.len())?;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let length = box_length(rest).ok_or(MediaError::Truncated { len: bytes.len() })?;
-        rest = match usize::try_from(length) {
-            Ok(0) => break,
-            Ok(1..SHORTEST_BOX) => return Err(MediaError::NotMp4),
-            Ok(length) => rest.get(length..).ok_or(MediaError::Truncated { len: bytes.len() })?,
-            Err(_) => return Err(MediaError::Truncated { len: bytes.len() }),
-        };
-    }
-    Ok(())
-}
-
-/// Length of the box that begins here, if that much of it is there; 0 is up to the end.
-fn box_length(bytes: &[u8]) -> Option<u64> {
-    match u32::from_be_bytes(*bytes.get(..SHORTEST_BOX)?.first_chunk()?) {
-        1 => bytes.get(SHORTEST_BOX..)?.first_chunk().map(|length| u64::from_be_bytes(*length)),
-        length => Some(length.into()),
-    }
-}
-
 /// Knows what was wrong with the bytes that libav was given.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Framing(Arc<Mutex<Passed>>);
@@ -143,8 +117,13 @@ pub(super) struct Watched<R> {
 
 impl<R: Read> Read for Watched<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(buffer)?;
+        let read = self.input.read(buffer);
         let mut passed = self.framing.lock();
+        let read = read.inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                passed.broken = Some(MediaError::Source { reason: error.to_string() });
+            }
+        })?;
         if let Some(bytes) = buffer.get(..read)
             && let Err(error) = passed.see(bytes)
         {
@@ -190,20 +169,6 @@ mod tests {
         };
         assert_eq!(scrambled(5), Err(MediaError::Encrypted));
         assert_eq!(scrambled(50), Ok(()));
-    }
-
-    #[test]
-    fn mp4_ends_where_its_last_box_does() {
-        let boxed = |length: u32, payload: &[u8]| [&length.to_be_bytes()[..], b"free", payload].concat();
-        let long = [&1_u32.to_be_bytes()[..], b"mdat", &20_u64.to_be_bytes(), b"long"].concat();
-        for whole in [boxed(8, b""), boxed(0, b"to the end"), [long.clone(), boxed(9, b"x")].concat()] {
-            assert_eq!(check_boxes(&whole), Ok(()));
-        }
-        for cut in [&boxed(9, b"")[..], &[0, 0, 0][..], &long[..12], &long[..19]] {
-            assert_eq!(check_boxes(cut), Err(MediaError::Truncated { len: cut.len() }));
-        }
-        assert_eq!(check_boxes(&boxed(7, b"")), Err(MediaError::NotMp4));
-        assert!(check_boxes(&[]).is_err());
     }
 
     #[test]

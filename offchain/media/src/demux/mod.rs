@@ -1,6 +1,8 @@
 //! A segment taken apart, without trusting it: a transport stream, or MP4.
+mod boxes;
 mod clock;
 mod framing;
+mod handed;
 mod reader;
 
 use std::io::{Cursor, Read};
@@ -12,12 +14,11 @@ use ffmpeg_next::{
 };
 use streamflow_types::Container;
 
+use self::reader::{ChosenStream, PacketReader, Streams};
 pub(crate) use self::{
     clock::{JUMP_AHEAD, JUMP_BACK, sane},
+    handed::handed,
     reader::{Ahead, Live, Taken},
-};
-use self::{
-    reader::{ChosenStream, PacketReader, Streams},
 };
 use crate::{
     MediaError, codecs,
@@ -92,7 +93,7 @@ pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, Me
 pub(crate) fn whole(bytes: &Bytes, ahead: Ahead) -> Result<Live, MediaError> {
     library::prepare();
     if container_of(bytes) == Container::Mp4 {
-        framing::check_boxes(bytes)?;
+        boxes::check(bytes)?;
         return mp4(bytes, ahead);
     }
     framing::check(bytes)?;
@@ -107,8 +108,9 @@ fn mp4(bytes: &Bytes, ahead: Ahead) -> Result<Live, MediaError> {
     // Everything after this knows pictures as transport streams carry them.
     let turn = streams.video.turn;
     let (video, audio) = tracks(input, streams)?;
-    let live = Live::open(Cursor::new(mux::segment(&video, audio.as_ref())?), ahead)?;
-    Ok(Live { turn, ..live })
+    let mut live = Live::open(Cursor::new(mux::segment(&video, audio.as_ref())?), ahead)?;
+    live.turn = turn;
+    Ok(live)
 }
 
 /// Opens a segment that is still coming in. A transport stream is read as it comes; MP4 may say at its end what is in it, and

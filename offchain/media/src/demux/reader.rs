@@ -2,10 +2,9 @@
 use std::{collections::VecDeque, io::Read};
 
 use ffmpeg_next::{
-    Dictionary, Packet, Rational, Stream,
-    codec::{self, packet::side_data::Type::EncryptionInfo},
-    format,
+    Dictionary, Packet, Rational, Stream, codec,
     format::{
+        self,
         context::{Input, StreamIo},
         stream::Disposition,
     },
@@ -14,7 +13,7 @@ use ffmpeg_next::{
 
 use super::{
     check_size,
-    clock::{Clock, Span},
+    clock::{Clock, Span, measured_rate, told_rate},
     framing::Framing,
     told_size,
 };
@@ -22,8 +21,8 @@ use crate::{MediaError, codecs, error::libav, rate::FrameRate, settings::MAX_SEG
 
 /// Unreadable packets in a row after which reading ends.
 const MAX_BAD_PACKETS: u32 = 1000;
-/// Pictures over which the rate is measured where a stream does not tell it: what B-frames leave out of order is then whole.
-const MEASURED_PICTURES: usize = 8;
+/// Pictures over which the rate is measured where a stream does not tell it.
+const MEASURED_PICTURES: usize = 3;
 
 /// How much is read ahead to learn what the streams are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +98,7 @@ pub(super) struct PacketReader {
     input: Input,
     video: (usize, Clock),
     audio: Option<(usize, Clock)>,
+    sound: codec::Id,
     /// Packets that libav found damaged.
     pub(super) damaged: u64,
 }
@@ -106,7 +106,8 @@ pub(super) struct PacketReader {
 impl PacketReader {
     pub(super) fn new(input: Input, streams: &Streams) -> Self {
         let clocked = |stream: &ChosenStream| (stream.index, Clock::new(stream.time_base));
-        Self { input, video: clocked(&streams.video), audio: streams.audio.as_ref().map(clocked), damaged: 0 }
+        let sound = streams.audio.as_ref().map_or(codec::Id::None, |audio| audio.parameters.id());
+        Self { input, video: clocked(&streams.video), audio: streams.audio.as_ref().map(clocked), sound, damaged: 0 }
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Taken>, MediaError> {
@@ -126,16 +127,14 @@ impl PacketReader {
             if packet.size() == 0 {
                 continue;
             }
-            if packet.side_data().any(|data| data.kind() == EncryptionInfo) {
-                return Err(MediaError::Encrypted);
-            }
             if packet.stream() == self.video.0 {
                 let sound = self.audio.as_ref().map_or(0, |(_, clock)| clock.shift());
-                self.video.1.set(&mut packet, sound);
+                self.video.1.set(&mut packet, sound, None);
                 return Ok(Some(Taken::Picture(packet)));
             }
             if let Some((_, clock)) = self.audio.as_mut().filter(|(index, _)| packet.stream() == *index) {
-                clock.set(&mut packet, self.video.1.shift());
+                let lasts = codecs::sound_ticks(self.sound, &packet);
+                clock.set(&mut packet, self.video.1.shift(), lasts);
                 return Ok(Some(Taken::Sound(packet)));
             }
         }
@@ -195,22 +194,23 @@ impl Live {
 
     /// Waits for a key frame, and for what tells the rate of the pictures: encoders must know it before the first one.
     pub(crate) fn rate(&mut self) -> Result<FrameRate, MediaError> {
-        let mut seen = Span::default();
-        let (mut key, mut pictures) = (false, 0);
-        while !key || (seen.told_rate().is_none() && pictures < MEASURED_PICTURES) {
+        let (mut key, mut told, mut decoded) = (false, None, Vec::new());
+        while !key || (told.is_none() && decoded.len() < MEASURED_PICTURES) {
             let Some(taken) = self.read()? else { break };
             if let Taken::Picture(packet) = &taken {
                 key |= packet.is_key();
-                pictures += 1;
-                seen.add(packet);
+                told = told.or_else(|| told_rate(packet.duration()));
+                decoded.extend(packet.dts());
             }
             self.ahead.push_back(taken);
         }
-        match (pictures, key) {
-            (0, _) => Err(self.explain(MediaError::NoFrames)),
-            (_, false) => Err(self.explain(MediaError::NoKeyFrame)),
-            _ => Ok(seen.told_rate().unwrap_or_else(|| seen.rate())),
+        if decoded.is_empty() {
+            return Err(self.explain(MediaError::NoFrames));
         }
+        if !key {
+            return Err(self.explain(MediaError::NoKeyFrame));
+        }
+        Ok(told.or_else(|| measured_rate(&decoded)).unwrap_or_else(|| self.span.rate()))
     }
 
     /// The next packet; `None` once the input has ended, as a whole segment ends.

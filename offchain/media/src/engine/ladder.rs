@@ -7,12 +7,12 @@ use streamflow_types::Profile;
 use super::{
     keys::KeyClock,
     lane::LanePlan,
-    rung::{Rung, Work},
+    rung::{Pace, Rung, Work},
 };
 use crate::{
     MediaError, TranscodeSettings,
     encode::{Look, Plan},
-    rate::{FrameRate, Grid},
+    rate::{Even, FrameRate, Grid},
     scale::Scaler,
     settings::{EncoderInput, encoder_options},
     size::rendition_size,
@@ -56,10 +56,13 @@ impl Ladder {
         let largest = order.first().copied();
         let (mut rungs, mut plans) = (Vec::new(), Vec::new());
         for (index, (profile, size)) in profiles.iter().zip(&sizes).enumerate() {
-            let grid_rate = FrameRate::of_profile(profile).filter(|asked| !same_rate(*asked, fps));
-            let rate = grid_rate.unwrap_or(fps);
+            let (rate, pace) = match FrameRate::of_profile(profile) {
+                None => (fps, Pace::Own),
+                Some(asked) if same_rate(asked, fps) => (fps, Pace::Even(Even::new(asked))),
+                Some(asked) => (asked, Pace::Grid(Grid(asked))),
+            };
             rungs.push(Step {
-                rung: Rung::new(grid_rate.map(Grid), KeyClock::new(profile.gop)),
+                rung: Rung::new(pace, KeyClock::new(profile.gop)),
                 scaler: Scaler::new(size.0, size.1),
                 above: above(&sizes, *size),
                 picture: None,
@@ -122,7 +125,7 @@ fn above(sizes: &[(u32, u32)], (width, height): (u32, u32)) -> Option<usize> {
     candidates.min_by_key(|(_, size)| pixels(**size)).map(|(index, _)| index)
 }
 
-/// A rate asked for that the source already has is no conversion.
+/// A rate asked for that the source should already have is no conversion.
 fn same_rate(one: FrameRate, other: FrameRate) -> bool {
     (one.frame_ticks() - other.frame_ticks()).abs() <= 1
 }

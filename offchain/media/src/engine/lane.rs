@@ -51,9 +51,7 @@ enum File {
 impl File {
     fn begin(container: Container, video: codec::Parameters, sound: &Sound) -> Result<Self, MediaError> {
         Ok(match container {
-            Container::MpegTs => {
-                Self::TransportStream(Writer::transport_stream(&video, sound.parameters().as_ref())?)
-            }
+            Container::MpegTs => Self::TransportStream(Writer::transport_stream(&video, sound.parameters().as_ref())?),
             Container::Mp4 => Self::Mp4(Track { parameters: video, packets: Vec::new() }),
         })
     }
@@ -141,7 +139,7 @@ impl Lane {
                 writer.finish()?
             }
             File::Mp4(pictures) => {
-                let (file, parameters) = mux::fragmented(&pictures, self.sound.track().as_ref())?;
+                let (file, parameters) = mux::fragmented(&pictures, self.sound.track()?.as_ref())?;
                 self.codec = codecs::video_name(&parameters, &pictures.packets);
                 file
             }

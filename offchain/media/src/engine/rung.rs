@@ -4,7 +4,10 @@ use std::sync::{Arc, mpsc::SyncSender};
 use ffmpeg_next::frame;
 
 use super::keys::KeyClock;
-use crate::{MediaError, rate::Grid};
+use crate::{
+    MediaError,
+    rate::{Even, Grid},
+};
 
 /// Encoded frames per decoded one above which a job is refused (node.md §9.3).
 const MAX_FRAMES_PER_FRAME: u64 = 25;
@@ -22,21 +25,30 @@ pub(super) enum Work {
     End,
 }
 
+/// When pictures of the source are shown.
+pub(super) enum Pace {
+    /// At their own times.
+    Own,
+    /// At the rate that the source should have.
+    Even(Even),
+    /// At another rate.
+    Grid(Grid),
+}
+
 /// Lays pictures of the source on the time line of one rendition.
 pub(super) struct Rung {
-    /// Another frame rate than the source's.
-    grid: Option<Grid>,
+    pace: Pace,
     keys: KeyClock,
     queue: Option<SyncSender<Work>>,
-    /// With a grid, the last picture waits to learn how long it is shown.
+    /// The last picture, which fills the time up to the next.
     held: Option<(Arc<frame::Video>, i64)>,
     seen: u64,
     shown: u64,
 }
 
 impl Rung {
-    pub(super) fn new(grid: Option<Grid>, keys: KeyClock) -> Self {
-        Self { grid, keys, queue: None, held: None, seen: 0, shown: 0 }
+    pub(super) fn new(pace: Pace, keys: KeyClock) -> Self {
+        Self { pace, keys, queue: None, held: None, seen: 0, shown: 0 }
     }
 
     pub(super) fn connect(&mut self, queue: SyncSender<Work>) {
@@ -46,26 +58,37 @@ impl Rung {
     /// Takes the next picture, in this rendition's size.
     pub(super) fn see(&mut self, picture: Arc<frame::Video>, pts: i64) -> Result<(), MediaError> {
         self.seen += 1;
-        if self.grid.is_none() {
-            return self.send(picture, pts);
-        }
-        match self.held.replace((picture, pts)) {
-            Some((before, from)) => self.fill(&before, from, pts),
-            None => Ok(()),
+        match &mut self.pace {
+            Pace::Own => self.send(picture, pts),
+            Pace::Even(even) => {
+                let mut times = even.times(pts);
+                let own = times.next_back();
+                if let Some((before, _)) = self.held.replace((picture.clone(), pts)) {
+                    self.fill(&before, times)?;
+                }
+                self.fill(&picture, own)
+            }
+            Pace::Grid(grid) => {
+                let grid = *grid;
+                match self.held.replace((picture, pts)) {
+                    Some((before, from)) => self.fill(&before, grid.times(from, pts)),
+                    None => Ok(()),
+                }
+            }
         }
     }
 
     /// Shows the last picture for `step` ticks, and ends.
     pub(super) fn finish(&mut self, step: i64) -> Result<(), MediaError> {
-        if let Some((last, from)) = self.held.take() {
-            self.fill(&last, from, from + step)?;
+        if let (Pace::Grid(grid), Some((last, from))) = (&self.pace, self.held.take()) {
+            let times = grid.times(from, from + step);
+            self.fill(&last, times)?;
         }
         self.order(Work::End)
     }
 
-    fn fill(&mut self, picture: &Arc<frame::Video>, from: i64, until: i64) -> Result<(), MediaError> {
-        let Some(grid) = self.grid else { return Ok(()) };
-        for pts in grid.times(from, until) {
+    fn fill(&mut self, picture: &Arc<frame::Video>, times: impl IntoIterator<Item = i64>) -> Result<(), MediaError> {
+        for pts in times {
             if self.shown > MAX_SHOWN {
                 break;
             }

@@ -3,7 +3,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ffmpeg_next::{Packet, codec};
 
-use crate::{codecs, demux::Track, mux::AUDIO_STREAM};
+use crate::{MediaError, codecs, demux::Track, mux::AUDIO_STREAM};
 
 /// Packets of sound as they come in.
 pub(super) struct Sound(Mutex<Heard>);
@@ -57,10 +57,11 @@ impl Sound {
     }
 
     /// All of it, if there was any.
-    pub(super) fn track(&self) -> Option<Track> {
+    pub(super) fn track(&self) -> Result<Option<Track>, MediaError> {
         let heard = self.lock();
-        let parameters = heard.parameters.clone().filter(|_| !heard.packets.is_empty())?;
-        Some(Track { parameters, packets: heard.packets.clone() })
+        let Some(parameters) = heard.parameters.as_ref().filter(|_| !heard.packets.is_empty()) else { return Ok(None) };
+        let parameters = codecs::sounding(parameters, &heard.packets)?;
+        Ok(Some(Track { parameters, packets: heard.packets.clone() }))
     }
 
     /// The packets from the `from`th on.

@@ -25,8 +25,8 @@ use tokio::{
 };
 
 use crate::{
-    Comparison, Fragment, IngestSettings, Inspection, MediaError, Rendition, Sampling, SegmentInfo, SourceSettings,
-    TranscodeReport, TranscodeSettings, Transcoded, metrics,
+    Comparison, Fragment, IngestSettings, Inspection, MediaError, Quality, Rendition, Sampling, SegmentInfo,
+    SourceSettings, TranscodeReport, TranscodeSettings, Transcoded, metrics,
     worker::{Answer, Reply, Request},
 };
 
@@ -275,6 +275,15 @@ impl WorkerPool {
             return Err(PoolError::WorkerGarbage { reason: "another number of comparisons".into() });
         }
         Ok(Reported { output, report: JobReport { wall: done.reply.wall, cpu: done.reply.cpu } })
+    }
+
+    /// Measures a rendition against the segment that it was made of.
+    pub async fn quality(&self, reference: Bytes, rendition: Bytes) -> Result<Quality, PoolError> {
+        let done = self.run("quality", Request::Quality, &[reference, rendition]).await?;
+        match done.reply.answer {
+            Answer::Measured(quality) => Ok(quality),
+            _ => Err(unexpected()),
+        }
     }
 
     /// Makes a segment into the fragment that HLS serves as MP4.

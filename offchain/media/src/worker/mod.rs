@@ -26,7 +26,7 @@ use streamflow_types::Profile;
 use self::inbox::Inbox;
 use crate::{
     MediaError, Piece, Rendition, RenditionReport, SourceSegment, TranscodeReport, TranscodeSettings, Transcoded,
-    compare, fragment, ingest, inspect, library, play, probe, transcode, transcode_live,
+    compare, fragment, ingest, inspect, library, play, probe, quality, transcode, transcode_live,
 };
 
 /// Why a worker process ended other than by its input being closed.
@@ -108,6 +108,10 @@ fn serve(request: Request, blobs: Vec<Bytes>, answer: &mut Answerer<'_>) -> Resu
         Request::Compare(sampling) => {
             let renditions: Vec<Bytes> = blobs.collect();
             compare(&segment, &renditions, sampling).map(|all| (Answer::Compared(all), Vec::new()))
+        }
+        Request::Quality => {
+            let rendition = blobs.next().unwrap_or_default();
+            quality(&segment, &rendition).map(|measured| (Answer::Measured(measured), Vec::new()))
         }
         Request::Fragment => fragment(&segment).map(|made| (Answer::Fragmented, vec![made.init, made.media])),
         Request::Transcode { profiles, settings } => transcode(&segment, &profiles, &settings).map(split_transcoded),

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use streamflow_types::Profile;
 
 use crate::{
-    Comparison, IngestSettings, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, Sampling, SegmentInfo,
-    SourceSettings, TranscodeReport, TranscodeSettings,
+    Comparison, IngestSettings, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, Quality, Sampling,
+    SegmentInfo, SourceSettings, TranscodeReport, TranscodeSettings,
 };
 
 /// Longest head, in bytes.
@@ -28,6 +28,8 @@ pub(crate) enum Request {
     Inspect,
     /// The first blob is the source, the others are renditions of it.
     Compare(Sampling),
+    /// The first blob is the reference, the second a rendition of it.
+    Quality,
     Fragment,
     /// One blob is the segment. Without a blob it comes as [`Self::Feed`] until [`Self::FeedEnd`], and renditions leave
     /// as [`Answer::Piece`].
@@ -68,6 +70,7 @@ pub(crate) enum Answer {
     Probed(SegmentInfo),
     Inspected(Inspection),
     Compared(Vec<Result<Comparison, MediaError>>),
+    Measured(Quality),
     /// Two blobs: what decoders need first, and the fragment.
     Fragmented,
     /// One blob: the next bytes of the rendition of this index.

@@ -14,6 +14,7 @@ mod odd_inputs;
 mod odd_times;
 mod outcome;
 mod pool;
+mod quality;
 mod source;
 mod stream;
 mod surgery;
