@@ -1,5 +1,5 @@
 //! The renditions of one segment, largest first: each is scaled from the source, or from a larger one.
-use std::sync::{Arc, mpsc::SyncSender};
+use std::sync::Arc;
 
 use ffmpeg_next::frame;
 use streamflow_types::Profile;
@@ -7,20 +7,23 @@ use streamflow_types::Profile;
 use super::{
     keys::KeyClock,
     lane::LanePlan,
-    rung::{Pace, Rung, Work},
+    queues::{Footprint, Queues},
+    rung::{Pace, Rung},
 };
 use crate::{
     MediaError, TranscodeSettings,
     encode::{Look, Plan},
     rate::{Even, FrameRate, Grid},
     scale::Scaler,
-    settings::{EncoderInput, encoder_options},
+    settings::{Encoder, EncoderInput, encoder_options},
     size::rendition_size,
 };
 
 /// A rung is scaled from a larger one that has at least this many times its sides, else from the source. With less, the
 /// pictures of nearly the same size that lie between cost what two bicubic steps blur.
 const LEAST_STEP: u32 = 2;
+/// Frames that libx264 keeps beside those it looks ahead over, as measured at 3.7 bytes a pixel.
+const FRAMES_BESIDE_LOOKAHEAD: usize = 16;
 /// Frames by which an encoder may delay its output.
 const REORDER_FRAMES: i64 = 4;
 
@@ -30,7 +33,6 @@ pub(super) struct Ladder {
     rungs: Vec<Step>,
     /// Largest first, so that what a rung is made of is made before it.
     order: Vec<usize>,
-    connected: usize,
 }
 
 struct Step {
@@ -62,7 +64,7 @@ impl Ladder {
                 Some(asked) => (asked, Pace::Grid(Grid(asked))),
             };
             rungs.push(Step {
-                rung: Rung::new(pace, KeyClock::new(profile.gop)),
+                rung: Rung::new(pace, KeyClock::new(profile.gop), index),
                 scaler: Scaler::new(size.0, size.1),
                 above: above(&sizes, *size),
                 picture: None,
@@ -74,27 +76,23 @@ impl Ladder {
                     .iter_mut()
                     .filter(|(name, _)| *name == "threads")
                     .for_each(|(_, threads)| *threads = "1".into());
+            } else if settings.encoder == Encoder::X264 {
+                // A queue between its threads that changes nothing but its memory.
+                options.push(("x264-params", "sync-lookahead=0".into()));
             }
             let look = Look::of(first);
             plans.push(LanePlan {
                 rendition: index,
+                footprint: footprint(settings, *size),
                 profile: profile.clone(),
                 encoder: Plan { encoder: settings.encoder, width: size.0, height: size.1, fps: rate, look, options },
             });
         }
-        (Self { rungs, order, connected: 0 }, plans)
-    }
-
-    /// Gives the next rung, in the order of the profiles, its encoder.
-    pub(super) fn connect(&mut self, queue: SyncSender<Work>) {
-        if let Some(step) = self.rungs.get_mut(self.connected) {
-            step.rung.connect(queue);
-        }
-        self.connected += 1;
+        (Self { rungs, order }, plans)
     }
 
     /// Shows the next frame of the source in every rendition.
-    pub(super) fn show(&mut self, frame: frame::Video) -> Result<(), MediaError> {
+    pub(super) fn show(&mut self, frame: frame::Video, queues: &Queues) -> Result<(), MediaError> {
         let pts = frame.pts().unwrap_or(0);
         let source = Arc::new(frame);
         for index in &self.order {
@@ -102,20 +100,27 @@ impl Ladder {
             let step = &mut self.rungs[*index];
             let picture = step.scaler.scale(above.as_ref().unwrap_or(&source))?;
             step.picture = Some(picture.clone());
-            step.rung.see(picture, pts)?;
+            step.rung.see(picture, pts, queues)?;
         }
         self.rungs.iter_mut().for_each(|step| step.picture = None);
         Ok(())
     }
 
     /// Ends every rendition; the last frame is shown for `step` ticks.
-    pub(super) fn finish(&mut self, step: i64) -> Result<(), MediaError> {
-        self.rungs.iter_mut().try_for_each(|rung| rung.rung.finish(step))
+    pub(super) fn finish(&mut self, step: i64, queues: &Queues) -> Result<(), MediaError> {
+        self.rungs.iter_mut().try_for_each(|rung| rung.rung.finish(step, queues))
     }
 }
 
 fn pixels((width, height): (u32, u32)) -> u64 {
     u64::from(width) * u64::from(height)
+}
+
+/// What a lane takes: an encoder keeps the frames it looks ahead over, each with its planes halved and its motion.
+fn footprint(settings: &TranscodeSettings, size: (u32, u32)) -> Footprint {
+    let pixels = usize::try_from(pixels(size)).unwrap_or(usize::MAX);
+    let kept = settings.lookahead_frames() + FRAMES_BESIDE_LOOKAHEAD;
+    Footprint { encoder: pixels.saturating_mul(kept * 37) / 10, frame: pixels.saturating_mul(3) / 2 }
 }
 
 /// The smallest rung from which one of this size is scaled.

@@ -3,10 +3,12 @@
 mod keys;
 mod ladder;
 mod lane;
+mod queues;
 mod rung;
 mod sound;
 
 use std::{
+    num::NonZero,
     ops::ControlFlow,
     sync::{
         Arc,
@@ -18,7 +20,7 @@ use std::{
 use ffmpeg_next::Packet;
 use streamflow_types::Profile;
 
-use self::{ladder::Ladder, lane::Lane, rung::Work, sound::Sound};
+use self::{ladder::Ladder, lane::Lane, queues::Queues, sound::Sound};
 use crate::{
     MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings,
     decode::Frames,
@@ -26,8 +28,8 @@ use crate::{
     settings::{MAX_RENDITIONS, check_profile},
 };
 
-/// Frames that may wait for one encoder.
-const QUEUED_FRAMES: usize = 4;
+/// Bytes that the encoders of one segment may take for each core: with more of them open, cores only wait for each other.
+const ENCODERS_PER_CORE: usize = 96 << 20;
 /// Pieces of all renditions that may wait to be taken.
 const QUEUED_PIECES: usize = 32;
 
@@ -81,27 +83,27 @@ impl Job<'_> {
         let size = (first.width(), first.height());
         demux::check_size(size.0, size.1)?;
         let (mut ladder, plans) = Ladder::new(self.profiles, self.settings, &first, fps);
-        let lanes: Vec<LaneThread<'_>> = plans
-            .into_iter()
-            .map(|plan| {
-                let (queue, inbox) = sync_channel::<Work>(QUEUED_FRAMES);
-                ladder.connect(queue);
-                let lane = Lane::new(plan, sound.clone(), self.pieces.clone());
-                scope.spawn(move || lane.run(inbox))
-            })
-            .collect();
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let queues = Queues::new(plans.iter().map(|plan| plan.footprint), ENCODERS_PER_CORE * cores);
+        let queues = Arc::new(queues);
+        let run = |plan| {
+            let (lane, queues) = (Lane::new(plan, sound.clone(), self.pieces.clone()), queues.clone());
+            scope.spawn(move || lane.run(&queues))
+        };
+        let lanes: Vec<LaneThread<'_>> = plans.into_iter().map(run).collect();
         drop(self.pieces);
         let mut next = Some(first);
         let shown: Result<(), MediaError> = (|| {
             while let Some(frame) = next.take() {
-                ladder.show(frame)?;
+                ladder.show(frame, &queues)?;
                 next = frames.next_frame()?;
             }
-            ladder.finish(fps.frame_ticks())
+            ladder.finish(fps.frame_ticks(), &queues)
         })();
         let totals = frames.totals();
         drop((ladder, frames));
         sound.end();
+        queues.close(shown.is_ok());
         let made: Vec<_> = lanes.into_iter().map(|lane| lane.join().unwrap_or(Err(MediaError::Panicked))).collect();
         // A lane that failed tells why; those beside it only know that it ended.
         let failed = made.iter().filter_map(|made| made.as_ref().err()).find(|error| **error != MediaError::Abandoned);

@@ -1,9 +1,9 @@
 //! What one rendition shows, and when.
-use std::sync::{Arc, mpsc::SyncSender};
+use std::sync::Arc;
 
 use ffmpeg_next::frame;
 
-use super::keys::KeyClock;
+use super::{keys::KeyClock, queues::Queues};
 use crate::{
     MediaError,
     rate::{Even, Grid},
@@ -14,7 +14,7 @@ const MAX_FRAMES_PER_FRAME: u64 = 25;
 /// Frames of one rendition above which a gap in the source is not filled any further: 300 s at 480 frames a second.
 const MAX_SHOWN: u64 = 300 * 480;
 
-/// Orders to an encoder. A queue that closes without [`Work::End`] means that nobody wants what was made so far.
+/// Orders to an encoder. Frames that end without [`Work::End`] mean that nobody wants what was made so far.
 pub(super) enum Work {
     /// Show this from `pts` ticks on.
     Show {
@@ -39,7 +39,7 @@ pub(super) enum Pace {
 pub(super) struct Rung {
     pace: Pace,
     keys: KeyClock,
-    queue: Option<SyncSender<Work>>,
+    lane: usize,
     /// The last picture, which fills the time up to the next.
     held: Option<(Arc<frame::Video>, i64)>,
     seen: u64,
@@ -47,31 +47,28 @@ pub(super) struct Rung {
 }
 
 impl Rung {
-    pub(super) fn new(pace: Pace, keys: KeyClock) -> Self {
-        Self { pace, keys, queue: None, held: None, seen: 0, shown: 0 }
-    }
-
-    pub(super) fn connect(&mut self, queue: SyncSender<Work>) {
-        self.queue = Some(queue);
+    /// For the encoder of that lane.
+    pub(super) fn new(pace: Pace, keys: KeyClock, lane: usize) -> Self {
+        Self { pace, keys, lane, held: None, seen: 0, shown: 0 }
     }
 
     /// Takes the next picture, in this rendition's size.
-    pub(super) fn see(&mut self, picture: Arc<frame::Video>, pts: i64) -> Result<(), MediaError> {
+    pub(super) fn see(&mut self, picture: Arc<frame::Video>, pts: i64, queues: &Queues) -> Result<(), MediaError> {
         self.seen += 1;
         match &mut self.pace {
-            Pace::Own => self.send(picture, pts),
+            Pace::Own => self.send(picture, pts, queues),
             Pace::Even(even) => {
                 let mut times = even.times(pts);
                 let own = times.next_back();
                 if let Some((before, _)) = self.held.replace((picture.clone(), pts)) {
-                    self.fill(&before, times)?;
+                    self.fill(&before, times, queues)?;
                 }
-                self.fill(&picture, own)
+                self.fill(&picture, own, queues)
             }
             Pace::Grid(grid) => {
                 let grid = *grid;
                 match self.held.replace((picture, pts)) {
-                    Some((before, from)) => self.fill(&before, grid.times(from, pts)),
+                    Some((before, from)) => self.fill(&before, grid.times(from, pts), queues),
                     None => Ok(()),
                 }
             }
@@ -79,20 +76,25 @@ impl Rung {
     }
 
     /// Shows the last picture for `step` ticks, and ends.
-    pub(super) fn finish(&mut self, step: i64) -> Result<(), MediaError> {
+    pub(super) fn finish(&mut self, step: i64, queues: &Queues) -> Result<(), MediaError> {
         if let (Pace::Grid(grid), Some((last, from))) = (&self.pace, self.held.take()) {
             let times = grid.times(from, from + step);
-            self.fill(&last, times)?;
+            self.fill(&last, times, queues)?;
         }
-        self.order(Work::End)
+        queues.push(self.lane, Work::End)
     }
 
-    fn fill(&mut self, picture: &Arc<frame::Video>, times: impl IntoIterator<Item = i64>) -> Result<(), MediaError> {
+    fn fill(
+        &mut self,
+        picture: &Arc<frame::Video>,
+        times: impl IntoIterator<Item = i64>,
+        queues: &Queues,
+    ) -> Result<(), MediaError> {
         for pts in times {
             if self.shown > MAX_SHOWN {
                 break;
             }
-            self.send(picture.clone(), pts)?;
+            self.send(picture.clone(), pts, queues)?;
         }
         if self.shown > MAX_FRAMES_PER_FRAME * self.seen {
             return Err(MediaError::FramesRunaway { decoded: self.seen, encoded: self.shown });
@@ -100,15 +102,9 @@ impl Rung {
         Ok(())
     }
 
-    fn send(&mut self, picture: Arc<frame::Video>, pts: i64) -> Result<(), MediaError> {
+    fn send(&mut self, picture: Arc<frame::Video>, pts: i64, queues: &Queues) -> Result<(), MediaError> {
         self.shown += 1;
         let key = self.keys.is_key(pts);
-        self.order(Work::Show { picture, pts, key })
-    }
-
-    /// An encoder that failed has closed its queue.
-    fn order(&self, work: Work) -> Result<(), MediaError> {
-        let sent = self.queue.as_ref().map(|queue| queue.send(work).is_ok());
-        if sent == Some(true) { Ok(()) } else { Err(MediaError::Abandoned) }
+        queues.push(self.lane, Work::Show { picture, pts, key })
     }
 }

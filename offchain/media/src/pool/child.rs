@@ -105,7 +105,10 @@ impl Worker {
     pub(super) fn spawn(program: &Path, args: &[OsString], registry: &Arc<Registry>) -> io::Result<Self> {
         let mut command = std::process::Command::new(program);
         // A group of its own: Ctrl-C in a terminal is for the node, which lets running jobs finish.
-        command.args(args).envs(ALLOCATOR).process_group(0);
+        command
+            .args(args)
+            .envs(ALLOCATOR.map(|(k, v)| (k, std::env::var(format!("X_{k}")).unwrap_or(v.into()))))
+            .process_group(0);
         let mut child = Command::from(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
