@@ -1,6 +1,8 @@
 //! One encoder.
 use ffmpeg_next::{Dictionary, Packet, Rational, codec, color, encoder, error::EAGAIN, frame, picture};
 
+use streamflow_types::VideoCodec;
+
 use crate::{
     MediaError,
     demux::{TICKS, Track, VideoDecoder},
@@ -48,6 +50,7 @@ impl Look {
 /// What an encoder is opened for.
 pub(crate) struct Plan {
     pub(crate) encoder: Encoder,
+    pub(crate) codec: VideoCodec,
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) fps: FrameRate,
@@ -64,8 +67,11 @@ pub(crate) struct VideoEncoder {
 
 impl VideoEncoder {
     pub(crate) fn open(plan: &Plan) -> Result<Self, MediaError> {
-        let unavailable = |reason: String| MediaError::EncoderUnavailable { encoder: plan.encoder, reason };
-        let name = plan.encoder.libav_name();
+        let name = plan.encoder.libav_name_for(plan.codec).unwrap_or_default();
+        let unavailable = |reason: String| match plan.codec {
+            VideoCodec::H264 => MediaError::EncoderUnavailable { encoder: plan.encoder, reason },
+            _ => MediaError::EncoderUnavailable { encoder: plan.encoder, reason: format!("{name}: {reason}") },
+        };
         let codec = encoder::find_by_name(name).ok_or_else(|| unavailable("not part of this libavcodec".into()))?;
         let context = codec::Context::new_with_codec(codec).encoder();
         let mut video = context.video().map_err(libav("set up the encoder"))?;

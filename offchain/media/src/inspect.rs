@@ -97,7 +97,8 @@ pub(crate) fn describe(segment: &Segment) -> SegmentInfo {
     let audio = segment.audio.as_ref();
     let audio_id = audio.map(|track| track.parameters.id());
     let (parameters, packets) = (&segment.video.parameters, &segment.video.packets);
-    let codecs = [codecs::video_name(parameters, packets), audio_id.and_then(codecs::audio_codec).map(Into::into)];
+    let codecs =
+        [codecs::video_name(parameters, segment.fps, packets), audio_id.and_then(codecs::audio_codec).map(Into::into)];
     SegmentInfo {
         container: match segment.container {
             Container::MpegTs => "mpegts".into(),

@@ -12,19 +12,19 @@ use ffmpeg_next::{
 };
 
 use crate::{
-    MediaError,
+    MediaError, codecs,
     demux::{self, TICKS, Track},
     error::libav,
+    rate::FrameRate,
 };
 
 pub(crate) const VIDEO_STREAM: usize = 0;
 pub(crate) const AUDIO_STREAM: usize = 1;
 
-/// Writes one segment as MP4: what decoders need first, then everything in one fragment with the times it has. With it
-/// comes what the file says of its pictures.
+/// Writes one segment as MP4: what decoders need first, then everything in one fragment with the times it has.
 ///
 /// Packets are as for [`segment`].
-pub(crate) fn fragmented(video: &Track, audio: Option<&Track>) -> Result<(Bytes, codec::Parameters), MediaError> {
+pub(crate) fn fragmented(video: &Track, fps: FrameRate, audio: Option<&Track>) -> Result<Bytes, MediaError> {
     // In a transport stream each packet of sound says itself what it is; in MP4 the file says it once. The muxer of whole
     // files knows how to turn one into the other, the muxer of fragments does not.
     let sound = audio.map(|audio| &audio.parameters);
@@ -43,8 +43,8 @@ pub(crate) fn fragmented(video: &Track, audio: Option<&Track>) -> Result<(Bytes,
     options.set("write_btrt", "0");
     options.set("movflags", "+delay_moov+default_base_moof+frag_discont+skip_trailer");
     let parameters = sound.as_ref().map(|sound| &sound.parameters);
-    let file = Writer::open("mp4", options, &pictures.parameters, parameters)?.write_all(&pictures, sound.as_ref())?;
-    Ok((file, pictures.parameters))
+    codecs::complete(&mut pictures.parameters, fps);
+    Writer::open("mp4", options, &pictures.parameters, parameters)?.write_all(&pictures, sound.as_ref())
 }
 
 fn mp4_options() -> Dictionary<'static> {

@@ -11,7 +11,7 @@ use ffmpeg_next::{
     decoder, frame,
 };
 
-use crate::{MediaError, error::libav};
+use crate::{MediaError, demux::told_size, error::libav, rate::FrameRate};
 
 /// Decoders that may look into a segment, as libav names them.
 pub(crate) const DECODERS: &str = "h264,hevc,vp9,libdav1d,libaom-av1,aac,mp3float,mp3,ac3";
@@ -30,21 +30,34 @@ pub(crate) fn goes_into_transport_streams(id: Id) -> bool {
 }
 
 /// Name of pictures, from what the container says and from packets, in their order.
-pub(crate) fn video_name<'a>(parameters: &Parameters, packets: impl IntoIterator<Item = &'a Packet>) -> Option<String> {
+pub(crate) fn video_name<'a>(
+    parameters: &Parameters,
+    fps: FrameRate,
+    packets: impl IntoIterator<Item = &'a Packet>,
+) -> Option<String> {
     let mut data = packets.into_iter().filter_map(Packet::data);
     match parameters.id() {
         Id::H264 => data.find_map(avc::name),
         Id::HEVC => data.find_map(hevc::name),
-        Id::VP9 => data.find_map(|data| vp9::name(data, level(parameters))),
+        Id::VP9 => data.find_map(|data| vp9::name(data, vp9::level(pixels(parameters), fps))),
         Id::AV1 => av1::name(configuration(parameters)),
         _ => None,
     }
 }
 
-#[allow(unsafe_code)] // the library has no getter
-fn level(parameters: &Parameters) -> i32 {
-    // SAFETY: the pointer is that of live parameters, and the field is a plain number.
-    unsafe { (*parameters.as_ptr()).level }
+/// Adds what containers say of a coding and neither its encoder nor its decoder does.
+#[allow(unsafe_code)] // the library has no setter
+pub(crate) fn complete(parameters: &mut Parameters, fps: FrameRate) {
+    if parameters.id() == Id::VP9 {
+        let level = vp9::level(pixels(parameters), fps);
+        // SAFETY: the pointer is that of live parameters which nobody else holds, and the field is a plain number.
+        unsafe { (*parameters.as_mut_ptr()).level = level };
+    }
+}
+
+fn pixels(parameters: &Parameters) -> u64 {
+    let (width, height) = told_size(parameters);
+    u64::from(width) * u64::from(height)
 }
 
 /// What the container says to decoders.

@@ -1,14 +1,38 @@
 //! VP9 as MP4 carries it.
+use crate::rate::FrameRate;
 
 /// First bits of every frame.
 const FRAME_MARKER: u8 = 0b10;
 const SYNC_CODE: [u8; 3] = [0x49, 0x83, 0x42];
 
-/// `vp09.` with profile and depth of the first key frame, and the level that the container has (VP9 in ISOBMFF, codecs
-/// parameter).
+/// Levels with the most pixels a second and the most pixels of a picture (VP9 levels, annex A).
+const LEVELS: [(i32, u64, u64); 11] = [
+    (10, 829_440, 36_864),
+    (11, 2_764_800, 73_728),
+    (20, 4_608_000, 122_880),
+    (21, 9_216_000, 245_760),
+    (30, 20_736_000, 552_960),
+    (31, 36_864_000, 983_040),
+    (40, 83_558_400, 2_228_224),
+    (41, 160_432_128, 2_228_224),
+    (50, 311_951_360, 8_912_896),
+    (51, 588_251_136, 8_912_896),
+    (52, 1_176_502_272, 8_912_896),
+];
+/// Above all of them.
+const LARGEST_LEVEL: i32 = 62;
+
+/// The lowest level that has room for pictures of that many pixels.
+pub(super) fn level(pixels: u64, fps: FrameRate) -> i32 {
+    let rate = pixels * u64::from(fps.num) / u64::from(fps.den);
+    let fits = LEVELS.iter().find(|(_, most_rate, most_pixels)| rate <= *most_rate && pixels <= *most_pixels);
+    fits.map_or(LARGEST_LEVEL, |(level, ..)| *level)
+}
+
+/// `vp09.` with profile and depth of the first key frame (VP9 in ISOBMFF, codecs parameter).
 pub(super) fn name(data: &[u8], level: i32) -> Option<String> {
     let (profile, depth) = key_frame(data)?;
-    Some(format!("vp09.{profile:02}.{:02}.{depth:02}", level.clamp(0, 99)))
+    Some(format!("vp09.{profile:02}.{level:02}.{depth:02}"))
 }
 
 /// Profile and depth that a key frame begins with (VP9 bitstream specification, section 6.2).
@@ -36,6 +60,13 @@ fn key_frame(data: &[u8]) -> Option<(u8, u8)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn levels_grow_with_pictures_and_rates() {
+        let (hd, cinema) = (1920 * 1080, 4096 * 4096);
+        let levels = [(146 * 82, 25), (hd, 30), (hd, 60), (hd, 480), (cinema, 60)];
+        assert_eq!(levels.map(|(pixels, fps)| level(pixels, FrameRate::new(fps, 1))), [10, 40, 41, 52, 62]);
+    }
 
     #[test]
     fn profile_and_depth_are_read_from_the_key_frame() {

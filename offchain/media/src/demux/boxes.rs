@@ -46,19 +46,20 @@ enum Broken {
     Short,
 }
 
+/// Name and inside.
 type Found<'a> = ([u8; 4], &'a [u8]);
 
 /// The boxes in these bytes, with what is inside each, up to the first that is broken.
 fn boxes(mut rest: &[u8]) -> impl Iterator<Item = Result<Found<'_>, Broken>> {
     std::iter::from_fn(move || {
         let found = (!rest.is_empty()).then(|| next_box(rest))?;
-        rest = found.map_or(&[], |(.., after)| after);
-        Some(found.map(|(name, inside, _)| (name, inside)))
+        rest = found.map_or(&[], |(_, after)| after);
+        Some(found.map(|(found, _)| found))
     })
 }
 
-/// Name, inside, and what comes after.
-fn next_box(bytes: &[u8]) -> Result<([u8; 4], &[u8], &[u8]), Broken> {
+/// The first box, and what comes after it.
+fn next_box(bytes: &[u8]) -> Result<(Found<'_>, &[u8]), Broken> {
     let (length, name) = (bytes.first_chunk::<4>(), bytes.get(4..).and_then(|rest| rest.first_chunk::<4>()));
     let (Some(length), Some(name)) = (length, name) else { return Err(Broken::Cut) };
     let (header, length) = match u32::from_be_bytes(*length) {
@@ -75,7 +76,7 @@ fn next_box(bytes: &[u8]) -> Result<([u8; 4], &[u8], &[u8]), Broken> {
         return Err(Broken::Short);
     }
     let (inside, after) = bytes.split_at_checked(length).ok_or(Broken::Cut)?;
-    Ok((*name, &inside[header..], after))
+    Ok(((*name, &inside[header..]), after))
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ const PACKET_BYTES: usize = 188;
 const SYNC_BYTE: u8 = 0x47;
 /// Whether a packet is scrambled is in this byte of it.
 const SCRAMBLING_BYTE: usize = 3;
-/// Bits of that byte; 0 is clear.
-const SCRAMBLING: u8 = 0xc0;
+/// The bit of that byte which says so; the next one says with which of two keys.
+const SCRAMBLED: u8 = 0x80;
 
 /// What passed so far.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl Passed {
                 return Err(MediaError::NotTransportStream);
             }
         }
-        self.scrambled += self.each(bytes, SCRAMBLING_BYTE).filter(|byte| *byte & SCRAMBLING != 0).count();
+        self.scrambled += self.each(bytes, SCRAMBLING_BYTE).filter(|byte| *byte & SCRAMBLED != 0).count();
         self.len += bytes.len();
         check_len(self.len)
     }

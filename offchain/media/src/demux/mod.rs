@@ -200,7 +200,7 @@ pub(crate) fn open_decoder(parameters: codec::Parameters, threads: u32) -> Resul
 
 /// Width and height as the container or the first pictures have it, in pixels; 0 where they do not say.
 #[allow(unsafe_code)] // the library has no getter
-fn told_size(parameters: &codec::Parameters) -> (u32, u32) {
+pub(crate) fn told_size(parameters: &codec::Parameters) -> (u32, u32) {
     // SAFETY: the pointer is that of live parameters, and the fields are plain numbers.
     let (width, height) = unsafe { ((*parameters.as_ptr()).width, (*parameters.as_ptr()).height) };
     (width.unsigned_abs(), height.unsigned_abs())

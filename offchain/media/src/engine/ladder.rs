@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use ffmpeg_next::frame;
-use streamflow_types::Profile;
+use streamflow_types::{Profile, VideoCodec};
 
 use super::{
     keys::KeyClock,
@@ -70,22 +70,27 @@ impl Ladder {
                 picture: None,
             });
             let may_reorder = first.pts().unwrap_or(0) >= REORDER_FRAMES * rate.frame_ticks();
+            let is_largest = Some(index) == largest;
+            let encoder_threads = if is_largest { settings.encoder_threads } else { 1 };
+            let settings = &TranscodeSettings { encoder_threads, ..settings.clone() };
             let mut options = encoder_options(settings, profile, EncoderInput { fps: rate, may_reorder });
-            if Some(index) != largest {
-                options
-                    .iter_mut()
-                    .filter(|(name, _)| *name == "threads")
-                    .for_each(|(_, threads)| *threads = "1".into());
-            } else if settings.encoder == Encoder::X264 {
+            if is_largest && settings.encoder == Encoder::X264 && profile.encoder == VideoCodec::H264 {
                 // A queue between its threads that changes nothing but its memory.
                 options.push(("x264-params", "sync-lookahead=0".into()));
             }
-            let look = Look::of(first);
             plans.push(LanePlan {
                 rendition: index,
                 footprint: footprint(settings, *size),
                 profile: profile.clone(),
-                encoder: Plan { encoder: settings.encoder, width: size.0, height: size.1, fps: rate, look, options },
+                encoder: Plan {
+                    encoder: settings.encoder,
+                    codec: profile.encoder,
+                    width: size.0,
+                    height: size.1,
+                    fps: rate,
+                    look: Look::of(first),
+                    options,
+                },
             });
         }
         (Self { rungs, order }, plans)

@@ -98,7 +98,7 @@ impl Lane {
         for packet in encoder.drain() {
             self.frames += 1;
             if self.codec.is_none() {
-                self.codec = codecs::video_name(&parameters, [&packet]);
+                self.codec = codecs::video_name(&parameters, self.plan.encoder.fps, [&packet]);
             }
             self.waiting.push_back(packet);
         }
@@ -146,11 +146,7 @@ impl Lane {
                 self.sound.rest(self.heard).iter().try_for_each(|packet| writer.write(packet))?;
                 writer.finish()?
             }
-            File::Mp4(pictures) => {
-                let (file, parameters) = mux::fragmented(&pictures, self.sound.track()?.as_ref())?;
-                self.codec = codecs::video_name(&parameters, &pictures.packets);
-                file
-            }
+            File::Mp4(pictures) => mux::fragmented(&pictures, self.plan.encoder.fps, self.sound.track()?.as_ref())?,
         };
         self.hand_on(end)?;
         let Plan { width, height, .. } = self.plan.encoder;

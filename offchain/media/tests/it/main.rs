@@ -6,6 +6,7 @@ mod benchmark;
 mod clip;
 mod compare;
 mod formats_in;
+mod formats_out;
 mod fuzz;
 mod ingest;
 mod made;
