@@ -1,5 +1,5 @@
 //! The renditions of one segment, largest first: each is scaled from the source, or from a larger one.
-use std::sync::Arc;
+use std::sync::{Arc, mpsc::Receiver};
 
 use ffmpeg_next::frame;
 use streamflow_types::{Profile, VideoCodec};
@@ -37,7 +37,7 @@ pub(super) struct Ladder {
 
 struct Step {
     rung: Rung,
-    scaler: Scaler,
+    size: (u32, u32),
     /// The rung it is scaled from.
     above: Option<usize>,
     picture: Option<Arc<frame::Video>>,
@@ -65,7 +65,7 @@ impl Ladder {
             };
             rungs.push(Step {
                 rung: Rung::new(pace, KeyClock::new(profile.gop), index),
-                scaler: Scaler::new(size.0, size.1),
+                size: *size,
                 above: above(&sizes, *size),
                 picture: None,
             });
@@ -96,24 +96,47 @@ impl Ladder {
         (Self { rungs, order }, plans)
     }
 
-    /// Shows the next frame of the source in every rendition.
-    pub(super) fn show(&mut self, frame: frame::Video, queues: &Queues) -> Result<(), MediaError> {
+    /// Shows frames in every rendition until [`None`], which is their end; the last is shown for `step` ticks.
+    pub(super) fn run(
+        mut self,
+        frames: Receiver<Option<frame::Video>>,
+        step: i64,
+        queues: &Queues,
+    ) -> Result<(), MediaError> {
+        let shown = self.show_all(&frames, step, queues);
+        queues.close(shown.is_ok());
+        shown
+    }
+
+    fn show_all(
+        &mut self,
+        frames: &Receiver<Option<frame::Video>>,
+        step: i64,
+        queues: &Queues,
+    ) -> Result<(), MediaError> {
+        let scaler = |step: &Step| Scaler::new(step.size.0, step.size.1);
+        let mut scalers: Vec<_> = self.rungs.iter().map(scaler).collect();
+        loop {
+            match frames.recv() {
+                Ok(Some(frame)) => self.show(frame, &mut scalers, queues)?,
+                Ok(None) => return self.rungs.iter_mut().try_for_each(|rung| rung.rung.finish(step, queues)),
+                Err(_) => return Err(MediaError::Abandoned),
+            }
+        }
+    }
+
+    fn show(&mut self, frame: frame::Video, scalers: &mut [Scaler], queues: &Queues) -> Result<(), MediaError> {
         let pts = frame.pts().unwrap_or(0);
         let source = Arc::new(frame);
         for index in &self.order {
             let above = self.rungs[*index].above.and_then(|above| self.rungs[above].picture.clone());
             let step = &mut self.rungs[*index];
-            let picture = step.scaler.scale(above.as_ref().unwrap_or(&source))?;
+            let picture = scalers[*index].scale(above.as_ref().unwrap_or(&source))?;
             step.picture = Some(picture.clone());
             step.rung.see(picture, pts, queues)?;
         }
         self.rungs.iter_mut().for_each(|step| step.picture = None);
         Ok(())
-    }
-
-    /// Ends every rendition; the last frame is shown for `step` ticks.
-    pub(super) fn finish(&mut self, step: i64, queues: &Queues) -> Result<(), MediaError> {
-        self.rungs.iter_mut().try_for_each(|rung| rung.rung.finish(step, queues))
     }
 }
 

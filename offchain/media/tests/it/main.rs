@@ -5,6 +5,7 @@ mod bad_input;
 mod benchmark;
 mod clip;
 mod compare;
+mod containment;
 mod formats_in;
 mod formats_out;
 mod fuzz;
