@@ -1,14 +1,25 @@
 //! Packets in, frames out, one at a time.
 use ffmpeg_next::{
     Packet,
+    codec::Id,
     error::{EAGAIN, ENOMEM},
     frame, picture,
 };
 
-use crate::{MediaError, demux::VideoDecoder, error::libav, gpu, rate::FrameRate};
+use crate::{
+    MediaError,
+    demux::VideoDecoder,
+    error::libav,
+    gpu,
+    rate::FrameRate,
+    upright::{Turn, Upright},
+};
 
 /// Damaged frames of one segment after which decoding ends.
 const MAX_DECODE_ERRORS: u64 = 100_000;
+
+/// libav shows each field of H.265 as a picture of half the height.
+const HEVC_FIELDS: &str = "hevc in fields";
 
 /// What one decoder run produced.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,12 +29,13 @@ pub(crate) struct Totals {
     pub(crate) errors: u64,
 }
 
-/// Decodes packets one frame at a time; frames come with rising times and no picture type.
+/// Decodes packets one frame at a time; frames come whole and upright, with rising times and no picture type.
 pub(crate) struct Frames<P> {
     decoder: VideoDecoder,
     /// Where it decodes, unless that is the CPU.
     device: Option<u32>,
     packets: P,
+    upright: Upright,
     flushing: bool,
     step: i64,
     last: Option<i64>,
@@ -31,10 +43,10 @@ pub(crate) struct Frames<P> {
 }
 
 impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
-    /// Of packets as they come; `fps` is for frames without a time.
-    pub(crate) fn new(decoder: VideoDecoder, packets: P, fps: FrameRate) -> Self {
-        let (step, totals) = (fps.frame_ticks(), Totals::default());
-        Self { decoder, device: None, packets, flushing: false, step, last: None, totals }
+    /// Of packets as they come; `fps` is for frames without a time, and `turn` what their container says.
+    pub(crate) fn new(decoder: VideoDecoder, packets: P, fps: FrameRate, turn: Turn) -> Self {
+        let (step, totals, upright) = (fps.frame_ticks(), Totals::default(), Upright::new(turn));
+        Self { decoder, device: None, packets, upright, flushing: false, step, last: None, totals }
     }
 
     /// With a decoder that uses this device.
@@ -48,13 +60,18 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
     }
 
     pub(crate) fn next_frame(&mut self) -> Result<Option<frame::Video>, MediaError> {
-        loop {
+        while self.upright.is_empty() {
             let mut frame = frame::Video::empty();
             match self.decoder.receive_frame(&mut frame) {
-                Ok(()) => return Ok(Some(self.accept(frame))),
-                Err(ffmpeg_next::Error::Eof) => return Ok(None),
+                Ok(()) => {
+                    let frame = self.accept(frame)?;
+                    self.upright.push(frame)?;
+                }
                 Err(ffmpeg_next::Error::Other { errno: EAGAIN }) if !self.flushing => self.feed()?,
-                Err(ffmpeg_next::Error::Other { errno: EAGAIN }) => return Ok(None),
+                Err(ffmpeg_next::Error::Eof | ffmpeg_next::Error::Other { errno: EAGAIN }) => {
+                    self.upright.finish()?;
+                    break;
+                }
                 Err(error @ ffmpeg_next::Error::Other { errno: ENOMEM }) => {
                     return Err(libav("decode a frame")(error));
                 }
@@ -67,6 +84,7 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
                 }
             }
         }
+        Ok(self.upright.next())
     }
 
     fn feed(&mut self) -> Result<(), MediaError> {
@@ -94,7 +112,10 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
         }
     }
 
-    fn accept(&mut self, mut frame: frame::Video) -> frame::Video {
+    fn accept(&mut self, mut frame: frame::Video) -> Result<frame::Video, MediaError> {
+        if self.decoder.id() == Id::HEVC && frame.is_interlaced() {
+            return Err(MediaError::UnsupportedVideo { codec: HEVC_FIELDS.into() });
+        }
         let told = frame.timestamp().or(frame.pts());
         let pts = match (told, self.last) {
             (Some(pts), Some(last)) => pts.max(last + 1),
@@ -107,6 +128,6 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
         self.totals.errors += u64::from(frame.has_decode_errors() || frame.is_corrupt());
         frame.set_pts(Some(pts));
         frame.set_kind(picture::Type::None);
-        frame
+        Ok(frame)
     }
 }

@@ -1,6 +1,8 @@
 //! One encoder.
 use ffmpeg_next::{Dictionary, Packet, Rational, codec, color, encoder, error::EAGAIN, frame, picture};
 
+use streamflow_types::VideoCodec;
+
 use crate::{
     MediaError,
     demux::{TICKS, Track, VideoDecoder},
@@ -35,7 +37,11 @@ impl Look {
     pub(crate) fn of(frame: &frame::Video) -> Self {
         Self {
             aspect: frame.aspect_ratio(),
-            space: frame.color_space(),
+            space: match frame.color_space() {
+                // What scalers make of RGB.
+                color::Space::RGB => color::Space::SMPTE170M,
+                space => space,
+            },
             primaries: frame.color_primaries(),
             transfer: frame.color_transfer_characteristic(),
         }
@@ -54,6 +60,7 @@ impl Look {
 #[derive(Clone, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) encoder: Encoder,
+    pub(crate) codec: VideoCodec,
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) fps: FrameRate,
@@ -72,8 +79,11 @@ pub(crate) struct VideoEncoder {
 
 impl VideoEncoder {
     pub(crate) fn open(plan: &Plan) -> Result<Self, MediaError> {
-        let unavailable = |reason: String| MediaError::EncoderUnavailable { encoder: plan.encoder, reason };
-        let name = plan.encoder.libav_name();
+        let name = plan.encoder.libav_name_for(plan.codec).unwrap_or_default();
+        let unavailable = |reason: String| match plan.codec {
+            VideoCodec::H264 => MediaError::EncoderUnavailable { encoder: plan.encoder, reason },
+            _ => MediaError::EncoderUnavailable { encoder: plan.encoder, reason: format!("{name}: {reason}") },
+        };
         let codec = encoder::find_by_name(name).ok_or_else(|| unavailable("not part of this libavcodec".into()))?;
         let context = codec::Context::new_with_codec(codec).encoder();
         let mut video = context.video().map_err(libav("set up the encoder"))?;
@@ -186,7 +196,8 @@ mod tests {
         });
         taken.unwrap();
         let segment = demux::segment(&bytes.unwrap(), 1).unwrap();
-        let mut frames = Frames::new(segment.video_decoder, segment.video.packets.into_iter().map(Ok), segment.fps);
+        let mut frames =
+            Frames::new(segment.video_decoder, segment.video.packets.into_iter().map(Ok), segment.fps, segment.turn);
         let mut scaler = Scaler::exact(SIZE.0, SIZE.1);
         std::iter::from_fn(|| frames.next_frame().unwrap()).map(|frame| scaler.copy(&frame).unwrap()).collect()
     }
@@ -198,7 +209,15 @@ mod tests {
 
     fn opened(options: EncoderOptions, first: &frame::Video) -> VideoEncoder {
         let (width, height) = SIZE;
-        let plan = Plan { encoder: Encoder::X264, width, height, fps: FPS, look: Look::of(first), options };
+        let plan = Plan {
+            encoder: Encoder::X264,
+            codec: VideoCodec::H264,
+            width,
+            height,
+            fps: FPS,
+            look: Look::of(first),
+            options,
+        };
         VideoEncoder::open(&plan).unwrap()
     }
 

@@ -27,6 +27,9 @@ pub enum MediaError {
         /// Bytes given.
         len: usize,
     },
+    /// Scrambled transport packets, or MP4 whose pictures are protected: there is no key.
+    #[error("segment is encrypted")]
+    Encrypted,
     /// Audio or data only.
     #[error("segment has no video stream")]
     NoVideoStream,

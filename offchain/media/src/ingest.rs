@@ -9,8 +9,8 @@ use ffmpeg_next::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    MediaError, SourceSegment, avc,
-    demux::{TICKS, Track, check_size, open_decoder, sane},
+    MediaError, SourceSegment, codecs,
+    demux::{JUMP_AHEAD, JUMP_BACK, TICKS, Track, check_size, open_decoder, sane},
     inspect::ticks_to_duration,
     library,
     mux::{self, AUDIO_STREAM, VIDEO_STREAM},
@@ -21,9 +21,6 @@ use crate::{
 const MAX_BAD_PACKETS: u32 = 1000;
 /// A key frame that comes this much too early still ends a segment: encoders round.
 const EARLY: i64 = TICKS_PER_SECOND / 20;
-/// Times that jump back by more than this, or ahead by more than [`JUMP_AHEAD`], are a new clock and not a loss.
-const JUMP_BACK: i64 = TICKS_PER_SECOND;
-const JUMP_AHEAD: i64 = 30 * TICKS_PER_SECOND;
 /// Length of a picture where nothing tells it.
 const FALLBACK_FRAME: i64 = TICKS_PER_SECOND / 25;
 
@@ -175,7 +172,7 @@ impl Cutter {
         check_size(decoder.width(), decoder.height())?;
         let audio = Selected::first(input, media::Type::Audio);
         if let Some(audio) = &audio {
-            avc::check_audio(audio.parameters.id())?;
+            codecs::check_audio(audio.parameters.id())?;
         }
         let ticks = |time: Duration| {
             i64::try_from(time.as_millis()).unwrap_or(i64::MAX / TICKS_PER_SECOND) * (TICKS_PER_SECOND / 1000)
@@ -267,7 +264,7 @@ impl Cutter {
         if self.audio.is_none()
             && let Some(audio) = Selected::first(input, media::Type::Audio)
         {
-            avc::check_audio(audio.parameters.id())?;
+            codecs::check_audio(audio.parameters.id())?;
             self.audio = Some(audio);
         }
         let (Some(audio), Some(shift)) = (&self.audio, self.shift) else { return Ok(()) };

@@ -2,12 +2,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ffmpeg_next::Packet;
+use ffmpeg_next::frame;
 use serde::{Deserialize, Serialize};
 use streamflow_types::Container;
 
 use crate::{
-    MediaError, avc,
+    MediaError, codecs,
     decode::Frames,
     demux::{self, Segment},
     rate::{FrameRate, TICKS_PER_SECOND},
@@ -20,7 +20,7 @@ pub struct SegmentInfo {
     pub container: String,
     /// libav's name of the video codec.
     pub video_codec: String,
-    /// Pixels.
+    /// Of the first picture, as it is to be shown: turned, if the segment says so. Pixels.
     pub width: u32,
     /// Pixels.
     pub height: u32,
@@ -47,6 +47,11 @@ impl SegmentInfo {
     pub fn has_audio(&self) -> bool {
         self.audio_codec.is_some()
     }
+
+    /// The first picture tells its size better than headers do, which are those of another one if it changes.
+    pub(crate) fn begins_with(&mut self, first: &frame::Video) {
+        (self.width, self.height) = (first.width(), first.height());
+    }
 }
 
 /// What decoding every frame showed.
@@ -62,42 +67,51 @@ pub struct Inspection {
     pub decode_errors: u64,
 }
 
-/// Reads the headers of a segment in this process.
+/// Reads the headers of a segment in this process, and decodes its first picture.
 pub fn probe(segment: &Bytes) -> Result<SegmentInfo, MediaError> {
-    demux::segment(segment, 1).map(|segment| describe(&segment))
+    let segment = demux::segment(segment, 1)?;
+    let mut info = describe(&segment);
+    let Segment { video, video_decoder, fps, turn, .. } = segment;
+    // What cannot be decoded has the size that it says.
+    if let Ok(Some(first)) = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps, turn).next_frame() {
+        info.begins_with(&first);
+    }
+    Ok(info)
 }
 
 /// Decodes a segment in this process.
 pub fn inspect(segment: &Bytes) -> Result<Inspection, MediaError> {
     let segment = demux::segment(segment, 1)?;
-    let info = describe(&segment);
-    let Segment { video, video_decoder, fps, damaged, .. } = segment;
-    let mut frames = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps);
+    let mut info = describe(&segment);
+    let Segment { video, video_decoder, fps, turn, damaged, .. } = segment;
+    let mut frames = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps, turn);
+    let first = frames.next_frame()?.ok_or(MediaError::NoFrames)?;
+    demux::check_size(first.width(), first.height())?;
+    info.begins_with(&first);
     while frames.next_frame()?.is_some() {}
     let totals = frames.totals();
-    if totals.frames == 0 {
-        return Err(MediaError::NoFrames);
-    }
     Ok(Inspection { info, frames: totals.frames, pixels: totals.pixels, decode_errors: damaged + totals.errors })
 }
 
 pub(crate) fn describe(segment: &Segment) -> SegmentInfo {
     let audio = segment.audio.as_ref();
     let audio_id = audio.map(|track| track.parameters.id());
-    let codecs = [avc::codec_of(&segment.video.packets), audio_id.and_then(avc::audio_codec).map(Into::into)];
+    let (parameters, packets) = (&segment.video.parameters, &segment.video.packets);
+    let codecs =
+        [codecs::video_name(parameters, segment.fps, packets), audio_id.and_then(codecs::audio_codec).map(Into::into)];
     SegmentInfo {
         container: match segment.container {
             Container::MpegTs => "mpegts".into(),
             Container::Mp4 => "mp4".into(),
         },
-        video_codec: segment.video.parameters.id().name().into(),
+        video_codec: parameters.id().name().into(),
         width: segment.video_decoder.width(),
         height: segment.video_decoder.height(),
-        frames: segment.video.packets.len() as u64,
+        frames: packets.len() as u64,
         fps: segment.fps,
         start_pts: segment.start_pts,
         duration: ticks_to_duration(segment.duration),
-        starts_with_idr: segment.video.packets.first().and_then(Packet::data).is_some_and(avc::is_idr),
+        starts_with_idr: packets.first().is_some_and(|first| codecs::is_entry(parameters.id(), first)),
         audio_codec: audio_id.map(|id| id.name().into()),
         audio_packets: audio.map_or(0, |track| track.packets.len() as u64),
         codecs: codecs.into_iter().flatten().collect::<Vec<_>>().join(","),

@@ -1,6 +1,6 @@
 //! Video: probe, segment, transcode, HLS; libav in supervised worker processes.
-mod avc;
 pub mod benchmark;
+mod codecs;
 mod compare;
 mod decode;
 mod demux;
@@ -23,6 +23,7 @@ mod settings;
 mod size;
 mod source;
 mod transcode;
+mod upright;
 pub mod worker;
 
 pub use compare::{Comparison, MAX_COMPARED_FRAMES, Sampling, compare};

@@ -41,6 +41,7 @@ pub fn probe_encoder(settings: &TranscodeSettings) -> Result<(), MediaError> {
     (0..black.planes()).for_each(|plane| black.data_mut(plane).fill(if plane == 0 { 16 } else { 128 }));
     let plan = Plan {
         encoder: settings.encoder,
+        codec: profile.encoder,
         width: PROBE_SIDE,
         height: PROBE_SIDE,
         fps,

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use ffmpeg_next::{
     Codec, Dictionary, Packet, codec, format,
     format::context::{Output, StreamIo},
+    media,
 };
 
 use crate::{
-    MediaError,
+    MediaError, codecs,
     demux::{self, TICKS, Track},
     error::libav,
+    rate::FrameRate,
 };
 
 pub(crate) const VIDEO_STREAM: usize = 0;
@@ -22,7 +24,7 @@ pub(crate) const AUDIO_STREAM: usize = 1;
 /// Writes one segment as MP4: what decoders need first, then everything in one fragment with the times it has.
 ///
 /// Packets are as for [`segment`].
-pub(crate) fn fragmented(video: &Track, audio: Option<&Track>) -> Result<Bytes, MediaError> {
+pub(crate) fn fragmented(video: &Track, fps: FrameRate, audio: Option<&Track>) -> Result<Bytes, MediaError> {
     // In a transport stream each packet of sound says itself what it is; in MP4 the file says it once. The muxer of whole
     // files knows how to turn one into the other, the muxer of fragments does not.
     let sound = audio.map(|audio| &audio.parameters);
@@ -41,6 +43,7 @@ pub(crate) fn fragmented(video: &Track, audio: Option<&Track>) -> Result<Bytes, 
     options.set("write_btrt", "0");
     options.set("movflags", "+delay_moov+default_base_moof+frag_discont+skip_trailer");
     let parameters = sound.as_ref().map(|sound| &sound.parameters);
+    codecs::complete(&mut pictures.parameters, fps);
     Writer::open("mp4", options, &pictures.parameters, parameters)?.write_all(&pictures, sound.as_ref())
 }
 
@@ -99,9 +102,9 @@ impl Writer {
         let buffer = Buffer::default();
         let io = StreamIo::from_write_seek(buffer.clone()).map_err(libav("write to memory"))?;
         let mut output = format::output_to_stream(io, None, Some(format)).map_err(libav("open the muxer"))?;
-        add_stream(&mut output, video)?;
+        add_stream(&mut output, &marked(video, format))?;
         if let Some(audio) = audio {
-            add_stream(&mut output, audio)?;
+            add_stream(&mut output, &marked(audio, format))?;
         }
         output.write_header_with(options).map_err(libav("write the header"))?;
         Ok(Self { output, buffer })
@@ -110,10 +113,15 @@ impl Writer {
     /// The muxer chooses the clock of each stream.
     pub(crate) fn write(&mut self, packet: &Packet) -> Result<(), MediaError> {
         let clock = self.output.stream(packet.stream()).map_or(TICKS, |stream| stream.time_base());
-        if clock == TICKS {
+        // Sources may show what is not yet decoded; no file can say that.
+        let late = packet.pts() < packet.dts();
+        if clock == TICKS && !late {
             return packet.write(&mut self.output).map(|_| ()).map_err(libav("write a packet"));
         }
         let mut packet = packet.clone();
+        if late {
+            packet.set_pts(packet.dts());
+        }
         packet.rescale_ts(TICKS, clock);
         packet.write(&mut self.output).map(|_| ()).map_err(libav("write a packet"))
     }
@@ -143,18 +151,34 @@ impl Writer {
     }
 }
 
-/// Without the mark that the container it comes from gives its codec: another one has another, and refuses it.
+/// Sound as fast as this is written where nobody knows yet how fast it is. Transport streams do not say it, but libav wants to
+/// know.
+const SOME_SAMPLE_RATE: i32 = 48_000;
+
+/// With the mark that this container has for the codec, not that of the one it comes from, which would be refused.
 #[allow(unsafe_code)] // the library has no setter
-fn untagged(parameters: &codec::Parameters) -> codec::Parameters {
+fn marked(parameters: &codec::Parameters, format: &str) -> codec::Parameters {
     let mut parameters = parameters.clone();
-    // SAFETY: the pointer is that of a live copy which nobody else holds, and the field is a plain number.
-    unsafe { (*parameters.as_mut_ptr()).codec_tag = 0 };
+    let mark = match (format, parameters.id()) {
+        // Parameter sets before the pictures, not among them: there are players that insist on it.
+        ("mp4", codec::Id::HEVC) => u32::from_le_bytes(*b"hvc1"),
+        _ => 0,
+    };
+    let needs_rate = format == "mpegts" && parameters.medium() == media::Type::Audio;
+    // SAFETY: the pointer is that of a live copy which nobody else holds, and the fields are plain numbers.
+    unsafe {
+        let parameters = &mut *parameters.as_mut_ptr();
+        parameters.codec_tag = mark;
+        if needs_rate && parameters.sample_rate == 0 {
+            parameters.sample_rate = SOME_SAMPLE_RATE;
+        }
+    }
     parameters
 }
 
 fn add_stream(output: &mut Output, parameters: &codec::Parameters) -> Result<(), MediaError> {
     let mut stream = output.add_stream(None::<Codec>).map_err(libav("add a stream"))?;
-    stream.set_parameters(untagged(parameters));
+    stream.set_parameters(parameters.clone());
     stream.set_time_base(TICKS);
     Ok(())
 }

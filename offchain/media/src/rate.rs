@@ -96,6 +96,32 @@ impl Grid {
     }
 }
 
+/// The output times of frames that should come at this rate already: even steps from the first frame on.
+///
+/// Frames that come evenly keep their times exactly; what is missing between two is filled with the earlier one, and a frame
+/// that comes too early is left out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Even {
+    rate: FrameRate,
+    /// Time of the first frame, in ticks, and the step that was filled last.
+    begun: Option<(i64, i64)>,
+}
+
+impl Even {
+    pub(crate) fn new(rate: FrameRate) -> Self {
+        Self { rate, begun: None }
+    }
+
+    /// Times in ticks that are filled now that a frame is shown from `from`: the last one is its own.
+    pub(crate) fn times(&mut self, from: i64) -> impl DoubleEndedIterator<Item = i64> + use<> {
+        let (first, filled) = self.begun.unwrap_or((from, -1));
+        let step = self.rate.grid_index(from - first);
+        self.begun = Some((first, step.max(filled)));
+        let rate = self.rate;
+        (filled + 1..=step).map(move |step| first + rate.grid_ticks(step))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +141,17 @@ mod tests {
         let kept: Vec<_> = (0..10).flat_map(|i| grid.times(126_000 + i * 3600, 126_000 + (i + 1) * 3600)).collect();
         assert_eq!(kept.len(), 5);
         assert!(kept.windows(2).all(|pair| pair[1] - pair[0] == 7200));
+    }
+
+    #[test]
+    fn even_frames_stay_where_they_are_and_gaps_are_filled() {
+        let mut even = Even::new(FrameRate::new(30_000, 1001));
+        let mut times = |from: i64| even.times(from).collect::<Vec<_>>();
+        assert_eq!([times(128_090), times(131_093)], [vec![128_090], vec![131_093]]);
+        // Two are missing, and one comes twice.
+        assert_eq!(times(140_102), [134_096, 137_099, 140_102]);
+        assert!(times(140_200).is_empty());
+        assert_eq!(times(143_000), [143_105], "a little early");
     }
 
     #[test]

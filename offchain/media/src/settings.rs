@@ -1,8 +1,9 @@
 //! Encoder settings: one table serves libav, the yardstick of benchmarks and the probe.
 use std::fmt;
 
+use ffmpeg_next::encoder;
 use serde::{Deserialize, Serialize};
-use streamflow_types::{Gop, H264Profile, Profile, VideoCodec};
+use streamflow_types::{Container, Gop, H264Profile, Profile, VideoCodec};
 
 use crate::{MediaError, rate::FrameRate};
 
@@ -34,6 +35,18 @@ impl Encoder {
         match self {
             Self::X264 => "libx264",
             Self::Nvenc => "h264_nvenc",
+        }
+    }
+
+    /// libav's name of the encoder beside this one that makes another codec. `None`: nobody here makes it.
+    pub(crate) const fn libav_name_for(self, codec: VideoCodec) -> Option<&'static str> {
+        match (codec, self) {
+            (VideoCodec::H264, own) => Some(own.libav_name()),
+            (VideoCodec::H265, Self::X264) => Some("libx265"),
+            (VideoCodec::H265, Self::Nvenc) => Some("hevc_nvenc"),
+            // No device makes it.
+            (VideoCodec::Vp9, _) => Some("libvpx-vp9"),
+            (VideoCodec::Vp8, _) => None,
         }
     }
 }
@@ -138,13 +151,30 @@ pub(crate) struct EncoderInput {
 /// The options for `profile` (node.md §9.1): bitrate, peak and buffer are equal, key frames are closed and real.
 pub(crate) fn encoder_options(settings: &TranscodeSettings, profile: &Profile, input: EncoderInput) -> EncoderOptions {
     let bitrate = profile.bitrate.to_string();
-    let mut options = vec![
-        ("b", bitrate.clone()),
-        ("maxrate", bitrate.clone()),
-        ("bufsize", bitrate),
-        ("forced-idr", "1".into()),
-        ("flags", "+cgop".into()),
-    ];
+    let mut options = vec![("b", bitrate.clone()), ("maxrate", bitrate.clone()), ("bufsize", bitrate)];
+    match profile.encoder {
+        VideoCodec::Vp9 => options.extend(vp9::options(settings, profile)),
+        VideoCodec::H265 if settings.encoder == Encoder::X264 => options.extend(x265::options(settings)),
+        _ => options.extend(h264_options(settings, profile)),
+    }
+    let reorder = input.may_reorder
+        && !settings.low_latency
+        && settings.encoder == Encoder::X264
+        && !matches!(profile.h264_profile, H264Profile::Baseline | H264Profile::ConstrainedHigh)
+        && profile.gop != Gop::IntraOnly;
+    options.push(("bf", if reorder { "3" } else { "0" }.into()));
+    match profile.gop {
+        Gop::EncoderDefault => options.push(("g", "250".into())),
+        // To VP9 it is the number of pictures between key frames.
+        Gop::IntraOnly => options.push(("g", if profile.encoder == VideoCodec::Vp9 { "0" } else { "1" }.into())),
+        Gop::Millis(ms) => options.push(("g", input.fps.frames_in_millis(u64::from(ms)).max(1).to_string())),
+    }
+    options
+}
+
+/// Of H.264, and of the devices that make H.265 as well.
+fn h264_options(settings: &TranscodeSettings, profile: &Profile) -> EncoderOptions {
+    let mut options = vec![("forced-idr", "1".into()), ("flags", "+cgop".into())];
     match settings.encoder {
         Encoder::X264 => {
             options.push(("preset", settings.preset.clone()));
@@ -166,27 +196,69 @@ pub(crate) fn encoder_options(settings: &TranscodeSettings, profile: &Profile, i
         H264Profile::Main => Some("main"),
         H264Profile::High | H264Profile::ConstrainedHigh => Some("high"),
     };
+    let name = name.filter(|_| profile.encoder == VideoCodec::H264);
     options.extend(name.map(|name| ("profile", name.to_owned())));
-    let reorder = input.may_reorder
-        && !settings.low_latency
-        && settings.encoder == Encoder::X264
-        && !matches!(profile.h264_profile, H264Profile::Baseline | H264Profile::ConstrainedHigh)
-        && profile.gop != Gop::IntraOnly;
-    options.push(("bf", if reorder { "3" } else { "0" }.into()));
-    match profile.gop {
-        Gop::EncoderDefault => options.push(("g", "250".into())),
-        Gop::IntraOnly => options.push(("g", "1".into())),
-        Gop::Millis(ms) => options.push(("g", input.fps.frames_in_millis(u64::from(ms)).max(1).to_string())),
-    }
     options
+}
+
+/// libx265, which has the presets of libx264.
+mod x265 {
+    use super::{EncoderOptions, TranscodeSettings};
+
+    pub(super) fn options(settings: &TranscodeSettings) -> EncoderOptions {
+        // Its own messages are no errors of libav, whose level they ignore.
+        let mut params = String::from("log-level=error:open-gop=0");
+        match settings.encoder_threads {
+            0 => {}
+            1 => params.push_str(":pools=none:frame-threads=1"),
+            threads => params.push_str(&format!(":pools={threads}:frame-threads=1")),
+        }
+        vec![("forced-idr", "1".into()), ("preset", settings.preset.clone()), ("x265-params", params)]
+    }
+}
+
+/// libvpx, as live streams use it: every picture leaves before the next one comes.
+mod vp9 {
+    use super::{EncoderOptions, Profile, TranscodeSettings};
+
+    /// Its speeds, by the presets of libx264.
+    const SPEEDS: [(&str, &str); 9] = [
+        ("ultrafast", "8"),
+        ("superfast", "8"),
+        ("veryfast", "7"),
+        ("faster", "6"),
+        ("fast", "6"),
+        ("medium", "5"),
+        ("slow", "4"),
+        ("slower", "3"),
+        ("veryslow", "2"),
+    ];
+    const USUAL_SPEED: &str = "7";
+
+    pub(super) fn options(settings: &TranscodeSettings, profile: &Profile) -> EncoderOptions {
+        let speed =
+            SPEEDS.iter().find(|(preset, _)| *preset == settings.preset).map_or(USUAL_SPEED, |(_, speed)| *speed);
+        let threads = settings.encoder_threads.to_string();
+        let fixed = [("deadline", "realtime"), ("lag-in-frames", "0"), ("auto-alt-ref", "0"), ("cpu-used", speed)];
+        let mut options: EncoderOptions = fixed.map(|(key, value)| (key, value.to_owned())).into();
+        // With the least rate equal to the largest it is constant.
+        options.extend([("minrate", profile.bitrate.to_string()), ("threads", threads)]);
+        options
+    }
 }
 
 /// Refuses what this transcoder cannot produce.
 pub(crate) fn check_profile(profile: &Profile) -> Result<(), MediaError> {
     let refuse = |reason: String| MediaError::UnsupportedProfile { name: profile.name.clone(), reason };
     profile.validate().map_err(|error| refuse(error.to_string()))?;
-    if profile.encoder != VideoCodec::H264 {
-        return Err(refuse(format!("video codec {:?}", profile.encoder)));
+    let Some(encoder) = Encoder::default().libav_name_for(profile.encoder) else {
+        return Err(refuse(format!("no encoder for {:?}", profile.encoder)));
+    };
+    if profile.encoder != VideoCodec::H264 && encoder::find_by_name(encoder).is_none() {
+        return Err(refuse(format!("this libavcodec has no {encoder}")));
+    }
+    if profile.encoder == VideoCodec::Vp9 && profile.format != Container::Mp4 {
+        return Err(refuse("VP9 goes into MP4 only, transport streams have no place for it".into()));
     }
     if profile.width.max(profile.height) > MAX_SIDE {
         return Err(refuse(format!("more than {MAX_SIDE} pixels a side")));
@@ -245,6 +317,7 @@ mod tests {
     fn other_codecs_and_sizes_are_refused() {
         let base = devnet_ladder()[0].clone();
         for profile in [
+            Profile { encoder: VideoCodec::Vp8, format: Container::Mp4, ..base.clone() },
             Profile { encoder: VideoCodec::Vp9, ..base.clone() },
             Profile { width: 4098, ..base.clone() },
             Profile { bitrate: 0, ..base },

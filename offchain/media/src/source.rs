@@ -249,7 +249,8 @@ impl Player {
         // Key frames exactly where segments begin, as live encoders are set up.
         options.push(("sc_threshold", "0".into()));
         options.push(("keyint_min", segment_frames.to_string()));
-        let plan = Plan { encoder: Encoder::X264, width, height, fps, look: Look::told_by(&file.decoder), options };
+        let look = Look::told_by(&file.decoder);
+        let plan = Plan { encoder: Encoder::X264, codec: profile.encoder, width, height, fps, look, options };
         Ok(Self {
             encoder: VideoEncoder::open(&plan)?,
             scaler: Scaler::new(width, height),

@@ -83,10 +83,10 @@ pub fn compare(
     let mut looks: Vec<_> =
         renditions.iter().map(|bytes| Look::take(bytes, &own, (source.start_pts, source_step), sampling)).collect();
     drop(own);
-    let Segment { video, video_decoder, fps, duration, .. } = source;
+    let Segment { video, video_decoder, fps, turn, duration, .. } = source;
     let mut timeline = Timeline::new(duration, source_step);
     let mut reader = Reader::default();
-    let mut frames = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps);
+    let mut frames = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps, turn);
     let mut first = None;
     while let Some(frame) = frames.next_frame()? {
         let pts = frame.pts().unwrap_or(0);
@@ -165,8 +165,8 @@ impl Look {
         // The same for each, so that two renditions of one profile are judged by the same frames.
         let mut random = Random(sampling.seed);
         let segment = demux::segment(bytes, 1)?;
-        let info = describe(&segment);
-        let Segment { video, video_decoder, fps, duration, start_pts, damaged, .. } = segment;
+        let mut info = describe(&segment);
+        let Segment { video, video_decoder, fps, turn, duration, start_pts, damaged, .. } = segment;
         let (mut all, mut copied) = (0_u64, 0_u64);
         for data in telling(&video.packets) {
             all += data.len() as u64;
@@ -180,9 +180,12 @@ impl Look {
             draw(sampling.frames.min(MAX_COMPARED_FRAMES), duration - step, &mut random).into_iter().peekable();
         let mut timeline = Timeline::new(duration, step);
         let (mut samples, mut reader, mut first) = (Vec::new(), Reader::default(), None);
-        let mut frames = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps);
+        let mut frames = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps, turn);
         while let Some(frame) = frames.next_frame()? {
             let pts = frame.pts().unwrap_or(0);
+            if first.is_none() {
+                info.begins_with(&frame);
+            }
             let since = pts - *first.get_or_insert(pts);
             let frame = reader.plain(frame)?;
             let thumb = Thumb::of(&frame);

@@ -14,34 +14,77 @@ pub(crate) fn sane(ticks: Option<i64>) -> Option<i64> {
     ticks.filter(|ticks| (-FARTHEST..=FARTHEST).contains(ticks))
 }
 
-/// Puts packets of one stream on a time line: 33-bit wrap undone, missing times filled in, decode times strictly rising.
+/// Decode times that jump back by more than this, or ahead by more than [`JUMP_AHEAD`], are those of a clock that was set.
+pub(crate) const JUMP_BACK: i64 = TICKS_PER_SECOND;
+/// Less is a pause.
+pub(crate) const JUMP_AHEAD: i64 = 30 * TICKS_PER_SECOND;
+
+/// Puts packets of one stream on a time line: 33-bit wrap undone, jumps of the clock closed, missing times filled in, decode
+/// times strictly rising. The times of showing are left as they are, even where they come before those of decoding.
 #[derive(Debug)]
 pub(crate) struct Clock {
     time_base: Rational,
     last_dts: Option<i64>,
     next: i64,
+    shift: i64,
 }
 
 impl Clock {
     const WRAP: i64 = 1 << 33;
 
     pub(crate) fn new(time_base: Rational) -> Self {
-        Self { time_base, last_dts: None, next: 0 }
+        Self { time_base, last_dts: None, next: 0, shift: 0 }
     }
 
-    pub(crate) fn set(&mut self, packet: &mut Packet) {
+    /// What is added to the times of packets since the clock was set, in ticks.
+    pub(crate) fn shift(&self) -> i64 {
+        self.shift
+    }
+
+    /// `other` is the shift of the stream beside this one: where it fits, both go on together. `lasts` is for packets that do
+    /// not say how long they last.
+    pub(crate) fn set(&mut self, packet: &mut Packet, other: i64, lasts: Option<i64>) {
         packet.rescale_ts(self.time_base, TICKS);
         let (pts, dts) = (sane(packet.pts()), sane(packet.dts()));
-        let pts = self.unwrap(pts.or(dts).unwrap_or(self.next));
-        let mut dts = dts.map_or(pts, |dts| self.unwrap(dts)).min(pts);
-        if let Some(last) = self.last_dts {
-            dts = dts.max(last + 1);
+        if let Some(told) = dts.or(pts) {
+            self.follow(told, other);
         }
-        packet.set_pts(Some(pts.max(dts)));
-        packet.set_dts(Some(dts));
+        let at = |told: i64| self.unwrap(told + self.shift);
+        let (pts, dts) = (pts.map(at), dts.map(at));
+        // A time of showing far from that of decoding is none.
+        let near = |pts: &i64| dts.is_none_or(|dts| (dts - JUMP_BACK..=dts + JUMP_AHEAD).contains(pts));
+        let shown = pts.filter(near).or(dts).unwrap_or(self.next);
+        let decoded = dts.map_or(shown, |dts| dts.min(shown));
+        let decoded = match self.last_dts {
+            // Shown later than pictures decoded after it, perhaps.
+            Some(last) if dts.is_none() && pts.is_some() => last + 1,
+            Some(last) => decoded.max(last + 1),
+            None => decoded,
+        };
+        packet.set_pts(Some(shown));
+        packet.set_dts(Some(decoded));
         packet.set_position(usize::MAX as isize);
-        self.last_dts = Some(dts);
-        self.next = (dts + packet.duration().clamp(1, FARTHEST)).min(FARTHEST);
+        self.last_dts = Some(decoded);
+        if packet.duration() <= 0 {
+            packet.set_duration(lasts.unwrap_or(0));
+        }
+        self.next = (decoded + packet.duration().clamp(1, FARTHEST)).min(FARTHEST);
+    }
+
+    /// Finds the shift with which the packet told for this time comes after the one before it.
+    fn follow(&mut self, told: i64, other: i64) {
+        let Some(last) = self.last_dts else {
+            self.shift = other;
+            return;
+        };
+        let fits = |shift| {
+            let time = self.unwrap(told + shift);
+            (last - JUMP_BACK..=self.next + JUMP_AHEAD).contains(&time)
+        };
+        if fits(self.shift) {
+            return;
+        }
+        self.shift = if fits(other) { other } else { self.next - told };
     }
 
     /// The time nearest to the one before it, of those that 33 bits cannot tell apart.
@@ -138,14 +181,32 @@ mod tests {
             (i64::MAX, i64::MAX, 0),
         ] {
             let mut packet = packet(pts, dts, duration);
-            clock.set(&mut packet);
+            clock.set(&mut packet, 0, None);
             span.add(&packet);
             times.push((packet.dts().unwrap_or(0), packet.pts().unwrap_or(0)));
         }
         assert_eq!(times[0], (3600, 7200));
         assert!(times.windows(2).all(|pair| pair[0].0 < pair[1].0), "{times:?}");
-        assert!(times.iter().all(|(dts, pts)| dts <= pts && *pts <= 2 * FARTHEST), "{times:?}");
+        assert!(times.iter().all(|(dts, pts)| (pts - dts).abs() <= JUMP_AHEAD && *pts <= 2 * FARTHEST), "{times:?}");
         assert_eq!(span.rate(), FrameRate::new(25, 1));
+    }
+
+    #[test]
+    fn streams_that_jump_together_stay_together() {
+        let mut clocks = [Clock::new(TICKS), Clock::new(TICKS)];
+        let mut set = |stream: usize, dts: i64| {
+            let other = clocks[1 - stream].shift();
+            let mut packet = packet(dts, dts, 3600);
+            clocks[stream].set(&mut packet, other, None);
+            packet.dts()
+        };
+        let before = [set(0, 0), set(1, 1000), set(0, 3600), set(1, 4600)];
+        assert_eq!(before, [Some(0), Some(1000), Some(3600), Some(4600)]);
+        let hour = 3600 * TICKS_PER_SECOND;
+        // The first that jumps goes on at its step, and the other keeps its distance.
+        let after = [set(0, hour + 7500), set(1, hour + 8500), set(0, hour + 11_100)];
+        assert_eq!(after, [Some(7200), Some(8200), Some(10_800)]);
+        assert_eq!((set(0, 14_400), set(1, 15_400)), (Some(14_400), Some(15_400)), "and back");
     }
 
     #[test]

@@ -9,6 +9,10 @@ use crate::{MediaError, settings::MAX_SEGMENT_BYTES};
 /// Bytes of one transport packet, each starting with the sync byte.
 const PACKET_BYTES: usize = 188;
 const SYNC_BYTE: u8 = 0x47;
+/// Whether a packet is scrambled is in this byte of it.
+const SCRAMBLING_BYTE: usize = 3;
+/// The bit of that byte which says so; the next one says with which of two keys.
+const SCRAMBLED: u8 = 0x80;
 
 /// What passed so far.
 #[derive(Debug, Default)]
@@ -16,23 +20,34 @@ struct Passed {
     len: usize,
     packets: usize,
     in_sync: usize,
+    scrambled: usize,
     /// Why reading ended before the input did.
     broken: Option<MediaError>,
 }
 
 impl Passed {
     fn see(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
-        let to_next = (PACKET_BYTES - self.len % PACKET_BYTES) % PACKET_BYTES;
-        let starts = bytes.iter().skip(to_next).step_by(PACKET_BYTES);
-        for start in starts {
+        for start in self.each(bytes, 0) {
             self.in_sync += usize::from(*start == SYNC_BYTE);
             self.packets += 1;
             if self.in_sync == 0 {
                 return Err(MediaError::NotTransportStream);
             }
         }
+        self.scrambled += self.each(bytes, SCRAMBLING_BYTE).filter(|byte| *byte & SCRAMBLED != 0).count();
         self.len += bytes.len();
         check_len(self.len)
+    }
+
+    /// The bytes at one place of every packet.
+    fn each<'a>(&self, bytes: &'a [u8], place: usize) -> impl Iterator<Item = &'a u8> + use<'a> {
+        let to_next = (PACKET_BYTES + place - self.len % PACKET_BYTES) % PACKET_BYTES;
+        bytes.iter().skip(to_next).step_by(PACKET_BYTES)
+    }
+
+    /// A tenth of the packets is more than damage does.
+    fn is_scrambled(&self) -> bool {
+        self.scrambled * 10 > self.packets
     }
 
     fn verdict(&self) -> Result<(), MediaError> {
@@ -43,6 +58,9 @@ impl Passed {
         let whole = self.len / PACKET_BYTES;
         if whole == 0 || self.in_sync * 10 < self.packets * 9 {
             return Err(MediaError::NotTransportStream);
+        }
+        if self.is_scrambled() {
+            return Err(MediaError::Encrypted);
         }
         if self.len.is_multiple_of(PACKET_BYTES) { Ok(()) } else { Err(MediaError::Truncated { len: self.len }) }
     }
@@ -56,7 +74,7 @@ pub(super) fn check_len(len: usize) -> Result<(), MediaError> {
     Err(MediaError::SegmentSize { len, max: MAX_SEGMENT_BYTES })
 }
 
-/// Checks all of a segment at once.
+/// Checks all of a transport stream at once.
 pub(super) fn check(bytes: &[u8]) -> Result<(), MediaError> {
     check_len(bytes.len())?;
     let mut passed = Passed::default();
@@ -78,9 +96,11 @@ impl Framing {
         Watched { input, framing: self.clone() }
     }
 
-    /// The error that ended reading, if one did.
-    pub(super) fn broken(&self) -> Result<(), MediaError> {
-        self.lock().broken.clone().map_or(Ok(()), Err)
+    /// What an error of libav comes from, where it is the bytes.
+    pub(super) fn explain(&self, error: MediaError) -> MediaError {
+        let passed = self.lock();
+        let scrambled = passed.is_scrambled().then_some(MediaError::Encrypted);
+        passed.broken.clone().or(scrambled).unwrap_or(error)
     }
 
     /// What is to be said of the input once it has ended.
@@ -119,7 +139,7 @@ mod tests {
     use super::*;
 
     fn packets(count: usize) -> Vec<u8> {
-        (0..count * PACKET_BYTES).map(|at| if at % PACKET_BYTES == 0 { SYNC_BYTE } else { 0xff }).collect()
+        (0..count * PACKET_BYTES).map(|at| if at % PACKET_BYTES == 0 { SYNC_BYTE } else { 0x1f }).collect()
     }
 
     #[test]
@@ -140,9 +160,21 @@ mod tests {
     }
 
     #[test]
+    fn scrambled_packets_show_damaged_ones_do_not() {
+        let scrambled = |every: usize| {
+            let mut bytes = packets(100);
+            bytes.chunks_mut(PACKET_BYTES).for_each(|packet| packet[SCRAMBLING_BYTE] = 0x10);
+            bytes.chunks_mut(PACKET_BYTES).step_by(every).for_each(|packet| packet[SCRAMBLING_BYTE] = 0x90);
+            check(&bytes)
+        };
+        assert_eq!(scrambled(5), Err(MediaError::Encrypted));
+        assert_eq!(scrambled(50), Ok(()));
+    }
+
+    #[test]
     fn nothing_and_too_much_are_refused() {
         assert_eq!(check(&[]), Err(MediaError::SegmentSize { len: 0, max: MAX_SEGMENT_BYTES }));
-        let mut passed = Passed { len: MAX_SEGMENT_BYTES, packets: 1, in_sync: 1, broken: None };
+        let mut passed = Passed { len: MAX_SEGMENT_BYTES, packets: 1, in_sync: 1, scrambled: 0, broken: None };
         let error = MediaError::SegmentSize { len: MAX_SEGMENT_BYTES + 1, max: MAX_SEGMENT_BYTES };
         assert_eq!(passed.see(&[0]), Err(error));
     }

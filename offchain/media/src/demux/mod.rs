@@ -1,4 +1,5 @@
 //! A segment taken apart, without trusting it: a transport stream, or MP4.
+mod boxes;
 mod clock;
 mod framing;
 mod handed;
@@ -7,24 +8,25 @@ mod reader;
 use std::io::{Cursor, Read};
 
 use bytes::Bytes;
-use ffmpeg_next::{Codec, Dictionary, Packet, Rational, codec, decoder, format::context::StreamIo};
+use ffmpeg_next::{
+    Codec, Dictionary, Packet, Rational, codec, decoder,
+    format::context::{Input, StreamIo},
+};
 use streamflow_types::Container;
 
+use self::reader::{ChosenStream, PacketReader, Streams};
 pub(crate) use self::{
-    clock::sane,
+    clock::{JUMP_AHEAD, JUMP_BACK, sane},
     handed::handed,
     reader::{Ahead, Live, Taken},
 };
-use self::{
-    framing::check_len,
-    reader::{ChosenStream, PacketReader, Streams},
-};
 use crate::{
-    MediaError, avc,
+    MediaError, codecs,
     error::libav,
     library, mux,
     rate::{FrameRate, TICKS_PER_SECOND},
     settings::{MAX_SEGMENT_BYTES, MAX_SIDE, MIN_SIDE},
+    upright::Turn,
 };
 
 /// Frame rate assumed where one frame says nothing.
@@ -47,6 +49,8 @@ pub(crate) struct Segment {
     pub(crate) video: Track,
     pub(crate) audio: Option<Track>,
     pub(crate) video_decoder: VideoDecoder,
+    /// What the container says of the way pictures are to be turned.
+    pub(crate) turn: Turn,
     pub(crate) fps: FrameRate,
     /// Time of the first shown frame, in ticks.
     pub(crate) start_pts: i64,
@@ -56,7 +60,7 @@ pub(crate) struct Segment {
     pub(crate) damaged: u64,
 }
 
-/// An opened H.264 decoder; its size is known before the first frame if the stream says it.
+/// An opened decoder; its size is known before the first frame if the stream says it.
 pub(crate) type VideoDecoder = decoder::Video;
 
 /// Takes a whole segment apart.
@@ -72,13 +76,13 @@ pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, Me
         }
     }
     let video_decoder = open_decoder(live.video.clone(), decoder_threads)?;
-    check_size(video_decoder.width(), video_decoder.height())?;
     Ok(Segment {
         container,
         fps: live.span.rate(),
         start_pts: live.span.first(),
         duration: live.span.ticks(),
         damaged: live.damaged(),
+        turn: live.turn,
         audio: live.audio.filter(|_| !sound.is_empty()).map(|parameters| Track { parameters, packets: sound }),
         video: Track { parameters: live.video, packets: pictures },
         video_decoder,
@@ -89,11 +93,24 @@ pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, Me
 pub(crate) fn whole(bytes: &Bytes, ahead: Ahead) -> Result<Live, MediaError> {
     library::prepare();
     if container_of(bytes) == Container::Mp4 {
-        // Everything after this knows pictures as transport streams carry them.
-        return Live::open(Cursor::new(mp4_as_transport_stream(bytes)?), ahead);
+        boxes::check(bytes)?;
+        return mp4(bytes, ahead);
     }
     framing::check(bytes)?;
     Live::open(Cursor::new(bytes.clone()), ahead)
+}
+
+fn mp4(bytes: &Bytes, ahead: Ahead) -> Result<Live, MediaError> {
+    let (input, streams) = mp4_streams(bytes)?;
+    if !codecs::goes_into_transport_streams(streams.video.parameters.id()) {
+        return Ok(Live::of(input, streams, None));
+    }
+    // Everything after this knows pictures as transport streams carry them.
+    let turn = streams.video.turn;
+    let (video, audio) = tracks(input, streams)?;
+    let mut live = Live::open(Cursor::new(mux::segment(&video, audio.as_ref())?), ahead)?;
+    live.turn = turn;
+    Ok(live)
 }
 
 /// Opens a segment that is still coming in. A transport stream is read as it comes; MP4 may say at its end what is in it, and
@@ -121,17 +138,20 @@ pub(crate) fn container_of(bytes: &[u8]) -> Container {
     }
 }
 
-fn mp4_as_transport_stream(bytes: &Bytes) -> Result<Bytes, MediaError> {
-    let (video, audio) = mp4_tracks(bytes)?;
-    mux::segment(&video, audio.as_ref())
+fn mp4_streams(bytes: &Bytes) -> Result<(Input, Streams), MediaError> {
+    let io = StreamIo::from_read_seek(Cursor::new(bytes.clone())).map_err(libav("read from memory"))?;
+    let input = reader::open(io, "mov", Ahead::Much, MediaError::NotMp4)?;
+    let streams = Streams::choose(&input)?;
+    Ok((input, streams))
 }
 
 /// Pictures and sound of MP4, as it carries them.
 pub(crate) fn mp4_tracks(bytes: &Bytes) -> Result<(Track, Option<Track>), MediaError> {
-    check_len(bytes.len())?;
-    let io = StreamIo::from_read_seek(Cursor::new(bytes.clone())).map_err(libav("read from memory"))?;
-    let input = reader::open(io, "mov", Ahead::Much, MediaError::NotMp4)?;
-    let streams = Streams::choose(&input)?;
+    let (input, streams) = mp4_streams(bytes)?;
+    tracks(input, streams)
+}
+
+fn tracks(input: Input, streams: Streams) -> Result<(Track, Option<Track>), MediaError> {
     let mut reader = PacketReader::new(input, &streams);
     let (mut pictures, mut sound) = (Vec::new(), Vec::new());
     while let Some(taken) = reader.next()? {
@@ -146,7 +166,7 @@ pub(crate) fn mp4_tracks(bytes: &Bytes) -> Result<(Track, Option<Track>), MediaE
     let track = |stream: ChosenStream, packets| Track { parameters: stream.parameters, packets };
     let audio = match streams.audio {
         Some(stream) if !sound.is_empty() => {
-            avc::check_audio(stream.parameters.id())?;
+            codecs::check_audio(stream.parameters.id())?;
             Some(track(stream, sound))
         }
         _ => None,
@@ -179,6 +199,14 @@ pub(crate) fn open(mut decoder: decoder::Decoder, codec: Codec) -> Result<VideoD
     let mut options = Dictionary::new();
     options.set("max_pixels", &(u64::from(MAX_SIDE) * u64::from(MAX_SIDE)).to_string());
     decoder.open_as_with(codec, options)?.video()
+}
+
+/// Width and height as the container or the first pictures have it, in pixels; 0 where they do not say.
+#[allow(unsafe_code)] // the library has no getter
+pub(crate) fn told_size(parameters: &codec::Parameters) -> (u32, u32) {
+    // SAFETY: the pointer is that of live parameters, and the fields are plain numbers.
+    let (width, height) = unsafe { ((*parameters.as_ptr()).width, (*parameters.as_ptr()).height) };
+    (width.unsigned_abs(), height.unsigned_abs())
 }
 
 /// Refuses pictures that no rendition can be made of.

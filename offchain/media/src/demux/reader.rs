@@ -2,16 +2,22 @@
 use std::{collections::VecDeque, io::Read};
 
 use ffmpeg_next::{
-    Dictionary, Packet, Rational, Stream, codec, format,
-    format::context::{Input, StreamIo},
+    Dictionary, Packet, Rational, Stream, codec,
+    format::{
+        self,
+        context::{Input, StreamIo},
+        stream::Disposition,
+    },
     media,
 };
 
 use super::{
+    check_size,
     clock::{Clock, Span, measured_rate, told_rate},
     framing::Framing,
+    told_size,
 };
-use crate::{MediaError, avc, error::libav, rate::FrameRate, settings::MAX_SEGMENT_MILLIS};
+use crate::{MediaError, codecs, error::libav, rate::FrameRate, settings::MAX_SEGMENT_MILLIS, upright::Turn};
 
 /// Unreadable packets in a row after which reading ends.
 const MAX_BAD_PACKETS: u32 = 1000;
@@ -33,7 +39,7 @@ pub(super) fn open(io: StreamIo, format: &str, ahead: Ahead, otherwise: MediaErr
     let mut options = Dictionary::new();
     options.set("format_whitelist", format);
     options.set("protocol_whitelist", "none");
-    options.set("codec_whitelist", "h264,aac,mp3float,mp3,ac3");
+    options.set("codec_whitelist", codecs::DECODERS);
     options.set("correct_ts_overflow", "0");
     if ahead == Ahead::Little {
         options.set("analyzeduration", "1");
@@ -55,22 +61,29 @@ pub(super) struct ChosenStream {
     pub(super) index: usize,
     pub(super) time_base: Rational,
     pub(super) parameters: codec::Parameters,
+    pub(super) turn: Turn,
 }
 
 impl Streams {
     pub(super) fn choose(input: &Input) -> Result<Self, MediaError> {
-        let first = |kind| input.streams().find(|s| s.parameters().medium() == kind).map(|s| ChosenStream::of(&s));
+        let first = |kind| {
+            let of_kind = |stream: &Stream<'_>| {
+                stream.parameters().medium() == kind && !stream.disposition().contains(Disposition::ATTACHED_PIC)
+            };
+            input.streams().find(of_kind).map(|stream| ChosenStream::of(&stream))
+        };
         let video = first(media::Type::Video).ok_or(MediaError::NoVideoStream)?;
-        if video.parameters.id() != codec::Id::H264 {
-            return Err(MediaError::UnsupportedVideo { codec: video.parameters.id().name().into() });
-        }
+        codecs::check_video(video.parameters.id())?;
+        let (width, height) = told_size(&video.parameters);
+        check_size(width, height)?;
         Ok(Self { video, audio: first(media::Type::Audio) })
     }
 }
 
 impl ChosenStream {
     fn of(stream: &Stream<'_>) -> Self {
-        Self { index: stream.index(), time_base: stream.time_base(), parameters: stream.parameters() }
+        let (time_base, parameters) = (stream.time_base(), stream.parameters());
+        Self { index: stream.index(), time_base, parameters, turn: Turn::of_stream(stream) }
     }
 }
 
@@ -85,6 +98,7 @@ pub(super) struct PacketReader {
     input: Input,
     video: (usize, Clock),
     audio: Option<(usize, Clock)>,
+    sound: codec::Id,
     /// Packets that libav found damaged.
     pub(super) damaged: u64,
 }
@@ -92,7 +106,8 @@ pub(super) struct PacketReader {
 impl PacketReader {
     pub(super) fn new(input: Input, streams: &Streams) -> Self {
         let clocked = |stream: &ChosenStream| (stream.index, Clock::new(stream.time_base));
-        Self { input, video: clocked(&streams.video), audio: streams.audio.as_ref().map(clocked), damaged: 0 }
+        let sound = streams.audio.as_ref().map_or(codec::Id::None, |audio| audio.parameters.id());
+        Self { input, video: clocked(&streams.video), audio: streams.audio.as_ref().map(clocked), sound, damaged: 0 }
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Taken>, MediaError> {
@@ -113,47 +128,63 @@ impl PacketReader {
                 continue;
             }
             if packet.stream() == self.video.0 {
-                self.video.1.set(&mut packet);
+                let sound = self.audio.as_ref().map_or(0, |(_, clock)| clock.shift());
+                self.video.1.set(&mut packet, sound, None);
                 return Ok(Some(Taken::Picture(packet)));
             }
             if let Some((_, clock)) = self.audio.as_mut().filter(|(index, _)| packet.stream() == *index) {
-                clock.set(&mut packet);
+                let lasts = codecs::sound_ticks(self.sound, &packet);
+                clock.set(&mut packet, self.video.1.shift(), lasts);
                 return Ok(Some(Taken::Sound(packet)));
             }
         }
     }
 }
 
-/// A transport stream that may still be coming in.
+/// A segment that may still be coming in.
 pub(crate) struct Live {
     reader: PacketReader,
-    framing: Framing,
+    /// Of a transport stream; MP4 was checked before.
+    framing: Option<Framing>,
     pub(crate) video: codec::Parameters,
     /// Sound that the segment announces; there may be none of it.
     pub(crate) audio: Option<codec::Parameters>,
+    /// What the container says of the way pictures are to be turned.
+    pub(crate) turn: Turn,
     pub(crate) span: Span,
     /// Read to learn the rate, not yet taken.
     ahead: VecDeque<Taken>,
 }
 
 impl Live {
-    /// Waits for the first pictures.
+    /// Waits for the first pictures of a transport stream.
     pub(crate) fn open(input: impl Read + Send + 'static, ahead: Ahead) -> Result<Self, MediaError> {
         let framing = Framing::default();
         let io = StreamIo::from_read(framing.watch(input)).map_err(libav("read from memory"))?;
         let opened = open(io, "mpegts", ahead, MediaError::NotTransportStream);
-        let input = opened.map_err(|error| framing.broken().err().unwrap_or(error))?;
-        let streams = Streams::choose(&input).map_err(|error| framing.broken().err().unwrap_or(error))?;
+        let input = opened.map_err(|error| framing.explain(error))?;
+        let streams = Streams::choose(&input).map_err(|error| framing.explain(error))?;
+        Ok(Self::of(input, streams, Some(framing)))
+    }
+
+    /// Of the streams chosen of an input.
+    pub(super) fn of(input: Input, streams: Streams, framing: Option<Framing>) -> Self {
         let reader = PacketReader::new(input, &streams);
         let Streams { video, audio } = streams;
-        Ok(Self {
+        Self {
             reader,
             framing,
+            turn: video.turn,
             video: video.parameters,
             audio: audio.map(|audio| audio.parameters),
             span: Span::default(),
             ahead: VecDeque::new(),
-        })
+        }
+    }
+
+    /// The error, or what was wrong with the bytes before libav saw them.
+    fn explain(&self, error: MediaError) -> MediaError {
+        self.framing.as_ref().map_or_else(|| error.clone(), |framing| framing.explain(error.clone()))
     }
 
     /// Packets that libav found damaged so far.
@@ -174,10 +205,10 @@ impl Live {
             self.ahead.push_back(taken);
         }
         if decoded.is_empty() {
-            return Err(MediaError::NoFrames);
+            return Err(self.explain(MediaError::NoFrames));
         }
         if !key {
-            return Err(MediaError::NoKeyFrame);
+            return Err(self.explain(MediaError::NoKeyFrame));
         }
         Ok(told.or_else(|| measured_rate(&decoded)).unwrap_or_else(|| self.span.rate()))
     }
@@ -191,11 +222,11 @@ impl Live {
     }
 
     fn read(&mut self) -> Result<Option<Taken>, MediaError> {
-        let read = self.reader.next().map_err(|error| self.framing.broken().err().unwrap_or(error))?;
+        let read = self.reader.next().map_err(|error| self.explain(error))?;
         match &read {
             None => self.end()?,
             Some(Taken::Picture(packet)) => self.span.add(packet),
-            Some(Taken::Sound(packet)) => avc::check_sound(self.audio.as_ref().map(codec::Parameters::id), packet)?,
+            Some(Taken::Sound(packet)) => codecs::check_sound(self.audio.as_ref().map(codec::Parameters::id), packet)?,
         }
         if self.span.millis() > MAX_SEGMENT_MILLIS {
             return Err(self.too_long()?);
@@ -204,8 +235,7 @@ impl Live {
     }
 
     fn end(&self) -> Result<(), MediaError> {
-        self.framing.broken()?;
-        self.framing.verdict()
+        self.framing.as_ref().map_or(Ok(()), Framing::verdict)
     }
 
     /// How long it is, all of it.

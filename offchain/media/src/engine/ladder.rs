@@ -2,19 +2,19 @@
 use std::sync::{Arc, mpsc::Receiver};
 
 use ffmpeg_next::frame;
-use streamflow_types::Profile;
+use streamflow_types::{Profile, VideoCodec};
 
 use super::{
     keys::KeyClock,
     lane::LanePlan,
     queues::{Footprint, Queues},
-    rung::Rung,
+    rung::{Pace, Rung},
 };
 use crate::{
     MediaError, TranscodeSettings,
     encode::{Look, Plan},
     gpu::{Hardware, is_on_device},
-    rate::{FrameRate, Grid},
+    rate::{Even, FrameRate, Grid},
     scale::Scaler,
     settings::{Encoder, EncoderInput, encoder_options},
     size::rendition_size,
@@ -63,31 +63,40 @@ impl<'a> Ladder<'a> {
         let largest = order.first().copied();
         let (mut rungs, mut plans) = (Vec::new(), Vec::new());
         for (index, (profile, size)) in profiles.iter().zip(&sizes).enumerate() {
-            let grid_rate = FrameRate::of_profile(profile).filter(|asked| !same_rate(*asked, fps));
-            let rate = grid_rate.unwrap_or(fps);
+            let (rate, pace) = match FrameRate::of_profile(profile) {
+                None => (fps, Pace::Own),
+                Some(asked) if same_rate(asked, fps) => (fps, Pace::Even(Even::new(asked))),
+                Some(asked) => (asked, Pace::Grid(Grid(asked))),
+            };
             rungs.push(Step {
-                rung: Rung::new(grid_rate.map(Grid), KeyClock::new(profile.gop), index),
+                rung: Rung::new(pace, KeyClock::new(profile.gop), index),
                 size: *size,
                 above: above(&sizes, *size),
                 picture: None,
             });
             let may_reorder = first.pts().unwrap_or(0) >= REORDER_FRAMES * rate.frame_ticks();
+            let is_largest = Some(index) == largest;
+            let encoder_threads = if is_largest && !settings.deterministic { settings.encoder_threads } else { 1 };
+            let settings = &TranscodeSettings { encoder_threads, ..settings.clone() };
             let mut options = encoder_options(settings, profile, EncoderInput { fps: rate, may_reorder });
-            if Some(index) != largest {
-                options
-                    .iter_mut()
-                    .filter(|(name, _)| *name == "threads")
-                    .for_each(|(_, threads)| *threads = "1".into());
-            } else if settings.encoder == Encoder::X264 && !options.iter().any(|(name, _)| *name == "x264-params") {
+            let plain = !options.iter().any(|(name, _)| *name == "x264-params");
+            if is_largest && plain && settings.encoder == Encoder::X264 && profile.encoder == VideoCodec::H264 {
                 // A queue between its threads that changes nothing but its memory.
                 options.push(("x264-params", "sync-lookahead=0".into()));
             }
-            let look = Look::of(first);
             plans.push(LanePlan {
                 rendition: index,
                 footprint: footprint(settings, *size),
                 profile: profile.clone(),
-                encoder: Plan { encoder: settings.encoder, width: size.0, height: size.1, fps: rate, look, options },
+                encoder: Plan {
+                    encoder: settings.encoder,
+                    codec: profile.encoder,
+                    width: size.0,
+                    height: size.1,
+                    fps: rate,
+                    look: Look::of(first),
+                    options,
+                },
             });
         }
         (Self { rungs, order, hardware, exact: settings.deterministic }, plans)
@@ -158,7 +167,7 @@ fn above(sizes: &[(u32, u32)], (width, height): (u32, u32)) -> Option<usize> {
     candidates.min_by_key(|(_, size)| pixels(**size)).map(|(index, _)| index)
 }
 
-/// A rate asked for that the source already has is no conversion.
+/// A rate asked for that the source should already have is no conversion.
 fn same_rate(one: FrameRate, other: FrameRate) -> bool {
     (one.frame_ticks() - other.frame_ticks()).abs() <= 1
 }

@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ffmpeg_next::{Packet, frame};
+use ffmpeg_next::{Packet, codec, frame};
 use streamflow_types::{Container, Profile};
 
 use super::{
@@ -14,11 +14,11 @@ use super::{
     sound::Sound,
 };
 use crate::{
-    MediaError, Piece, RenditionReport, avc,
+    MediaError, Piece, RenditionReport, codecs,
+    demux::Track,
     encode::{Plan, VideoEncoder},
-    fragment,
     gpu::Hardware,
-    mux::Writer,
+    mux::{self, Writer},
 };
 
 /// What one lane is to make.
@@ -37,15 +37,29 @@ pub(super) struct Lane {
     hardware: Option<Hardware>,
     sound: Arc<Sound>,
     pieces: SyncSender<Piece>,
-    writer: Option<Writer>,
+    file: Option<File>,
     /// Encoded, but sound that comes before may be missing.
     waiting: VecDeque<Packet>,
     /// Packets of sound written.
     heard: usize,
     frames: u64,
     codec: Option<String>,
-    /// MP4 says first what only its end knows: kept until then.
-    gathered: Vec<u8>,
+}
+
+/// The rendition being written.
+enum File {
+    TransportStream(Writer),
+    /// Says first what only its end knows: pictures are kept until then.
+    Mp4(Track),
+}
+
+impl File {
+    fn begin(container: Container, video: codec::Parameters, sound: &Sound) -> Result<Self, MediaError> {
+        Ok(match container {
+            Container::MpegTs => Self::TransportStream(Writer::transport_stream(&video, sound.parameters().as_ref())?),
+            Container::Mp4 => Self::Mp4(Track { parameters: video, packets: Vec::new() }),
+        })
+    }
 }
 
 impl Lane {
@@ -55,9 +69,8 @@ impl Lane {
         sound: Arc<Sound>,
         pieces: SyncSender<Piece>,
     ) -> Self {
-        let (waiting, gathered) = (VecDeque::new(), Vec::new());
         let hardware = hardware.filter(|hardware| hardware.encodes()).cloned();
-        Self { plan, hardware, sound, pieces, writer: None, waiting, heard: 0, frames: 0, codec: None, gathered }
+        Self { plan, hardware, sound, pieces, file: None, waiting: VecDeque::new(), heard: 0, frames: 0, codec: None }
     }
 
     /// Makes what is ordered.
@@ -111,22 +124,30 @@ impl Lane {
 
     /// Takes what the encoder has finished.
     fn take(&mut self, encoder: &mut VideoEncoder) -> Result<(), MediaError> {
-        if self.writer.is_none() {
-            self.writer = Some(Writer::transport_stream(&encoder.parameters(), self.sound.parameters().as_ref())?);
-        }
+        let parameters = encoder.parameters();
         for packet in encoder.drain() {
             self.frames += 1;
             if self.codec.is_none() {
-                self.codec = packet.data().and_then(avc::codec_of_annex_b);
+                self.codec = codecs::video_name(&parameters, self.plan.encoder.fps, [&packet]);
             }
             self.waiting.push_back(packet);
+        }
+        if self.file.is_none() {
+            self.file = Some(File::begin(self.plan.profile.format, parameters, &self.sound)?);
         }
         Ok(())
     }
 
     /// Writes what is known to come next.
     fn write(&mut self) -> Result<(), MediaError> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let writer = match &mut self.file {
+            Some(File::TransportStream(writer)) => writer,
+            Some(File::Mp4(track)) => {
+                track.packets.extend(self.waiting.drain(..));
+                return Ok(());
+            }
+            None => return Ok(()),
+        };
         while let Some(picture) = self.waiting.front() {
             let (sound, all) = self.sound.due(self.heard, picture.dts());
             self.heard += sound.len();
@@ -141,31 +162,23 @@ impl Lane {
         self.hand_on(bytes)
     }
 
-    fn hand_on(&mut self, bytes: Bytes) -> Result<(), MediaError> {
+    fn hand_on(&self, bytes: Bytes) -> Result<(), MediaError> {
         if bytes.is_empty() {
             return Ok(());
         }
-        if self.plan.profile.format == Container::Mp4 {
-            self.gathered.extend_from_slice(&bytes);
-            return Ok(());
-        }
-        self.send(bytes)
-    }
-
-    fn send(&self, bytes: Bytes) -> Result<(), MediaError> {
         self.pieces.send(Piece { rendition: self.plan.rendition, bytes }).map_err(|_| MediaError::Abandoned)
     }
 
     fn finish(mut self) -> Result<RenditionReport, MediaError> {
         self.write()?;
-        let mut writer = self.writer.take().filter(|_| self.frames > 0).ok_or(MediaError::NoFrames)?;
-        self.sound.rest(self.heard).iter().try_for_each(|packet| writer.write(packet))?;
-        let end = writer.finish()?;
+        let end = match self.file.take().filter(|_| self.frames > 0).ok_or(MediaError::NoFrames)? {
+            File::TransportStream(mut writer) => {
+                self.sound.rest(self.heard).iter().try_for_each(|packet| writer.write(packet))?;
+                writer.finish()?
+            }
+            File::Mp4(pictures) => mux::fragmented(&pictures, self.plan.encoder.fps, self.sound.track()?.as_ref())?,
+        };
         self.hand_on(end)?;
-        if !self.gathered.is_empty() {
-            let gathered = std::mem::take(&mut self.gathered);
-            self.send(fragment::fragmented(&gathered.into())?)?;
-        }
         let Plan { width, height, .. } = self.plan.encoder;
         let codecs: Vec<_> = self.codec.as_deref().into_iter().chain(self.sound.codec()).collect();
         Ok(RenditionReport {

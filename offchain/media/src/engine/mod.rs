@@ -90,9 +90,10 @@ impl<'a> Job<'a> {
             Some(decoder) => decoder,
             None => demux::open_decoder(live.video.clone(), self.settings.decoding_threads())?,
         };
-        demux::check_size(decoder.width(), decoder.height())?;
         let sound = Arc::new(Sound::new(live.audio.as_ref()));
-        let mut frames = Frames::new(decoder, Pictures { live: &mut live, sound: &sound }, fps).on_device(device);
+        let turn = live.turn;
+        let pictures = Pictures { live: &mut live, sound: &sound };
+        let mut frames = Frames::new(decoder, pictures, fps, turn).on_device(device);
         let first = frames.next_frame()?.ok_or(MediaError::NoFrames)?;
         let size = (first.width(), first.height());
         demux::check_size(size.0, size.1)?;

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use ffmpeg_next::frame;
 
 use super::{keys::KeyClock, queues::Queues};
-use crate::{MediaError, rate::Grid};
+use crate::{
+    MediaError,
+    rate::{Even, Grid},
+};
 
 /// Encoded frames per decoded one above which a job is refused (node.md §9.3).
 const MAX_FRAMES_PER_FRAME: u64 = 25;
@@ -22,13 +25,22 @@ pub(super) enum Work {
     End,
 }
 
+/// When pictures of the source are shown.
+pub(super) enum Pace {
+    /// At their own times.
+    Own,
+    /// At the rate that the source should have.
+    Even(Even),
+    /// At another rate.
+    Grid(Grid),
+}
+
 /// Lays pictures of the source on the time line of one rendition.
 pub(super) struct Rung {
-    /// Another frame rate than the source's.
-    grid: Option<Grid>,
+    pace: Pace,
     keys: KeyClock,
     lane: usize,
-    /// With a grid, the last picture waits to learn how long it is shown.
+    /// The last picture, which fills the time up to the next.
     held: Option<(Arc<frame::Video>, i64)>,
     seen: u64,
     shown: u64,
@@ -36,26 +48,38 @@ pub(super) struct Rung {
 
 impl Rung {
     /// For the encoder of that lane.
-    pub(super) fn new(grid: Option<Grid>, keys: KeyClock, lane: usize) -> Self {
-        Self { grid, keys, lane, held: None, seen: 0, shown: 0 }
+    pub(super) fn new(pace: Pace, keys: KeyClock, lane: usize) -> Self {
+        Self { pace, keys, lane, held: None, seen: 0, shown: 0 }
     }
 
     /// Takes the next picture, in this rendition's size.
     pub(super) fn see(&mut self, picture: Arc<frame::Video>, pts: i64, queues: &Queues) -> Result<(), MediaError> {
         self.seen += 1;
-        if self.grid.is_none() {
-            return self.send(picture, pts, queues);
-        }
-        match self.held.replace((picture, pts)) {
-            Some((before, from)) => self.fill(&before, (from, pts), queues),
-            None => Ok(()),
+        match &mut self.pace {
+            Pace::Own => self.send(picture, pts, queues),
+            Pace::Even(even) => {
+                let mut times = even.times(pts);
+                let own = times.next_back();
+                if let Some((before, _)) = self.held.replace((picture.clone(), pts)) {
+                    self.fill(&before, times, queues)?;
+                }
+                self.fill(&picture, own, queues)
+            }
+            Pace::Grid(grid) => {
+                let grid = *grid;
+                match self.held.replace((picture, pts)) {
+                    Some((before, from)) => self.fill(&before, grid.times(from, pts), queues),
+                    None => Ok(()),
+                }
+            }
         }
     }
 
     /// Shows the last picture for `step` ticks, and ends.
     pub(super) fn finish(&mut self, step: i64, queues: &Queues) -> Result<(), MediaError> {
-        if let Some((last, from)) = self.held.take() {
-            self.fill(&last, (from, from + step), queues)?;
+        if let (Pace::Grid(grid), Some((last, from))) = (&self.pace, self.held.take()) {
+            let times = grid.times(from, from + step);
+            self.fill(&last, times, queues)?;
         }
         queues.push(self.lane, Work::End)
     }
@@ -63,11 +87,10 @@ impl Rung {
     fn fill(
         &mut self,
         picture: &Arc<frame::Video>,
-        (from, until): (i64, i64),
+        times: impl IntoIterator<Item = i64>,
         queues: &Queues,
     ) -> Result<(), MediaError> {
-        let Some(grid) = self.grid else { return Ok(()) };
-        for pts in grid.times(from, until) {
+        for pts in times {
             if self.shown > MAX_SHOWN {
                 break;
             }

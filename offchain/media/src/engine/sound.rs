@@ -3,7 +3,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ffmpeg_next::{Packet, codec};
 
-use crate::{avc, mux::AUDIO_STREAM};
+use crate::{MediaError, codecs, demux::Track, mux::AUDIO_STREAM};
 
 /// Packets of sound as they come in.
 pub(super) struct Sound(Mutex<Heard>);
@@ -17,7 +17,7 @@ struct Heard {
 
 impl Sound {
     pub(super) fn new(parameters: Option<&codec::Parameters>) -> Self {
-        let parameters = parameters.filter(|parameters| avc::audio_codec(parameters.id()).is_some()).cloned();
+        let parameters = parameters.filter(|parameters| codecs::audio_codec(parameters.id()).is_some()).cloned();
         let ended = parameters.is_none();
         Self(Mutex::new(Heard { parameters, packets: Vec::new(), ended }))
     }
@@ -44,7 +44,7 @@ impl Sound {
     pub(super) fn codec(&self) -> Option<&'static str> {
         let heard = self.lock();
         let any = heard.parameters.as_ref().filter(|_| !heard.packets.is_empty());
-        any.and_then(|parameters| avc::audio_codec(parameters.id()))
+        any.and_then(|parameters| codecs::audio_codec(parameters.id()))
     }
 
     /// The packets from the `from`th on that are due before a picture decoded at `dts`, and whether they are all: where
@@ -54,6 +54,14 @@ impl Sound {
         let due: Vec<_> = heard.packets.iter().skip(from).take_while(|packet| packet.dts() <= dts).cloned().collect();
         let all = heard.ended || from + due.len() < heard.packets.len();
         (due, all)
+    }
+
+    /// All of it, if there was any.
+    pub(super) fn track(&self) -> Result<Option<Track>, MediaError> {
+        let heard = self.lock();
+        let Some(parameters) = heard.parameters.as_ref().filter(|_| !heard.packets.is_empty()) else { return Ok(None) };
+        let parameters = codecs::sounding(parameters, &heard.packets)?;
+        Ok(Some(Track { parameters, packets: heard.packets.clone() }))
     }
 
     /// The packets from the `from`th on.

@@ -16,7 +16,7 @@ use crate::{
 #[allow(unsafe_code)] // the library has no setters for these fields
 pub(super) fn open(plan: &Plan, device: &Device, first: &frame::Video) -> Result<encoder::video::Encoder, MediaError> {
     let failed = fault(device.number(), "open the encoder");
-    let name = Encoder::Nvenc.libav_name();
+    let name = Encoder::Nvenc.libav_name_for(plan.codec).unwrap_or_default();
     let codec = encoder::find_by_name(name).ok_or_else(|| failed(ffmpeg_next::Error::EncoderNotFound))?;
     let mut video = codec::Context::new_with_codec(codec).encoder().video().map_err(&failed)?;
     video.set_width(plan.width);

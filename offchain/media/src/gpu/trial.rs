@@ -1,6 +1,6 @@
 //! What a device can do, found by doing it. Each trial is a job of a worker process: a driver that crashes costs one answer.
 use serde::{Deserialize, Serialize};
-use streamflow_types::{Gop, Profile};
+use streamflow_types::{Gop, Profile, VideoCodec};
 
 use super::{
     Coding, Driver,
@@ -110,6 +110,7 @@ fn plan(width: u32, height: u32) -> Result<Plan, MediaError> {
     let input = EncoderInput { fps: sample::FPS, may_reorder: false };
     Ok(Plan {
         encoder: settings.encoder,
+        codec: VideoCodec::H264,
         width,
         height,
         fps: sample::FPS,

@@ -176,7 +176,12 @@ impl Worker {
     pub(super) fn spawn(program: &Path, args: &[OsString], crew: bool, registry: &Arc<Registry>) -> io::Result<Self> {
         let mut command = std::process::Command::new(program);
         // A group of its own: Ctrl-C in a terminal is for the node, which lets running jobs finish.
-        command.args(args).envs(ALLOCATOR).env(DEVICE_ORDER.0, DEVICE_ORDER.1).env("GLIBC_TUNABLES", tunables()).process_group(0);
+        command
+            .args(args)
+            .envs(ALLOCATOR)
+            .env(DEVICE_ORDER.0, DEVICE_ORDER.1)
+            .env("GLIBC_TUNABLES", tunables())
+            .process_group(0);
         let mut child = Command::from(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

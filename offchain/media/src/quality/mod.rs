@@ -109,7 +109,7 @@ type Decoded = Frames<Map<IntoIter<Packet>, fn(Packet) -> Result<Packet, MediaEr
 
 fn decoded(segment: Segment) -> Decoded {
     let packets = segment.video.packets.into_iter().map(Ok as fn(_) -> _);
-    Frames::new(segment.video_decoder, packets, segment.fps)
+    Frames::new(segment.video_decoder, packets, segment.fps, segment.turn)
 }
 
 /// How long after a frame's time the frame that it shows may begin, in ticks: never this long or longer.
