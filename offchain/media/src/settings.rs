@@ -73,6 +73,21 @@ impl Default for TranscodeSettings {
     }
 }
 
+impl TranscodeSettings {
+    /// Frames that the encoder looks ahead over: `rc-lookahead` of libx264's presets.
+    pub(crate) fn lookahead_frames(&self) -> usize {
+        match (self.encoder, self.preset.as_str()) {
+            (Encoder::Nvenc, _) | (Encoder::X264, "ultrafast" | "superfast") => 0,
+            (Encoder::X264, "veryfast") => 10,
+            (Encoder::X264, "faster") => 20,
+            (Encoder::X264, "fast") => 30,
+            (Encoder::X264, "medium") => 40,
+            (Encoder::X264, "slow") => 50,
+            (Encoder::X264, _) => 60,
+        }
+    }
+}
+
 /// Options of the encoder, by the names libav gives them.
 pub(crate) type EncoderOptions = Vec<(&'static str, String)>;
 

@@ -5,6 +5,7 @@ mod bad_input;
 mod benchmark;
 mod clip;
 mod compare;
+mod containment;
 mod fuzz;
 mod ingest;
 mod mp4;
