@@ -72,6 +72,7 @@ fn every_command_explains_itself() {
         "config check",
         "config print-default",
         "doctor",
+        "bench transcode",
         "completions",
         "man",
         "media-worker",
@@ -201,6 +202,73 @@ fn a_benchmark_without_its_yardstick_says_how_to_get_it() {
     assert_eq!(code(&output), 1);
     let said = stderr(&output);
     assert!(said.contains("apt-get install ffmpeg") && !said.contains("preparing"), "{said}");
+}
+
+/// The shortest comparison there is.
+const SHORT_BENCH: [&str; 8] =
+    ["bench", "transcode", "--duration", "2s", "--preset", "ultrafast", "--ladder", "320x180@300,160x90@100"];
+
+fn short_bench(more: &[&str]) -> Output {
+    let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/bbb-720p25-5s.mp4");
+    streamflow(&[&SHORT_BENCH[..], &["--input", clip.to_str().unwrap()], more].concat())
+}
+
+#[test]
+fn a_comparison_of_transcoding_has_the_figures_that_are_promised() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = dir.path().join("runs.csv");
+    let output = short_bench(&["--rounds", "1", "--json", "--csv", runs.to_str().unwrap()]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let document: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let keys = ["throughput_ratio_segment", "throughput_ratio_stream", "cpu_ratio", "bitrate_ratio"];
+    for key in [&keys[..], &["first_byte_ms", "last_byte_ms", "restart_ms", "rss_ratio"]].concat() {
+        assert!(document[key].as_f64().is_some_and(|figure| figure > 0.0), "{key}: {}", document[key]);
+    }
+    assert!(document["ssim_delta"].as_f64().is_some_and(|figure| figure.abs() < 0.1), "{}", document["ssim_delta"]);
+    assert_eq!(document["presets"][0]["preset"], "ultrafast");
+    assert_eq!(document["presets"][0]["renditions"].as_array().unwrap().len(), 2);
+    assert_eq!(document["source_frames"], 50);
+    let runs = fs::read_to_string(runs).unwrap();
+    let works: Vec<_> = runs.lines().map(|line| line.split(',').next().unwrap()).collect();
+    assert_eq!(works, ["work", "streamflow", "ffmpeg_segment", "ffmpeg_stream", "stream"]);
+}
+
+#[test]
+fn sessions_are_counted_until_they_are_no_longer_live() {
+    let output = short_bench(&["--sessions", "2"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("in real time") && said.contains("PSNR") && !said.contains("must"), "{said}");
+    assert!(said.lines().skip_while(|line| !line.starts_with("sessions, ")).all(|line| line.len() <= 80), "{said}");
+    let output = short_bench(&["--sessions", "2", "--pacing", "flat-out", "--json"]);
+    let document: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let counts = document["sessions"][0]["counts"].as_array().unwrap();
+    assert_eq!(counts.iter().map(|count| count["sessions"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    assert!(counts.iter().all(|count| count["ssim"].as_f64().unwrap() > 0.5), "{counts:?}");
+    assert_eq!(document["sessions"][0]["realtime_sessions"], Value::Null);
+    assert!(document.get("throughput_ratio_segment").is_none());
+}
+
+#[test]
+fn a_benchmark_that_cannot_be_run_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let (empty, nowhere) = (dir.path().to_str().unwrap(), dir.path().join("no/such/place.csv"));
+    let refusals: [(&[&str], i32, &str); 9] = [
+        (&["--ladder", "1280x720"], 2, "such as 1280x720@3000"),
+        (&["--ladder", "1280x721@3000"], 2, "not even"),
+        (&["--ladder", "320x180@300,320x180@300"], 2, "180p300k twice"),
+        (&["--preset", "quickest"], 2, "veryfast"),
+        (&["--duration", "6m"], 2, "2s to 5m are possible"),
+        (&["--pacing", "slow"], 2, "flat-out"),
+        (&["--in-flight", "99"], 2, "transcoding.queue"),
+        (&["--input", empty], 2, "ffmpeg -i FILE -c copy -f segment"),
+        (&["--csv", nowhere.to_str().unwrap()], 1, "cannot write --csv"),
+    ];
+    for (args, expected, words) in refusals {
+        let output = streamflow(&[&["bench", "transcode"], args].concat());
+        assert_eq!(code(&output), expected, "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{args:?}: {}", stderr(&output));
+    }
 }
 
 #[test]

@@ -21,8 +21,8 @@ use crate::{
     settings::{EncoderInput, encoder_options},
 };
 
-/// How often the memory of the program is looked at. It is the peak so far that is read: only what comes within the last
-/// of these is missed.
+/// How often the memory of the program is looked at. What is read is the peak so far: only what comes after the last look
+/// is missed.
 const LOOK: Duration = Duration::from_millis(20);
 /// Lines of its words in an error.
 const LAST_WORDS: usize = 5;
@@ -64,8 +64,8 @@ impl Ffmpeg {
         Ok(Self { program: program.into(), files, segments, fps: clip.fps() })
     }
 
-    /// One process over the whole clip, with a key frame where each group of pictures of the ladder begins. Wall and CPU
-    /// time are what it says of itself, so starting it does not count against it.
+    /// One process over the whole clip, with a key frame where each group of pictures of the ladder begins. Wall and
+    /// CPU time are what it says of itself, so starting it does not count against it.
     ///
     /// # Errors
     /// The program fails.
@@ -81,8 +81,8 @@ impl Ffmpeg {
         })
     }
 
-    /// One process for each segment, one after the other, as nodes work that call the program. Starting them takes part of
-    /// the wall time; CPU time is what they say of themselves.
+    /// One process for each segment, one after the other, as nodes work that call the program. Starting them takes part
+    /// of the wall time; CPU time is what they say of themselves.
     ///
     /// # Errors
     /// The program fails.
@@ -161,10 +161,14 @@ fn rendition(out: &Path, profile: &Profile) -> PathBuf {
     out.join(format!("{}.ts", profile.name))
 }
 
-/// One process that makes all renditions of `input` into `out` and reports its own time. Thread counts are left to it, as
-/// they make it fastest. `fps` is the rate of the source and decides the distance of key frames.
+/// One process that makes all renditions of `input` into `out` and reports its own time. Thread counts are left to it,
+/// as they make it fastest. `fps` is the rate of the source and decides the distance of key frames.
 fn arguments(work: &Work, fps: FrameRate, input: &Path, out: &Path, keys: KeyFrames) -> Vec<OsString> {
     let mut args: Vec<OsString> = ["-hide_banner", "-nostdin", "-nostats", "-benchmark", "-y"].map(Into::into).to_vec();
+    if keys == KeyFrames::Encoders {
+        // Times stay, as they do in the pool: quality is measured between frames of the same time.
+        args.push("-copyts".into());
+    }
     args.extend(["-i".into(), input.into()]);
     for profile in &work.profiles {
         let rate = FrameRate::of_profile(profile).unwrap_or(fps);
@@ -184,6 +188,9 @@ fn arguments(work: &Work, fps: FrameRate, input: &Path, out: &Path, keys: KeyFra
             Some(rate) => add(&["-vf", &format!("{scale},fps={rate}"), "-fps_mode", "cfr"]),
         }
         add(&["-f", "mpegts"]);
+        if keys == KeyFrames::Encoders {
+            add(&["-mpegts_copyts", "1"]);
+        }
         args.push(rendition(out, profile).into());
     }
     args

@@ -7,6 +7,7 @@ mod process;
 mod quality;
 mod restart;
 mod sessions;
+mod soak;
 mod spread;
 mod ts;
 
@@ -23,6 +24,7 @@ pub use self::{
     quality::{RenditionQuality, measure_quality},
     restart::measure_restart,
     sessions::{Pacing, SessionsRun, run_sessions},
+    soak::{SoakRun, run_soak},
     spread::Spread,
 };
 use crate::{PoolError, TranscodeSettings};
@@ -67,8 +69,8 @@ pub struct LadderRun {
     pub cpu: Duration,
     /// The most memory of them in RAM, in bytes; of processes that follow each other, the largest.
     pub peak_memory: u64,
-    /// From handing a segment over to the last byte of its last rendition, for each segment; of a clip made in one piece,
-    /// nothing.
+    /// From handing a segment over to the last byte of its last rendition, for each segment; nothing of a clip that was
+    /// made in one piece.
     pub latencies: Vec<Duration>,
     /// For each profile, its segments; one for a clip made in one piece.
     pub renditions: Vec<Vec<Bytes>>,
@@ -85,9 +87,10 @@ impl LadderRun {
         self.renditions.iter().flatten().map(|segment| ts::pictures(segment).count() as u64).sum()
     }
 
-    /// Bytes of each rendition.
-    pub fn rendition_bytes(&self) -> Vec<u64> {
-        self.renditions.iter().map(|segments| segments.iter().map(|segment| segment.len() as u64).sum()).collect()
+    /// Bytes of the pictures of each rendition, in transport packets: sound is passed through and says nothing.
+    pub fn video_bytes(&self) -> Vec<u64> {
+        let of = |segments: &Vec<Bytes>| segments.iter().map(|segment| ts::video_bytes(segment)).sum();
+        self.renditions.iter().map(of).collect()
     }
 }
 
@@ -105,7 +108,8 @@ pub enum BenchmarkError {
     CutOff,
     /// Pictures are only found in transport streams.
     #[error(
-        "segment {index} is {container}, not an mpeg transport stream: `ffmpeg -i FILE -c copy -f mpegts FILE.ts` makes it one"
+        "segment {index} is {container}, not an mpeg transport stream: `ffmpeg -i FILE -c copy -f mpegts FILE.ts` makes \
+         it one"
     )]
     NotTransportStream {
         /// Counts from 0.

@@ -12,8 +12,8 @@ const PICTURES: usize = 10;
 /// Without a byte from it, all that it can make of those has come.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Kills the worker of a pool of one in the middle of a segment (`SIGKILL`); the time from then to the first picture of the
-/// next job, which is handed over at once.
+/// Kills the worker of a pool of one in the middle of a segment (`SIGKILL`); the time from then to the first picture of
+/// the next job, which is handed over at once.
 ///
 /// # Errors
 /// A segment is refused, or the worker cannot be killed.

@@ -1,4 +1,4 @@
-//! Streams side by side, live or at full speed.
+//! Streams side by side, in real time or at full speed.
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -16,7 +16,10 @@ const GETTING_READY: Duration = Duration::from_millis(100);
 /// How sessions send their segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pacing {
-    /// Each picture at its time, as an encoder that works in real time sends it.
+    /// Each picture at its time, as an encoder that works in real time sends it. A segment has a worker from its first
+    /// picture on.
+    Stream,
+    /// Each segment whole, when an encoder that works in real time has made all of it.
     Live,
     /// Each segment whole, as soon as all renditions of the one before it are back.
     FlatOut,
@@ -26,14 +29,15 @@ pub enum Pacing {
 #[derive(Clone, Debug)]
 pub struct SessionsRun {
     /// All sessions together; the renditions are those of the first. A latency ends with the last byte of the last
-    /// rendition. It begins when the last source byte is due, or at full speed when the segment is handed over.
+    /// rendition. It begins when the last source byte is due.
     pub ladder: LadderRun,
     /// From the first source byte, which is when it is due, to the first rendition's first picture, for each segment.
     pub first_bytes: Vec<Duration>,
     /// Segments that the pool did not take, for which it had no room left.
     pub refused: u64,
-    /// Whether this many sessions can go on for ever: nothing is refused, 99 of 100 segments are done within the duration
-    /// of a segment, and those at the end do not wait longer than those at the beginning. True only of [`Pacing::Live`].
+    /// Whether this many sessions can go on for ever: nothing is refused, 99 of 100 segments are done within the
+    /// duration of a segment, and those at the end do not wait longer than those at the beginning. Never true of
+    /// [`Pacing::FlatOut`].
     pub real_time: bool,
 }
 
@@ -58,7 +62,7 @@ pub async fn run_sessions(
         let session = Session { pool: pool.clone(), work: work.clone(), sources: sources.clone() };
         running.spawn(async move {
             let served = match pacing {
-                Pacing::Live => session.live(begin + offset).await,
+                Pacing::Stream | Pacing::Live => session.live(begin + offset).await,
                 Pacing::FlatOut => session.flat_out(begin).await,
             };
             served.map(|served| (number, served))
@@ -72,7 +76,7 @@ pub async fn run_sessions(
     served.sort_by_key(|(number, _)| *number);
     let served: Vec<_> = served.into_iter().map(|(_, segments)| segments).collect();
     let refused = served.iter().flatten().filter(|segment| segment.is_none()).count() as u64;
-    let real_time = pacing == Pacing::Live && refused == 0 && keeps_up(&served, step);
+    let real_time = pacing != Pacing::FlatOut && refused == 0 && keeps_up(&served, step);
     let mut first_bytes = Vec::new();
     let mut ladder = LadderRun { wall, cpu: usage.cpu, peak_memory: usage.peak, ..LadderRun::default() };
     ladder.renditions = vec![Vec::new(); work.profiles.len()];
@@ -112,8 +116,8 @@ struct Source {
 impl Source {
     fn new(segment: &super::ClipSegment, pacing: Pacing) -> Self {
         let pieces = match pacing {
-            Pacing::Live => ts::paced(&segment.bytes),
-            Pacing::FlatOut => vec![(Duration::ZERO, segment.bytes.clone())],
+            Pacing::Stream => ts::paced(&segment.bytes),
+            Pacing::Live | Pacing::FlatOut => vec![(Duration::ZERO, segment.bytes.clone())],
         };
         Self { pieces, duration: segment.duration }
     }

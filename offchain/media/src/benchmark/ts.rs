@@ -27,6 +27,17 @@ pub(super) fn pictures(stream: &[u8]) -> impl Iterator<Item = Picture> + '_ {
     })
 }
 
+/// Bytes of all transport packets that carry pictures.
+pub(super) fn video_bytes(stream: &[u8]) -> u64 {
+    let packets = || stream.chunks_exact(PACKET);
+    let Some(video) = packets().find(|packet| decode_time(packet).is_some()).map(program_id) else { return 0 };
+    packets().filter(|packet| program_id(packet) == video).count() as u64 * PACKET as u64
+}
+
+fn program_id(packet: &[u8]) -> [u8; 2] {
+    [packet[1] & 0x1f, packet[2]]
+}
+
 fn decode_time(packet: &[u8]) -> Option<i64> {
     let starts_unit = packet[1] & 0x40 != 0;
     if packet[0] != SYNC || !starts_unit || packet[3] & 0x10 == 0 {
@@ -73,7 +84,7 @@ mod tests {
 
     /// A packet that starts a picture, or sound where `stream` says so.
     fn packet(stream: u8, decode_at: i64) -> Vec<u8> {
-        let mut bytes = vec![SYNC, 0x41, 0x00, 0x30, 1, 0x00];
+        let mut bytes = vec![SYNC, 0x41, stream, 0x30, 1, 0x00];
         bytes.extend([0, 0, 1, stream, 0, 0, 0x80, 0xc0, 10]);
         for (mark, time) in [(0x31, decode_at + 7200), (0x11, decode_at)] {
             let time = time & (CLOCK - 1);
@@ -95,6 +106,7 @@ mod tests {
             segment.extend(packet(0xc0, 77));
         }
         assert_eq!(pictures(&segment).map(|picture| picture.decode_at).collect::<Vec<_>>(), times);
+        assert_eq!(video_bytes(&segment), 3 * PACKET as u64, "neither tables nor sound");
         let segment = Bytes::from(segment);
         let pieces = paced(&segment);
         let at: Vec<_> = pieces.iter().map(|(at, _)| at.as_millis()).collect();
@@ -107,6 +119,6 @@ mod tests {
     fn other_bytes_are_one_piece() {
         let noise = Bytes::from_static(b"no transport stream");
         assert_eq!(paced(&noise), [(Duration::ZERO, noise.clone())]);
-        assert_eq!(pictures(&[0; 1000]).count(), 0);
+        assert_eq!((pictures(&[0; 1000]).count(), video_bytes(&[0; 1000])), (0, 0));
     }
 }

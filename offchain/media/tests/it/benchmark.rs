@@ -5,6 +5,7 @@ use streamflow_media::{
     PoolConfig, TranscodeSettings, WorkerPool,
     benchmark::{
         Clip, Ffmpeg, Pacing, Work, benchmark_ladder, measure_quality, measure_restart, run_pool, run_sessions,
+        run_soak,
     },
 };
 use streamflow_types::Profile;
@@ -54,33 +55,41 @@ async fn the_pool_and_both_ways_of_ffmpeg_make_the_same_frames() {
         assert!(run.wall > Duration::ZERO && run.cpu > Duration::ZERO && run.frames_per_second() > 0.0);
         // Three encoders of this ladder need more than 20 MiB, and a sum that was taken twice would be more than a GiB.
         assert!((20 << 20..1 << 30).contains(&run.peak_memory), "{} bytes", run.peak_memory);
-        assert!(run.rendition_bytes().into_iter().all(|bytes| bytes > 10_000), "{:?}", run.rendition_bytes());
+        assert!(run.video_bytes().into_iter().all(|bytes| bytes > 10_000), "{:?}", run.video_bytes());
     }
     assert_eq!((ours.latencies.len(), segments.latencies.len(), stream.latencies.len()), (2, 2, 0));
     for rendition in &stream.renditions {
         let keys = key_frames(&rendition[0]);
         assert!(keys.starts_with(&[0]) && keys.contains(&(FRAMES as usize)), "a segment begins at {keys:?}");
     }
-    let quality = measure_quality(&pool, &clip, &ours.renditions, 2).await.unwrap();
-    assert_eq!(quality.len(), 3);
-    assert!(quality.iter().all(|found| found.psnr.is_finite() && (0.8..1.0).contains(&found.ssim)), "{quality:?}");
+    let of_ours = measure_quality(&pool, &clip, &ours.renditions, 2).await.unwrap();
+    let of_theirs = measure_quality(&pool, &clip, &segments.renditions, 2).await.unwrap();
+    assert_eq!((of_ours.len(), of_theirs.len()), (3, 3));
+    for (ours, theirs) in of_ours.iter().zip(&of_theirs) {
+        // A frame beside the right one costs ten times as much.
+        assert!((ours.ssim - theirs.ssim).abs() < 0.01 && (ours.psnr - theirs.psnr).abs() < 1.0, "{ours:?} {theirs:?}");
+        assert!((0.8..1.0).contains(&ours.ssim) && ours.psnr.is_finite(), "{ours:?}");
+    }
     pool.shutdown().await;
 }
 
 #[tokio::test]
-async fn live_sessions_take_their_time_and_flat_out_ones_do_not() {
+async fn sessions_in_real_time_take_their_time_and_flat_out_ones_do_not() {
     let pool = WorkerPool::start(config(2)).await.unwrap();
     let clip = short_clip(&pool).await;
-    let live = run_sessions(&pool, &clip, &small(), 2, Pacing::Live).await.unwrap();
-    assert_eq!((live.ladder.source_frames, live.refused), (4 * FRAMES, 0));
-    // One second out of step, and the last picture comes 40 ms before the end.
-    assert!(live.ladder.wall >= Duration::from_millis(4950), "{:?}", live.ladder.wall);
-    assert_eq!((live.first_bytes.len(), live.ladder.latencies.len()), (4, 4));
-    assert!(live.first_bytes.iter().chain(&live.ladder.latencies).all(|time| *time > Duration::ZERO));
-    assert_eq!(live.ladder.encoded_frames(), 2 * FRAMES, "renditions of the first session alone");
-    let flat_out = run_sessions(&pool, &clip, &small(), 2, Pacing::FlatOut).await.unwrap();
-    assert_eq!(flat_out.ladder.source_frames, 4 * FRAMES);
-    assert!(!flat_out.real_time, "nothing was to be in real time");
+    // Two segments of two seconds, the second session one second out of step. Streamed, the last picture comes 40 ms
+    // before the end; live, the last segment begins two seconds before it.
+    for (pacing, least) in [(Pacing::Stream, 4950), (Pacing::Live, 3000)] {
+        let run = run_sessions(&pool, &clip, &small(), 2, pacing).await.unwrap();
+        assert_eq!((run.ladder.source_frames, run.refused), (4 * FRAMES, 0));
+        assert!(run.ladder.wall >= Duration::from_millis(least), "{:?}", run.ladder.wall);
+        assert_eq!((run.first_bytes.len(), run.ladder.latencies.len()), (4, 4));
+        assert!(run.first_bytes.iter().chain(&run.ladder.latencies).all(|time| *time > Duration::ZERO));
+        assert_eq!(run.ladder.encoded_frames(), 2 * FRAMES, "renditions of the first session alone");
+    }
+    let run = run_sessions(&pool, &clip, &small(), 2, Pacing::FlatOut).await.unwrap();
+    assert_eq!(run.ladder.source_frames, 4 * FRAMES);
+    assert!(!run.real_time, "nothing was to be in real time");
     pool.shutdown().await;
 }
 
@@ -88,7 +97,7 @@ async fn live_sessions_take_their_time_and_flat_out_ones_do_not() {
 async fn sessions_that_a_pool_has_no_room_for_are_not_real_time() {
     let pool = WorkerPool::start(PoolConfig { queue: 0, ..config(1) }).await.unwrap();
     let clip = short_clip(&pool).await;
-    let run = run_sessions(&pool, &clip, &small(), 3, Pacing::Live).await.unwrap();
+    let run = run_sessions(&pool, &clip, &small(), 3, Pacing::Stream).await.unwrap();
     assert!(run.refused > 0 && !run.real_time);
     pool.shutdown().await;
 }
@@ -101,6 +110,16 @@ async fn a_worker_killed_in_a_segment_is_replaced_and_encodes() {
     let took = measure_restart(&pool, &clip, &small()).await.unwrap();
     assert!(took > Duration::ZERO);
     assert!(pool.workers().iter().all(|worker| worker.pid != before));
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_soak_watches_the_memory_of_its_workers_from_early_to_late() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let mut told = Vec::new();
+    let run = run_soak(&pool, &[clip::segment(4)], &small(), 20, 1, |done| told.push(done)).await.unwrap();
+    assert_eq!((run.segments, told), (20, (1..=20).collect()));
+    assert!([run.early, run.late].iter().all(|bytes| (5 << 20..1 << 30).contains(bytes)), "{run:?}");
     pool.shutdown().await;
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Row {
     pub(super) p50_ms: Option<f64>,
     pub(super) p95_ms: Option<f64>,
     pub(super) p99_ms: Option<f64>,
-    /// All renditions of a session together.
+    /// Pictures of all renditions of a session together.
     pub(super) bitrate_bps: Option<f64>,
     /// Of the rendition with the lowest.
     pub(super) psnr_db: Option<f64>,

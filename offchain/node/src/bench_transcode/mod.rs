@@ -1,5 +1,5 @@
-//! `bench transcode`: what the media workers make of a machine, beside `ffmpeg` with the same encoder settings in the same
-//! run. `docs/performance.md` says what is measured, and how.
+//! `bench transcode`: what the media workers make of a machine, beside `ffmpeg` with the same encoder settings in the
+//! same run. `docs/performance.md` says what is measured, and how.
 mod csv;
 mod figures;
 mod input;
@@ -7,11 +7,11 @@ mod latency;
 mod machine;
 mod report;
 mod sessions;
+mod soak;
 mod versus;
 
-use std::{fs::File, path::Path};
+use std::path::Path;
 
-use anyhow::Context as _;
 use streamflow_media::{
     TranscodeSettings, WorkerPool,
     benchmark::{Clip, Ffmpeg, Work},
@@ -23,7 +23,8 @@ use crate::{
     cli::{BenchTranscodeArgs, Versus},
     commands::Context,
     config::TranscodingConfig,
-    roles::{start_transcoding_workers, start_workers},
+    exit::Usage,
+    roles::start_workers,
 };
 
 /// Program that is the yardstick.
@@ -43,15 +44,13 @@ struct Bench<'a> {
     rows: Vec<Row>,
 }
 
-/// Runs the comparison, the sessions, or both.
+/// Runs the comparison, the sessions, the soak, or more than one of them.
 ///
 /// # Errors
 /// The clip cannot be read, ffmpeg is not installed, or a segment is refused.
 pub async fn run(context: &Context, args: &BenchTranscodeArgs) -> anyhow::Result<()> {
-    let compares = match args.versus {
-        Some(versus) => versus == Versus::Ffmpeg,
-        None => args.sessions.is_none(),
-    };
+    let more = args.sessions.is_some() || args.soak.is_some();
+    let compares = args.versus.map_or(!more, |versus| versus == Versus::Ffmpeg);
     if cfg!(debug_assertions) {
         context.output.note("this is a debug build: the figures are not those of a release");
     }
@@ -59,34 +58,30 @@ pub async fn run(context: &Context, args: &BenchTranscodeArgs) -> anyhow::Result
     let csv = args.csv.as_deref().map(csv::create).transpose()?;
     let ladder = args.ladder()?;
     let input = input::path(args)?;
-    context.output.note(format_args!("preparing {} s of {}", args.duration.as_secs(), input.display()));
-    let pool = start_workers(&context.config.transcoding).await?;
-    let clip = input::clip(&pool, &input, args.duration).await;
-    pool.shutdown().await;
-    let in_flight = args.in_flight.unwrap_or(context.config.transcoding.workers);
-    let mut bench = Bench { context, clip: clip?, ladder, in_flight, rounds: args.rounds, rows: Vec::new() };
-    let mut report = TranscodeReport::new(&bench, Machine::here(ffmpeg), input);
+    let mut bench = Bench::prepare(context, args, &input, ladder).await?;
+    let mut report = TranscodeReport::new(&bench, Machine::here(ffmpeg), &input);
+    let presets = |unless_asked: &[&str]| match &args.presets[..] {
+        [] => unless_asked.iter().map(|preset| (*preset).to_owned()).collect(),
+        asked => asked.to_vec(),
+    };
     if compares {
-        let presets: Vec<String> = match &args.presets[..] {
-            [] => PRESETS.map(str::to_owned).to_vec(),
-            asked => asked.to_vec(),
-        };
-        for preset in presets {
+        for preset in presets(&PRESETS) {
             report.presets.push(bench.versus(&preset).await?);
         }
         let latency = bench.latency().await?;
         report.figures = Figures::worst(&report.presets, &latency);
         report.latency = Some(latency);
     }
-    // With neither, one session is what is left to look at.
-    let most = args.sessions.or((!compares).then_some(1));
-    if let Some(most) = most {
-        let presets = match &args.presets[..] {
-            [] => vec![context.config.transcoding.encode.preset.clone()],
-            asked => asked.to_vec(),
-        };
-        for preset in presets {
-            report.sessions.push(bench.sessions(&preset, most, args.flat_out).await?);
+    let configured = &context.config.transcoding.encode.preset;
+    // One session is what there is to look at if nothing else was asked for.
+    if let Some(most) = args.sessions.or((!compares && !more).then_some(1)) {
+        for preset in presets(&[configured]) {
+            report.sessions.push(bench.sessions(&preset, most, args.pacing).await?);
+        }
+    }
+    if let Some(segments) = args.soak {
+        for preset in presets(&[configured]) {
+            report.soaks.push(bench.soak(&input, &preset, segments).await?);
         }
     }
     if let Some(file) = csv {
@@ -96,7 +91,26 @@ pub async fn run(context: &Context, args: &BenchTranscodeArgs) -> anyhow::Result
     Ok(())
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    async fn prepare(
+        context: &'a Context,
+        args: &BenchTranscodeArgs,
+        input: &Path,
+        ladder: Vec<Profile>,
+    ) -> anyhow::Result<Self> {
+        let config = &context.config.transcoding;
+        let (in_flight, room) = (args.in_flight.unwrap_or(config.workers), config.workers + config.queue);
+        if in_flight > room {
+            let settings = "transcoding.workers and transcoding.queue together";
+            return Err(Usage(format!("--in-flight {in_flight}: there is room for {room}, {settings}")).into());
+        }
+        context.output.note(format_args!("preparing {} s of {}", args.duration.as_secs(), input.display()));
+        let pool = start_workers(config).await?;
+        let clip = input::clip(&pool, input, args.duration).await;
+        pool.shutdown().await;
+        Ok(Self { context, clip: clip?, ladder, in_flight, rounds: args.rounds, rows: Vec::new() })
+    }
+
     /// The configured settings with another preset.
     fn settings(&self, preset: &str) -> TranscodeSettings {
         TranscodeSettings { preset: preset.to_owned(), ..self.context.config.transcoding.encode.clone() }
@@ -108,12 +122,12 @@ impl Bench<'_> {
 
     /// New workers, which remember nothing of what was done before.
     async fn workers(&self) -> anyhow::Result<WorkerPool> {
-        start_transcoding_workers(&self.context.config.transcoding).await
+        start_workers(&self.context.config.transcoding).await
     }
 
     /// A worker that is alone.
     async fn one_worker(&self) -> anyhow::Result<WorkerPool> {
-        start_transcoding_workers(&TranscodingConfig { workers: 1, ..self.context.config.transcoding.clone() }).await
+        start_workers(&TranscodingConfig { workers: 1, ..self.context.config.transcoding.clone() }).await
     }
 }
 

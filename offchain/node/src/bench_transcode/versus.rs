@@ -2,13 +2,10 @@
 use std::path::Path;
 
 use anyhow::bail;
-use bytes::Bytes;
 use serde::Serialize;
 use streamflow_media::{
-    TranscodeSettings,
-    benchmark::{
-        Ffmpeg, LadderRun, RenditionQuality, Spread, Work, measure_quality, measure_restart, run_pool,
-    },
+    TranscodeSettings, WorkerPool,
+    benchmark::{Ffmpeg, LadderRun, Spread, measure_quality, measure_restart, run_pool},
 };
 
 use super::{Bench, PEER, csv::Row, median, mib, millis};
@@ -48,7 +45,7 @@ pub(super) struct Side {
 #[derive(Debug, Serialize)]
 pub(super) struct RenditionReport {
     pub(super) name: String,
-    /// With what the transport stream adds.
+    /// Of its pictures, in transport packets.
     pub(super) bitrate_bps: f64,
     pub(super) ffmpeg_bitrate_bps: f64,
     pub(super) ssim: f64,
@@ -113,54 +110,111 @@ impl Measured {
 impl Bench<'_> {
     /// One preset.
     pub(super) async fn versus(&mut self, preset: &str) -> anyhow::Result<PresetReport> {
-        let note = |line: std::fmt::Arguments<'_>| self.context.output.note(line);
+        let output = self.context.output;
         let (settings, ffmpeg) = (self.settings(preset), Ffmpeg::prepare(Path::new(PEER), &self.clip)?);
         let work = self.work(settings.clone());
         let pool = self.workers().await?;
-        note(format_args!("{preset}: warming up"));
+        output.note(format_args!("{preset}: warming up"));
         // Workers that live take their memory and code pages once.
-        let made = run_pool(&pool, &self.clip, &work, self.in_flight).await?.renditions;
-        let (mut rounds, mut theirs) = (Vec::new(), Vec::new());
+        let made = run_pool(&pool, &self.clip, &work, self.in_flight).await?;
+        let (mut rounds, mut theirs) = (Vec::new(), LadderRun::default());
         for number in 1..=self.rounds {
-            note(format_args!("{preset}: round {number} of {}", self.rounds));
+            output.note(format_args!("{preset}: round {number} of {}", self.rounds));
             let ours = run_pool(&pool, &self.clip, &work, self.in_flight).await?;
             let segment = ffmpeg.run_segments(&work).await?;
             let stream = ffmpeg.run_stream(&work).await?;
-            let round = Round {
-                ours: Measured::of(&ours),
-                segment: Measured::of(&segment),
-                stream: Measured::of(&stream),
-            };
+            let round =
+                Round { ours: Measured::of(&ours), segment: Measured::of(&segment), stream: Measured::of(&stream) };
             round.same_frames()?;
             let sides =
                 [("streamflow", round.ours), ("ffmpeg_segment", round.segment), ("ffmpeg_stream", round.stream)];
             self.rows.extend(sides.map(|(work, side)| side.row(work, preset, number)));
             rounds.push(round);
-            theirs = segment.renditions;
+            theirs = segment;
         }
-        note(format_args!("{preset}: quality of the renditions"));
-        let mut quality = Vec::new();
-        for renditions in [&made, &theirs] {
-            quality.push(measure_quality(&pool, &self.clip, renditions, self.in_flight).await?);
-        }
+        output.note(format_args!("{preset}: quality of the renditions"));
+        let renditions = self.renditions(&pool, &made, &theirs).await?;
         pool.shutdown().await;
         let restart_ms = self.restart(preset).await?;
         let of_rounds = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
-        let [ours, peers] = &quality[..] else { bail!("the quality of one side is missing") };
         Ok(PresetReport {
             preset: preset.to_owned(),
             settings,
             streamflow: Side::of(&rounds, |round| round.ours),
             ffmpeg_segment: Side::of(&rounds, |round| round.segment),
             ffmpeg_stream: Side::of(&rounds, |round| round.stream),
-            throughput_ratio_segment: of_rounds(|round| {
-                round.ours.frames_per_second / round.segment.frames_per_second
-            }),
+            throughput_ratio_segment: of_rounds(|round| round.ours.frames_per_second / round.segment.frames_per_second),
             throughput_ratio_stream: of_rounds(|round| round.ours.frames_per_second / round.stream.frames_per_second),
             cpu_ratio: of_rounds(|round| round.ours.cpu_s / round.stream.cpu_s),
             rss_ratio: of_rounds(|round| round.ours.peak_mib / round.stream.peak_mib),
             restart_ms,
-            renditions: self.renditions((&made, ours), (&theirs, peers)),
+            renditions,
         })
+    }
+
+    /// The crash of a worker that is alone, again and again; milliseconds.
+    async fn restart(&self, preset: &str) -> anyhow::Result<f64> {
+        let work = self.work(TranscodeSettings { low_latency: true, ..self.settings(preset) });
+        let pool = self.one_worker().await?;
+        let mut times = Vec::new();
+        for number in 1..=self.rounds {
+            self.context.output.note(format_args!("{preset}: crash {number} of {}", self.rounds));
+            times.push(millis(measure_restart(&pool, &self.clip, &work).await?));
+        }
+        pool.shutdown().await;
+        Ok(median(times))
+    }
+
+    async fn renditions(
+        &self,
+        pool: &WorkerPool,
+        ours: &LadderRun,
+        theirs: &LadderRun,
+    ) -> anyhow::Result<Vec<RenditionReport>> {
+        let seconds = self.clip.duration().as_secs_f64();
+        let mut sides = Vec::new();
+        for run in [ours, theirs] {
+            let quality = measure_quality(pool, &self.clip, &run.renditions, self.in_flight).await?;
+            let bitrates = run.video_bytes().into_iter().map(|bytes| bytes as f64 * 8.0 / seconds);
+            sides.push(bitrates.zip(quality).collect::<Vec<_>>());
+        }
+        let reports = self.ladder.iter().enumerate().filter_map(|(index, profile)| {
+            let [(bitrate_bps, quality), (ffmpeg_bitrate_bps, ffmpeg)] = [sides[0].get(index)?, sides[1].get(index)?];
+            Some(RenditionReport {
+                name: profile.name.clone(),
+                bitrate_bps: *bitrate_bps,
+                ffmpeg_bitrate_bps: *ffmpeg_bitrate_bps,
+                ssim: quality.ssim,
+                ffmpeg_ssim: ffmpeg.ssim,
+                psnr_db: quality.psnr,
+                ffmpeg_psnr_db: ffmpeg.psnr,
+            })
+        });
+        Ok(reports.collect())
+    }
+}
+
+impl Round {
+    /// Otherwise nothing that follows means anything.
+    fn same_frames(&self) -> anyhow::Result<()> {
+        let sides = [self.ours, self.segment, self.stream].map(|side| (side.source_frames, side.encoded_frames));
+        let [ours, segment, stream] = sides.map(|(_, encoded)| encoded);
+        if sides.iter().any(|side| *side != sides[0]) {
+            bail!("streamflow encoded {ours} frames, ffmpeg per segment {segment}, ffmpeg over the clip {stream}");
+        }
+        Ok(())
+    }
+}
+
+impl Side {
+    fn of(rounds: &[Round], side: fn(&Round) -> Measured) -> Self {
+        let of = |figure: fn(Measured) -> f64| median(rounds.iter().map(|round| figure(side(round))).collect());
+        Self {
+            frames_per_second: of(|run| run.frames_per_second),
+            wall_s: of(|run| run.wall_s),
+            cpu_s: of(|run| run.cpu_s),
+            cpu_ms_per_frame: of(|run| run.cpu_s * 1e3 / run.source_frames.max(1) as f64),
+            peak_mib: of(|run| run.peak_mib),
+        }
     }
 }

@@ -27,7 +27,12 @@ pub struct DevnetArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Speed, CPU time, memory, latency and quality beside ffmpeg with the same encoder settings; how many live sessions fit
+    /// Speed, CPU time, memory, latency and quality beside ffmpeg; how many live sessions fit; soak
+    ///
+    /// Measures the media workers of this machine. Without --sessions and --soak, they and ffmpeg make the same ladder of
+    /// the same clip by turns, with the same encoder settings; the table says what must be reached and what was. With
+    /// --sessions, live streams side by side show how many of them the machine bears; with --soak, whether memory stays
+    /// flat. Figures are worth something only on a machine that does nothing else, with a release build.
     Transcode(BenchTranscodeArgs),
     /// Receiving and making tickets on one core, beside bare libsecp256k1
     Tickets(BenchTicketsArgs),

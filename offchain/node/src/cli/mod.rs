@@ -23,7 +23,7 @@ pub use devnet::{
     StoredWorkerArgs,
 };
 pub use simulate::SimulateArgs;
-pub use transcode::{BenchTranscodeArgs, Versus};
+pub use transcode::{BenchTranscodeArgs, SessionPacing, Versus};
 
 /// Live-video transcoding, paid with probabilistic micropayments settled on Ethereum.
 #[derive(Debug, Parser)]

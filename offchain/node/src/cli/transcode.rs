@@ -2,6 +2,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
+use serde::Serialize;
 use streamflow_media::{
     MAX_RENDITIONS,
     benchmark::{benchmark_ladder, benchmark_rung},
@@ -12,34 +13,21 @@ use super::devnet::duration_within;
 use crate::exit::Usage;
 
 /// Those of libx264, from fast to slow.
-const PRESETS: [&str; 10] = [
-    "ultrafast",
-    "superfast",
-    "veryfast",
-    "faster",
-    "fast",
-    "medium",
-    "slow",
-    "slower",
-    "veryslow",
-    "placebo",
-];
+const PRESETS: [&str; 10] =
+    ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"];
 /// More is not kept in memory, with all that is made of it.
 const LONGEST: Duration = Duration::from_secs(300);
 /// Most sessions at a time.
 const SESSIONS: std::ops::RangeInclusive<usize> = 1..=1000;
 
-/// Measures the media workers of this machine. Without --sessions, they and ffmpeg make the same ladder of the same clip
-/// by turns, with the same encoder settings; the table says what must be reached and what was. With --sessions, live
-/// streams side by side show how many of them the machine bears.
-///
-/// Figures are worth something only on a machine that does nothing else, with a release build.
+/// What to measure, and on what.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   streamflow bench transcode --duration 40s
   streamflow bench transcode --json --csv runs.csv
   streamflow bench transcode --sessions 8 --preset veryfast
-  streamflow bench transcode --sessions 4 --flat-out --ladder 1280x720@3000,640x360@900")]
+  streamflow bench transcode --soak 20000
+  streamflow bench transcode --sessions 4 --pacing flat-out --ladder 1280x720@3000,640x360@900")]
 pub struct BenchTranscodeArgs {
     /// Clip, looped, or folder of segments NAME.ts in the order of their numbers; without it, the clip of the project
     #[arg(long, value_name = "PATH")]
@@ -50,10 +38,11 @@ pub struct BenchTranscodeArgs {
     /// Renditions as WIDTHxHEIGHT@KBIT/S; without it, 1280x720@3000,854x480@1500,640x360@900
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = rung)]
     pub ladder: Vec<Profile>,
-    /// Presets of libx264; without it, medium,veryfast for the comparison and the configured one for sessions
-    #[arg(long = "preset", value_name = "LIST", value_delimiter = ',', value_parser = PossibleValuesParser::new(PRESETS))]
+    /// Presets of libx264; without it, medium,veryfast for the comparison, else the configured one
+    #[arg(long = "preset", value_name = "LIST", value_delimiter = ',')]
+    #[arg(value_parser = PossibleValuesParser::new(PRESETS))]
     pub presets: Vec<String>,
-    /// What to compare with; without it, ffmpeg, or nothing with --sessions
+    /// What to compare with; without it, ffmpeg, or nothing with --sessions and --soak
     #[arg(long, value_enum, value_name = "PROGRAM")]
     pub versus: Option<Versus>,
     /// Rounds of the comparison, in which all sides take turns; medians count
@@ -65,9 +54,12 @@ pub struct BenchTranscodeArgs {
     /// Play 1 to N sessions at a time, until they are no longer in real time
     #[arg(long, value_name = "N", value_parser = at_a_time)]
     pub sessions: Option<usize>,
-    /// Sessions send the next segment as soon as the last is done, not in real time
-    #[arg(long, requires = "sessions")]
-    pub flat_out: bool,
+    /// How sessions send what they have
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = SessionPacing::Live)]
+    pub pacing: SessionPacing,
+    /// Transcode N short segments, and watch the memory of the workers
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(20..=1_000_000))]
+    pub soak: Option<u64>,
     /// Write every single measurement to FILE, as comma-separated values
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
@@ -80,6 +72,18 @@ pub enum Versus {
     Ffmpeg,
     /// Nothing
     None,
+}
+
+/// How a session sends its segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionPacing {
+    /// Each segment when it is complete, in real time
+    Live,
+    /// Each picture at its time; a segment has a worker from its first picture on
+    Stream,
+    /// The next segment as soon as the last is done
+    FlatOut,
 }
 
 impl BenchTranscodeArgs {
