@@ -5,6 +5,7 @@ use crate::{
     MediaError,
     demux::{TICKS, Track, VideoDecoder},
     error::libav,
+    gpu,
     mux::VIDEO_STREAM,
     rate::FrameRate,
     scale::{PIXELS, share},
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// Colours and pixel shape of a stream, carried from source to rendition.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Look {
     aspect: Rational,
     space: color::Space,
@@ -39,9 +40,18 @@ impl Look {
             transfer: frame.color_transfer_characteristic(),
         }
     }
+
+    /// Has an encoder write it into its headers.
+    pub(crate) fn tell(&self, video: &mut encoder::video::Video) {
+        video.set_aspect_ratio(self.aspect);
+        video.set_colorspace(self.space);
+        video.set_color_primaries(self.primaries);
+        video.set_color_transfer_characteristic(self.transfer);
+    }
 }
 
 /// What an encoder is opened for.
+#[derive(Clone, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) encoder: Encoder,
     pub(crate) width: u32,
@@ -54,6 +64,8 @@ pub(crate) struct Plan {
 /// An open encoder; collects its packets.
 pub(crate) struct VideoEncoder {
     encoder: encoder::video::Encoder,
+    /// Where it encodes, unless that is the CPU.
+    device: Option<u32>,
     packets: Vec<Packet>,
     submitted: u64,
 }
@@ -70,13 +82,24 @@ impl VideoEncoder {
         video.set_format(PIXELS);
         video.set_time_base(TICKS);
         video.set_frame_rate(Some(rational(plan.fps)));
-        video.set_aspect_ratio(plan.look.aspect);
-        video.set_colorspace(plan.look.space);
-        video.set_color_primaries(plan.look.primaries);
-        video.set_color_transfer_characteristic(plan.look.transfer);
+        plan.look.tell(&mut video);
         let options: Dictionary<'_> = plan.options.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let encoder = video.open_as_with(codec, options).map_err(|error| unavailable(error.to_string()))?;
-        Ok(Self { encoder, packets: Vec::new(), submitted: 0 })
+        Ok(Self { encoder, device: None, packets: Vec::new(), submitted: 0 })
+    }
+
+    /// One that is open on a device and has been given nothing yet.
+    pub(crate) fn on_device(encoder: encoder::video::Encoder, device: u32) -> Self {
+        Self { encoder, device: Some(device), packets: Vec::new(), submitted: 0 }
+    }
+
+    /// The session of an encoder that is finished.
+    pub(crate) fn into_session(self) -> encoder::video::Encoder {
+        self.encoder
+    }
+
+    fn failed(&self, step: &'static str, error: ffmpeg_next::Error) -> MediaError {
+        self.device.map_or_else(|| libav(step)(error), |device| gpu::fault(device, step)(error))
     }
 
     /// Encodes a picture of the encoder's own size as the frame shown at `pts` ticks, later than every frame before it.
@@ -84,7 +107,7 @@ impl VideoEncoder {
         let mut frame = share(picture)?;
         frame.set_pts(Some(pts));
         frame.set_kind(if key { picture::Type::I } else { picture::Type::None });
-        self.encoder.send_frame(&frame).map_err(libav("encode a frame"))?;
+        self.encoder.send_frame(&frame).map_err(|error| self.failed("encode a frame", error))?;
         self.submitted += 1;
         self.receive()
     }
@@ -106,7 +129,7 @@ impl VideoEncoder {
 
     /// Ends the stream; what the encoder held back is in the packets after this.
     pub(crate) fn finish(&mut self) -> Result<(), MediaError> {
-        self.encoder.send_eof().map_err(libav("flush the encoder"))?;
+        self.encoder.send_eof().map_err(|error| self.failed("flush the encoder", error))?;
         self.receive()
     }
 
@@ -125,12 +148,12 @@ impl VideoEncoder {
                     self.packets.push(packet);
                 }
                 Err(ffmpeg_next::Error::Other { errno: EAGAIN } | ffmpeg_next::Error::Eof) => return Ok(()),
-                Err(error) => return Err(libav("encode a frame")(error)),
+                Err(error) => return Err(self.failed("encode a frame", error)),
             }
         }
     }
 }
 
-fn rational(fps: FrameRate) -> Rational {
+pub(crate) fn rational(fps: FrameRate) -> Rational {
     Rational(i32::try_from(fps.num).unwrap_or(i32::MAX), i32::try_from(fps.den).unwrap_or(i32::MAX))
 }

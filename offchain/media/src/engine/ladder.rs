@@ -1,5 +1,5 @@
 //! The renditions of one segment, largest first: each is scaled from the source, or from a larger one.
-use std::sync::Arc;
+use std::sync::{Arc, mpsc::Receiver};
 
 use ffmpeg_next::frame;
 use streamflow_types::Profile;
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     MediaError, TranscodeSettings,
     encode::{Look, Plan},
+    gpu::{Hardware, is_on_device},
     rate::{FrameRate, Grid},
     scale::Scaler,
     settings::{Encoder, EncoderInput, encoder_options},
@@ -28,26 +29,28 @@ const FRAMES_BESIDE_LOOKAHEAD: usize = 16;
 const REORDER_FRAMES: i64 = 4;
 
 /// Scales frames for every rendition and hands them on.
-pub(super) struct Ladder {
+pub(super) struct Ladder<'a> {
     /// In the order of the profiles.
     rungs: Vec<Step>,
     /// Largest first, so that what a rung is made of is made before it.
     order: Vec<usize>,
+    hardware: Option<&'a Hardware>,
 }
 
 struct Step {
     rung: Rung,
-    scaler: Scaler,
+    size: (u32, u32),
     /// The rung it is scaled from.
     above: Option<usize>,
     picture: Option<Arc<frame::Video>>,
 }
 
-impl Ladder {
+impl<'a> Ladder<'a> {
     /// For sources that begin with `first`; with a plan for each encoder, in the order of the profiles.
     pub(super) fn new(
         profiles: &[Profile],
         settings: &TranscodeSettings,
+        hardware: Option<&'a Hardware>,
         first: &frame::Video,
         fps: FrameRate,
     ) -> (Self, Vec<LanePlan>) {
@@ -62,7 +65,7 @@ impl Ladder {
             let rate = grid_rate.unwrap_or(fps);
             rungs.push(Step {
                 rung: Rung::new(grid_rate.map(Grid), KeyClock::new(profile.gop), index),
-                scaler: Scaler::new(size.0, size.1),
+                size: *size,
                 above: above(&sizes, *size),
                 picture: None,
             });
@@ -85,27 +88,52 @@ impl Ladder {
                 encoder: Plan { encoder: settings.encoder, width: size.0, height: size.1, fps: rate, look, options },
             });
         }
-        (Self { rungs, order }, plans)
+        (Self { rungs, order, hardware }, plans)
     }
 
-    /// Shows the next frame of the source in every rendition.
-    pub(super) fn show(&mut self, frame: frame::Video, queues: &Queues) -> Result<(), MediaError> {
+    /// Shows frames in every rendition until [`None`], which is their end; the last is shown for `step` ticks.
+    pub(super) fn run(
+        mut self,
+        frames: Receiver<Option<frame::Video>>,
+        step: i64,
+        queues: &Queues,
+    ) -> Result<(), MediaError> {
+        let shown = self.show_all(&frames, step, queues);
+        queues.close(shown.is_ok());
+        shown
+    }
+
+    fn show_all(
+        &mut self,
+        frames: &Receiver<Option<frame::Video>>,
+        step: i64,
+        queues: &Queues,
+    ) -> Result<(), MediaError> {
+        let scaler = |step: &Step| Scaler::new(step.size.0, step.size.1).with_device(self.hardware);
+        let mut scalers: Vec<_> = self.rungs.iter().map(scaler).collect();
+        loop {
+            match frames.recv() {
+                Ok(Some(frame)) => self.show(frame, &mut scalers, queues)?,
+                Ok(None) => return self.rungs.iter_mut().try_for_each(|rung| rung.rung.finish(step, queues)),
+                Err(_) => return Err(MediaError::Abandoned),
+            }
+        }
+    }
+
+    fn show(&mut self, frame: frame::Video, scalers: &mut [Scaler], queues: &Queues) -> Result<(), MediaError> {
         let pts = frame.pts().unwrap_or(0);
         let source = Arc::new(frame);
         for index in &self.order {
             let above = self.rungs[*index].above.and_then(|above| self.rungs[above].picture.clone());
+            // What a device has scaled and handed over is not scaled again on the CPU.
+            let above = above.filter(|above| is_on_device(above) == is_on_device(&source));
             let step = &mut self.rungs[*index];
-            let picture = step.scaler.scale(above.as_ref().unwrap_or(&source))?;
+            let picture = scalers[*index].scale(above.as_ref().unwrap_or(&source))?;
             step.picture = Some(picture.clone());
             step.rung.see(picture, pts, queues)?;
         }
         self.rungs.iter_mut().for_each(|step| step.picture = None);
         Ok(())
-    }
-
-    /// Ends every rendition; the last frame is shown for `step` ticks.
-    pub(super) fn finish(&mut self, step: i64, queues: &Queues) -> Result<(), MediaError> {
-        self.rungs.iter_mut().try_for_each(|rung| rung.rung.finish(step, queues))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The stages of a transcoder: read, decode and scale on one thread, encode and write each rendition on its own, all at the same
-//! time, with short queues of shared frames between them.
+//! The stages of a transcoder: one thread reads and decodes, one scales, and one for each rendition encodes and writes, all at the
+//! same time, with short queues of shared frames between them.
 mod keys;
 mod ladder;
 mod lane;
@@ -25,19 +25,24 @@ use crate::{
     MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings,
     decode::Frames,
     demux::{self, Live, Taken},
+    gpu::Hardware,
     settings::{MAX_RENDITIONS, check_profile},
 };
 
 /// Bytes that the encoders of one segment may take for each core: with more of them open, cores only wait for each other.
-const ENCODERS_PER_CORE: usize = 96 << 20;
+const ENCODERS_PER_CORE: usize = 144 << 20;
+/// Frames that may wait to be scaled.
+const DECODED_FRAMES: usize = 2;
 /// Pieces of all renditions that may wait to be taken.
 const QUEUED_PIECES: usize = 32;
 
-/// Makes every rendition of the segment that `open` opens; `emit` gets them piece by piece on this thread.
+/// Makes every rendition of the segment that `open` opens, with the device if there is one; `emit` gets them piece by piece on
+/// this thread.
 pub(crate) fn run(
     open: impl FnOnce() -> Result<Live, MediaError> + Send,
     profiles: &[Profile],
     settings: &TranscodeSettings,
+    hardware: Option<&Hardware>,
     emit: &mut dyn FnMut(Piece) -> ControlFlow<()>,
 ) -> Result<TranscodeReport, MediaError> {
     if profiles.is_empty() || profiles.len() > MAX_RENDITIONS {
@@ -46,7 +51,7 @@ pub(crate) fn run(
     profiles.iter().try_for_each(check_profile)?;
     thread::scope(|scope| {
         let (pieces, made) = sync_channel(QUEUED_PIECES);
-        let job = Job { profiles, settings, pieces };
+        let job = Job { profiles, settings, hardware, pieces };
         let front = scope.spawn(move || job.run(scope, open));
         for piece in made {
             if emit(piece).is_break() {
@@ -61,56 +66,67 @@ pub(crate) fn run(
 struct Job<'a> {
     profiles: &'a [Profile],
     settings: &'a TranscodeSettings,
+    hardware: Option<&'a Hardware>,
     pieces: SyncSender<Piece>,
 }
 
 type LaneThread<'scope> = ScopedJoinHandle<'scope, Result<RenditionReport, MediaError>>;
 
-impl Job<'_> {
-    /// Reads, decodes and scales, until all lanes have ended.
+impl<'a> Job<'a> {
+    /// Reads and decodes, until all lanes have ended.
     fn run<'scope>(
         self,
         scope: &'scope Scope<'scope, '_>,
         open: impl FnOnce() -> Result<Live, MediaError>,
-    ) -> Result<TranscodeReport, MediaError> {
+    ) -> Result<TranscodeReport, MediaError>
+    where
+        'a: 'scope,
+    {
         let mut live = open()?;
         let fps = live.rate()?;
-        let decoder = demux::open_decoder(live.video.clone(), self.settings.decoder_threads)?;
+        let there = self.hardware.map(|hardware| hardware.decoder(&live.video)).transpose()?.flatten();
+        let device = self.hardware.filter(|_| there.is_some()).map(Hardware::device);
+        let decoder = match there {
+            Some(decoder) => decoder,
+            None => demux::open_decoder(live.video.clone(), self.settings.decoder_threads)?,
+        };
         demux::check_size(decoder.width(), decoder.height())?;
         let sound = Arc::new(Sound::new(live.audio.as_ref()));
-        let mut frames = Frames::new(decoder, Pictures { live: &mut live, sound: &sound }, fps);
+        let mut frames = Frames::new(decoder, Pictures { live: &mut live, sound: &sound }, fps).on_device(device);
         let first = frames.next_frame()?.ok_or(MediaError::NoFrames)?;
         let size = (first.width(), first.height());
         demux::check_size(size.0, size.1)?;
-        let (mut ladder, plans) = Ladder::new(self.profiles, self.settings, &first, fps);
+        let (ladder, plans) = Ladder::new(self.profiles, self.settings, self.hardware, &first, fps);
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let queues = Queues::new(plans.iter().map(|plan| plan.footprint), ENCODERS_PER_CORE * cores);
         let queues = Arc::new(queues);
         let run = |plan| {
-            let (lane, queues) = (Lane::new(plan, sound.clone(), self.pieces.clone()), queues.clone());
+            let (lane, queues) = (Lane::new(plan, self.hardware, sound.clone(), self.pieces.clone()), queues.clone());
             scope.spawn(move || lane.run(&queues))
         };
         let lanes: Vec<LaneThread<'_>> = plans.into_iter().map(run).collect();
         drop(self.pieces);
+        let (decoded, to_scale) = sync_channel(DECODED_FRAMES);
+        let scaling = scope.spawn(move || ladder.run(to_scale, fps.frame_ticks(), &queues));
+        let send = |frame| decoded.send(frame).map_err(|_| MediaError::Abandoned);
         let mut next = Some(first);
         let shown: Result<(), MediaError> = (|| {
             while let Some(frame) = next.take() {
-                ladder.show(frame, &queues)?;
+                send(Some(frame))?;
                 next = frames.next_frame()?;
             }
-            ladder.finish(fps.frame_ticks(), &queues)
+            send(None)
         })();
         let totals = frames.totals();
-        drop((ladder, frames));
+        drop((decoded, frames));
         sound.end();
-        queues.close(shown.is_ok());
+        let scaled = scaling.join().unwrap_or(Err(MediaError::Panicked));
         let made: Vec<_> = lanes.into_iter().map(|lane| lane.join().unwrap_or(Err(MediaError::Panicked))).collect();
-        // A lane that failed tells why; those beside it only know that it ended.
-        let failed = made.iter().filter_map(|made| made.as_ref().err()).find(|error| **error != MediaError::Abandoned);
-        if let Some(error) = failed {
+        // Whatever failed tells why; what stands beside it only knows that it ended.
+        let ends = made.iter().map(|made| made.as_ref().err()).chain([shown.as_ref().err(), scaled.as_ref().err()]);
+        if let Some(error) = ends.flatten().min_by_key(|error| **error == MediaError::Abandoned) {
             return Err(error.clone());
         }
-        shown?;
         Ok(TranscodeReport {
             renditions: made.into_iter().collect::<Result<_, _>>()?,
             source: SourceReport {

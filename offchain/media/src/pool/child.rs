@@ -33,6 +33,9 @@ const BURIAL: Duration = Duration::from_secs(2);
 const ALLOCATOR: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "33554432"), ("MALLOC_TRIM_THRESHOLD_", "1073741824")];
 
+/// Devices have the numbers that `nvidia-smi` gives them; CUDA on its own puts the fastest first.
+const DEVICE_ORDER: (&str, &str) = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+
 /// What a worker process is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Duty {
@@ -147,6 +150,8 @@ pub(super) struct Worker {
     /// CPU time it has for each job.
     cpu: Option<Duration>,
     registry: Arc<Registry>,
+    /// The device that its last transcoding used.
+    pub(super) device: Option<u32>,
 }
 
 impl Drop for Worker {
@@ -161,6 +166,7 @@ impl Worker {
         let mut child = Command::new(program)
             .args(args)
             .envs(ALLOCATOR)
+            .env(DEVICE_ORDER.0, DEVICE_ORDER.1)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -175,7 +181,7 @@ impl Worker {
         let pid = child.id().unwrap_or(0);
         registry.enter(pid, crew);
         let stderr = StderrLog::follow(pid, stderr);
-        Ok(Self { child, stdin, stdout, stderr, pid, jobs: 0, cpu: None, registry: registry.clone() })
+        Ok(Self { child, stdin, stdout, stderr, pid, jobs: 0, cpu: None, registry: registry.clone(), device: None })
     }
 
     pub(super) fn is_alive(&mut self) -> bool {
@@ -238,7 +244,10 @@ impl Worker {
 
     /// libav gives its callers a code and tells standard error what happened: puts the latter into the error.
     pub(super) async fn explain(&self, error: &mut MediaError) {
-        if let MediaError::EncoderUnavailable { reason, .. } | MediaError::Libav { reason, .. } = error {
+        if let MediaError::EncoderUnavailable { reason, .. }
+        | MediaError::Libav { reason, .. }
+        | MediaError::Gpu { reason, .. } = error
+        {
             let said = self.stderr.said_about(self.jobs).await;
             if !said.is_empty() {
                 *reason = said.join("; ");

@@ -7,6 +7,7 @@ mod clip;
 mod compare;
 mod containment;
 mod fuzz;
+mod gpu;
 mod ingest;
 mod mp4;
 mod pool;

@@ -23,7 +23,7 @@ use crate::{
     cli::{BenchTranscodeArgs, Versus},
     commands::Context,
     config::TranscodingConfig,
-    roles::start_workers,
+    roles::{start_transcoding_workers, start_workers},
 };
 
 /// Program that is the yardstick.
@@ -108,12 +108,12 @@ impl Bench<'_> {
 
     /// New workers, which remember nothing of what was done before.
     async fn workers(&self) -> anyhow::Result<WorkerPool> {
-        start_workers(&self.context.config.transcoding).await
+        start_transcoding_workers(&self.context.config.transcoding).await
     }
 
     /// A worker that is alone.
     async fn one_worker(&self) -> anyhow::Result<WorkerPool> {
-        start_workers(&TranscodingConfig { workers: 1, ..self.context.config.transcoding.clone() }).await
+        start_transcoding_workers(&TranscodingConfig { workers: 1, ..self.context.config.transcoding.clone() }).await
     }
 }
 

@@ -2,7 +2,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use streamflow_media::{QuarantineConfig, TranscodeSettings};
+use streamflow_media::{QuarantineConfig, TranscodeSettings, gpu::GpuConfig};
 
 use crate::exit::Usage;
 
@@ -31,6 +31,8 @@ pub struct TranscodingConfig {
     pub quarantine: QuarantineSettings,
     /// How renditions are encoded.
     pub encode: TranscodeSettings,
+    /// Devices of this machine.
+    pub gpu: GpuConfig,
 }
 
 impl Default for TranscodingConfig {
@@ -44,6 +46,7 @@ impl Default for TranscodingConfig {
             worker_memory: 4 << 30,
             quarantine: QuarantineSettings::default(),
             encode: TranscodeSettings::default(),
+            gpu: GpuConfig::default(),
         }
     }
 }
