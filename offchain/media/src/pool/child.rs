@@ -3,7 +3,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     io,
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::process::ExitStatusExt,
     path::Path,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -174,15 +174,11 @@ impl Drop for Worker {
 impl Worker {
     /// Starts a process; `crew` says whether it is one of those that run the pool's jobs.
     pub(super) fn spawn(program: &Path, args: &[OsString], crew: bool, registry: &Arc<Registry>) -> io::Result<Self> {
-        let mut command = std::process::Command::new(program);
-        // A group of its own: Ctrl-C in a terminal is for the node, which lets running jobs finish.
-        command
+        let mut child = Command::new(program)
             .args(args)
             .envs(ALLOCATOR)
             .env(DEVICE_ORDER.0, DEVICE_ORDER.1)
             .env("GLIBC_TUNABLES", tunables())
-            .process_group(0);
-        let mut child = Command::from(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -63,8 +63,8 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Feeder {
     food: mpsc::Receiver<Food>,
-    kept: Vec<Bytes>,
-    bytes: usize,
+    /// One buffer: whoever feeds single bytes costs no more than others.
+    came: Vec<u8>,
     end: Option<End>,
     began: Instant,
     limit: Duration,
@@ -73,49 +73,56 @@ pub(super) struct Feeder {
 /// A feed, and the feeder that takes from it; the segment has to be whole within `limit`.
 pub(super) fn feed(limit: Duration) -> (Feed, Feeder) {
     let (sender, food) = mpsc::channel(FED);
-    let feeder = Feeder { food, kept: Vec::new(), bytes: 0, end: None, began: Instant::now(), limit };
-    (Feed(sender), feeder)
+    (Feed(sender), Feeder { food, came: Vec::new(), end: None, began: Instant::now(), limit })
 }
 
 impl Feeder {
-    /// The piece of this index, kept or to come; one at a time. May be cancelled.
-    pub(super) async fn piece(&mut self, index: usize) -> Next {
-        if let Some(piece) = self.kept.get(index) {
-            return Next::Piece(piece.clone());
+    /// What comes at this place, or has come. May be cancelled.
+    pub(super) async fn piece(&mut self, offset: usize) -> Next {
+        loop {
+            let there = self.came.get(offset..).unwrap_or_default();
+            if !there.is_empty() {
+                return Next::Piece(Bytes::copy_from_slice(&there[..there.len().min(PIECE_BYTES)]));
+            }
+            if let Some(end) = &self.end {
+                return Next::End(end.clone());
+            }
+            self.take().await;
         }
-        if let Some(end) = &self.end {
-            return Next::End(end.clone());
-        }
+    }
+
+    async fn take(&mut self) {
         let end = match timeout_at(self.began + self.limit, self.food.recv()).await {
             Ok(Some(Food::Piece(piece))) => {
-                self.bytes += piece.len();
-                if self.bytes <= MAX_SEGMENT_BYTES {
-                    self.kept.push(piece.clone());
-                    return Next::Piece(piece);
+                let len = self.came.len() + piece.len();
+                if len <= MAX_SEGMENT_BYTES {
+                    return self.came.extend_from_slice(&piece);
                 }
-                End::Cut(MediaError::SegmentSize { len: self.bytes, max: MAX_SEGMENT_BYTES }.into())
+                End::Cut(MediaError::SegmentSize { len, max: MAX_SEGMENT_BYTES }.into())
             }
             Ok(Some(Food::End)) => End::Whole,
             Ok(None) => End::Cut(PoolError::FeedAborted),
             Err(_) => End::Cut(PoolError::FeedLate { limit: self.limit }),
         };
         self.food.close();
-        self.end = Some(end.clone());
-        Next::End(end)
+        self.end = Some(end);
     }
 
     /// Waits for the bytes by which a segment is suspected, or for its end.
     pub(super) async fn head(&mut self) -> Bytes {
-        while self.bytes < HEAD_BYTES && matches!(self.piece(self.kept.len()).await, Next::Piece(_)) {}
-        self.segment()
+        while self.came.len() < HEAD_BYTES && self.end.is_none() {
+            self.take().await;
+        }
+        Bytes::copy_from_slice(&self.came[..self.came.len().min(HEAD_BYTES)])
     }
 
     /// Waits for the end. May be cancelled.
     pub(super) async fn rest(&mut self) -> End {
         loop {
-            if let Next::End(end) = self.piece(self.kept.len()).await {
-                return end;
+            if let Some(end) = &self.end {
+                return end.clone();
             }
+            self.take().await;
         }
     }
 
@@ -130,7 +137,7 @@ impl Feeder {
 
     /// What came so far.
     pub(super) fn segment(&self) -> Bytes {
-        self.kept.concat().into()
+        Bytes::copy_from_slice(&self.came)
     }
 }
 
@@ -145,15 +152,13 @@ mod tests {
         assert!(feed.send(long.clone()).await && feed.send(Bytes::from_static(b"end")).await && feed.finish().await);
         for _ in 0..2 {
             let mut taken = Vec::new();
-            for index in 0.. {
-                match feeder.piece(index).await {
+            let end = loop {
+                match feeder.piece(taken.len()).await {
                     Next::Piece(piece) => taken.extend_from_slice(&piece),
-                    Next::End(end) => {
-                        assert!(matches!(end, End::Whole));
-                        break;
-                    }
+                    Next::End(end) => break end,
                 }
-            }
+            };
+            assert!(matches!(end, End::Whole));
             assert_eq!(taken, [&long[..], b"end"].concat());
         }
         assert_eq!(feeder.segment(), [&long[..], b"end"].concat());

@@ -2,6 +2,8 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
+    io::AsyncRead,
+    process::ChildStdin,
     sync::{mpsc, watch},
     task::JoinHandle,
     time::{Instant, timeout},
@@ -204,28 +206,9 @@ impl StreamJob {
         ordered.unwrap_or(Err(Broken::Hung(deadline)))?;
         let (stdin, stdout, job) = worker.pipes()?;
         let (end, ended) = watch::channel(None);
-        let (stop, mut stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
         let feeding = async {
-            let mut index = 0;
-            let fed = loop {
-                let next = tokio::select! { biased;
-                    Ok(_) = stopped.wait_for(|stopped| *stopped) => break Ok(End::Whole),
-                    next = feeder.piece(index) => next,
-                };
-                index += 1;
-                let (request, blobs, last) = match next {
-                    Next::Piece(piece) => (Request::Feed, vec![piece], None),
-                    Next::End(end @ End::Whole) => (Request::FeedEnd, vec![], Some(end)),
-                    Next::End(end @ End::Cut(_)) => (Request::FeedAbort, vec![], Some(end)),
-                };
-                match (timeout(deadline, write_order(stdin, job, request, &blobs)).await, last) {
-                    (Err(_), _) => break Err(Broken::Hung(deadline)),
-                    (Ok(Ok(())), None) => {}
-                    (Ok(Ok(())), Some(end)) => break Ok(end),
-                    // A worker that reads no more has said why, or dies: its answer tells.
-                    (Ok(Err(_)), _) => break Ok(End::Whole),
-                }
-            };
+            let fed = feed_all(feeder, stopped, stdin, job, deadline).await;
             end.send_replace(Some((Instant::now(), due.left())));
             fed
         };
@@ -254,6 +237,38 @@ impl StreamJob {
     }
 }
 
+/// Feeds a worker until the end of the segment, or until it wants no more; how the segment ended is known in the first case.
+async fn feed_all(
+    feeder: &mut Feeder,
+    mut stopped: watch::Receiver<bool>,
+    stdin: &mut ChildStdin,
+    job: u64,
+    deadline: Duration,
+) -> Result<End, Broken> {
+    let mut fed = 0;
+    loop {
+        let next = tokio::select! { biased;
+            Ok(_) = stopped.wait_for(|stopped| *stopped) => return Ok(End::Whole),
+            next = feeder.piece(fed) => next,
+        };
+        let (request, blobs, last) = match next {
+            Next::Piece(piece) => {
+                fed += piece.len();
+                (Request::Feed, vec![piece], None)
+            }
+            Next::End(end @ End::Whole) => (Request::FeedEnd, vec![], Some(end)),
+            Next::End(end @ End::Cut(_)) => (Request::FeedAbort, vec![], Some(end)),
+        };
+        match (timeout(deadline, write_order(stdin, job, request, &blobs)).await, last) {
+            (Err(_), _) => return Err(Broken::Hung(deadline)),
+            (Ok(Ok(())), None) => {}
+            (Ok(Ok(())), Some(end)) => return Ok(end),
+            // A worker that reads no more has said why, or dies: its answer tells.
+            (Ok(Err(_)), _) => return Ok(End::Whole),
+        }
+    }
+}
+
 /// When a worker had been fed everything, and what it may take from then on.
 type Ended = watch::Receiver<Option<(Instant, Duration)>>;
 
@@ -269,7 +284,7 @@ impl Reader<'_> {
     /// Passes pieces on until the report. Time in which nobody takes them is not the worker's.
     async fn run(
         self,
-        stdout: &mut (impl tokio::io::AsyncRead + Unpin),
+        stdout: &mut (impl AsyncRead + Unpin),
         job: u64,
     ) -> Result<Result<Transcoded, PoolError>, Broken> {
         let Self { ended, deadline, count, output, emitted } = self;

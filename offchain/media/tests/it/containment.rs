@@ -285,7 +285,7 @@ async fn a_stream_that_breaks_two_workers_is_refused_and_kept() {
 async fn jobs_that_are_due_first_are_done_first() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
     let mut jobs = JoinSet::new();
-    for seconds in [9, 50, 40, 30, 20] {
+    for seconds in [90, 500, 400, 300, 200] {
         let pool = pool.clone();
         let deadline = Some(Instant::now() + Duration::from_secs(seconds));
         jobs.spawn(async move {
@@ -298,7 +298,7 @@ async fn jobs_that_are_due_first_are_done_first() {
     while let Some(seconds) = jobs.join_next().await {
         order.push(seconds.unwrap());
     }
-    assert_eq!(order, [9, 20, 30, 40, 50]);
+    assert_eq!(order, [90, 200, 300, 400, 500]);
     pool.shutdown().await;
 }
 
@@ -307,18 +307,19 @@ async fn a_job_that_is_not_done_in_time_is_late_or_its_worker_hung() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
     let within = |time| Some(Instant::now() + time);
     let limit = Duration::from_secs(2);
+    let (hang, good) = (job(hostile("hang", 0)), job(clip::segment(4)));
     let hanging = tokio::spawn({
-        let (pool, deadline) = (pool.clone(), within(limit));
-        async move { pool.transcode(TranscodeJob { deadline, ..job(hostile("hang", 0)) }).await }
+        let (pool, hang) = (pool.clone(), TranscodeJob { deadline: within(limit), ..hang.clone() });
+        async move { pool.transcode(hang).await }
     });
     pool::busy_worker(&pool).await;
     let short = Duration::from_millis(300);
-    let late = pool.transcode(TranscodeJob { deadline: within(short), ..job(clip::segment(4)) }).await.unwrap_err();
+    let late = pool.transcode(TranscodeJob { deadline: within(short), ..good }).await.unwrap_err();
     assert!(matches!(late, PoolError::Late { limit } if limit <= short), "{late}");
     let hung = hanging.await.unwrap().unwrap_err();
     assert!(matches!(hung, PoolError::WorkerHung { deadline } if deadline <= limit), "{hung}");
     // The second time there is nothing to wait for either, and it is the last.
-    let again = TranscodeJob { deadline: within(limit), ..job(hostile("hang", 0)) };
+    let again = TranscodeJob { deadline: within(limit), ..hang };
     let [_, second] = twice(pool.transcode(again).await.unwrap_err());
     assert!(matches!(second, PoolError::WorkerHung { .. }), "{second}");
     pool.shutdown().await;
