@@ -31,8 +31,8 @@ pub use ingest::{IngestContainer, IngestSettings, ingest};
 pub use inspect::{Inspection, SegmentInfo, inspect, probe, ticks_to_duration};
 pub use library::probe_encoder;
 pub use pool::{
-    Feed, IngestFeed, IngestStream, JobReport, Made, MadeStream, PoolConfig, PoolError, Reported, SourceStream,
-    TranscodeJob, WorkerPool, WorkerStatus,
+    Feed, IngestFeed, IngestStream, JobReport, Made, MadeStream, PoolConfig, PoolError, QuarantineConfig, Reported,
+    SourceStream, TranscodeJob, WorkerPool, WorkerStatus,
 };
 pub use quality::{Planes, Quality, quality};
 pub use rate::{FrameRate, TICKS_PER_SECOND};

@@ -26,6 +26,7 @@ pub async fn run_pool(
                 segment: segment.bytes.clone(),
                 profiles: work.profiles.clone(),
                 settings: work.settings.clone(),
+                deadline: None,
             };
             let pool = pool.clone();
             jobs.spawn(async move {

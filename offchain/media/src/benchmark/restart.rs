@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// A segment is refused, or the worker cannot be killed.
 pub async fn measure_restart(pool: &WorkerPool, clip: &Clip, work: &Work) -> Result<Duration, BenchmarkError> {
     let segment = &clip.segments().first().ok_or(BenchmarkError::CutOff)?.bytes;
-    let open = || pool.transcode_stream(work.profiles.clone(), work.settings.clone());
+    let open = || pool.transcode_stream(work.profiles.clone(), work.settings.clone(), None);
     let (feed, mut dying) = open()?;
     for (_, piece) in ts::paced(segment).into_iter().take(PICTURES) {
         feed.send(piece).await;

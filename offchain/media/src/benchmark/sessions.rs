@@ -171,7 +171,7 @@ impl Session {
     async fn serve(&self, index: usize, start: Instant) -> Result<Option<Served>, BenchmarkError> {
         let source = &self.sources[index];
         let (feed, mut stream) =
-            match self.pool.transcode_stream(self.work.profiles.clone(), self.work.settings.clone()) {
+            match self.pool.transcode_stream(self.work.profiles.clone(), self.work.settings.clone(), None) {
                 Err(PoolError::QueueFull { .. }) => return Ok(None),
                 opened => opened?,
             };
@@ -228,6 +228,10 @@ impl Taken {
                         self.first = Some(Instant::now());
                     }
                 }
+                ControlFlow::Continue(())
+            }
+            Made::Again => {
+                *self = Self::new(self.renditions.len());
                 ControlFlow::Continue(())
             }
             Made::Done(done) => ControlFlow::Break(done.output.source.frames),

@@ -1,5 +1,5 @@
 //! The renditions of one segment, largest first: each is scaled from the source, or from a larger one.
-use std::sync::{Arc, mpsc::SyncSender};
+use std::sync::{Arc, mpsc::Receiver};
 
 use ffmpeg_next::frame;
 use streamflow_types::Profile;
@@ -7,20 +7,23 @@ use streamflow_types::Profile;
 use super::{
     keys::KeyClock,
     lane::LanePlan,
-    rung::{Rung, Work},
+    queues::{Footprint, Queues},
+    rung::Rung,
 };
 use crate::{
     MediaError, TranscodeSettings,
     encode::{Look, Plan},
     rate::{FrameRate, Grid},
     scale::Scaler,
-    settings::{EncoderInput, encoder_options},
+    settings::{Encoder, EncoderInput, add_x264_params, encoder_options},
     size::rendition_size,
 };
 
 /// A rung is scaled from a larger one that has at least this many times its sides, else from the source. With less, the
 /// pictures of nearly the same size that lie between cost what two bicubic steps blur.
 const LEAST_STEP: u32 = 2;
+/// Frames that libx264 keeps beside those it looks ahead over, as measured at 3.7 bytes a pixel.
+const FRAMES_BESIDE_LOOKAHEAD: usize = 16;
 /// Frames by which an encoder may delay its output.
 const REORDER_FRAMES: i64 = 4;
 
@@ -30,12 +33,13 @@ pub(super) struct Ladder {
     rungs: Vec<Step>,
     /// Largest first, so that what a rung is made of is made before it.
     order: Vec<usize>,
-    connected: usize,
+    /// Whether every processor scales to the same pixels.
+    exact: bool,
 }
 
 struct Step {
     rung: Rung,
-    scaler: Scaler,
+    size: (u32, u32),
     /// The rung it is scaled from.
     above: Option<usize>,
     picture: Option<Arc<frame::Video>>,
@@ -59,8 +63,8 @@ impl Ladder {
             let grid_rate = FrameRate::of_profile(profile).filter(|asked| !same_rate(*asked, fps));
             let rate = grid_rate.unwrap_or(fps);
             rungs.push(Step {
-                rung: Rung::new(grid_rate.map(Grid), KeyClock::new(profile.gop)),
-                scaler: if settings.deterministic { Scaler::exact } else { Scaler::new }(size.0, size.1),
+                rung: Rung::new(grid_rate.map(Grid), KeyClock::new(profile.gop), index),
+                size: *size,
                 above: above(&sizes, *size),
                 picture: None,
             });
@@ -71,48 +75,74 @@ impl Ladder {
                     .iter_mut()
                     .filter(|(name, _)| *name == "threads")
                     .for_each(|(_, threads)| *threads = "1".into());
+            } else if settings.encoder == Encoder::X264 {
+                // A queue between its threads that changes nothing but its memory.
+                add_x264_params(&mut options, "sync-lookahead=0");
             }
             let look = Look::of(first);
             plans.push(LanePlan {
                 rendition: index,
+                footprint: footprint(settings, *size),
                 profile: profile.clone(),
                 encoder: Plan { encoder: settings.encoder, width: size.0, height: size.1, fps: rate, look, options },
             });
         }
-        (Self { rungs, order, connected: 0 }, plans)
+        (Self { rungs, order, exact: settings.deterministic }, plans)
     }
 
-    /// Gives the next rung, in the order of the profiles, its encoder.
-    pub(super) fn connect(&mut self, queue: SyncSender<Work>) {
-        if let Some(step) = self.rungs.get_mut(self.connected) {
-            step.rung.connect(queue);
+    /// Shows frames in every rendition until [`None`], which is their end; the last is shown for `step` ticks.
+    pub(super) fn run(
+        mut self,
+        frames: Receiver<Option<frame::Video>>,
+        step: i64,
+        queues: &Queues,
+    ) -> Result<(), MediaError> {
+        let shown = self.show_all(&frames, step, queues);
+        queues.close(shown.is_ok());
+        shown
+    }
+
+    fn show_all(
+        &mut self,
+        frames: &Receiver<Option<frame::Video>>,
+        step: i64,
+        queues: &Queues,
+    ) -> Result<(), MediaError> {
+        let scaler = |step: &Step| if self.exact { Scaler::exact } else { Scaler::new }(step.size.0, step.size.1);
+        let mut scalers: Vec<_> = self.rungs.iter().map(scaler).collect();
+        loop {
+            match frames.recv() {
+                Ok(Some(frame)) => self.show(frame, &mut scalers, queues)?,
+                Ok(None) => return self.rungs.iter_mut().try_for_each(|rung| rung.rung.finish(step, queues)),
+                Err(_) => return Err(MediaError::Abandoned),
+            }
         }
-        self.connected += 1;
     }
 
-    /// Shows the next frame of the source in every rendition.
-    pub(super) fn show(&mut self, frame: frame::Video) -> Result<(), MediaError> {
+    fn show(&mut self, frame: frame::Video, scalers: &mut [Scaler], queues: &Queues) -> Result<(), MediaError> {
         let pts = frame.pts().unwrap_or(0);
         let source = Arc::new(frame);
         for index in &self.order {
             let above = self.rungs[*index].above.and_then(|above| self.rungs[above].picture.clone());
             let step = &mut self.rungs[*index];
-            let picture = step.scaler.scale(above.as_ref().unwrap_or(&source))?;
+            let picture = scalers[*index].scale(above.as_ref().unwrap_or(&source))?;
             step.picture = Some(picture.clone());
-            step.rung.see(picture, pts)?;
+            step.rung.see(picture, pts, queues)?;
         }
         self.rungs.iter_mut().for_each(|step| step.picture = None);
         Ok(())
-    }
-
-    /// Ends every rendition; the last frame is shown for `step` ticks.
-    pub(super) fn finish(&mut self, step: i64) -> Result<(), MediaError> {
-        self.rungs.iter_mut().try_for_each(|rung| rung.rung.finish(step))
     }
 }
 
 fn pixels((width, height): (u32, u32)) -> u64 {
     u64::from(width) * u64::from(height)
+}
+
+/// What a lane takes: an encoder keeps the frames it looks ahead over, each with its planes halved and its motion.
+fn footprint(settings: &TranscodeSettings, size: (u32, u32)) -> Footprint {
+    let pixels = usize::try_from(pixels(size)).unwrap_or(usize::MAX);
+    let kept = settings.lookahead_frames() + FRAMES_BESIDE_LOOKAHEAD;
+    Footprint { encoder: pixels.saturating_mul(kept * 37) / 10, frame: pixels.saturating_mul(3) / 2 }
 }
 
 /// The smallest rung from which one of this size is scaled.

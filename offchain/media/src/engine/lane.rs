@@ -1,17 +1,18 @@
 //! One rendition: encoded and written on a thread of its own.
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender},
-    },
+    sync::{Arc, mpsc::SyncSender},
 };
 
 use bytes::Bytes;
 use ffmpeg_next::Packet;
 use streamflow_types::{Container, Profile};
 
-use super::{rung::Work, sound::Sound};
+use super::{
+    queues::{Footprint, Queues},
+    rung::Work,
+    sound::Sound,
+};
 use crate::{
     MediaError, Piece, RenditionReport, avc,
     encode::{Plan, VideoEncoder},
@@ -23,6 +24,7 @@ use crate::{
 pub(super) struct LanePlan {
     /// Index of the profile.
     pub(super) rendition: usize,
+    pub(super) footprint: Footprint,
     pub(super) profile: Profile,
     pub(super) encoder: Plan,
 }
@@ -49,13 +51,19 @@ impl Lane {
         Self { plan, sound, pieces, writer: None, waiting, heard: 0, frames: 0, codec: None, gathered }
     }
 
-    pub(super) fn run(mut self, inbox: Receiver<Work>) -> Result<RenditionReport, MediaError> {
+    /// Makes what is ordered.
+    pub(super) fn run(self, queues: &Queues) -> Result<RenditionReport, MediaError> {
+        let _ending = queues.ending(self.plan.rendition);
+        if queues.begin(self.plan.rendition) { self.encode(queues) } else { Err(MediaError::Abandoned) }
+    }
+
+    fn encode(mut self, queues: &Queues) -> Result<RenditionReport, MediaError> {
         let mut encoder = VideoEncoder::open(&self.plan.encoder)?;
         loop {
-            match inbox.recv() {
-                Ok(Work::Show { picture, pts, key }) => encoder.push(&picture, pts, key)?,
-                Ok(Work::End) => break,
-                Err(_) => return Err(MediaError::Abandoned),
+            match queues.next(self.plan.rendition) {
+                Some(Work::Show { picture, pts, key }) => encoder.push(&picture, pts, key)?,
+                Some(Work::End) => break,
+                None => return Err(MediaError::Abandoned),
             }
             self.take(&mut encoder)?;
             self.write()?;

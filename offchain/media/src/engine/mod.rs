@@ -1,12 +1,14 @@
-//! The stages of a transcoder: read, decode and scale on one thread, encode and write each rendition on its own, all at the same
-//! time, with short queues of shared frames between them.
+//! The stages of a transcoder: one thread reads and decodes, one scales, and one for each rendition encodes and writes, all at the
+//! same time, with short queues of shared frames between them.
 mod keys;
 mod ladder;
 mod lane;
+mod queues;
 mod rung;
 mod sound;
 
 use std::{
+    num::NonZero,
     ops::ControlFlow,
     sync::{
         Arc,
@@ -18,7 +20,7 @@ use std::{
 use ffmpeg_next::Packet;
 use streamflow_types::Profile;
 
-use self::{ladder::Ladder, lane::Lane, rung::Work, sound::Sound};
+use self::{ladder::Ladder, lane::Lane, queues::Queues, sound::Sound};
 use crate::{
     MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings,
     decode::Frames,
@@ -26,8 +28,10 @@ use crate::{
     settings::{MAX_RENDITIONS, check_profile},
 };
 
-/// Frames that may wait for one encoder.
-const QUEUED_FRAMES: usize = 4;
+/// Bytes that the encoders of one segment may take for each core: with more of them open, cores only wait for each other.
+const ENCODERS_PER_CORE: usize = 144 << 20;
+/// Frames that may wait to be scaled.
+const DECODED_FRAMES: usize = 2;
 /// Pieces of all renditions that may wait to be taken.
 const QUEUED_PIECES: usize = 32;
 
@@ -65,7 +69,7 @@ struct Job<'a> {
 type LaneThread<'scope> = ScopedJoinHandle<'scope, Result<RenditionReport, MediaError>>;
 
 impl Job<'_> {
-    /// Reads, decodes and scales, until all lanes have ended.
+    /// Reads and decodes, until all lanes have ended.
     fn run<'scope>(
         self,
         scope: &'scope Scope<'scope, '_>,
@@ -80,35 +84,37 @@ impl Job<'_> {
         let first = frames.next_frame()?.ok_or(MediaError::NoFrames)?;
         let size = (first.width(), first.height());
         demux::check_size(size.0, size.1)?;
-        let (mut ladder, plans) = Ladder::new(self.profiles, self.settings, &first, fps);
-        let lanes: Vec<LaneThread<'_>> = plans
-            .into_iter()
-            .map(|plan| {
-                let (queue, inbox) = sync_channel::<Work>(QUEUED_FRAMES);
-                ladder.connect(queue);
-                let lane = Lane::new(plan, sound.clone(), self.pieces.clone());
-                scope.spawn(move || lane.run(inbox))
-            })
-            .collect();
+        let (ladder, plans) = Ladder::new(self.profiles, self.settings, &first, fps);
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let queues = Queues::new(plans.iter().map(|plan| plan.footprint), ENCODERS_PER_CORE * cores);
+        let queues = Arc::new(queues);
+        let run = |plan| {
+            let (lane, queues) = (Lane::new(plan, sound.clone(), self.pieces.clone()), queues.clone());
+            scope.spawn(move || lane.run(&queues))
+        };
+        let lanes: Vec<LaneThread<'_>> = plans.into_iter().map(run).collect();
         drop(self.pieces);
+        let (decoded, to_scale) = sync_channel(DECODED_FRAMES);
+        let scaling = scope.spawn(move || ladder.run(to_scale, fps.frame_ticks(), &queues));
+        let send = |frame| decoded.send(frame).map_err(|_| MediaError::Abandoned);
         let mut next = Some(first);
         let shown: Result<(), MediaError> = (|| {
             while let Some(frame) = next.take() {
-                ladder.show(frame)?;
+                send(Some(frame))?;
                 next = frames.next_frame()?;
             }
-            ladder.finish(fps.frame_ticks())
+            send(None)
         })();
         let totals = frames.totals();
-        drop((ladder, frames));
+        drop((decoded, frames));
         sound.end();
+        let scaled = scaling.join().unwrap_or(Err(MediaError::Panicked));
         let made: Vec<_> = lanes.into_iter().map(|lane| lane.join().unwrap_or(Err(MediaError::Panicked))).collect();
-        // A lane that failed tells why; those beside it only know that it ended.
-        let failed = made.iter().filter_map(|made| made.as_ref().err()).find(|error| **error != MediaError::Abandoned);
-        if let Some(error) = failed {
+        // Whatever failed tells why; what stands beside it only knows that it ended.
+        let ends = made.iter().map(|made| made.as_ref().err()).chain([shown.as_ref().err(), scaled.as_ref().err()]);
+        if let Some(error) = ends.flatten().min_by_key(|error| **error == MediaError::Abandoned) {
             return Err(error.clone());
         }
-        shown?;
         Ok(TranscodeReport {
             renditions: made.into_iter().collect::<Result<_, _>>()?,
             source: SourceReport {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use streamflow_types::Profile;
 
+use super::Limits;
 use crate::{
     Comparison, IngestSettings, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, Quality, Sampling,
     SegmentInfo, SourceSettings, TranscodeReport, TranscodeSettings,
@@ -21,9 +22,10 @@ const MAX_BLOBS: usize = MAX_RENDITIONS + 1;
 pub(crate) const JOB_MARK: char = '\u{1e}';
 
 /// What a pool asks of a worker.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    Hello,
+    /// The first order of a process.
+    Hello(Limits),
     Probe,
     Inspect,
     /// The first blob is the source, the others are renditions of it.

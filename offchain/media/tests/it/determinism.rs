@@ -7,7 +7,7 @@ use streamflow_types::{Container, Gop, Profile};
 
 use crate::{
     clip,
-    pool::{config, worker_program},
+    pool::{config, program},
 };
 
 /// Sets of instructions, each with all before it. Every x86-64 processor has the first.
@@ -34,7 +34,7 @@ fn profiles() -> Vec<Profile> {
 }
 
 fn job(segment: &Bytes, settings: TranscodeSettings) -> TranscodeJob {
-    TranscodeJob { segment: segment.clone(), profiles: profiles(), settings }
+    TranscodeJob { segment: segment.clone(), profiles: profiles(), settings, deadline: None }
 }
 
 async fn made(pool: &WorkerPool, job: TranscodeJob) -> Vec<Bytes> {
@@ -43,8 +43,8 @@ async fn made(pool: &WorkerPool, job: TranscodeJob) -> Vec<Bytes> {
 }
 
 /// What one worker makes that is started by a program with arguments.
-async fn made_by(program: &Path, args: &[&str], segment: &Bytes, settings: TranscodeSettings) -> Vec<Bytes> {
-    let pool = PoolConfig { workers: 1, ..PoolConfig::new(program, args) };
+async fn made_by(worker: &Path, args: &[&str], segment: &Bytes, settings: TranscodeSettings) -> Vec<Bytes> {
+    let pool = PoolConfig { workers: 1, ..PoolConfig::new(worker, args) };
     let pool = WorkerPool::start(pool).await.unwrap();
     let made = made(&pool, job(segment, settings)).await;
     pool.shutdown().await;
@@ -53,7 +53,7 @@ async fn made_by(program: &Path, args: &[&str], segment: &Bytes, settings: Trans
 
 /// The same in an environment with another variable.
 async fn made_with(variable: &str, segment: &Bytes) -> Vec<Bytes> {
-    made_by("/usr/bin/env".as_ref(), &[variable, worker_program().to_str().unwrap()], segment, settings()).await
+    made_by("/usr/bin/env".as_ref(), &[variable, program("media_worker").to_str().unwrap()], segment, settings()).await
 }
 
 /// A segment with bits turned over that its decoder has to make something of.
@@ -99,7 +99,7 @@ async fn what_a_worker_did_before_changes_nothing() {
 #[tokio::test]
 async fn every_set_of_instructions_makes_the_same() {
     let segment = clip::segment(4);
-    let worker = worker_program();
+    let worker = program("media_worker");
     let best = made_by(&worker, &[], &segment, settings()).await;
     for instructions in INSTRUCTIONS.into_iter().chain(["0"]) {
         assert!(made_by(&worker, &[instructions], &segment, settings()).await == best, "{instructions}");
@@ -113,7 +113,7 @@ async fn every_set_of_instructions_makes_the_same() {
 #[tokio::test]
 async fn every_choice_of_glibc_makes_the_same() {
     let segment = clip::segment(4);
-    let usual = made_by(&worker_program(), &[], &segment, settings()).await;
+    let usual = made_by(&program("media_worker"), &[], &segment, settings()).await;
     let choices =
         ["", "-AVX512F,-AVX512VL,-AVX512BW", "-AVX2,-AVX512F,-AVX512VL", "-FMA,-FMA4,-AVX2,-AVX,-SSE4_1,-SSSE3"];
     for choice in choices {
@@ -126,7 +126,7 @@ async fn every_choice_of_glibc_makes_the_same() {
 async fn nothing_is_read_that_was_not_written() {
     // As long as the encoder looks ahead, and more.
     let segment = clip::segment(1);
-    let usual = made_by(&worker_program(), &[], &segment, settings()).await;
+    let usual = made_by(&program("media_worker"), &[], &segment, settings()).await;
     for filling in ["85", "170"] {
         assert!(made_with(&format!("MALLOC_PERTURB_={filling}"), &segment).await == usual, "{filling}");
     }
@@ -136,7 +136,7 @@ async fn nothing_is_read_that_was_not_written() {
 async fn a_damaged_segment_is_concealed_in_one_way() {
     let segment = damaged();
     assert!(inspect(&segment).unwrap().decode_errors > 0);
-    let worker = worker_program();
+    let worker = program("media_worker");
     let usual = made_by(&worker, &[], &segment, settings()).await;
     for decoder_threads in [2, 4] {
         let settings = TranscodeSettings { decoder_threads, ..settings() };

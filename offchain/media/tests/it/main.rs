@@ -5,6 +5,7 @@ mod bad_input;
 mod benchmark;
 mod clip;
 mod compare;
+mod containment;
 mod determinism;
 mod fuzz;
 mod ingest;
