@@ -88,23 +88,6 @@ pub struct TranscodeSettings {
     pub low_latency: bool,
 }
 
-impl TranscodeSettings {
-    /// Threads of the decoder that is opened.
-    pub(crate) fn decoding_threads(&self) -> u32 {
-        if self.deterministic { 1 } else { self.decoder_threads }
-    }
-
-    /// Options of libx264 that libav has no name for.
-    fn x264_params(&self) -> Option<String> {
-        let deterministic = self.deterministic.then_some("cpu-independent=1");
-        // A constant frame rate: else a frame waits for the time of the one after it.
-        let low_latency = "rc-lookahead=0:sync-lookahead=0:mbtree=0:force-cfr=1:sliced-threads=1";
-        let low_latency = self.low_latency.then_some(low_latency);
-        let params: Vec<_> = deterministic.into_iter().chain(low_latency).collect();
-        (!params.is_empty()).then(|| params.join(":"))
-    }
-}
-
 impl Default for TranscodeSettings {
     fn default() -> Self {
         Self {
@@ -120,12 +103,18 @@ impl Default for TranscodeSettings {
 }
 
 impl TranscodeSettings {
+    /// Threads of the decoder that is opened.
+    pub(crate) fn decoding_threads(&self) -> u32 {
+        if self.deterministic { 1 } else { self.decoder_threads }
+    }
+
     /// Frames that the encoder looks ahead over: `rc-lookahead` of libx264's presets.
     pub(crate) fn lookahead_frames(&self) -> usize {
         if self.low_latency {
             return 0;
         }
         match (self.encoder, self.preset.as_str()) {
+            _ if self.low_latency => 0,
             (Encoder::Nvenc, _) | (Encoder::X264, "ultrafast" | "superfast") => 0,
             (Encoder::X264, "veryfast") => 10,
             (Encoder::X264, "faster") => 20,
@@ -139,6 +128,22 @@ impl TranscodeSettings {
 
 /// Options of the encoder, by the names libav gives them.
 pub(crate) type EncoderOptions = Vec<(&'static str, String)>;
+
+/// Name of the option for all that libx264 has a name for and libav has none.
+const X264_PARAMS: &str = "x264-params";
+/// Nothing waits. The frame rate counts as constant, or each frame waited for the time of the one after it.
+const LOW_LATENCY: &str = "rc-lookahead=0:sync-lookahead=0:mbtree=0:force-cfr=1:sliced-threads=1";
+
+/// Adds options by libx264's names, `name=value` with colons between them.
+pub(crate) fn add_x264_params(options: &mut EncoderOptions, params: &str) {
+    match options.iter_mut().find(|(name, _)| *name == X264_PARAMS) {
+        Some((_, before)) => {
+            before.push(':');
+            before.push_str(params);
+        }
+        None => options.push((X264_PARAMS, params.to_owned())),
+    }
+}
 
 /// What an encoder must know of the frames it gets.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +185,12 @@ fn h264_options(settings: &TranscodeSettings, profile: &Profile) -> EncoderOptio
             options.push(("preset", settings.preset.clone()));
             let threads = if settings.deterministic { 1 } else { settings.encoder_threads };
             options.push(("threads", threads.to_string()));
-            options.extend(settings.x264_params().map(|params| ("x264-params", params)));
+            if settings.deterministic {
+                add_x264_params(&mut options, "cpu-independent=1");
+            }
+            if settings.low_latency {
+                add_x264_params(&mut options, LOW_LATENCY);
+            }
         }
         Encoder::Nvenc => {
             options.push(("preset", settings.nvenc_preset.clone()));

@@ -16,7 +16,7 @@ use crate::{
     gpu::{Hardware, is_on_device},
     rate::{Even, FrameRate, Grid},
     scale::Scaler,
-    settings::{Encoder, EncoderInput, encoder_options},
+    settings::{Encoder, EncoderInput, add_x264_params, encoder_options},
     size::rendition_size,
 };
 
@@ -79,10 +79,9 @@ impl<'a> Ladder<'a> {
             let encoder_threads = if is_largest && !settings.deterministic { settings.encoder_threads } else { 1 };
             let settings = &TranscodeSettings { encoder_threads, ..settings.clone() };
             let mut options = encoder_options(settings, profile, EncoderInput { fps: rate, may_reorder });
-            let plain = !options.iter().any(|(name, _)| *name == "x264-params");
-            if is_largest && plain && settings.encoder == Encoder::X264 && profile.encoder == VideoCodec::H264 {
+            if is_largest && settings.encoder == Encoder::X264 && profile.encoder == VideoCodec::H264 {
                 // A queue between its threads that changes nothing but its memory.
-                options.push(("x264-params", "sync-lookahead=0".into()));
+                add_x264_params(&mut options, "sync-lookahead=0");
             }
             plans.push(LanePlan {
                 rendition: index,

@@ -43,8 +43,8 @@ async fn made(pool: &WorkerPool, job: TranscodeJob) -> Vec<Bytes> {
 }
 
 /// What one worker makes that is started by a program with arguments.
-async fn made_by(program: &Path, args: &[&str], segment: &Bytes, settings: TranscodeSettings) -> Vec<Bytes> {
-    let pool = PoolConfig { workers: 1, ..PoolConfig::new(program, args) };
+async fn made_by(worker: &Path, args: &[&str], segment: &Bytes, settings: TranscodeSettings) -> Vec<Bytes> {
+    let pool = PoolConfig { workers: 1, ..PoolConfig::new(worker, args) };
     let pool = WorkerPool::start(pool).await.unwrap();
     let made = made(&pool, job(segment, settings)).await;
     pool.shutdown().await;

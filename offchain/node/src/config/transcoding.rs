@@ -95,6 +95,9 @@ impl TranscodingConfig {
         if self.worker_memory < MIN_WORKER_MEMORY {
             return refuse(&format!("worker_memory must be at least {MIN_WORKER_MEMORY} bytes"));
         }
+        if self.encode.deterministic && self.encode.encoder != Encoder::X264 {
+            return refuse("encode.deterministic needs encoder = \"x264\"");
+        }
         if self.quarantine.max_files == 0 {
             return refuse("quarantine.max_files must be at least 1; to keep nothing, leave out quarantine.directory");
         }
