@@ -110,9 +110,6 @@ impl TranscodeSettings {
 
     /// Frames that the encoder looks ahead over: `rc-lookahead` of libx264's presets.
     pub(crate) fn lookahead_frames(&self) -> usize {
-        if self.low_latency {
-            return 0;
-        }
         match (self.encoder, self.preset.as_str()) {
             _ if self.low_latency => 0,
             (Encoder::Nvenc, _) | (Encoder::X264, "ultrafast" | "superfast") => 0,
@@ -223,7 +220,12 @@ mod x265 {
             1 => params.push_str(":pools=none:frame-threads=1"),
             threads => params.push_str(&format!(":pools={threads}:frame-threads=1")),
         }
-        vec![("forced-idr", "1".into()), ("preset", settings.preset.clone()), ("x265-params", params)]
+        let mut options =
+            vec![("forced-idr", "1".into()), ("preset", settings.preset.clone()), ("x265-params", params)];
+        if settings.low_latency {
+            options.push(("tune", "zerolatency".into()));
+        }
+        options
     }
 }
 
