@@ -28,6 +28,12 @@ pub enum LocalError {
         /// Time it had.
         limit: Duration,
     },
+    /// The segment was to come in, and broke off.
+    #[error("the segment broke off while it came in")]
+    BrokenOff,
+    /// Whoever wanted the renditions wants them no more.
+    #[error("the segment was given up")]
+    GivenUp,
     /// The segment or a profile cannot be transcoded, here or elsewhere.
     #[error(transparent)]
     Media(MediaError),
@@ -42,6 +48,7 @@ impl From<PoolError> for LocalError {
             PoolError::Media(media) => Self::Media(media),
             PoolError::QueueFull { .. } => Self::Busy,
             PoolError::Closed => Self::Stopped,
+            PoolError::FeedAborted => Self::BrokenOff,
             other => Self::Worker(other),
         }
     }
@@ -51,6 +58,14 @@ impl LocalTranscoder {
     /// Uses the workers of `pool` with these encoder settings.
     pub fn new(pool: WorkerPool, settings: TranscodeSettings) -> Self {
         Self { pool, settings }
+    }
+
+    pub(crate) fn pool(&self) -> &WorkerPool {
+        &self.pool
+    }
+
+    pub(crate) fn settings(&self) -> &TranscodeSettings {
+        &self.settings
     }
 
     /// Makes one rendition per profile, in their order, within `limit`. A worker that dies does not cost the segment:

@@ -306,6 +306,7 @@ impl Inner {
             auth_token: Some(token),
             storage: Vec::new(),
             nodes: Vec::new(),
+            stream_version: 0,
         }
         .to_proto()
     }
