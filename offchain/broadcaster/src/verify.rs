@@ -47,7 +47,7 @@ impl Checker {
         self.media.probe(segment.clone()).await
     }
 
-    /// Decodes all of it. A worker that fails for its own reasons is given a second chance.
+    /// Decodes all of it.
     async fn inspect(&self, segment: &Bytes) -> Result<Inspection, PoolError> {
         let key = key(&[segment]);
         match self.seen.get(key) {
@@ -56,25 +56,15 @@ impl Checker {
             None => {}
         }
         let _permit = self.permits.acquire().await;
-        let inspected = match self.media.inspect(segment.clone()).await {
-            Err(PoolError::WorkerDied { .. } | PoolError::WorkerHung { .. }) => {
-                self.media.inspect(segment.clone()).await
-            }
-            other => other,
-        }?;
+        let inspected = self.media.inspect(segment.clone()).await?;
         self.seen.put(key, Looked::Inspected(inspected.clone()));
         Ok(inspected)
     }
 
-    /// Makes a fragment of MP4. A worker that fails for its own reasons is given a second chance.
+    /// Makes a fragment of MP4.
     pub(crate) async fn fragment(&self, segment: &Bytes) -> Result<Fragment, PoolError> {
         let _permit = self.permits.acquire().await;
-        match self.media.fragment(segment.clone()).await {
-            Err(PoolError::WorkerDied { .. } | PoolError::WorkerHung { .. }) => {
-                self.media.fragment(segment.clone()).await
-            }
-            other => other,
-        }
+        self.media.fragment(segment.clone()).await
     }
 
     /// Compares renditions with their source, each on its own account; those compared before are not compared again.
@@ -91,12 +81,7 @@ impl Checker {
         let mut fresh = Vec::new().into_iter();
         if !unknown.is_empty() {
             let _permit = self.permits.acquire().await;
-            let compared = match self.media.compare(source.clone(), &unknown, sampling).await {
-                Err(PoolError::WorkerDied { .. } | PoolError::WorkerHung { .. }) => {
-                    self.media.compare(source.clone(), &unknown, sampling).await
-                }
-                other => other,
-            }?;
+            let compared = self.media.compare(source.clone(), &unknown, sampling).await?;
             metrics::comparison(compared.report.cpu);
             fresh = compared.output.into_iter();
         }
@@ -144,7 +129,7 @@ impl Checker {
         if let Some(known) = known {
             return Ok(known);
         }
-        let job = TranscodeJob { segment: source.clone(), profiles, settings };
+        let job = TranscodeJob { segment: source.clone(), profiles, settings, deadline: None };
         let made = {
             let _permit = self.permits.acquire().await;
             self.media.transcode(job).await?.output

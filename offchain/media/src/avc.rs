@@ -8,7 +8,7 @@ pub(crate) fn codec_of(packets: &[Packet]) -> Option<String> {
     packets.iter().filter_map(Packet::data).find_map(codec_of_annex_b)
 }
 
-fn codec_of_annex_b(data: &[u8]) -> Option<String> {
+pub(crate) fn codec_of_annex_b(data: &[u8]) -> Option<String> {
     const SEQUENCE_PARAMETER_SET: u8 = 7;
     let at = data.windows(4).position(|w| w[..3] == [0, 0, 1] && w[3] & 0x1f == SEQUENCE_PARAMETER_SET)?;
     let [profile, constraints, level] = *data.get(at + 4..)?.first_chunk::<3>()?;
@@ -29,6 +29,15 @@ pub(crate) fn is_idr(data: &[u8]) -> bool {
 /// Refuses audio that a transport stream rendition cannot carry on unchanged.
 pub(crate) fn check_audio(id: Id) -> Result<(), MediaError> {
     audio_codec(id).map(|_| ()).ok_or_else(|| MediaError::UnsupportedAudio { codec: id.name().into() })
+}
+
+/// Refuses a packet of sound that is not passed through. Transport streams call layers II and III of MPEG audio the same: the
+/// packet itself tells them apart.
+pub(crate) fn check_sound(id: Option<Id>, packet: &Packet) -> Result<(), MediaError> {
+    const LAYER_II: u8 = 0b10;
+    let id = id.unwrap_or(Id::None);
+    let layer = packet.data().and_then(|data| data.get(1)).map(|byte| byte >> 1 & 0b11);
+    check_audio(if id == Id::MP3 && layer == Some(LAYER_II) { Id::MP2 } else { id })
 }
 
 /// Name of a passed-through audio codec.

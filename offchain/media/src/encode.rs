@@ -1,8 +1,5 @@
-//! One encoder and the scaler before it.
-use ffmpeg_next::{
-    Dictionary, Packet, Rational, codec, color, encoder, error::EAGAIN, format::Pixel, frame, picture,
-    software::scaling,
-};
+//! One encoder.
+use ffmpeg_next::{Dictionary, Packet, Rational, codec, color, encoder, error::EAGAIN, frame, picture};
 
 use crate::{
     MediaError,
@@ -10,11 +7,9 @@ use crate::{
     error::libav,
     mux::VIDEO_STREAM,
     rate::FrameRate,
+    scale::{PIXELS, share},
     settings::{Encoder, EncoderOptions},
 };
-
-/// Pixel format of every rendition.
-const PIXELS: Pixel = Pixel::YUV420P;
 
 /// Colours and pixel shape of a stream, carried from source to rendition.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +54,6 @@ pub(crate) struct Plan {
 /// An open encoder; collects its packets.
 pub(crate) struct VideoEncoder {
     encoder: encoder::video::Encoder,
-    scaler: Scaler,
     packets: Vec<Packet>,
     submitted: u64,
 }
@@ -82,24 +76,15 @@ impl VideoEncoder {
         video.set_color_transfer_characteristic(plan.look.transfer);
         let options: Dictionary<'_> = plan.options.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let encoder = video.open_as_with(codec, options).map_err(|error| unavailable(error.to_string()))?;
-        let scaler = Scaler::new(plan.width, plan.height);
-        Ok(Self { encoder, scaler, packets: Vec::new(), submitted: 0 })
+        Ok(Self { encoder, packets: Vec::new(), submitted: 0 })
     }
 
-    /// Encodes `source` as the frame shown at `pts` ticks, which must be later than every frame before it.
-    pub(crate) fn push(&mut self, source: &frame::Video, pts: i64, key: bool) -> Result<(), MediaError> {
-        let kind = if key { picture::Type::I } else { picture::Type::None };
-        if self.scaler.passes(source) && source.pts() == Some(pts) && source.kind() == kind {
-            return self.submit(source);
-        }
-        let mut own = self.scaler.scale(source)?;
-        own.set_pts(Some(pts));
-        own.set_kind(kind);
-        self.submit(&own)
-    }
-
-    fn submit(&mut self, frame: &frame::Video) -> Result<(), MediaError> {
-        self.encoder.send_frame(frame).map_err(libav("encode a frame"))?;
+    /// Encodes a picture of the encoder's own size as the frame shown at `pts` ticks, later than every frame before it.
+    pub(crate) fn push(&mut self, picture: &frame::Video, pts: i64, key: bool) -> Result<(), MediaError> {
+        let mut frame = share(picture)?;
+        frame.set_pts(Some(pts));
+        frame.set_kind(if key { picture::Type::I } else { picture::Type::None });
+        self.encoder.send_frame(&frame).map_err(libav("encode a frame"))?;
         self.submitted += 1;
         self.receive()
     }
@@ -148,53 +133,4 @@ impl VideoEncoder {
 
 fn rational(fps: FrameRate) -> Rational {
     Rational(i32::try_from(fps.num).unwrap_or(i32::MAX), i32::try_from(fps.den).unwrap_or(i32::MAX))
-}
-
-/// Brings frames of any size and pixel format to one size and [`PIXELS`].
-pub(crate) struct Scaler {
-    width: u32,
-    height: u32,
-    context: Option<scaling::Context>,
-}
-
-impl Scaler {
-    pub(crate) fn new(width: u32, height: u32) -> Self {
-        Self { width, height, context: None }
-    }
-
-    pub(crate) fn makes(&self, width: u32, height: u32) -> bool {
-        (self.width, self.height) == (width, height)
-    }
-
-    /// Whether a frame already is what the encoder takes.
-    fn passes(&self, frame: &frame::Video) -> bool {
-        frame.width() == self.width && frame.height() == self.height && frame.format() == PIXELS
-    }
-
-    /// A copy of the frame in the right size, with no time stamp.
-    pub(crate) fn scale(&mut self, source: &frame::Video) -> Result<frame::Video, MediaError> {
-        if self.passes(source) {
-            return Ok(source.clone());
-        }
-        let wanted =
-            scaling::context::Definition { format: source.format(), width: source.width(), height: source.height() };
-        let context = match &mut self.context {
-            Some(context) if *context.input() == wanted => context,
-            slot => {
-                let made = scaling::Context::get(
-                    wanted.format,
-                    wanted.width,
-                    wanted.height,
-                    PIXELS,
-                    self.width,
-                    self.height,
-                    scaling::Flags::BICUBIC,
-                );
-                slot.insert(made.map_err(libav("set up the scaler"))?)
-            }
-        };
-        let mut scaled = frame::Video::empty();
-        context.run(source, &mut scaled).map_err(libav("scale a frame"))?;
-        Ok(scaled)
-    }
 }

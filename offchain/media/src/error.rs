@@ -154,6 +154,15 @@ pub enum MediaError {
         /// What was tried.
         step: String,
     },
+    /// Whoever asked for renditions does not take them any more.
+    #[error("nobody takes the renditions")]
+    Abandoned,
+    /// A worker process cannot be held to what it may use.
+    #[error("worker cannot be limited: {reason}")]
+    Limits {
+        /// In the words of the kernel.
+        reason: String,
+    },
     /// A thread of the transcoder panicked.
     #[error("media thread panicked")]
     Panicked,

@@ -18,9 +18,14 @@ pub struct Fragment {
 
 /// Makes a fragment of a segment in this process; its pictures and its sound are not touched.
 pub fn fragment(segment: &Bytes) -> Result<Fragment, MediaError> {
+    split(fragmented(segment)?)
+}
+
+/// The segment as one file of MP4 with one fragment.
+pub(crate) fn fragmented(segment: &Bytes) -> Result<Bytes, MediaError> {
     let Segment { video, audio, .. } = demux::segment(segment, 1)?;
     let audio = audio.map(|track| numbered(track, AUDIO_STREAM));
-    split(mux::fragmented(&numbered(video, VIDEO_STREAM), audio.as_ref())?)
+    mux::fragmented(&numbered(video, VIDEO_STREAM), audio.as_ref())
 }
 
 fn numbered(mut track: Track, index: usize) -> Track {

@@ -8,9 +8,9 @@ use streamflow_types::Container;
 
 use crate::{
     MediaError, avc,
+    decode::Frames,
     demux::{self, Segment},
     rate::{FrameRate, TICKS_PER_SECOND},
-    transcode::Frames,
 };
 
 /// What the headers of a segment say.
@@ -72,7 +72,7 @@ pub fn inspect(segment: &Bytes) -> Result<Inspection, MediaError> {
     let segment = demux::segment(segment, 1)?;
     let info = describe(&segment);
     let Segment { video, video_decoder, fps, damaged, .. } = segment;
-    let mut frames = Frames::new(video_decoder, video.packets, fps);
+    let mut frames = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps);
     while frames.next_frame()?.is_some() {}
     let totals = frames.totals();
     if totals.frames == 0 {

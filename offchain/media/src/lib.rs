@@ -2,8 +2,10 @@
 mod avc;
 pub mod benchmark;
 mod compare;
+mod decode;
 mod demux;
 mod encode;
+mod engine;
 mod error;
 mod fragment;
 pub mod hls;
@@ -13,7 +15,9 @@ mod library;
 mod metrics;
 mod mux;
 mod pool;
+mod quality;
 mod rate;
+mod scale;
 mod settings;
 mod size;
 mod source;
@@ -27,13 +31,14 @@ pub use ingest::{IngestContainer, IngestSettings, ingest};
 pub use inspect::{Inspection, SegmentInfo, inspect, probe, ticks_to_duration};
 pub use library::probe_encoder;
 pub use pool::{
-    Feed, IngestFeed, IngestStream, JobReport, Made, MadeStream, PoolConfig, PoolError, Reported, SourceStream,
-    TranscodeJob, WorkerPool, WorkerStatus,
+    Feed, IngestFeed, IngestStream, JobReport, Made, MadeStream, PoolConfig, PoolError, QuarantineConfig, Reported,
+    SourceStream, TranscodeJob, WorkerPool, WorkerStatus,
 };
+pub use quality::{Planes, Quality, quality};
 pub use rate::{FrameRate, TICKS_PER_SECOND};
 pub use settings::{
     Encoder, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MAX_SEGMENT_MILLIS, MAX_SIDE, MIN_SIDE, TranscodeSettings,
-    devnet_ladder, ffmpeg_args,
+    devnet_ladder,
 };
 pub use size::rendition_size;
 pub use source::{SourceSegment, SourceSettings, play};

@@ -6,16 +6,7 @@ use metrics::{counter, histogram};
 use crate::{PoolError, TranscodeReport};
 
 pub(crate) fn job(kind: &'static str, error: Option<&PoolError>, wall: Duration) {
-    let outcome = match error {
-        None => "done",
-        Some(PoolError::Media(_)) => "refused",
-        Some(PoolError::WorkerDied { .. }) => "died",
-        Some(PoolError::WorkerHung { .. }) => "hung",
-        Some(PoolError::WorkerGarbage { .. }) => "garbage",
-        Some(PoolError::QueueFull { .. }) => "queue_full",
-        Some(PoolError::FeedAborted | PoolError::FeedLate { .. } | PoolError::NotTaken { .. }) => "abandoned",
-        Some(PoolError::Spawn(_) | PoolError::Closed) => "no_worker",
-    };
+    let outcome = error.map_or("done", PoolError::outcome);
     counter!("streamflow_media_jobs_total", "kind" => kind, "outcome" => outcome).increment(1);
     histogram!("streamflow_media_job_duration_seconds", "kind" => kind).record(wall.as_secs_f64());
 }
@@ -24,6 +15,11 @@ pub(crate) fn transcoded(made: &TranscodeReport) {
     let (frames, pixels) = made.renditions.iter().fold((0, 0), |(f, p), r| (f + r.frames, p + r.pixels));
     counter!("streamflow_media_encoded_frames_total").increment(frames);
     counter!("streamflow_media_encoded_pixels_total").increment(pixels);
+}
+
+/// A job is given to another worker.
+pub(crate) fn retried() {
+    counter!("streamflow_media_retried_jobs_total").increment(1);
 }
 
 pub(crate) fn worker_restarted() {

@@ -10,8 +10,6 @@ use ffmpeg_next::{
     format::context::{Output, StreamIo},
 };
 
-use streamflow_types::Container;
-
 use crate::{
     MediaError,
     demux::{self, TICKS, Track},
@@ -21,21 +19,14 @@ use crate::{
 pub(crate) const VIDEO_STREAM: usize = 0;
 pub(crate) const AUDIO_STREAM: usize = 1;
 
-/// Writes one segment in the container asked for.
-pub(crate) fn contained(container: Container, video: &Track, audio: Option<&Track>) -> Result<Bytes, MediaError> {
-    match container {
-        Container::MpegTs => segment(video, audio),
-        Container::Mp4 => fragmented(video, audio),
-    }
-}
-
 /// Writes one segment as MP4: what decoders need first, then everything in one fragment with the times it has.
 ///
 /// Packets are as for [`segment`].
 pub(crate) fn fragmented(video: &Track, audio: Option<&Track>) -> Result<Bytes, MediaError> {
     // In a transport stream each packet of sound says itself what it is; in MP4 the file says it once. The muxer of whole
     // files knows how to turn one into the other, the muxer of fragments does not.
-    let whole = write_all("mp4", mp4_options(), video, audio)?;
+    let sound = audio.map(|audio| &audio.parameters);
+    let whole = Writer::open("mp4", mp4_options(), &video.parameters, sound)?.write_all(video, audio)?;
     let (mut pictures, mut sound) = demux::mp4_tracks(&whole)?;
     // A whole file begins at zero.
     begin_like(&mut pictures, video);
@@ -49,7 +40,8 @@ pub(crate) fn fragmented(video: &Track, audio: Option<&Track>) -> Result<Bytes, 
     let mut options = mp4_options();
     options.set("write_btrt", "0");
     options.set("movflags", "+delay_moov+default_base_moof+frag_discont+skip_trailer");
-    write_all("mp4", options, &pictures, sound.as_ref())
+    let parameters = sound.as_ref().map(|sound| &sound.parameters);
+    Writer::open("mp4", options, &pictures.parameters, parameters)?.write_all(&pictures, sound.as_ref())
 }
 
 fn mp4_options() -> Dictionary<'static> {
@@ -70,35 +62,83 @@ fn begin_like(track: &mut Track, other: &Track) {
 
 /// Writes one segment: a video stream and, unless there is no sound, an audio stream beside it.
 ///
-/// Packets must be in order of decode time, in ticks, and carry their stream's index. Times are written as they are:
-/// nothing is shifted to make a segment start at zero, and each segment says itself that its counters start anew.
+/// Packets must be in order of decode time, in ticks, and carry their stream's index.
 pub(crate) fn segment(video: &Track, audio: Option<&Track>) -> Result<Bytes, MediaError> {
-    let mut options = Dictionary::new();
-    options.set("mpegts_flags", "+initial_discontinuity");
-    options.set("avoid_negative_ts", "disabled");
-    write_all("mpegts", options, video, audio)
+    let writer = Writer::transport_stream(&video.parameters, audio.map(|audio| &audio.parameters))?;
+    writer.write_all(video, audio)
 }
 
-fn write_all(format: &str, options: Dictionary<'_>, video: &Track, audio: Option<&Track>) -> Result<Bytes, MediaError> {
-    let buffer = Buffer::default();
-    let io = StreamIo::from_write_seek(buffer.clone()).map_err(libav("write to memory"))?;
-    let mut output = format::output_to_stream(io, None, Some(format)).map_err(libav("open the muxer"))?;
-    add_stream(&mut output, &video.parameters)?;
-    if let Some(audio) = audio {
-        add_stream(&mut output, &audio.parameters)?;
+/// Writes one file, packet by packet.
+pub(crate) struct Writer {
+    output: Output,
+    buffer: Buffer,
+}
+
+impl Writer {
+    /// Times are written as they are: nothing is shifted to make a segment start at zero, and each segment says itself that
+    /// its counters start anew. Every packet is in the bytes as soon as it is written, but sound, which shares packets.
+    pub(crate) fn transport_stream(
+        video: &codec::Parameters,
+        audio: Option<&codec::Parameters>,
+    ) -> Result<Self, MediaError> {
+        let mut options = Dictionary::new();
+        options.set("mpegts_flags", "+initial_discontinuity");
+        options.set("avoid_negative_ts", "disabled");
+        options.set("flush_packets", "1");
+        Self::open("mpegts", options, video, audio)
     }
-    output.write_header_with(options).map_err(libav("write the header"))?;
-    let mut sound = audio.map(|audio| audio.packets.iter()).unwrap_or_default().peekable();
-    for picture in &video.packets {
-        while let Some(packet) = sound.next_if(|packet| packet.dts() <= picture.dts()) {
-            write(&mut output, packet)?;
+
+    fn open(
+        format: &str,
+        options: Dictionary<'_>,
+        video: &codec::Parameters,
+        audio: Option<&codec::Parameters>,
+    ) -> Result<Self, MediaError> {
+        let buffer = Buffer::default();
+        let io = StreamIo::from_write_seek(buffer.clone()).map_err(libav("write to memory"))?;
+        let mut output = format::output_to_stream(io, None, Some(format)).map_err(libav("open the muxer"))?;
+        add_stream(&mut output, video)?;
+        if let Some(audio) = audio {
+            add_stream(&mut output, audio)?;
         }
-        write(&mut output, picture)?;
+        output.write_header_with(options).map_err(libav("write the header"))?;
+        Ok(Self { output, buffer })
     }
-    sound.try_for_each(|packet| write(&mut output, packet))?;
-    output.write_trailer().map_err(libav("write the trailer"))?;
-    drop(output);
-    Ok(buffer.take())
+
+    /// The muxer chooses the clock of each stream.
+    pub(crate) fn write(&mut self, packet: &Packet) -> Result<(), MediaError> {
+        let clock = self.output.stream(packet.stream()).map_or(TICKS, |stream| stream.time_base());
+        if clock == TICKS {
+            return packet.write(&mut self.output).map(|_| ()).map_err(libav("write a packet"));
+        }
+        let mut packet = packet.clone();
+        packet.rescale_ts(TICKS, clock);
+        packet.write(&mut self.output).map(|_| ()).map_err(libav("write a packet"))
+    }
+
+    /// What was written since the last call; only for formats that never go back.
+    pub(crate) fn take(&mut self) -> Bytes {
+        self.buffer.take()
+    }
+
+    /// The rest of the file.
+    pub(crate) fn finish(mut self) -> Result<Bytes, MediaError> {
+        self.output.write_trailer().map_err(libav("write the trailer"))?;
+        drop(self.output);
+        Ok(self.buffer.take())
+    }
+
+    fn write_all(mut self, video: &Track, audio: Option<&Track>) -> Result<Bytes, MediaError> {
+        let mut sound = audio.map(|audio| audio.packets.iter()).unwrap_or_default().peekable();
+        for picture in &video.packets {
+            while let Some(packet) = sound.next_if(|packet| packet.dts() <= picture.dts()) {
+                self.write(packet)?;
+            }
+            self.write(picture)?;
+        }
+        sound.try_for_each(|packet| self.write(packet))?;
+        self.finish()
+    }
 }
 
 /// Without the mark that the container it comes from gives its codec: another one has another, and refuses it.
@@ -115,17 +155,6 @@ fn add_stream(output: &mut Output, parameters: &codec::Parameters) -> Result<(),
     stream.set_parameters(untagged(parameters));
     stream.set_time_base(TICKS);
     Ok(())
-}
-
-/// The muxer chooses the clock of each stream.
-fn write(output: &mut Output, packet: &Packet) -> Result<(), MediaError> {
-    let clock = output.stream(packet.stream()).map_or(TICKS, |stream| stream.time_base());
-    if clock == TICKS {
-        return packet.write(output).map(|_| ()).map_err(libav("write a packet"));
-    }
-    let mut packet = packet.clone();
-    packet.rescale_ts(TICKS, clock);
-    packet.write(output).map(|_| ()).map_err(libav("write a packet"))
 }
 
 /// A buffer that outlives the muxer writing to it.

@@ -1,5 +1,5 @@
-//! Encoder settings: one table serves libav, the yardstick process and the probe.
-use std::{ffi::OsString, fmt, path::Path};
+//! Encoder settings: one table serves libav, the yardstick of benchmarks and the probe.
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use streamflow_types::{Gop, H264Profile, Profile, VideoCodec};
@@ -69,6 +69,21 @@ impl Default for TranscodeSettings {
             nvenc_preset: "p4".into(),
             encoder_threads: 2,
             decoder_threads: 1,
+        }
+    }
+}
+
+impl TranscodeSettings {
+    /// Frames that the encoder looks ahead over: `rc-lookahead` of libx264's presets.
+    pub(crate) fn lookahead_frames(&self) -> usize {
+        match (self.encoder, self.preset.as_str()) {
+            (Encoder::Nvenc, _) | (Encoder::X264, "ultrafast" | "superfast") => 0,
+            (Encoder::X264, "veryfast") => 10,
+            (Encoder::X264, "faster") => 20,
+            (Encoder::X264, "fast") => 30,
+            (Encoder::X264, "medium") => 40,
+            (Encoder::X264, "slow") => 50,
+            (Encoder::X264, _) => 60,
         }
     }
 }
@@ -146,39 +161,6 @@ pub fn devnet_ladder() -> Vec<Profile> {
             Some(Profile { gop: Gop::Millis(2000), h264_profile: H264Profile::High, ..profile })
         })
         .collect()
-}
-
-/// Arguments for one `ffmpeg` process that makes the same renditions of `input` with the same settings, each into
-/// `<out>/<name>.ts`, and reports its own time. Thread counts are left to it, as they make it fastest. `fps` is the rate
-/// of the source and decides the key frame distance.
-pub fn ffmpeg_args(
-    settings: &TranscodeSettings,
-    profiles: &[Profile],
-    fps: FrameRate,
-    input: &Path,
-    out: &Path,
-) -> Vec<OsString> {
-    let mut args: Vec<OsString> = ["-hide_banner", "-nostdin", "-nostats", "-benchmark", "-y"].map(Into::into).to_vec();
-    args.extend(["-i".into(), input.into()]);
-    for profile in profiles {
-        let rate = FrameRate::of_profile(profile).unwrap_or(fps);
-        let mut add = |items: &[&str]| args.extend(items.iter().map(OsString::from));
-        add(&["-map", "0:v:0", "-map", "0:a:0?", "-c:a", "copy", "-c:v", settings.encoder.libav_name()]);
-        let mut options = encoder_options(settings, profile, EncoderInput { fps: rate, may_reorder: true });
-        // One process encodes all renditions in one loop and is fastest when each encoder brings its own threads.
-        options.retain(|(key, _)| *key != "threads");
-        for (key, value) in options {
-            add(&[&format!("-{key}:v"), &value]);
-        }
-        let scale = format!("scale={}:{}:flags=bicubic", profile.width, profile.height);
-        match FrameRate::of_profile(profile) {
-            None => add(&["-vf", &scale, "-fps_mode", "passthrough"]),
-            Some(rate) => add(&["-vf", &format!("{scale},fps={rate}"), "-fps_mode", "cfr"]),
-        }
-        add(&["-f", "mpegts"]);
-        args.push(out.join(format!("{}.ts", profile.name)).into());
-    }
-    args
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::{
     library,
     mux::{self, AUDIO_STREAM},
     rate::{FrameRate, Grid, TICKS_PER_SECOND},
+    scale::Scaler,
     settings::{Encoder, EncoderInput, TranscodeSettings, encoder_options},
 };
 
@@ -205,6 +206,7 @@ struct Held {
 /// Encodes the endless stream of frames and cuts it.
 struct Player {
     encoder: VideoEncoder,
+    scaler: Scaler,
     fps: FrameRate,
     segment_frames: u64,
     total_frames: u64,
@@ -250,6 +252,7 @@ impl Player {
         let plan = Plan { encoder: Encoder::X264, width, height, fps, look: Look::told_by(&file.decoder), options };
         Ok(Self {
             encoder: VideoEncoder::open(&plan)?,
+            scaler: Scaler::new(width, height),
             fps,
             segment_frames,
             total_frames: fps.frames_in_millis(millis(settings.duration)).max(1),
@@ -299,9 +302,10 @@ impl Player {
         until: i64,
         emit: &mut dyn FnMut(SourceSegment) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, MediaError> {
+        let picture = self.scaler.copy(&held.frame)?;
         for _ in Grid(self.fps).times(held.at, until) {
             let key = self.next_frame.is_multiple_of(self.segment_frames);
-            self.encoder.push(&held.frame, self.frame_time(self.next_frame), key)?;
+            self.encoder.push(&picture, self.frame_time(self.next_frame), key)?;
             self.next_frame += 1;
             if self.next_frame == self.total_frames {
                 self.encoder.finish()?;

@@ -4,11 +4,11 @@
 
 pub mod admin;
 pub mod amount;
-pub mod bench;
 mod bench_market;
 pub mod bench_network;
 pub mod bench_redeem;
 pub mod bench_tickets;
+pub mod bench_transcode;
 pub mod cli;
 pub mod clock;
 pub mod commands;
@@ -91,7 +91,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Delegator(command) => delegator::run(&context(&global)?, &command).await,
         Command::Tickets(command) => tickets::run(&context(&global)?, &command).await,
         Command::Bench(BenchCommand::Tickets(args)) => bench_tickets::run(&context(&global)?, args).await,
-        Command::Bench(BenchCommand::Transcode(args)) => bench::transcode(&context(&global)?, &args).await,
+        Command::Bench(BenchCommand::Transcode(args)) => bench_transcode::run(&context(&global)?, &args).await,
         Command::Bench(BenchCommand::Redeem(args)) => bench_redeem::run(&context(&global)?, &args).await,
         Command::Bench(BenchCommand::Network(args)) => bench_network::run(&context(&global)?, &args).await,
         Command::Bench(BenchCommand::StoredTranscoder(args)) => {

@@ -3,9 +3,9 @@ use std::{ops::ControlFlow, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use streamflow_media::{Made, PoolError, TranscodeReport};
+use streamflow_media::{Made, TranscodeReport};
 use streamflow_types::Profile;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{LocalError, LocalTranscoder};
 
@@ -23,34 +23,10 @@ pub enum LiveEvent {
     Again,
 }
 
-/// A segment that can be read once more from its start.
-struct Source<S> {
-    coming: S,
-    came: Vec<Bytes>,
-    next: usize,
-}
-
-impl<S, E> Source<S>
-where
-    S: Stream<Item = Result<Bytes, E>> + Unpin,
-{
-    async fn next(&mut self) -> Option<Result<Bytes, E>> {
-        if self.next == self.came.len() {
-            match self.coming.next().await? {
-                Ok(bytes) => self.came.push(bytes),
-                Err(broken) => return Some(Err(broken)),
-            }
-        }
-        let bytes = self.came.get(self.next)?.clone();
-        self.next += 1;
-        Some(Ok(bytes))
-    }
-}
-
 impl LocalTranscoder {
     /// Makes one rendition per profile of a segment while it comes in, within `limit`. `put` gets the renditions piece by
-    /// piece, and gives up the segment with [`ControlFlow::Break`]. A worker that dies does not cost the segment: another one
-    /// gets it from its start, once.
+    /// piece, and gives up the segment with [`ControlFlow::Break`]. A worker that fails does not cost the segment: another
+    /// one gets it from its start, once.
     ///
     /// # Errors
     /// As of [`Self::transcode`]; [`LocalError::BrokenOff`] if `segment` ends with an error.
@@ -61,64 +37,43 @@ impl LocalTranscoder {
         limit: Duration,
         put: &mut (dyn FnMut(LiveEvent) -> ControlFlow<()> + Send),
     ) -> Result<TranscodeReport, LocalError> {
-        let mut source = Source { coming: segment, came: Vec::new(), next: 0 };
-        let twice = async {
-            match self.feed(&mut source, &profiles, put).await {
-                Err(LocalError::Worker(error @ (PoolError::WorkerDied { .. } | PoolError::WorkerGarbage { .. }))) => {
-                    tracing::warn!(%error, "segment is given to another worker");
-                    if put(LiveEvent::Again).is_break() {
-                        return Err(LocalError::GivenUp);
-                    }
-                    source.next = 0;
-                    self.feed(&mut source, &profiles, put).await
-                }
-                done => done,
-            }
-        };
-        timeout(limit, twice).await.unwrap_or(Err(LocalError::TimedOut { limit }))
+        let deadline = Instant::now().checked_add(limit);
+        // The pool counts the time for work, this one all of it: the segment may stop coming.
+        let live = self.feed(segment, profiles, deadline, put);
+        timeout(limit, live).await.unwrap_or(Err(LocalError::TimedOut { limit }))
     }
 
-    async fn feed<S, E>(
+    async fn feed<E: Send>(
         &self,
-        source: &mut Source<S>,
-        profiles: &[Profile],
+        mut segment: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        profiles: Vec<Profile>,
+        deadline: Option<Instant>,
         put: &mut (dyn FnMut(LiveEvent) -> ControlFlow<()> + Send),
-    ) -> Result<TranscodeReport, LocalError>
-    where
-        S: Stream<Item = Result<Bytes, E>> + Unpin,
-    {
-        let (feed, mut made) = self.pool().transcode_stream(profiles.to_vec(), self.settings().clone())?;
+    ) -> Result<TranscodeReport, LocalError> {
+        let (feed, mut made) = self.pool().transcode_stream(profiles, self.settings().clone(), deadline)?;
         let feeding = async {
-            loop {
-                match source.next().await {
-                    // The stream says why it is not taken.
-                    Some(Ok(bytes)) => {
-                        if !feed.send(bytes).await {
-                            return Ok(());
-                        }
-                    }
-                    Some(Err(_)) => return Err(LocalError::BrokenOff),
-                    None => {
-                        feed.finish().await;
-                        return Ok(());
-                    }
+            while let Some(bytes) = segment.next().await {
+                let Ok(bytes) = bytes else { return Err(LocalError::BrokenOff) };
+                // The stream says why nothing more is taken.
+                if !feed.send(bytes).await {
+                    return Ok(());
                 }
             }
+            feed.finish().await;
+            Ok(())
         };
         let mut taking = pin!(async {
-            loop {
-                match made.next().await {
-                    Some(Ok(Made::Piece(piece))) => {
-                        let event = LiveEvent::Piece { rendition: piece.rendition, bytes: piece.bytes };
-                        if put(event).is_break() {
-                            return Err(LocalError::GivenUp);
-                        }
-                    }
-                    Some(Ok(Made::Done(report))) => return Ok(report.output),
-                    Some(Err(error)) => return Err(error.into()),
-                    None => return Err(LocalError::Stopped),
+            while let Some(event) = made.next().await {
+                let event = match event? {
+                    Made::Piece(piece) => LiveEvent::Piece { rendition: piece.rendition, bytes: piece.bytes },
+                    Made::Again => LiveEvent::Again,
+                    Made::Done(report) => return Ok(report.output),
+                };
+                if put(event).is_break() {
+                    return Err(LocalError::GivenUp);
                 }
             }
+            Err(LocalError::Stopped)
         });
         let fed = tokio::select! { biased;
             done = &mut taking => return done,

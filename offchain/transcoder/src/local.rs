@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use streamflow_media::{MediaError, PoolError, TranscodeJob, TranscodeSettings, Transcoded, WorkerPool};
 use streamflow_types::Profile;
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 /// Makes renditions in this node's own worker processes. Clones share the workers.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub enum LocalError {
     /// The segment or a profile cannot be transcoded, here or elsewhere.
     #[error(transparent)]
     Media(MediaError),
-    /// The worker failed; another attempt may succeed.
+    /// Two workers failed on it, or none can be started here; another node may succeed.
     #[error(transparent)]
     Worker(PoolError),
 }
@@ -49,6 +49,7 @@ impl From<PoolError> for LocalError {
             PoolError::QueueFull { .. } => Self::Busy,
             PoolError::Closed => Self::Stopped,
             PoolError::FeedAborted => Self::BrokenOff,
+            PoolError::Late { limit } | PoolError::WorkerHung { deadline: limit } => Self::TimedOut { limit },
             other => Self::Worker(other),
         }
     }
@@ -68,7 +69,7 @@ impl LocalTranscoder {
         &self.settings
     }
 
-    /// Makes one rendition per profile, in their order, within `limit`. A worker that dies does not cost the segment:
+    /// Makes one rendition per profile, in their order, within `limit`. A worker that fails does not cost the segment:
     /// another one gets it, once.
     pub async fn transcode(
         &self,
@@ -76,18 +77,8 @@ impl LocalTranscoder {
         profiles: Vec<Profile>,
         limit: Duration,
     ) -> Result<Transcoded, LocalError> {
-        let job = TranscodeJob { segment, profiles, settings: self.settings.clone() };
-        timeout(limit, self.twice(job)).await.unwrap_or(Err(LocalError::TimedOut { limit }))
-    }
-
-    async fn twice(&self, job: TranscodeJob) -> Result<Transcoded, LocalError> {
-        match self.pool.transcode(job.clone()).await {
-            Err(error @ (PoolError::WorkerDied { .. } | PoolError::WorkerGarbage { .. })) => {
-                tracing::warn!(%error, "segment is given to another worker");
-                Ok(self.pool.transcode(job).await?.output)
-            }
-            done => Ok(done?.output),
-        }
+        let (settings, deadline) = (self.settings.clone(), Instant::now().checked_add(limit));
+        Ok(self.pool.transcode(TranscodeJob { segment, profiles, settings, deadline }).await?.output)
     }
 
     /// Lets running jobs finish and ends the workers.

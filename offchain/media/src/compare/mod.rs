@@ -15,9 +15,9 @@ use timeline::Timeline;
 
 use crate::{
     Inspection, MAX_RENDITIONS, MediaError,
+    decode::Frames,
     demux::{self, Segment},
     inspect::describe,
-    transcode::Frames,
 };
 
 /// Most frames of one rendition compared in full size.
@@ -86,7 +86,7 @@ pub fn compare(
     let Segment { video, video_decoder, fps, duration, .. } = source;
     let mut timeline = Timeline::new(duration, source_step);
     let mut reader = Reader::default();
-    let mut frames = Frames::new(video_decoder, video.packets, fps);
+    let mut frames = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps);
     let mut first = None;
     while let Some(frame) = frames.next_frame()? {
         let pts = frame.pts().unwrap_or(0);
@@ -103,6 +103,13 @@ pub fn compare(
         return Err(MediaError::NoFrames);
     }
     Ok(looks.into_iter().map(|look| look.and_then(|look| look.finish(&timeline))).collect())
+}
+
+/// How much later than its source a rendition begins, in ticks; of each, its start and its time from frame to frame.
+/// Other muxers start from another time, which says nothing, but a frame or two are the frame rate's doing.
+pub(crate) fn clock_shift(source: (i64, i64), rendition: (i64, i64)) -> i64 {
+    let apart = rendition.0 - source.0;
+    if apart.abs() <= 2 * source.1.max(rendition.1) { apart } else { 0 }
 }
 
 /// Coded pictures that no other encoder would make by chance.
@@ -168,14 +175,12 @@ impl Look {
         let step = fps.frame_ticks();
         // A rendition names its own frame rate: it must not make us hold more frames of the source than these.
         let tolerance = (step.max(source_step) + step.min(source_step) / 2).min(MOST_APART * source_step);
-        // Other muxers start from another time, but a frame or two are the frame rate's doing.
-        let apart = start_pts - source_start;
-        let shift = if apart.abs() <= 2 * step.max(source_step) { apart } else { 0 };
+        let shift = clock_shift((source_start, source_step), (start_pts, step));
         let mut due =
             draw(sampling.frames.min(MAX_COMPARED_FRAMES), duration - step, &mut random).into_iter().peekable();
         let mut timeline = Timeline::new(duration, step);
         let (mut samples, mut reader, mut first) = (Vec::new(), Reader::default(), None);
-        let mut frames = Frames::new(video_decoder, video.packets, fps);
+        let mut frames = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps);
         while let Some(frame) = frames.next_frame()? {
             let pts = frame.pts().unwrap_or(0);
             let since = pts - *first.get_or_insert(pts);

@@ -1,7 +1,7 @@
 //! Figures of single pictures: luma only.
 use ffmpeg_next::{format::Pixel, frame};
 
-use crate::{MediaError, encode::Scaler};
+use crate::{MediaError, scale::Scaler};
 
 const COLUMNS: usize = 64;
 const ROWS: usize = 36;
@@ -38,7 +38,7 @@ impl Reader {
             Some(scaler) if scaler.makes(width, height) => scaler,
             slot => slot.insert(Scaler::new(width, height)),
         };
-        scaler.scale(frame)
+        scaler.copy(frame)
     }
 }
 

@@ -11,16 +11,18 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustix::process::Signal;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
+    sync::watch,
     time::timeout,
 };
 
 use super::{PoolError, WorkerStatus, stderr::StderrLog};
 use crate::{
     MediaError,
-    worker::{Answer, Order, ProtocolError, Reply, Request, head, parse_head, parse_len},
+    worker::{Answer, Limits, Order, ProtocolError, Reply, Request, head, parse_head, parse_len},
 };
 
 /// How long a dead worker's exit status and last words are waited for.
@@ -31,17 +33,67 @@ const BURIAL: Duration = Duration::from_secs(2);
 const ALLOCATOR: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "33554432"), ("MALLOC_TRIM_THRESHOLD_", "1073741824")];
 
+/// What a worker process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// Waits to take the place of another.
+    Spare,
+    Idle,
+    Busy,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    duty: Duty,
+    /// Runs jobs of the pool's queue.
+    crew: bool,
+}
+
 /// The worker processes alive, for [`super::WorkerPool::workers`].
 #[derive(Debug, Default)]
-pub(super) struct Registry(Mutex<BTreeMap<u32, bool>>);
+pub(super) struct Registry {
+    entries: Mutex<BTreeMap<u32, Entry>>,
+    /// Workers of the crew.
+    crew: watch::Sender<usize>,
+}
 
 impl Registry {
     pub(super) fn list(&self) -> Vec<WorkerStatus> {
-        self.lock().iter().map(|(pid, busy)| WorkerStatus { pid: *pid, busy: *busy }).collect()
+        let at_work = |(pid, entry): (&u32, &Entry)| {
+            (entry.duty != Duty::Spare).then_some(WorkerStatus { pid: *pid, busy: entry.duty == Duty::Busy })
+        };
+        self.lock().iter().filter_map(at_work).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, bool>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Workers of the crew.
+    pub(super) fn crew(&self) -> usize {
+        *self.crew.borrow()
+    }
+
+    /// Waits until the crew is smaller than `size`.
+    pub(super) async fn lacks(&self, size: usize) {
+        let _ = self.crew.subscribe().wait_for(|crew| *crew < size).await;
+    }
+
+    fn enter(&self, pid: u32, crew: bool) {
+        let duty = if crew { Duty::Spare } else { Duty::Idle };
+        self.lock().insert(pid, Entry { duty, crew });
+        self.crew.send_modify(|size| *size += usize::from(crew));
+    }
+
+    fn leave(&self, pid: u32) {
+        let left = self.lock().remove(&pid);
+        self.crew.send_modify(|size| *size -= usize::from(left.is_some_and(|entry| entry.crew)));
+    }
+
+    fn set(&self, pid: u32, duty: Duty) {
+        if let Some(entry) = self.lock().get_mut(&pid) {
+            entry.duty = duty;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,20 +144,26 @@ pub(super) struct Worker {
     stderr: StderrLog,
     pid: u32,
     jobs: u64,
+    /// CPU time it has for each job.
+    cpu: Option<Duration>,
     registry: Arc<Registry>,
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.registry.lock().remove(&self.pid);
+        self.registry.leave(self.pid);
     }
 }
 
 impl Worker {
-    pub(super) fn spawn(program: &Path, args: &[OsString], registry: &Arc<Registry>) -> io::Result<Self> {
+    /// Starts a process; `crew` says whether it is one of those that run the pool's jobs.
+    pub(super) fn spawn(program: &Path, args: &[OsString], crew: bool, registry: &Arc<Registry>) -> io::Result<Self> {
         let mut command = std::process::Command::new(program);
         // A group of its own: Ctrl-C in a terminal is for the node, which lets running jobs finish.
-        command.args(args).envs(ALLOCATOR).process_group(0);
+        command
+            .args(args)
+            .envs(ALLOCATOR.map(|(k, v)| (k, std::env::var(format!("X_{k}")).unwrap_or(v.into()))))
+            .process_group(0);
         let mut child = Command::from(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -119,13 +177,28 @@ impl Worker {
         let stdout = BufReader::new(child.stdout.take().ok_or_else(no_pipe)?);
         let stderr = child.stderr.take().ok_or_else(no_pipe)?;
         let pid = child.id().unwrap_or(0);
-        registry.lock().insert(pid, false);
+        registry.enter(pid, crew);
         let stderr = StderrLog::follow(pid, stderr);
-        Ok(Self { child, stdin, stdout, stderr, pid, jobs: 0, registry: registry.clone() })
+        Ok(Self { child, stdin, stdout, stderr, pid, jobs: 0, cpu: None, registry: registry.clone() })
     }
 
     pub(super) fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// The first order: it tells the worker its limits.
+    pub(super) async fn hello(&mut self, limits: Limits, deadline: Duration) -> Result<(), Broken> {
+        self.cpu = limits.cpu;
+        self.jobs += 1;
+        let greeted = timeout(deadline, async {
+            let stdin = self.stdin.as_mut().ok_or(Broken::Pipe)?;
+            write_order(stdin, self.jobs, Request::Hello(limits), &[]).await?;
+            match read_reply(&mut self.stdout, self.jobs).await?.0.answer {
+                Answer::Ready => Ok(()),
+                _ => Err(Broken::Garbage("no hello".into())),
+            }
+        });
+        greeted.await.unwrap_or(Err(Broken::Hung(deadline)))
     }
 
     /// Sends an order and takes the answer to it.
@@ -144,7 +217,7 @@ impl Worker {
 
     pub(super) async fn order(&mut self, request: Request, blobs: &[Bytes]) -> Result<(), Broken> {
         self.jobs += 1;
-        self.registry.lock().insert(self.pid, true);
+        self.set(Duty::Busy);
         let stdin = self.stdin.as_mut().ok_or(Broken::Pipe)?;
         write_order(stdin, self.jobs, request, blobs).await
     }
@@ -160,15 +233,11 @@ impl Worker {
         if let Answer::Failed(error) = &mut reply.answer {
             self.explain(error).await;
         }
-        if !matches!(reply.answer, Answer::Source(_)) {
-            self.rest();
-        }
         Ok((reply, blobs))
     }
 
-    /// The last order has been answered.
-    pub(super) fn rest(&self) {
-        self.registry.lock().insert(self.pid, false);
+    pub(super) fn set(&self, duty: Duty) {
+        self.registry.set(self.pid, duty);
     }
 
     /// libav gives its callers a code and tells standard error what happened: puts the latter into the error.
@@ -189,14 +258,16 @@ impl Worker {
         }
         let _ = self.child.start_kill();
         let status = timeout(BURIAL, self.child.wait()).await.ok().and_then(Result::ok);
-        match broken {
-            Broken::Pipe => PoolError::WorkerDied {
-                signal: status.and_then(|status| status.signal()),
+        let signal = status.and_then(|status| status.signal());
+        match (broken, self.cpu) {
+            (Broken::Pipe, Some(limit)) if signal == Some(Signal::XCPU.as_raw()) => PoolError::WorkerCpu { limit },
+            (Broken::Pipe, _) => PoolError::WorkerDied {
+                signal,
                 exit: status.and_then(|status| status.code()),
                 stderr: self.stderr.last_words().await,
             },
-            Broken::Garbage(reason) => PoolError::WorkerGarbage { reason },
-            Broken::Hung(deadline) => PoolError::WorkerHung { deadline },
+            (Broken::Garbage(reason), _) => PoolError::WorkerGarbage { reason },
+            (Broken::Hung(deadline), _) => PoolError::WorkerHung { deadline },
         }
     }
 
@@ -210,7 +281,7 @@ impl Worker {
 }
 
 /// One answer to `job`.
-pub(super) async fn read_reply(stdout: &mut BufReader<ChildStdout>, job: u64) -> Result<(Reply, Vec<Bytes>), Broken> {
+pub(super) async fn read_reply(stdout: &mut (impl AsyncRead + Unpin), job: u64) -> Result<(Reply, Vec<Bytes>), Broken> {
     let mut len = [0; 4];
     stdout.read_exact(&mut len).await?;
     let mut bytes = vec![0; parse_len(len)?];

@@ -11,6 +11,7 @@ use tokio::{
 use super::{
     PoolError,
     child::{Broken, Worker, read_reply, write_order},
+    crew::Hired,
     unexpected,
 };
 use crate::{
@@ -55,7 +56,7 @@ impl IngestStream {
     }
 }
 
-pub(super) fn start(worker: Worker, settings: IngestSettings, deadline: Duration) -> (IngestFeed, IngestStream) {
+pub(super) fn start(worker: Hired, settings: IngestSettings, deadline: Duration) -> (IngestFeed, IngestStream) {
     let (feed, food) = mpsc::channel(FED);
     let (sender, segments) = mpsc::channel(AHEAD);
     let task = tokio::spawn(pump(worker, settings, deadline, food, sender));
@@ -65,12 +66,16 @@ pub(super) fn start(worker: Worker, settings: IngestSettings, deadline: Duration
 type Segments = mpsc::Sender<Result<SourceSegment, PoolError>>;
 
 async fn pump(
-    mut worker: Worker,
+    worker: Hired,
     settings: IngestSettings,
     deadline: Duration,
     food: mpsc::Receiver<Bytes>,
     segments: Segments,
 ) {
+    let mut worker = match worker.ready().await {
+        Ok(worker) => worker,
+        Err(error) => return drop(segments.send(Err(error)).await),
+    };
     match exchange(&mut worker, settings, deadline, food, &segments).await {
         Ok(error) => {
             if let Some(mut error) = error {

@@ -3,11 +3,7 @@ use std::time::Duration;
 
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
-use super::{
-    PoolError,
-    child::{Broken, Worker},
-    unexpected,
-};
+use super::{PoolError, child::Broken, crew::Hired, unexpected};
 use crate::{
     SourceSegment, SourceSettings,
     worker::{Answer, Request},
@@ -30,7 +26,7 @@ impl Drop for SourceStream {
 }
 
 impl SourceStream {
-    pub(super) fn start(worker: Worker, settings: SourceSettings, deadline: Duration) -> Self {
+    pub(super) fn start(worker: Hired, settings: SourceSettings, deadline: Duration) -> Self {
         let (sender, segments) = mpsc::channel(AHEAD);
         Self { segments, task: tokio::spawn(pump(worker, settings, deadline, sender)) }
     }
@@ -42,11 +38,15 @@ impl SourceStream {
 }
 
 async fn pump(
-    mut worker: Worker,
+    worker: Hired,
     settings: SourceSettings,
     deadline: Duration,
     segments: mpsc::Sender<Result<SourceSegment, PoolError>>,
 ) {
+    let mut worker = match worker.ready().await {
+        Ok(worker) => worker,
+        Err(error) => return drop(segments.send(Err(error)).await),
+    };
     let mut next =
         timeout(deadline, worker.order(Request::Play(settings), &[])).await.unwrap_or(Err(Broken::Hung(deadline)));
     while let Ok(()) = next {

@@ -1,65 +1,38 @@
 //! A segment transcoded by a worker of the pool while it comes in.
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout},
 };
 
 use super::{
     Inner, JobReport, PoolError, Reported,
     child::{Broken, Worker, read_reply, write_order},
+    due::Due,
+    feeder::{End, Feed, Feeder, Next, feed},
+    queue::Place,
 };
 use crate::{
-    MAX_SEGMENT_BYTES, MediaError, Piece, TranscodeReport, metrics,
+    MAX_SEGMENT_BYTES, Piece, TranscodeReport, metrics,
     worker::{Answer, Request},
 };
 
-/// Largest piece of a segment on its way to the worker, in bytes.
-const PIECE_BYTES: usize = 64 << 10;
-/// Pieces of the segment that wait for the worker.
-const FED: usize = 8;
+/// What it is called in metrics and in names of files.
+const KIND: &str = "transcode_stream";
 /// Pieces of renditions that wait for whoever asked for them.
 const MADE: usize = 8;
 /// Most bytes of renditions, as for a job whose answer is one frame.
 const MAX_MADE_BYTES: usize = 4 * MAX_SEGMENT_BYTES;
-
-/// Takes a segment piece by piece. Dropping it before [`Feed::finish`] aborts the job.
-#[derive(Debug)]
-pub struct Feed(mpsc::Sender<Food>);
-
-#[derive(Debug)]
-enum Food {
-    Piece(Bytes),
-    End,
-}
-
-impl Feed {
-    /// Hands over the next bytes, and waits while the worker is busy; the pieces made of what came before must be taken
-    /// meanwhile. False once nobody takes them any more; the stream says why. Not to be cancelled: a part would be lost.
-    pub async fn send(&self, mut bytes: Bytes) -> bool {
-        while !bytes.is_empty() {
-            let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
-            if self.0.send(Food::Piece(piece)).await.is_err() {
-                return false;
-            }
-        }
-        !self.0.is_closed()
-    }
-
-    /// The segment is whole. False if nobody took it; the stream says why.
-    pub async fn finish(self) -> bool {
-        self.0.send(Food::End).await.is_ok()
-    }
-}
 
 /// What a worker makes of a segment that is fed to it.
 #[derive(Clone, Debug)]
 pub enum Made {
     /// Provisional until [`Made::Done`].
     Piece(Piece),
+    /// The worker failed, and another one begins anew: all pieces so far are void.
+    Again,
     /// All was made. Nothing comes after it.
     Done(Reported<TranscodeReport>),
 }
@@ -86,117 +59,216 @@ impl MadeStream {
             return None;
         }
         let next = self.made.recv().await.unwrap_or(Err(PoolError::NotTaken { deadline: self.deadline }));
-        self.ended = !matches!(next, Ok(Made::Piece(_)));
+        self.ended = matches!(next, Ok(Made::Done(_)) | Err(_));
         Some(next)
     }
 }
 
-/// A job, before it has a worker.
-#[derive(Debug)]
-pub(super) struct StreamJob {
-    pub(super) request: Request,
-    /// Renditions asked for.
-    pub(super) count: usize,
-    pub(super) place: OwnedSemaphorePermit,
-}
-
 type Output = mpsc::Sender<Result<Made, PoolError>>;
 
-pub(super) fn start(pool: Arc<Inner>, job: StreamJob) -> (Feed, MadeStream) {
-    let (feed, food) = mpsc::channel(FED);
-    let (sender, made) = mpsc::channel(MADE);
+/// Starts a job that has its place in the queue; `count` renditions are asked for.
+pub(super) fn start(pool: Arc<Inner>, request: Request, count: usize, due: Due, place: Place) -> (Feed, MadeStream) {
+    let (feed, feeder) = feed(due.left());
+    let (output, made) = mpsc::channel(MADE);
     let deadline = pool.config.job_deadline;
-    let task = tokio::spawn(pump(pool, job, food, sender));
-    (Feed(feed), MadeStream { made, task, deadline, ended: false })
+    let job = StreamJob { pool, request, count, due, feeder, output, deadline, emitted: false };
+    (feed, MadeStream { made, task: tokio::spawn(job.run(place)), deadline, ended: false })
 }
 
-async fn pump(pool: Arc<Inner>, job: StreamJob, food: mpsc::Receiver<Food>, made: Output) {
-    let started = Instant::now();
-    let done = run(&pool, job, food, &made).await;
-    metrics::job("transcode_stream", done.as_ref().err(), started.elapsed());
-    if let Err(PoolError::NotTaken { .. }) = done {
-        return; // there is no room for one more word
-    }
-    let _ = made.send(done.map(Made::Done)).await;
-}
-
-async fn run(
-    pool: &Inner,
-    job: StreamJob,
-    food: mpsc::Receiver<Food>,
-    made: &Output,
-) -> Result<Reported<TranscodeReport>, PoolError> {
-    let StreamJob { request, count, place: _place } = job;
-    let _slot = pool.slots.acquire().await.map_err(|_| PoolError::Closed)?;
-    let mut worker = pool.worker()?;
-    let deadline = pool.config.job_deadline;
-    match exchange(&mut worker, request, count, deadline, food, made).await {
-        Ok(mut done) => {
-            if let Err(PoolError::Media(error)) = &mut done {
-                worker.explain(error).await;
-            }
-            if !matches!(done, Err(PoolError::NotTaken { .. })) {
-                worker.rest();
-                pool.idle().push(worker);
-            }
-            let done = done?;
-            metrics::transcoded(&done.output);
-            Ok(done)
-        }
-        Err(broken) => {
-            let error = worker.bury(broken).await;
-            pool.replace(&error);
-            Err(error)
-        }
-    }
-}
-
-/// Feeds and reads at once, so that neither side waits for the other. A worker that did not break is ready for its next
-/// order, unless the pieces were not taken.
-async fn exchange(
-    worker: &mut Worker,
+struct StreamJob {
+    pool: Arc<Inner>,
     request: Request,
     count: usize,
+    due: Due,
+    feeder: Feeder,
+    output: Output,
+    /// Longest that one piece may wait to be taken.
     deadline: Duration,
-    food: mpsc::Receiver<Food>,
-    made: &Output,
-) -> Result<Result<Reported<TranscodeReport>, PoolError>, Broken> {
-    timeout(deadline, worker.order(request, &[])).await.unwrap_or(Err(Broken::Hung(deadline)))?;
-    let (stdin, stdout, job) = worker.pipes()?;
-    let (end, ended) = watch::channel(None);
-    let (stop, stopped) = watch::channel(false);
-    let feeding = async {
-        let mut feeder = Feeder { food, stopped, by: Instant::now() + deadline, deadline, bytes: 0 };
-        let fed = loop {
-            let (request, blobs, last) = match feeder.next().await {
-                Next::Piece(piece) => (Request::Feed, vec![piece], None),
-                Next::End => (Request::FeedEnd, vec![], Some(Ok(()))),
-                Next::Cut(error) => (Request::FeedAbort, vec![], Some(Err(error))),
-                Next::Stopped => break Ok(Ok(())),
-            };
-            match timeout(deadline, write_order(stdin, job, request, &blobs)).await {
-                Err(_) => break Err(Broken::Hung(deadline)),
-                // A worker that reads no more has said why, or dies: its answer tells.
-                Ok(Err(_)) => break Ok(Ok(())),
-                Ok(Ok(())) => {}
+    /// Whether a piece has left since the last worker began.
+    emitted: bool,
+}
+
+type Transcoded = Reported<TranscodeReport>;
+
+impl StreamJob {
+    async fn run(mut self, place: Place) {
+        let started = Instant::now();
+        let done = self.transcode(place).await;
+        metrics::job(KIND, done.as_ref().err(), started.elapsed());
+        match done {
+            // There is no room for one more word: the stream says it itself.
+            Err(PoolError::NotTaken { .. }) => {}
+            done => {
+                let _ = self.output.send(done.map(Made::Done)).await;
             }
-            if let Some(last) = last {
-                break Ok(last);
+        }
+    }
+
+    async fn transcode(&mut self, place: Place) -> Result<Transcoded, PoolError> {
+        let pool = self.pool.clone();
+        let mut first = self.failed_before().await?;
+        let slot = {
+            let slot = self.due.wait(place.slot(self.due.at()));
+            tokio::pin!(slot);
+            tokio::select! { biased;
+                slot = &mut slot => slot?,
+                end = self.feeder.rest() => match end {
+                    End::Whole => slot.await?,
+                    End::Cut(error) => return Err(error),
+                },
             }
         };
-        end.send_replace(Some(Instant::now()));
-        fed
-    };
-    let reading = async {
-        let (mut left, mut bytes) = (deadline, 0);
+        let mut worker = pool.worker(first.is_some()).await?;
+        loop {
+            let error = match self.attempt(worker).await {
+                Err(error) if error.is_fault() => error,
+                ended => return ended,
+            };
+            if first.is_some() || self.feeder.is_cut() || self.due.left().is_zero() {
+                drop(slot);
+                return Err(self.give_up(first, error).await);
+            }
+            if std::mem::take(&mut self.emitted) && !taken(&self.output, Made::Again, self.deadline).await {
+                return Err(PoolError::NotTaken { deadline: self.deadline });
+            }
+            metrics::retried();
+            first = Some(error);
+            worker = pool.worker(true).await?;
+        }
+    }
+
+    /// A segment that begins like one on which workers failed is known when it is whole, and held back until then.
+    async fn failed_before(&mut self) -> Result<Option<PoolError>, PoolError> {
+        let pool = self.pool.clone();
+        if pool.record.is_empty() {
+            return Ok(None);
+        }
+        let head = self.feeder.head().await;
+        if !pool.record.suspects(&self.request, &[head]) {
+            return Ok(None);
+        }
+        match self.feeder.rest().await {
+            End::Whole => pool.failed_before(&self.request, &[self.feeder.segment()]).await,
+            End::Cut(error) => Err(error),
+        }
+    }
+
+    /// The job is remembered by all of its segment, which may still have to come.
+    async fn give_up(&mut self, first: Option<PoolError>, error: PoolError) -> PoolError {
+        match self.feeder.rest().await {
+            End::Whole => {
+                let segment = self.feeder.segment();
+                self.pool.give_up(KIND, &self.request, &[segment], first, error).await
+            }
+            End::Cut(_) => error,
+        }
+    }
+
+    async fn attempt(&mut self, mut worker: Worker) -> Result<Transcoded, PoolError> {
+        match self.exchange(&mut worker).await {
+            Ok(Ok(done)) => {
+                self.pool.crew.take_back(worker);
+                metrics::transcoded(&done.output);
+                Ok(done)
+            }
+            Ok(Err(error @ PoolError::NotTaken { .. })) => Err(error),
+            Ok(Err(mut error)) => {
+                if let PoolError::Media(error) = &mut error {
+                    worker.explain(error).await;
+                }
+                Err(self.pool.release(worker, error))
+            }
+            Err(broken) => Err(self.pool.bury(worker, broken, self.due).await),
+        }
+    }
+
+    /// Feeds and reads at once, so that neither side waits for the other. A worker that did not break is ready for its next
+    /// order, unless the pieces were not taken.
+    async fn exchange(&mut self, worker: &mut Worker) -> Result<Result<Transcoded, PoolError>, Broken> {
+        let Self { request, count, due, feeder, output, deadline, emitted, .. } = self;
+        let deadline = *deadline;
+        let ordered = timeout(deadline, worker.order(request.clone(), &[])).await;
+        ordered.unwrap_or(Err(Broken::Hung(deadline)))?;
+        let (stdin, stdout, job) = worker.pipes()?;
+        let (end, ended) = watch::channel(None);
+        let (stop, mut stopped) = watch::channel(false);
+        let feeding = async {
+            let mut index = 0;
+            let fed = loop {
+                let next = tokio::select! { biased;
+                    Ok(_) = stopped.wait_for(|stopped| *stopped) => break Ok(End::Whole),
+                    next = feeder.piece(index) => next,
+                };
+                index += 1;
+                let (request, blobs, last) = match next {
+                    Next::Piece(piece) => (Request::Feed, vec![piece], None),
+                    Next::End(end @ End::Whole) => (Request::FeedEnd, vec![], Some(end)),
+                    Next::End(end @ End::Cut(_)) => (Request::FeedAbort, vec![], Some(end)),
+                };
+                match (timeout(deadline, write_order(stdin, job, request, &blobs)).await, last) {
+                    (Err(_), _) => break Err(Broken::Hung(deadline)),
+                    (Ok(Ok(())), None) => {}
+                    (Ok(Ok(())), Some(end)) => break Ok(end),
+                    // A worker that reads no more has said why, or dies: its answer tells.
+                    (Ok(Err(_)), _) => break Ok(End::Whole),
+                }
+            };
+            end.send_replace(Some((Instant::now(), due.left())));
+            fed
+        };
+        let reading = Reader { ended, deadline, count: *count, output, emitted }.run(stdout, job);
+        tokio::pin!(feeding, reading);
+        let mut fed = None;
+        let made = loop {
+            tokio::select! { biased;
+                made = &mut reading => break made?,
+                end = &mut feeding, if fed.is_none() => fed = Some(end?),
+            }
+        };
+        // What was made of a segment that never became whole is not the segment's.
+        let end = match (fed, &made) {
+            (Some(end), _) => end,
+            (None, Err(PoolError::NotTaken { .. })) => End::Whole,
+            (None, _) => {
+                stop.send_replace(made.is_err());
+                feeding.await?
+            }
+        };
+        Ok(match end {
+            End::Whole => made,
+            End::Cut(error) => Err(error),
+        })
+    }
+}
+
+/// When a worker had been fed everything, and what it may take from then on.
+type Ended = watch::Receiver<Option<(Instant, Duration)>>;
+
+struct Reader<'a> {
+    ended: Ended,
+    deadline: Duration,
+    count: usize,
+    output: &'a Output,
+    emitted: &'a mut bool,
+}
+
+impl Reader<'_> {
+    /// Passes pieces on until the report. Time in which nobody takes them is not the worker's.
+    async fn run(
+        self,
+        stdout: &mut (impl tokio::io::AsyncRead + Unpin),
+        job: u64,
+    ) -> Result<Result<Transcoded, PoolError>, Broken> {
+        let Self { ended, deadline, count, output, emitted } = self;
+        let (mut used, mut bytes) = (Duration::ZERO, 0);
         loop {
             let since = Instant::now();
             let (reply, blobs) = tokio::select! { biased;
                 reply = read_reply(stdout, job) => reply?,
-                () = hung(ended.clone(), since, left) => return Err(Broken::Hung(deadline)),
+                limit = hung(ended.clone(), since, used) => return Err(Broken::Hung(limit)),
             };
-            if let Some(end) = *ended.borrow() {
-                left = left.saturating_sub(since.max(end).elapsed());
+            if let Some((end, _)) = *ended.borrow() {
+                used += since.max(end).elapsed();
             }
             match (reply.answer, blobs.into_iter().next()) {
                 (Answer::Piece { rendition }, Some(piece)) if rendition < count => {
@@ -204,8 +276,8 @@ async fn exchange(
                     if bytes > MAX_MADE_BYTES {
                         return Err(Broken::Garbage(format!("renditions of more than {MAX_MADE_BYTES} bytes")));
                     }
-                    let piece = Ok(Made::Piece(Piece { rendition, bytes: piece }));
-                    if !matches!(timeout(deadline, made.send(piece)).await, Ok(Ok(()))) {
+                    *emitted = true;
+                    if !taken(output, Made::Piece(Piece { rendition, bytes: piece }), deadline).await {
                         return Ok(Err(PoolError::NotTaken { deadline }));
                     }
                 }
@@ -217,70 +289,21 @@ async fn exchange(
                 _ => return Err(Broken::Garbage("answer to another request".into())),
             }
         }
-    };
-    tokio::pin!(feeding, reading);
-    let mut fed = None;
-    let made = loop {
-        tokio::select! { biased;
-            made = &mut reading => break made?,
-            result = &mut feeding, if fed.is_none() => fed = Some(result?),
-        }
-    };
-    // What was made of a segment that never became whole is not the segment's.
-    let fed = match (fed, &made) {
-        (Some(fed), _) => fed,
-        (None, Err(PoolError::NotTaken { .. })) => return Ok(made),
-        (None, _) => {
-            stop.send_replace(made.is_err());
-            feeding.await?
-        }
-    };
-    Ok(fed.and(made))
-}
-
-enum Next {
-    Piece(Bytes),
-    End,
-    /// The rest will not come.
-    Cut(PoolError),
-    /// The worker wants no more.
-    Stopped,
-}
-
-struct Feeder {
-    food: mpsc::Receiver<Food>,
-    stopped: watch::Receiver<bool>,
-    by: Instant,
-    deadline: Duration,
-    bytes: usize,
-}
-
-impl Feeder {
-    async fn next(&mut self) -> Next {
-        let food = tokio::select! { biased;
-            Ok(_) = self.stopped.wait_for(|stopped| *stopped) => return Next::Stopped,
-            food = timeout_at(self.by, self.food.recv()) => food,
-        };
-        match food {
-            Err(_) => Next::Cut(PoolError::FeedLate { deadline: self.deadline }),
-            Ok(None) => Next::Cut(PoolError::FeedAborted),
-            Ok(Some(Food::End)) => Next::End,
-            Ok(Some(Food::Piece(piece))) => {
-                self.bytes += piece.len();
-                if self.bytes > MAX_SEGMENT_BYTES {
-                    return Next::Cut(MediaError::SegmentSize { len: self.bytes, max: MAX_SEGMENT_BYTES }.into());
-                }
-                Next::Piece(piece)
-            }
-        }
     }
 }
 
-/// Ends when the worker has had everything for as long as is `left`, of which it can use what comes after `since`.
-async fn hung(mut ended: watch::Receiver<Option<Instant>>, since: Instant, left: Duration) {
+async fn taken(output: &Output, made: Made, deadline: Duration) -> bool {
+    matches!(timeout(deadline, output.send(Ok(made))).await, Ok(Ok(())))
+}
+
+/// Ends when the worker has had everything for as long as it may take, of which it has `used` some before `since`.
+async fn hung(mut ended: Ended, since: Instant, used: Duration) -> Duration {
     let ended = ended.wait_for(Option::is_some).await.map(|ended| *ended);
     match ended {
-        Ok(Some(end)) => tokio::time::sleep_until(since.max(end) + left).await,
+        Ok(Some((end, limit))) => {
+            tokio::time::sleep_until(since.max(end) + limit.saturating_sub(used)).await;
+            limit
+        }
         _ => std::future::pending().await,
     }
 }

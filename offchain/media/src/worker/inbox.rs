@@ -82,7 +82,7 @@ mod tests {
             (Request::Feed, b""),
             (Request::Feed, b"cde"),
             (Request::FeedEnd, b""),
-            (Request::Hello, b""),
+            (Request::Inspect, b""),
         ];
         let mut inbox = inbox(food);
         assert!(matches!(inbox.next(), Some((Order { request: Request::Probe, .. }, _))));
@@ -90,7 +90,7 @@ mod tests {
         inbox.read_to_end(&mut read).unwrap();
         assert_eq!(read, b"abcde");
         assert_eq!(inbox.read(&mut [0; 8]).unwrap(), 0);
-        assert!(matches!(inbox.next(), Some((Order { request: Request::Hello, .. }, _))));
+        assert!(matches!(inbox.next(), Some((Order { request: Request::Inspect, .. }, _))));
         assert!(inbox.next().is_none());
     }
 

@@ -1,5 +1,7 @@
 //! The child process in which libav runs: orders come in on a pipe, one at a time, and replies go out on another.
 mod inbox;
+mod limits;
+mod memory;
 mod protocol;
 mod stored;
 
@@ -16,18 +18,25 @@ use std::{
 };
 
 use bytes::Bytes;
+pub(crate) use limits::Limits;
 pub(crate) use protocol::{
     Answer, JOB_MARK, Order, ProtocolError, Reply, Request, SourceHead, head, parse_head, parse_len,
 };
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    process::{Pid, getppid},
+    time::{ClockId, clock_gettime},
+};
 pub use stored::{run_stored, store};
 use streamflow_types::Profile;
 
 use self::inbox::Inbox;
 use crate::{
     MediaError, Piece, Rendition, RenditionReport, SourceSegment, TranscodeReport, TranscodeSettings, Transcoded,
-    compare, fragment, ingest, inspect, library, play, probe, transcode, transcode_live,
+    compare, fragment, ingest, inspect, library, play, probe, quality, transcode, transcode_live,
 };
+
+/// Time between two looks whether the pool is still there.
+const PARENT_CHECK: Duration = Duration::from_secs(1);
 
 /// Why a worker process ended other than by its input being closed.
 #[derive(Debug, thiserror::Error)]
@@ -60,14 +69,20 @@ pub fn run(input: impl Read + Send + 'static, mut output: impl Write) -> Result<
             end_process();
         }
     });
+    end_with(getppid());
     let mut inbox = Inbox::new(inbox);
+    let mut limits: Option<Limits> = None;
     while let Some((Order { job, request }, blobs)) = inbox.next() {
         let stopwatch = Stopwatch::start();
         let mut answer = |answer: Answer, blobs: &[Bytes]| {
             let (wall, cpu) = stopwatch.read();
             protocol::write(&mut output, &Reply { job, wall, cpu, answer }, blobs)
         };
+        if let Some(limits) = &limits {
+            limits.begin_job();
+        }
         let done = match request {
+            Request::Hello(told) => greet(limits.insert(told), &mut answer),
             // libav keeps its input for as long as it likes, so that this process ends with it.
             Request::Ingest(settings) => {
                 let done = live(&mut answer, |emit| ingest(&settings, inbox, emit));
@@ -91,6 +106,17 @@ fn said(job: u64, unanswered: &AtomicUsize) {
     unanswered.fetch_sub(1, Ordering::SeqCst);
 }
 
+/// Ends this process when the one that started it has gone: a job that hangs may keep its end from being noticed otherwise.
+#[allow(clippy::disallowed_methods)] // this thread has nothing else to do
+fn end_with(parent: Option<Pid>) {
+    thread::spawn(move || {
+        while getppid() == parent {
+            thread::sleep(PARENT_CHECK);
+        }
+        end_process();
+    });
+}
+
 #[allow(clippy::disallowed_methods)] // the process of a worker is ours to end, and its parent is gone
 fn end_process() -> ! {
     std::process::exit(1)
@@ -98,16 +124,28 @@ fn end_process() -> ! {
 
 type Answerer<'a> = dyn FnMut(Answer, &[Bytes]) -> Result<(), ProtocolError> + 'a;
 
+fn greet(limits: &Limits, answer: &mut Answerer<'_>) -> Result<(), ProtocolError> {
+    let greeted = match limits.apply() {
+        Ok(()) => answer(Answer::Ready, &[]),
+        Err(error) => answer(Answer::Failed(error), &[]),
+    };
+    memory::settle();
+    greeted
+}
+
 fn serve(request: Request, blobs: Vec<Bytes>, answer: &mut Answerer<'_>) -> Result<(), ProtocolError> {
     let mut blobs = blobs.into_iter();
     let segment = blobs.next().unwrap_or_default();
     let result = match request {
-        Request::Hello => Ok((Answer::Ready, Vec::new())),
         Request::Probe => probe(&segment).map(|info| (Answer::Probed(info), Vec::new())),
         Request::Inspect => inspect(&segment).map(|inspection| (Answer::Inspected(inspection), Vec::new())),
         Request::Compare(sampling) => {
             let renditions: Vec<Bytes> = blobs.collect();
             compare(&segment, &renditions, sampling).map(|all| (Answer::Compared(all), Vec::new()))
+        }
+        Request::Quality => {
+            let rendition = blobs.next().unwrap_or_default();
+            quality(&segment, &rendition).map(|measured| (Answer::Measured(measured), Vec::new()))
         }
         Request::Fragment => fragment(&segment).map(|made| (Answer::Fragmented, vec![made.init, made.media])),
         Request::Transcode { profiles, settings } => transcode(&segment, &profiles, &settings).map(split_transcoded),
@@ -115,7 +153,7 @@ fn serve(request: Request, blobs: Vec<Bytes>, answer: &mut Answerer<'_>) -> Resu
             library::probe_encoder(&settings).map(|()| (Answer::EncoderWorks, Vec::new()))
         }
         Request::Play(settings) => return live(answer, |emit| play(&settings, emit)),
-        Request::Ingest(_) | Request::Feed | Request::FeedEnd | Request::FeedAbort => {
+        Request::Hello(_) | Request::Ingest(_) | Request::Feed | Request::FeedEnd | Request::FeedAbort => {
             Err(MediaError::Source { reason: "food came without a stream".into() })
         }
     };

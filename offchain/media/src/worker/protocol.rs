@@ -8,9 +8,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use streamflow_types::Profile;
 
+use super::Limits;
 use crate::{
-    Comparison, IngestSettings, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, Sampling, SegmentInfo,
-    SourceSettings, TranscodeReport, TranscodeSettings,
+    Comparison, IngestSettings, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, Quality, Sampling,
+    SegmentInfo, SourceSettings, TranscodeReport, TranscodeSettings,
 };
 
 /// Longest head, in bytes.
@@ -21,13 +22,16 @@ const MAX_BLOBS: usize = MAX_RENDITIONS + 1;
 pub(crate) const JOB_MARK: char = '\u{1e}';
 
 /// What a pool asks of a worker.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    Hello,
+    /// The first order of a process.
+    Hello(Limits),
     Probe,
     Inspect,
     /// The first blob is the source, the others are renditions of it.
     Compare(Sampling),
+    /// The first blob is the reference, the second a rendition of it.
+    Quality,
     Fragment,
     /// One blob is the segment. Without a blob it comes as [`Self::Feed`] until [`Self::FeedEnd`], and renditions leave
     /// as [`Answer::Piece`].
@@ -68,6 +72,7 @@ pub(crate) enum Answer {
     Probed(SegmentInfo),
     Inspected(Inspection),
     Compared(Vec<Result<Comparison, MediaError>>),
+    Measured(Quality),
     /// Two blobs: what decoders need first, and the fragment.
     Fragmented,
     /// One blob: the next bytes of the rendition of this index.

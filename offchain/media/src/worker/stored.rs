@@ -81,7 +81,7 @@ fn serve(
             protocol::write(output, &Reply { job, wall: encode, cpu: Duration::ZERO, answer }, blobs)
         };
         let done = match request {
-            Request::Hello => reply(Answer::Ready, &[]),
+            Request::Hello(_) => reply(Answer::Ready, &[]),
             Request::ProbeEncoder(_) => reply(Answer::EncoderWorks, &[]),
             Request::Transcode { .. } => {
                 let (segment, streamed) = match blobs.into_iter().next() {

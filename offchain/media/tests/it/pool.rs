@@ -12,28 +12,29 @@ use streamflow_types::Profile;
 
 use crate::clip;
 
-/// Built by `cargo test` beside the tests.
-fn worker_program() -> PathBuf {
+/// An example of this crate, built by `cargo test` beside the tests.
+pub(crate) fn program(example: &str) -> PathBuf {
     let exe = std::env::current_exe().unwrap();
-    exe.parent().and_then(|deps| deps.parent()).unwrap().join("examples/media_worker")
+    exe.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(example)
 }
 
 pub(crate) fn config(workers: usize) -> PoolConfig {
-    PoolConfig { workers, ..PoolConfig::new(worker_program(), [] as [&str; 0]) }
+    PoolConfig { workers, ..PoolConfig::new(program("media_worker"), [] as [&str; 0]) }
 }
 
 fn job() -> TranscodeJob {
     let settings = TranscodeSettings { preset: "ultrafast".into(), encoder_threads: 1, ..TranscodeSettings::default() };
-    TranscodeJob { segment: clip::segment(4), profiles: vec![Profile::new("a", 320, 180, 300_000).unwrap()], settings }
+    let profiles = vec![Profile::new("a", 320, 180, 300_000).unwrap()];
+    TranscodeJob { segment: clip::segment(4), profiles, settings, deadline: None }
 }
 
 /// A job that takes a few seconds.
 fn long_job() -> TranscodeJob {
     let settings = TranscodeSettings { preset: "veryslow".into(), ..TranscodeSettings::default() };
-    TranscodeJob { segment: clip::segment(0), profiles: devnet_ladder(), settings }
+    TranscodeJob { segment: clip::segment(0), profiles: devnet_ladder(), settings, deadline: None }
 }
 
-fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
 }
 
@@ -58,7 +59,7 @@ pub(crate) async fn busy_worker(pool: &WorkerPool) -> u32 {
 #[tokio::test]
 async fn worker_makes_what_this_process_makes() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
-    let TranscodeJob { segment, profiles, settings } = job();
+    let TranscodeJob { segment, profiles, settings, .. } = job();
     let done = pool.transcode(job()).await.unwrap();
     assert_eq!(done.output, transcode(&segment, &profiles, &settings).unwrap());
     assert!(done.report.cpu > Duration::ZERO && done.report.wall > Duration::ZERO);
@@ -79,17 +80,16 @@ async fn bad_segment_costs_no_worker() {
 }
 
 #[tokio::test]
-async fn killed_worker_fails_one_job_and_is_replaced() {
+async fn job_of_a_killed_worker_is_done_by_another() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
+    let settings = TranscodeSettings { preset: "medium".into(), ..TranscodeSettings::default() };
     let running = tokio::spawn({
         let pool = pool.clone();
-        async move { pool.transcode(long_job()).await }
+        async move { pool.transcode(TranscodeJob { segment: clip::segment(0), settings, ..job() }).await }
     });
     let pid = busy_worker(&pool).await;
     signal(pid, "-KILL");
-    let error = running.await.unwrap().unwrap_err();
-    assert!(matches!(error, PoolError::WorkerDied { signal: Some(9), exit: None, .. }), "{error}");
-    pool.transcode(job()).await.unwrap();
+    assert_eq!(running.await.unwrap().unwrap().output.source.frames, 50);
     assert!(pool.workers().iter().all(|worker| worker.pid != pid));
     pool.shutdown().await;
 }
@@ -106,15 +106,14 @@ async fn worker_killed_between_jobs_costs_nothing() {
 }
 
 #[tokio::test]
-async fn stopped_worker_is_killed_at_the_deadline_and_replaced() {
+async fn stopped_worker_is_killed_at_the_deadline_and_its_job_done_by_another() {
     let deadline = Duration::from_secs(2);
     let pool = WorkerPool::start(PoolConfig { job_deadline: deadline, ..config(1) }).await.unwrap();
     let pid = pool.workers()[0].pid;
     signal(pid, "-STOP");
-    let error = pool.transcode(job()).await.unwrap_err();
-    assert!(matches!(error, PoolError::WorkerHung { deadline: d } if d == deadline), "{error}");
-    assert!(is_gone(pid));
+    let started = Instant::now();
     pool.transcode(job()).await.unwrap();
+    assert!(started.elapsed() >= deadline && is_gone(pid));
     pool.shutdown().await;
 }
 
@@ -193,7 +192,7 @@ async fn interrupt_of_the_terminal_does_not_reach_workers() {
 async fn worker_ends_when_its_pool_dies_in_mid_job() {
     use std::io::Write;
     // A worker with a long job and then a closed pipe, as a killed node leaves it.
-    let mut child = Command::new(worker_program())
+    let mut child = Command::new(program("media_worker"))
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .spawn()

@@ -19,11 +19,11 @@ fn profiles() -> Vec<Profile> {
 }
 
 fn start(pool: &WorkerPool) -> (Feed, MadeStream) {
-    pool.transcode_stream(profiles(), settings()).unwrap()
+    pool.transcode_stream(profiles(), settings(), None).unwrap()
 }
 
 /// Feeds pieces of `size` bytes.
-async fn feed(feed: Feed, segment: Bytes, size: usize) -> bool {
+pub(crate) async fn feed(feed: Feed, segment: Bytes, size: usize) -> bool {
     for start in (0..segment.len()).step_by(size) {
         if !feed.send(segment.slice(start..segment.len().min(start + size))).await {
             return false;
@@ -33,14 +33,15 @@ async fn feed(feed: Feed, segment: Bytes, size: usize) -> bool {
 }
 
 /// All that comes, joined.
-async fn collect(mut made: MadeStream) -> Result<(Vec<Vec<u8>>, TranscodeReport), PoolError> {
-    let mut renditions = vec![Vec::new(); profiles().len()];
+pub(crate) async fn collect(mut made: MadeStream, count: usize) -> Result<(Vec<Vec<u8>>, TranscodeReport), PoolError> {
+    let mut renditions = vec![Vec::new(); count];
     while let Some(next) = made.next().await {
         match next? {
             Made::Piece(piece) => {
                 assert!(!piece.bytes.is_empty());
                 renditions[piece.rendition].extend_from_slice(&piece.bytes);
             }
+            Made::Again => renditions.iter_mut().for_each(Vec::clear),
             Made::Done(done) => {
                 assert!(done.report.cpu > Duration::ZERO && done.report.wall > Duration::ZERO);
                 assert!(made.next().await.is_none(), "something came after the report");
@@ -58,12 +59,12 @@ async fn whole_by_stream(
 ) -> Result<(Vec<Vec<u8>>, TranscodeReport), PoolError> {
     let (sink, made) = start(pool);
     let feeding = tokio::spawn(feed(sink, segment, size));
-    let collected = collect(made).await;
+    let collected = collect(made, profiles().len()).await;
     feeding.await.unwrap();
     collected
 }
 
-fn assert_same((renditions, report): (Vec<Vec<u8>>, TranscodeReport), whole: &Transcoded) {
+pub(crate) fn assert_same((renditions, report): (Vec<Vec<u8>>, TranscodeReport), whole: &Transcoded) {
     assert_eq!(report.source, whole.source);
     assert_eq!(report.renditions.len(), whole.renditions.len());
     for ((bytes, report), rendition) in renditions.iter().zip(&report.renditions).zip(&whole.renditions) {
@@ -110,7 +111,7 @@ async fn a_feed_that_is_dropped_aborts_its_job_and_keeps_the_worker() {
     let segment = clip::segment(4);
     for fed in [0, 188, segment.len() - 188, segment.len()] {
         let (feed, made) = start(&pool);
-        let collecting = tokio::spawn(collect(made));
+        let collecting = tokio::spawn(collect(made, profiles().len()));
         assert!(feed.send(segment.slice(..fed)).await);
         drop(feed);
         let aborted = collecting.await.unwrap();
@@ -130,7 +131,7 @@ async fn a_feed_that_never_ends_is_cut_at_the_deadline() {
     let (feed, mut made) = start(&pool);
     assert!(feed.send(clip::segment(4).slice(..1000)).await);
     let late = made.next().await.unwrap();
-    assert!(matches!(late, Err(PoolError::FeedLate { deadline: d }) if d == deadline), "{late:?}");
+    assert!(matches!(late, Err(PoolError::FeedLate { limit }) if limit == deadline), "{late:?}");
     assert!(!feed.send(Bytes::from_static(b"more")).await);
     assert_eq!(pool.workers()[0].pid, worker, "the worker is not to blame");
     pool.shutdown().await;
@@ -144,7 +145,7 @@ async fn more_than_a_segment_may_have_is_refused() {
     packet[..4].copy_from_slice(&[0x47, 0x1f, 0xff, 0x10]);
     let packets = Bytes::from(packet.repeat(5000));
     let (feed, made) = start(&pool);
-    let collecting = tokio::spawn(collect(made));
+    let collecting = tokio::spawn(collect(made, profiles().len()));
     let mut fed = 0;
     while fed <= MAX_SEGMENT_BYTES && feed.send(packets.clone()).await {
         fed += packets.len();
@@ -165,7 +166,7 @@ async fn renditions_that_nobody_takes_free_the_worker_at_the_deadline() {
     let pool = WorkerPool::start(PoolConfig { job_deadline: deadline, ..pool::config(1) }).await.unwrap();
     let worker = pool.workers()[0].pid;
     // One piece each is already more than waits between worker and taker.
-    let (sink, mut made) = pool.transcode_stream(vec![profiles().remove(1); MAX_RENDITIONS], settings()).unwrap();
+    let (sink, mut made) = pool.transcode_stream(vec![profiles().remove(1); MAX_RENDITIONS], settings(), None).unwrap();
     let _ = feed(sink, clip::segment(4), 50_000).await;
     pool::until("the end of the worker", || pool.workers().iter().all(|other| other.pid != worker)).await;
     let mut last = None;

@@ -121,6 +121,6 @@ async fn transcode(
     profiles: Vec<Profile>,
 ) -> anyhow::Result<streamflow_media::Transcoded> {
     let settings = context.config.transcoding.encode.clone();
-    let Reported { output, .. } = pool.transcode(TranscodeJob { segment, profiles, settings }).await?;
+    let Reported { output, .. } = pool.transcode(TranscodeJob { segment, profiles, settings, deadline: None }).await?;
     Ok(output)
 }

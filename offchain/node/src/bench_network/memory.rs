@@ -1,12 +1,12 @@
 //! What an idle session keeps in the orchestrator's memory.
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use streamflow_media::benchmark::resident;
 use tokio::time::Duration;
 
 use super::{
     load::{Caller, OpenSession},
     media::Media,
-    process::resident_kib,
     site::{Network, Workers},
 };
 
@@ -16,6 +16,7 @@ pub(super) const SESSIONS: usize = 1000;
 const WARM_UP: usize = 100;
 /// Sessions that are opened at the same time.
 const AT_ONCE: usize = 8;
+const UNREADABLE: &str = "cannot read the memory of the orchestrator";
 /// For buffers to be given back.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -39,10 +40,10 @@ pub(super) async fn measure(network: &mut Network, media: &Media) -> anyhow::Res
     };
     let _first = open(0..WARM_UP).await.context("no idle session could be opened")?;
     tokio::time::sleep(SETTLE).await;
-    let before = resident_kib(site.pid)?;
+    let before = resident(site.pid).context(UNREADABLE)?;
     let _idle = open(WARM_UP..WARM_UP + SESSIONS).await.context("too few idle sessions could be opened")?;
     tokio::time::sleep(SETTLE).await;
-    let after = resident_kib(site.pid)?;
+    let after = resident(site.pid).context(UNREADABLE)?;
     let each = after.saturating_sub(before) as f64 / SESSIONS as f64;
-    Ok((each - set.rendition_bytes as f64 / 1024.0).max(0.0))
+    Ok(((each - set.rendition_bytes as f64) / 1024.0).max(0.0))
 }

@@ -5,7 +5,6 @@ mod hop;
 mod load;
 mod media;
 mod memory;
-mod process;
 mod sessions;
 mod site;
 mod stall;

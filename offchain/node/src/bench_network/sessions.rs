@@ -1,6 +1,7 @@
 //! Many sessions at a time at one orchestrator.
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use streamflow_media::benchmark::cpu_time;
 use tokio::{
     task::JoinSet,
     time::{Duration, Instant, sleep_until},
@@ -8,7 +9,6 @@ use tokio::{
 
 use super::{
     media::{Media, SEGMENT},
-    process::cpu_time,
     site::{Network, Workers},
 };
 
@@ -65,13 +65,14 @@ pub(super) async fn measure(
             missed
         });
     }
-    let before = cpu_time(site.pid)?;
+    let cpu_so_far = || cpu_time(site.pid).context("cannot read the CPU time of the orchestrator");
+    let before = cpu_so_far()?;
     let began = Instant::now();
     let mut missed = 0;
     while let Some(done) = tasks.join_next().await {
         missed += done.context("a session ended early")?;
     }
-    let (cpu, wall) = (cpu_time(site.pid)?.saturating_sub(before), began.elapsed());
+    let (cpu, wall) = (cpu_so_far()?.saturating_sub(before), began.elapsed());
     let segments = each * count as u64;
     Ok(Sessions { segments, missed, cpu_pct: cpu.as_secs_f64() * 100.0 / wall.as_secs_f64() })
 }

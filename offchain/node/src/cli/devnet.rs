@@ -3,6 +3,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
+use super::BenchTranscodeArgs;
+
 /// A whole network on this machine.
 #[derive(Clone, Debug, Args)]
 pub struct DevnetArgs {
@@ -25,7 +27,7 @@ pub struct DevnetArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Frames per second and CPU time for a clip and three renditions, beside one ffmpeg process
+    /// Speed, CPU time, memory, latency and quality beside ffmpeg with the same encoder settings; how many live sessions fit
     Transcode(BenchTranscodeArgs),
     /// Receiving and making tickets on one core, beside bare libsecp256k1
     Tickets(BenchTicketsArgs),
@@ -89,26 +91,21 @@ pub struct BenchRedeemArgs {
     pub project_dir: Option<PathBuf>,
 }
 
-#[derive(Clone, Debug, Args)]
-pub struct BenchTranscodeArgs {
-    /// Clip to transcode, looped; without it, the one that comes with the project
-    #[arg(long, value_name = "FILE")]
-    pub input: Option<PathBuf>,
-    /// How much of it
-    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration)]
-    pub duration: Duration,
-    /// Runs of each; the median counts
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub runs: u32,
-}
-
 fn sessions(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| (1..=8_000).contains(count)).ok_or_else(|| "1 to 8000 are possible".to_owned())
 }
 
-/// At least one segment, at most an hour.
 fn duration(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::from_secs(3600))
+}
+
+/// At least one segment.
+pub(super) fn duration_within(text: &str, longest: Duration) -> Result<Duration, String> {
     let time = text.parse::<humantime_serde::re::humantime::Duration>().map_err(|error| error.to_string())?;
-    let range = Duration::from_secs(2)..=Duration::from_secs(3600);
-    if range.contains(&*time) { Ok(*time) } else { Err("2s to 1h are possible".into()) }
+    let shortest = Duration::from_secs(2);
+    if (shortest..=longest).contains(&*time) {
+        return Ok(*time);
+    }
+    let shown = humantime_serde::re::humantime::format_duration;
+    Err(format!("{} to {} are possible", shown(shortest), shown(longest)))
 }

@@ -3,6 +3,7 @@ mod contracts;
 mod delegator;
 mod devnet;
 mod simulate;
+mod transcode;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -18,10 +19,11 @@ pub use contracts::{
 };
 pub use delegator::{DelegatorCommand, EarningsArgs, FeeRatioArgs, WhatIfArgs};
 pub use devnet::{
-    BenchCommand, BenchNetworkArgs, BenchRedeemArgs, BenchTicketsArgs, BenchTranscodeArgs, DevnetArgs,
-    StoredTranscoderArgs, StoredWorkerArgs,
+    BenchCommand, BenchNetworkArgs, BenchRedeemArgs, BenchTicketsArgs, DevnetArgs, StoredTranscoderArgs,
+    StoredWorkerArgs,
 };
 pub use simulate::SimulateArgs;
+pub use transcode::{BenchTranscodeArgs, Versus};
 
 /// Live-video transcoding, paid with probabilistic micropayments settled on Ethereum.
 #[derive(Debug, Parser)]

@@ -6,8 +6,9 @@ mod refusal;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod transcoding;
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path};
 
 use figment::{
     Figment,
@@ -17,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use streamflow_broadcaster::BroadcasterConfig;
 use streamflow_chain::ChainConfig;
 use streamflow_keeper::KeeperConfig;
-use streamflow_media::TranscodeSettings;
 use streamflow_orchestrator::OrchestratorConfig;
 use streamflow_signer::SignerConfig;
 use streamflow_transcoder::{
@@ -30,6 +30,7 @@ use crate::{data_dir::DataConfig, exit::Usage, keys::KeysConfig, telemetry::LogC
 
 pub use default_file::print_default;
 pub(crate) use default_file::toml_value;
+pub use transcoding::{QuarantineSettings, Transcoders, TranscodingConfig};
 
 /// Prefix of environment variables that are settings; sections are separated by two underscores.
 const ENV_PREFIX: &str = "STREAMFLOW_";
@@ -70,46 +71,6 @@ pub struct AdminConfig {
     pub listen: Option<SocketAddr>,
     /// Whether metrics that the deployed network has too are shown under its names beside ours.
     pub deployed_metric_names: bool,
-}
-
-/// `[transcoding]`: the media workers of this machine, and who transcodes for the orchestrator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TranscodingConfig {
-    /// Where the orchestrator has segments transcoded.
-    pub transcoders: Transcoders,
-    /// Worker processes: segments transcoded at a time.
-    pub workers: usize,
-    /// Segments that may wait for a worker.
-    pub queue: usize,
-    /// Longest time for one segment; a worker that takes longer is replaced.
-    #[serde(with = "humantime_serde")]
-    pub job_deadline: Duration,
-    /// How renditions are encoded.
-    pub encode: TranscodeSettings,
-}
-
-impl Default for TranscodingConfig {
-    fn default() -> Self {
-        Self {
-            transcoders: Transcoders::Local,
-            workers: 2,
-            queue: 8,
-            job_deadline: Duration::from_secs(30),
-            encode: TranscodeSettings::default(),
-        }
-    }
-}
-
-/// Who transcodes for an orchestrator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Transcoders {
-    /// Workers of this machine.
-    #[default]
-    Local,
-    /// Transcoders that register over the network.
-    Remote,
 }
 
 /// What runs in this process, and its default admin port.
@@ -201,9 +162,7 @@ impl Config {
         if !self.data.database_url.is_empty() && self.data.database_url_file.is_some() {
             return Err(Usage("configuration: set only one of data.database_url and data.database_url_file".into()));
         }
-        if self.transcoding.workers == 0 {
-            return Err(Usage("configuration: transcoding.workers must be at least 1".into()));
-        }
+        self.transcoding.validate()?;
         self.orchestrator.validate().map_err(|e| bad("orchestrator: ", &e))?;
         self.broadcaster.validate().map_err(|e| bad("", &e))?;
         self.keeper.validate().map_err(|e| bad("", &e))?;

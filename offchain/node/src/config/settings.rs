@@ -99,6 +99,21 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("transcoding.workers", "Worker processes: segments transcoded at a time."),
     set("transcoding.queue", "Segments that may wait for a worker."),
     set("transcoding.job_deadline", "Longest time for one segment; a worker that takes longer is replaced."),
+    set(
+        "transcoding.job_cpu",
+        "CPU time that a worker may use for one segment, all its threads together; one that wants more is replaced.",
+    ),
+    set(
+        "transcoding.worker_memory",
+        "Bytes of memory that one worker may write to. A ladder from 720p takes 0.3 GiB, one from 2160p 1.5 to 3 GiB.",
+    ),
+    optional(
+        "transcoding.quarantine.directory",
+        "Where segments go on which two workers failed, created when missing; without it they are refused and not kept.",
+        "\"/var/lib/streamflow/quarantine\"",
+    ),
+    set("transcoding.quarantine.max_files", "Files kept there; the oldest goes first."),
+    set("transcoding.quarantine.max_bytes", "Bytes kept there."),
     set("transcoding.encode.encoder", "x264 or nvenc."),
     set("transcoding.encode.preset", "Preset of libx264."),
     set("transcoding.encode.nvenc_preset", "Preset of h264_nvenc."),

@@ -100,6 +100,25 @@ fn a_setting_that_cannot_work_is_refused_at_load() {
 }
 
 #[test]
+fn limits_of_workers_are_checked_and_named() {
+    for (text, told) in [
+        ("workers = 0", "transcoding.workers must be at least 1"),
+        ("job_deadline = \"0s\"", "transcoding.job_deadline"),
+        ("job_cpu = \"900ms\"", "transcoding.job_cpu must be at least 1s"),
+        ("worker_memory = 1048576", "transcoding.worker_memory must be at least 134217728 bytes"),
+        ("quarantine = { directory = \"bad\", max_files = 0 }", "transcoding.quarantine.max_files"),
+    ] {
+        let (_dir, path) = file(&format!("[transcoding]\n{text}\n"));
+        let error = Config::load(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
+    let (_dir, path) = file("[transcoding.quarantine]\ndirectory = \"bad\"\n");
+    let kept = Config::load(Some(&path)).unwrap().transcoding.quarantine.for_pool().unwrap();
+    assert_eq!((kept.directory, kept.max_files), (PathBuf::from("bad"), 100));
+    assert_eq!(Config::default().transcoding.quarantine.for_pool(), None);
+}
+
+#[test]
 fn only_a_transcoder_needs_to_know_whom_it_works_for() {
     let config = Config::default();
     assert_eq!(config.validate().map_err(|e| e.to_string()), Ok(()));

@@ -103,6 +103,7 @@ pub const ALL: &[Metric] = &[
     counter("streamflow_media_encoded_pixels_total", &[], "Pixels encoded."),
     histogram("streamflow_media_job_duration_seconds", &["kind"], "Time of one job of a media worker."),
     counter("streamflow_media_jobs_total", &["kind", "outcome"], "Jobs of media workers, by how they ended."),
+    counter("streamflow_media_retried_jobs_total", &[], "Jobs given to a second media worker."),
     counter("streamflow_media_worker_restarts_total", &[], "Media workers started anew."),
     gauge("streamflow_node_disk_free_bytes", &[], "Free space below the data directory, the least of its disks."),
     gauge("streamflow_node_info", &["role", "version"], "Always 1; the labels say what runs."),

@@ -23,6 +23,9 @@ pub(crate) async fn start_workers(config: &TranscodingConfig) -> anyhow::Result<
         workers: config.workers,
         queue: config.queue,
         job_deadline: config.job_deadline,
+        job_cpu: config.job_cpu,
+        worker_memory: config.worker_memory,
+        quarantine: config.quarantine.for_pool(),
         ..PoolConfig::new(program, [WORKER_COMMAND])
     };
     WorkerPool::start(pool).await.context("cannot start media workers")
@@ -111,7 +114,7 @@ fn told_peers(error: LocalError) -> TranscodeError {
         error @ (LocalError::BrokenOff | LocalError::GivenUp) => TranscodeError::Other(error.to_string()),
         LocalError::Media(e) => TranscodeError::Other(e.to_string()),
         LocalError::Worker(e) => {
-            tracing::warn!(err = %e, "media worker failed twice on one segment");
+            tracing::warn!(err = %e, "media workers cannot do a segment");
             TranscodeError::TranscoderUnavailable
         }
     }

@@ -1,0 +1,95 @@
+//! Packets in, frames out, one at a time.
+use ffmpeg_next::{
+    Packet,
+    error::{EAGAIN, ENOMEM},
+    frame, picture,
+};
+
+use crate::{MediaError, demux::VideoDecoder, error::libav, rate::FrameRate};
+
+/// Damaged frames of one segment after which decoding ends.
+const MAX_DECODE_ERRORS: u64 = 100_000;
+
+/// What one decoder run produced.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) frames: u64,
+    pub(crate) pixels: u64,
+    pub(crate) errors: u64,
+}
+
+/// Decodes packets one frame at a time; frames come with rising times and no picture type.
+pub(crate) struct Frames<P> {
+    decoder: VideoDecoder,
+    packets: P,
+    flushing: bool,
+    step: i64,
+    last: Option<i64>,
+    totals: Totals,
+}
+
+impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
+    /// Of packets as they come; `fps` is for frames without a time.
+    pub(crate) fn new(decoder: VideoDecoder, packets: P, fps: FrameRate) -> Self {
+        let (step, totals) = (fps.frame_ticks(), Totals::default());
+        Self { decoder, packets, flushing: false, step, last: None, totals }
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    pub(crate) fn next_frame(&mut self) -> Result<Option<frame::Video>, MediaError> {
+        loop {
+            let mut frame = frame::Video::empty();
+            match self.decoder.receive_frame(&mut frame) {
+                Ok(()) => return Ok(Some(self.accept(frame))),
+                Err(ffmpeg_next::Error::Eof) => return Ok(None),
+                Err(ffmpeg_next::Error::Other { errno: EAGAIN }) if !self.flushing => self.feed()?,
+                Err(ffmpeg_next::Error::Other { errno: EAGAIN }) => return Ok(None),
+                Err(error @ ffmpeg_next::Error::Other { errno: ENOMEM }) => {
+                    return Err(libav("decode a frame")(error));
+                }
+                Err(error) => {
+                    self.totals.errors += 1;
+                    if self.totals.errors > MAX_DECODE_ERRORS {
+                        return Err(libav("decode a frame")(error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn feed(&mut self) -> Result<(), MediaError> {
+        match self.packets.next().transpose()? {
+            Some(packet) => match self.decoder.send_packet(&packet) {
+                Ok(()) => Ok(()),
+                Err(ffmpeg_next::Error::InvalidData) => {
+                    self.totals.errors += 1;
+                    Ok(())
+                }
+                Err(error) => Err(libav("decode a packet")(error)),
+            },
+            None => {
+                self.flushing = true;
+                self.decoder.send_eof().map_err(libav("flush the decoder"))
+            }
+        }
+    }
+
+    fn accept(&mut self, mut frame: frame::Video) -> frame::Video {
+        let told = frame.timestamp().or(frame.pts());
+        let pts = match (told, self.last) {
+            (Some(pts), Some(last)) => pts.max(last + 1),
+            (None, Some(last)) => last + self.step,
+            (pts, None) => pts.unwrap_or(0),
+        };
+        self.last = Some(pts);
+        self.totals.frames += 1;
+        self.totals.pixels += u64::from(frame.width()) * u64::from(frame.height());
+        self.totals.errors += u64::from(frame.has_decode_errors() || frame.is_corrupt());
+        frame.set_pts(Some(pts));
+        frame.set_kind(picture::Type::None);
+        frame
+    }
+}

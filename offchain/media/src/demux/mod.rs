@@ -1,0 +1,189 @@
+//! A segment taken apart, without trusting it: a transport stream, or MP4.
+mod clock;
+mod framing;
+mod handed;
+mod reader;
+
+use std::io::{Cursor, Read};
+
+use bytes::Bytes;
+use ffmpeg_next::{Dictionary, Packet, Rational, codec, decoder, format::context::StreamIo};
+use streamflow_types::Container;
+
+pub(crate) use self::{
+    clock::sane,
+    handed::handed,
+    reader::{Ahead, Live, Taken},
+};
+use self::{
+    framing::check_len,
+    reader::{ChosenStream, PacketReader, Streams},
+};
+use crate::{
+    MediaError, avc,
+    error::libav,
+    library, mux,
+    rate::{FrameRate, TICKS_PER_SECOND},
+    settings::{MAX_SEGMENT_BYTES, MAX_SIDE, MIN_SIDE},
+};
+
+/// Frame rate assumed where one frame says nothing.
+const FALLBACK_RATE: FrameRate = FrameRate::new(25, 1);
+/// Bytes that tell the container.
+const HEAD_BYTES: u64 = 8;
+
+/// Time base of everything here.
+pub(crate) const TICKS: Rational = Rational(1, TICKS_PER_SECOND as i32);
+
+/// One elementary stream: packets in decoding order, times in ticks, rising decode times.
+pub(crate) struct Track {
+    pub(crate) parameters: codec::Parameters,
+    pub(crate) packets: Vec<Packet>,
+}
+
+/// A segment in memory, demuxed.
+pub(crate) struct Segment {
+    pub(crate) container: Container,
+    pub(crate) video: Track,
+    pub(crate) audio: Option<Track>,
+    pub(crate) video_decoder: VideoDecoder,
+    pub(crate) fps: FrameRate,
+    /// Time of the first shown frame, in ticks.
+    pub(crate) start_pts: i64,
+    /// From the first frame shown to the end of the last, in ticks.
+    pub(crate) duration: i64,
+    /// Packets that libav found damaged.
+    pub(crate) damaged: u64,
+}
+
+/// An opened H.264 decoder; its size is known before the first frame if the stream says it.
+pub(crate) type VideoDecoder = decoder::Video;
+
+/// Takes a whole segment apart.
+pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, MediaError> {
+    let container = container_of(bytes);
+    let mut live = whole(bytes, Ahead::Much)?;
+    live.rate()?;
+    let (mut pictures, mut sound) = (Vec::new(), Vec::new());
+    while let Some(taken) = live.next()? {
+        match taken {
+            Taken::Picture(packet) => pictures.push(packet),
+            Taken::Sound(packet) => sound.push(packet),
+        }
+    }
+    let video_decoder = open_decoder(live.video.clone(), decoder_threads)?;
+    check_size(video_decoder.width(), video_decoder.height())?;
+    Ok(Segment {
+        container,
+        fps: live.span.rate(),
+        start_pts: live.span.first(),
+        duration: live.span.ticks(),
+        damaged: live.damaged(),
+        audio: live.audio.filter(|_| !sound.is_empty()).map(|parameters| Track { parameters, packets: sound }),
+        video: Track { parameters: live.video, packets: pictures },
+        video_decoder,
+    })
+}
+
+/// Opens a segment that is there, all of it.
+pub(crate) fn whole(bytes: &Bytes, ahead: Ahead) -> Result<Live, MediaError> {
+    library::prepare();
+    if container_of(bytes) == Container::Mp4 {
+        // Everything after this knows pictures as transport streams carry them.
+        return Live::open(Cursor::new(mp4_as_transport_stream(bytes)?), ahead);
+    }
+    framing::check(bytes)?;
+    Live::open(Cursor::new(bytes.clone()), ahead)
+}
+
+/// Opens a segment that is still coming in. A transport stream is read as it comes; MP4 may say at its end what is in it, and
+/// is gathered first.
+pub(crate) fn coming_in(mut input: impl Read + Send + 'static) -> Result<Live, MediaError> {
+    library::prepare();
+    let gather = |input: &mut dyn Read, limit: u64| {
+        let mut bytes = Vec::new();
+        let read = input.take(limit).read_to_end(&mut bytes);
+        read.map(|_| bytes).map_err(|error| MediaError::Source { reason: error.to_string() })
+    };
+    let mut head = gather(&mut input, HEAD_BYTES)?;
+    if container_of(&head) == Container::Mp4 {
+        head.extend(gather(&mut input, MAX_SEGMENT_BYTES as u64)?);
+        return whole(&head.into(), Ahead::Little);
+    }
+    Live::open(Cursor::new(head).chain(input), Ahead::Little)
+}
+
+/// What the first bytes say; whatever is no MP4 is taken for a transport stream, and checked.
+pub(crate) fn container_of(bytes: &[u8]) -> Container {
+    match bytes.get(4..8) {
+        Some(b"ftyp" | b"styp" | b"moov" | b"moof" | b"sidx" | b"free") => Container::Mp4,
+        _ => Container::MpegTs,
+    }
+}
+
+fn mp4_as_transport_stream(bytes: &Bytes) -> Result<Bytes, MediaError> {
+    let (video, audio) = mp4_tracks(bytes)?;
+    mux::segment(&video, audio.as_ref())
+}
+
+/// Pictures and sound of MP4, as it carries them.
+pub(crate) fn mp4_tracks(bytes: &Bytes) -> Result<(Track, Option<Track>), MediaError> {
+    check_len(bytes.len())?;
+    let io = StreamIo::from_read_seek(Cursor::new(bytes.clone())).map_err(libav("read from memory"))?;
+    let input = reader::open(io, "mov", Ahead::Much, MediaError::NotMp4)?;
+    let streams = Streams::choose(&input)?;
+    let mut reader = PacketReader::new(input, &streams);
+    let (mut pictures, mut sound) = (Vec::new(), Vec::new());
+    while let Some(taken) = reader.next()? {
+        match taken {
+            Taken::Picture(packet) => pictures.push(numbered(packet, mux::VIDEO_STREAM)),
+            Taken::Sound(packet) => sound.push(numbered(packet, mux::AUDIO_STREAM)),
+        }
+    }
+    if pictures.is_empty() {
+        return Err(MediaError::NoFrames);
+    }
+    let track = |stream: ChosenStream, packets| Track { parameters: stream.parameters, packets };
+    let audio = match streams.audio {
+        Some(stream) if !sound.is_empty() => {
+            avc::check_audio(stream.parameters.id())?;
+            Some(track(stream, sound))
+        }
+        _ => None,
+    };
+    Ok((track(streams.video, pictures), audio))
+}
+
+fn numbered(mut packet: Packet, index: usize) -> Packet {
+    packet.set_stream(index);
+    packet
+}
+
+/// Opens a decoder that refuses pictures larger than any this crate takes.
+pub(crate) fn open_decoder(parameters: codec::Parameters, threads: u32) -> Result<VideoDecoder, MediaError> {
+    let id = parameters.id();
+    let codec = decoder::find(id).ok_or_else(|| MediaError::UnsupportedVideo { codec: id.name().into() })?;
+    let mut context = codec::Context::from_parameters(parameters).map_err(libav("set up the decoder"))?;
+    if threads > 1 {
+        let threading = codec::threading::Config::kind(codec::threading::Type::Frame);
+        context.set_threading(codec::threading::Config { count: threads as usize, ..threading });
+    } else {
+        context.set_threading(codec::threading::Config::count(1));
+    }
+    let mut decoder = context.decoder();
+    decoder.set_packet_time_base(TICKS);
+    let mut options = Dictionary::new();
+    options.set("max_pixels", &(u64::from(MAX_SIDE) * u64::from(MAX_SIDE)).to_string());
+    let opened = decoder.open_as_with(codec, options).map_err(libav("open the decoder"))?;
+    opened.video().map_err(libav("open the decoder"))
+}
+
+/// Refuses pictures that no rendition can be made of.
+pub(crate) fn check_size(width: u32, height: u32) -> Result<(), MediaError> {
+    let taken = MIN_SIDE..=MAX_SIDE;
+    // Zero: not known before the first frame.
+    if (width, height) == (0, 0) || (taken.contains(&width) && taken.contains(&height)) {
+        return Ok(());
+    }
+    Err(MediaError::Dimensions { width, height, min: MIN_SIDE, max: MAX_SIDE })
+}

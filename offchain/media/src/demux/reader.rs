@@ -1,0 +1,220 @@
+//! A transport stream read while it comes in.
+use std::{collections::VecDeque, io::Read};
+
+use ffmpeg_next::{
+    Dictionary, Packet, Rational, Stream, codec, format,
+    format::context::{Input, StreamIo},
+    media,
+};
+
+use super::{
+    clock::{Clock, Span, measured_rate, told_rate},
+    framing::Framing,
+};
+use crate::{MediaError, avc, error::libav, rate::FrameRate, settings::MAX_SEGMENT_MILLIS};
+
+/// Unreadable packets in a row after which reading ends.
+const MAX_BAD_PACKETS: u32 = 1000;
+/// Pictures over which the rate is measured where a stream does not tell it.
+const MEASURED_PICTURES: usize = 3;
+
+/// How much is read ahead to learn what the streams are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// The first pictures: decoders find out the rest.
+    Little,
+    /// As much as libav likes, which is all of a segment: muxers want to know everything.
+    Much,
+}
+
+/// Opens the bytes as one format and as nothing else: a playlist or a script in their place must not make libav
+/// open files or connections, and only the decoders named here may look into the streams.
+pub(super) fn open(io: StreamIo, format: &str, ahead: Ahead, otherwise: MediaError) -> Result<Input, MediaError> {
+    let mut options = Dictionary::new();
+    options.set("format_whitelist", format);
+    options.set("protocol_whitelist", "none");
+    options.set("codec_whitelist", "h264,aac,mp3float,mp3,ac3");
+    options.set("correct_ts_overflow", "0");
+    if ahead == Ahead::Little {
+        options.set("analyzeduration", "1");
+        options.set("fpsprobesize", "0");
+    }
+    format::input_from_stream(io, None, Some(options)).map_err(|error| match libav("open the segment")(error) {
+        no_memory @ MediaError::OutOfMemory { .. } => no_memory,
+        _ => otherwise,
+    })
+}
+
+/// The streams taken of a segment: the first video and the first audio stream.
+pub(super) struct Streams {
+    pub(super) video: ChosenStream,
+    pub(super) audio: Option<ChosenStream>,
+}
+
+pub(super) struct ChosenStream {
+    pub(super) index: usize,
+    pub(super) time_base: Rational,
+    pub(super) parameters: codec::Parameters,
+}
+
+impl Streams {
+    pub(super) fn choose(input: &Input) -> Result<Self, MediaError> {
+        let first = |kind| input.streams().find(|s| s.parameters().medium() == kind).map(|s| ChosenStream::of(&s));
+        let video = first(media::Type::Video).ok_or(MediaError::NoVideoStream)?;
+        if video.parameters.id() != codec::Id::H264 {
+            return Err(MediaError::UnsupportedVideo { codec: video.parameters.id().name().into() });
+        }
+        Ok(Self { video, audio: first(media::Type::Audio) })
+    }
+}
+
+impl ChosenStream {
+    fn of(stream: &Stream<'_>) -> Self {
+        Self { index: stream.index(), time_base: stream.time_base(), parameters: stream.parameters() }
+    }
+}
+
+/// One packet of a stream taken, in the order of the input; times in ticks, decode times rising.
+pub(crate) enum Taken {
+    Picture(Packet),
+    Sound(Packet),
+}
+
+/// Reads packets of any input.
+pub(super) struct PacketReader {
+    input: Input,
+    video: (usize, Clock),
+    audio: Option<(usize, Clock)>,
+    /// Packets that libav found damaged.
+    pub(super) damaged: u64,
+}
+
+impl PacketReader {
+    pub(super) fn new(input: Input, streams: &Streams) -> Self {
+        let clocked = |stream: &ChosenStream| (stream.index, Clock::new(stream.time_base));
+        Self { input, video: clocked(&streams.video), audio: streams.audio.as_ref().map(clocked), damaged: 0 }
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Taken>, MediaError> {
+        let mut bad = 0;
+        loop {
+            let mut packet = Packet::empty();
+            match packet.read(&mut self.input) {
+                Ok(()) => bad = 0,
+                Err(ffmpeg_next::Error::Eof) => return Ok(None),
+                Err(ffmpeg_next::Error::InvalidData) if bad < MAX_BAD_PACKETS => {
+                    (bad, self.damaged) = (bad + 1, self.damaged + 1);
+                    continue;
+                }
+                Err(error) => return Err(libav("read a packet")(error)),
+            }
+            self.damaged += u64::from(packet.is_corrupt());
+            if packet.size() == 0 {
+                continue;
+            }
+            if packet.stream() == self.video.0 {
+                self.video.1.set(&mut packet);
+                return Ok(Some(Taken::Picture(packet)));
+            }
+            if let Some((_, clock)) = self.audio.as_mut().filter(|(index, _)| packet.stream() == *index) {
+                clock.set(&mut packet);
+                return Ok(Some(Taken::Sound(packet)));
+            }
+        }
+    }
+}
+
+/// A transport stream that may still be coming in.
+pub(crate) struct Live {
+    reader: PacketReader,
+    framing: Framing,
+    pub(crate) video: codec::Parameters,
+    /// Sound that the segment announces; there may be none of it.
+    pub(crate) audio: Option<codec::Parameters>,
+    pub(crate) span: Span,
+    /// Read to learn the rate, not yet taken.
+    ahead: VecDeque<Taken>,
+}
+
+impl Live {
+    /// Waits for the first pictures.
+    pub(crate) fn open(input: impl Read + Send + 'static, ahead: Ahead) -> Result<Self, MediaError> {
+        let framing = Framing::default();
+        let io = StreamIo::from_read(framing.watch(input)).map_err(libav("read from memory"))?;
+        let opened = open(io, "mpegts", ahead, MediaError::NotTransportStream);
+        let input = opened.map_err(|error| framing.broken().err().unwrap_or(error))?;
+        let streams = Streams::choose(&input).map_err(|error| framing.broken().err().unwrap_or(error))?;
+        let reader = PacketReader::new(input, &streams);
+        let Streams { video, audio } = streams;
+        Ok(Self {
+            reader,
+            framing,
+            video: video.parameters,
+            audio: audio.map(|audio| audio.parameters),
+            span: Span::default(),
+            ahead: VecDeque::new(),
+        })
+    }
+
+    /// Packets that libav found damaged so far.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.reader.damaged
+    }
+
+    /// Waits for a key frame, and for what tells the rate of the pictures: encoders must know it before the first one.
+    pub(crate) fn rate(&mut self) -> Result<FrameRate, MediaError> {
+        let (mut key, mut told, mut decoded) = (false, None, Vec::new());
+        while !key || (told.is_none() && decoded.len() < MEASURED_PICTURES) {
+            let Some(taken) = self.read()? else { break };
+            if let Taken::Picture(packet) = &taken {
+                key |= packet.is_key();
+                told = told.or_else(|| told_rate(packet.duration()));
+                decoded.extend(packet.dts());
+            }
+            self.ahead.push_back(taken);
+        }
+        if decoded.is_empty() {
+            return Err(MediaError::NoFrames);
+        }
+        if !key {
+            return Err(MediaError::NoKeyFrame);
+        }
+        Ok(told.or_else(|| measured_rate(&decoded)).unwrap_or_else(|| self.span.rate()))
+    }
+
+    /// The next packet; `None` once the input has ended, as a whole segment ends.
+    pub(crate) fn next(&mut self) -> Result<Option<Taken>, MediaError> {
+        match self.ahead.pop_front() {
+            Some(taken) => Ok(Some(taken)),
+            None => self.read(),
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Taken>, MediaError> {
+        let read = self.reader.next().map_err(|error| self.framing.broken().err().unwrap_or(error))?;
+        match &read {
+            None => self.end()?,
+            Some(Taken::Picture(packet)) => self.span.add(packet),
+            Some(Taken::Sound(packet)) => avc::check_sound(self.audio.as_ref().map(codec::Parameters::id), packet)?,
+        }
+        if self.span.millis() > MAX_SEGMENT_MILLIS {
+            return Err(self.too_long()?);
+        }
+        Ok(read)
+    }
+
+    fn end(&self) -> Result<(), MediaError> {
+        self.framing.broken()?;
+        self.framing.verdict()
+    }
+
+    /// How long it is, all of it.
+    fn too_long(&mut self) -> Result<MediaError, MediaError> {
+        while let Some(taken) = self.reader.next()? {
+            if let Taken::Picture(packet) = &taken {
+                self.span.add(packet);
+            }
+        }
+        Ok(MediaError::TooLong { millis: self.span.millis(), max: MAX_SEGMENT_MILLIS })
+    }
+}

@@ -1,0 +1,168 @@
+//! The renditions of one segment, largest first: each is scaled from the source, or from a larger one.
+use std::sync::{Arc, mpsc::Receiver};
+
+use ffmpeg_next::frame;
+use streamflow_types::Profile;
+
+use super::{
+    keys::KeyClock,
+    lane::LanePlan,
+    queues::{Footprint, Queues},
+    rung::Rung,
+};
+use crate::{
+    MediaError, TranscodeSettings,
+    encode::{Look, Plan},
+    rate::{FrameRate, Grid},
+    scale::Scaler,
+    settings::{Encoder, EncoderInput, encoder_options},
+    size::rendition_size,
+};
+
+/// A rung is scaled from a larger one that has at least this many times its sides, else from the source. With less, the
+/// pictures of nearly the same size that lie between cost what two bicubic steps blur.
+const LEAST_STEP: u32 = 2;
+/// Frames that libx264 keeps beside those it looks ahead over, as measured at 3.7 bytes a pixel.
+const FRAMES_BESIDE_LOOKAHEAD: usize = 16;
+/// Frames by which an encoder may delay its output.
+const REORDER_FRAMES: i64 = 4;
+
+/// Scales frames for every rendition and hands them on.
+pub(super) struct Ladder {
+    /// In the order of the profiles.
+    rungs: Vec<Step>,
+    /// Largest first, so that what a rung is made of is made before it.
+    order: Vec<usize>,
+}
+
+struct Step {
+    rung: Rung,
+    size: (u32, u32),
+    /// The rung it is scaled from.
+    above: Option<usize>,
+    picture: Option<Arc<frame::Video>>,
+}
+
+impl Ladder {
+    /// For sources that begin with `first`; with a plan for each encoder, in the order of the profiles.
+    pub(super) fn new(
+        profiles: &[Profile],
+        settings: &TranscodeSettings,
+        first: &frame::Video,
+        fps: FrameRate,
+    ) -> (Self, Vec<LanePlan>) {
+        let source = (first.width(), first.height());
+        let sizes: Vec<_> = profiles.iter().map(|profile| rendition_size(profile, source)).collect();
+        let mut order: Vec<_> = (0..sizes.len()).collect();
+        order.sort_by_key(|index| std::cmp::Reverse(pixels(sizes[*index])));
+        let largest = order.first().copied();
+        let (mut rungs, mut plans) = (Vec::new(), Vec::new());
+        for (index, (profile, size)) in profiles.iter().zip(&sizes).enumerate() {
+            let grid_rate = FrameRate::of_profile(profile).filter(|asked| !same_rate(*asked, fps));
+            let rate = grid_rate.unwrap_or(fps);
+            rungs.push(Step {
+                rung: Rung::new(grid_rate.map(Grid), KeyClock::new(profile.gop), index),
+                size: *size,
+                above: above(&sizes, *size),
+                picture: None,
+            });
+            let may_reorder = first.pts().unwrap_or(0) >= REORDER_FRAMES * rate.frame_ticks();
+            let mut options = encoder_options(settings, profile, EncoderInput { fps: rate, may_reorder });
+            if Some(index) != largest {
+                options
+                    .iter_mut()
+                    .filter(|(name, _)| *name == "threads")
+                    .for_each(|(_, threads)| *threads = "1".into());
+            } else if settings.encoder == Encoder::X264 {
+                // A queue between its threads that changes nothing but its memory.
+                options.push(("x264-params", "sync-lookahead=0".into()));
+            }
+            let look = Look::of(first);
+            plans.push(LanePlan {
+                rendition: index,
+                footprint: footprint(settings, *size),
+                profile: profile.clone(),
+                encoder: Plan { encoder: settings.encoder, width: size.0, height: size.1, fps: rate, look, options },
+            });
+        }
+        (Self { rungs, order }, plans)
+    }
+
+    /// Shows frames in every rendition until [`None`], which is their end; the last is shown for `step` ticks.
+    pub(super) fn run(
+        mut self,
+        frames: Receiver<Option<frame::Video>>,
+        step: i64,
+        queues: &Queues,
+    ) -> Result<(), MediaError> {
+        let shown = self.show_all(&frames, step, queues);
+        queues.close(shown.is_ok());
+        shown
+    }
+
+    fn show_all(
+        &mut self,
+        frames: &Receiver<Option<frame::Video>>,
+        step: i64,
+        queues: &Queues,
+    ) -> Result<(), MediaError> {
+        let scaler = |step: &Step| Scaler::new(step.size.0, step.size.1);
+        let mut scalers: Vec<_> = self.rungs.iter().map(scaler).collect();
+        loop {
+            match frames.recv() {
+                Ok(Some(frame)) => self.show(frame, &mut scalers, queues)?,
+                Ok(None) => return self.rungs.iter_mut().try_for_each(|rung| rung.rung.finish(step, queues)),
+                Err(_) => return Err(MediaError::Abandoned),
+            }
+        }
+    }
+
+    fn show(&mut self, frame: frame::Video, scalers: &mut [Scaler], queues: &Queues) -> Result<(), MediaError> {
+        let pts = frame.pts().unwrap_or(0);
+        let source = Arc::new(frame);
+        for index in &self.order {
+            let above = self.rungs[*index].above.and_then(|above| self.rungs[above].picture.clone());
+            let step = &mut self.rungs[*index];
+            let picture = scalers[*index].scale(above.as_ref().unwrap_or(&source))?;
+            step.picture = Some(picture.clone());
+            step.rung.see(picture, pts, queues)?;
+        }
+        self.rungs.iter_mut().for_each(|step| step.picture = None);
+        Ok(())
+    }
+}
+
+fn pixels((width, height): (u32, u32)) -> u64 {
+    u64::from(width) * u64::from(height)
+}
+
+/// What a lane takes: an encoder keeps the frames it looks ahead over, each with its planes halved and its motion.
+fn footprint(settings: &TranscodeSettings, size: (u32, u32)) -> Footprint {
+    let pixels = usize::try_from(pixels(size)).unwrap_or(usize::MAX);
+    let kept = settings.lookahead_frames() + FRAMES_BESIDE_LOOKAHEAD;
+    Footprint { encoder: pixels.saturating_mul(kept * 37) / 10, frame: pixels.saturating_mul(3) / 2 }
+}
+
+/// The smallest rung from which one of this size is scaled.
+fn above(sizes: &[(u32, u32)], (width, height): (u32, u32)) -> Option<usize> {
+    let large = |size: &(u32, u32)| size.0 >= LEAST_STEP * width && size.1 >= LEAST_STEP * height;
+    let candidates = sizes.iter().enumerate().filter(|(_, size)| large(size));
+    candidates.min_by_key(|(_, size)| pixels(**size)).map(|(index, _)| index)
+}
+
+/// A rate asked for that the source already has is no conversion.
+fn same_rate(one: FrameRate, other: FrameRate) -> bool {
+    (one.frame_ticks() - other.frame_ticks()).abs() <= 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rungs_are_made_of_the_smallest_that_has_twice_their_sides() {
+        let sizes = [(1280, 720), (854, 480), (640, 360), (426, 240), (146, 82)];
+        let above: Vec<_> = sizes.iter().map(|size| above(&sizes, *size)).collect();
+        assert_eq!(above, [None, None, Some(0), Some(1), Some(3)]);
+    }
+}

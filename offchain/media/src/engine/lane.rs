@@ -1,0 +1,150 @@
+//! One rendition: encoded and written on a thread of its own.
+use std::{
+    collections::VecDeque,
+    sync::{Arc, mpsc::SyncSender},
+};
+
+use bytes::Bytes;
+use ffmpeg_next::Packet;
+use streamflow_types::{Container, Profile};
+
+use super::{
+    queues::{Footprint, Queues},
+    rung::Work,
+    sound::Sound,
+};
+use crate::{
+    MediaError, Piece, RenditionReport, avc,
+    encode::{Plan, VideoEncoder},
+    fragment,
+    mux::Writer,
+};
+
+/// What one lane is to make.
+pub(super) struct LanePlan {
+    /// Index of the profile.
+    pub(super) rendition: usize,
+    pub(super) footprint: Footprint,
+    pub(super) profile: Profile,
+    pub(super) encoder: Plan,
+}
+
+/// Encodes and writes one rendition.
+pub(super) struct Lane {
+    plan: LanePlan,
+    sound: Arc<Sound>,
+    pieces: SyncSender<Piece>,
+    writer: Option<Writer>,
+    /// Encoded, but sound that comes before may be missing.
+    waiting: VecDeque<Packet>,
+    /// Packets of sound written.
+    heard: usize,
+    frames: u64,
+    codec: Option<String>,
+    /// MP4 says first what only its end knows: kept until then.
+    gathered: Vec<u8>,
+}
+
+impl Lane {
+    pub(super) fn new(plan: LanePlan, sound: Arc<Sound>, pieces: SyncSender<Piece>) -> Self {
+        let (waiting, gathered) = (VecDeque::new(), Vec::new());
+        Self { plan, sound, pieces, writer: None, waiting, heard: 0, frames: 0, codec: None, gathered }
+    }
+
+    /// Makes what is ordered.
+    pub(super) fn run(self, queues: &Queues) -> Result<RenditionReport, MediaError> {
+        let _ending = queues.ending(self.plan.rendition);
+        if queues.begin(self.plan.rendition) { self.encode(queues) } else { Err(MediaError::Abandoned) }
+    }
+
+    fn encode(mut self, queues: &Queues) -> Result<RenditionReport, MediaError> {
+        let mut encoder = VideoEncoder::open(&self.plan.encoder)?;
+        loop {
+            match queues.next(self.plan.rendition) {
+                Some(Work::Show { picture, pts, key }) => encoder.push(&picture, pts, key)?,
+                Some(Work::End) => break,
+                None => return Err(MediaError::Abandoned),
+            }
+            self.take(&mut encoder)?;
+            self.write()?;
+        }
+        encoder.finish()?;
+        self.take(&mut encoder)?;
+        let submitted = encoder.submitted();
+        drop(encoder);
+        if self.frames != submitted {
+            let name = self.plan.profile.name;
+            return Err(MediaError::FramesLost { name, submitted, got: self.frames });
+        }
+        self.finish()
+    }
+
+    /// Takes what the encoder has finished.
+    fn take(&mut self, encoder: &mut VideoEncoder) -> Result<(), MediaError> {
+        if self.writer.is_none() {
+            self.writer = Some(Writer::transport_stream(&encoder.parameters(), self.sound.parameters().as_ref())?);
+        }
+        for packet in encoder.drain() {
+            self.frames += 1;
+            if self.codec.is_none() {
+                self.codec = packet.data().and_then(avc::codec_of_annex_b);
+            }
+            self.waiting.push_back(packet);
+        }
+        Ok(())
+    }
+
+    /// Writes what is known to come next.
+    fn write(&mut self) -> Result<(), MediaError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        while let Some(picture) = self.waiting.front() {
+            let (sound, all) = self.sound.due(self.heard, picture.dts());
+            self.heard += sound.len();
+            sound.iter().try_for_each(|packet| writer.write(packet))?;
+            if !all {
+                break;
+            }
+            writer.write(picture)?;
+            self.waiting.pop_front();
+        }
+        let bytes = writer.take();
+        self.hand_on(bytes)
+    }
+
+    fn hand_on(&mut self, bytes: Bytes) -> Result<(), MediaError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if self.plan.profile.format == Container::Mp4 {
+            self.gathered.extend_from_slice(&bytes);
+            return Ok(());
+        }
+        self.send(bytes)
+    }
+
+    fn send(&self, bytes: Bytes) -> Result<(), MediaError> {
+        self.pieces.send(Piece { rendition: self.plan.rendition, bytes }).map_err(|_| MediaError::Abandoned)
+    }
+
+    fn finish(mut self) -> Result<RenditionReport, MediaError> {
+        self.write()?;
+        let mut writer = self.writer.take().filter(|_| self.frames > 0).ok_or(MediaError::NoFrames)?;
+        self.sound.rest(self.heard).iter().try_for_each(|packet| writer.write(packet))?;
+        let end = writer.finish()?;
+        self.hand_on(end)?;
+        if !self.gathered.is_empty() {
+            let gathered = std::mem::take(&mut self.gathered);
+            self.send(fragment::fragmented(&gathered.into())?)?;
+        }
+        let Plan { width, height, .. } = self.plan.encoder;
+        let codecs: Vec<_> = self.codec.as_deref().into_iter().chain(self.sound.codec()).collect();
+        Ok(RenditionReport {
+            codecs: codecs.join(","),
+            name: self.plan.profile.name,
+            width,
+            height,
+            frames: self.frames,
+            pixels: self.frames * u64::from(width) * u64::from(height),
+        })
+    }
+}

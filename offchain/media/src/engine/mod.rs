@@ -1,0 +1,154 @@
+//! The stages of a transcoder: one thread reads and decodes, one scales, and one for each rendition encodes and writes, all at the
+//! same time, with short queues of shared frames between them.
+mod keys;
+mod ladder;
+mod lane;
+mod queues;
+mod rung;
+mod sound;
+
+use std::{
+    num::NonZero,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::{self, Scope, ScopedJoinHandle},
+};
+
+use ffmpeg_next::Packet;
+use streamflow_types::Profile;
+
+use self::{ladder::Ladder, lane::Lane, queues::Queues, sound::Sound};
+use crate::{
+    MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings,
+    decode::Frames,
+    demux::{self, Live, Taken},
+    settings::{MAX_RENDITIONS, check_profile},
+};
+
+/// Bytes that the encoders of one segment may take for each core: with more of them open, cores only wait for each other.
+const ENCODERS_PER_CORE: usize = 144 << 20;
+/// Frames that may wait to be scaled.
+const DECODED_FRAMES: usize = 2;
+/// Pieces of all renditions that may wait to be taken.
+const QUEUED_PIECES: usize = 32;
+
+/// Makes every rendition of the segment that `open` opens; `emit` gets them piece by piece on this thread.
+pub(crate) fn run(
+    open: impl FnOnce() -> Result<Live, MediaError> + Send,
+    profiles: &[Profile],
+    settings: &TranscodeSettings,
+    emit: &mut dyn FnMut(Piece) -> ControlFlow<()>,
+) -> Result<TranscodeReport, MediaError> {
+    if profiles.is_empty() || profiles.len() > MAX_RENDITIONS {
+        return Err(MediaError::RenditionCount { count: profiles.len(), max: MAX_RENDITIONS });
+    }
+    profiles.iter().try_for_each(check_profile)?;
+    thread::scope(|scope| {
+        let (pieces, made) = sync_channel(QUEUED_PIECES);
+        let job = Job { profiles, settings, pieces };
+        let front = scope.spawn(move || job.run(scope, open));
+        for piece in made {
+            if emit(piece).is_break() {
+                break;
+            }
+        }
+        front.join().unwrap_or(Err(MediaError::Panicked))
+    })
+}
+
+/// What is to be made, and where it goes.
+struct Job<'a> {
+    profiles: &'a [Profile],
+    settings: &'a TranscodeSettings,
+    pieces: SyncSender<Piece>,
+}
+
+type LaneThread<'scope> = ScopedJoinHandle<'scope, Result<RenditionReport, MediaError>>;
+
+impl Job<'_> {
+    /// Reads and decodes, until all lanes have ended.
+    fn run<'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        open: impl FnOnce() -> Result<Live, MediaError>,
+    ) -> Result<TranscodeReport, MediaError> {
+        let mut live = open()?;
+        let fps = live.rate()?;
+        let decoder = demux::open_decoder(live.video.clone(), self.settings.decoder_threads)?;
+        demux::check_size(decoder.width(), decoder.height())?;
+        let sound = Arc::new(Sound::new(live.audio.as_ref()));
+        let mut frames = Frames::new(decoder, Pictures { live: &mut live, sound: &sound }, fps);
+        let first = frames.next_frame()?.ok_or(MediaError::NoFrames)?;
+        let size = (first.width(), first.height());
+        demux::check_size(size.0, size.1)?;
+        let (ladder, plans) = Ladder::new(self.profiles, self.settings, &first, fps);
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let queues = Queues::new(plans.iter().map(|plan| plan.footprint), ENCODERS_PER_CORE * cores);
+        let queues = Arc::new(queues);
+        let run = |plan| {
+            let (lane, queues) = (Lane::new(plan, sound.clone(), self.pieces.clone()), queues.clone());
+            scope.spawn(move || lane.run(&queues))
+        };
+        let lanes: Vec<LaneThread<'_>> = plans.into_iter().map(run).collect();
+        drop(self.pieces);
+        let (decoded, to_scale) = sync_channel(DECODED_FRAMES);
+        let scaling = scope.spawn(move || ladder.run(to_scale, fps.frame_ticks(), &queues));
+        let send = |frame| decoded.send(frame).map_err(|_| MediaError::Abandoned);
+        let mut next = Some(first);
+        let shown: Result<(), MediaError> = (|| {
+            while let Some(frame) = next.take() {
+                send(Some(frame))?;
+                next = frames.next_frame()?;
+            }
+            send(None)
+        })();
+        let totals = frames.totals();
+        drop((decoded, frames));
+        sound.end();
+        let scaled = scaling.join().unwrap_or(Err(MediaError::Panicked));
+        let made: Vec<_> = lanes.into_iter().map(|lane| lane.join().unwrap_or(Err(MediaError::Panicked))).collect();
+        // Whatever failed tells why; what stands beside it only knows that it ended.
+        let ends = made.iter().map(|made| made.as_ref().err()).chain([shown.as_ref().err(), scaled.as_ref().err()]);
+        if let Some(error) = ends.flatten().min_by_key(|error| **error == MediaError::Abandoned) {
+            return Err(error.clone());
+        }
+        Ok(TranscodeReport {
+            renditions: made.into_iter().collect::<Result<_, _>>()?,
+            source: SourceReport {
+                width: size.0,
+                height: size.1,
+                frames: totals.frames,
+                pixels: totals.pixels,
+                decode_errors: live.damaged() + totals.errors,
+                duration: live.span.ticks(),
+            },
+        })
+    }
+}
+
+/// The pictures of a segment; its sound goes past the decoder.
+struct Pictures<'a> {
+    live: &'a mut Live,
+    sound: &'a Sound,
+}
+
+impl Iterator for Pictures<'_> {
+    type Item = Result<Packet, MediaError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.live.next() {
+                Ok(Some(Taken::Picture(packet))) => return Some(Ok(packet)),
+                Ok(Some(Taken::Sound(packet))) => self.sound.push(packet),
+                Ok(None) => {
+                    self.sound.end();
+                    return None;
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
