@@ -3,7 +3,10 @@ use std::{error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["net.proto", "redeemer.proto", "streamflow.proto", "receipt.proto"], ["proto"])?;
+    let descriptors = protox::compile(
+        ["net.proto", "redeemer.proto", "streamflow.proto", "receipt.proto", "stream.proto"],
+        ["proto"],
+    )?;
     tonic_prost_build::configure()
         .btree_map(".")
         // Their `Debug` is written by hand in src/proto.rs: it must not print secrets.

@@ -15,6 +15,7 @@ use streamflow_wire::{
         orchestrator_client::OrchestratorClient as GrpcClient,
     },
     refusal,
+    stream::StreamError,
 };
 use tokio::{
     net::TcpStream,
@@ -81,6 +82,15 @@ pub enum CallError {
     /// The body is not protobuf.
     #[error("answer is not a TranscodeResult")]
     Decode(#[source] prost::DecodeError),
+    /// The answer to a stream is none.
+    #[error("answer cannot be read")]
+    Stream(#[source] StreamError),
+    /// It has no end.
+    #[error("answer ended without a result")]
+    Unfinished,
+    /// Pieces were void again and again.
+    #[error("renditions began anew more than {0} times")]
+    Restarts(u32),
 }
 
 fn told(refusal: Option<&Coded>) -> String {
@@ -101,7 +111,14 @@ impl CallError {
     pub(crate) fn payment_arrived(&self) -> bool {
         matches!(
             self,
-            Self::BodyTimeout(_) | Self::Receive(_) | Self::Status { .. } | Self::TooLarge(_) | Self::Decode(_)
+            Self::BodyTimeout(_)
+                | Self::Receive(_)
+                | Self::Status { .. }
+                | Self::TooLarge(_)
+                | Self::Decode(_)
+                | Self::Stream(_)
+                | Self::Unfinished
+                | Self::Restarts(_)
         )
     }
 
@@ -143,6 +160,10 @@ impl OrchestratorClient {
             .map_err(CallError::Client)?;
         tls.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Self { http, tls: Arc::new(tls) })
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
     }
 
     /// GetOrchestrator: price, ticket params and an auth token.
@@ -219,18 +240,13 @@ impl OrchestratorClient {
         if status.is_success() {
             accepted(start.elapsed());
         }
-        let info = reply.headers().get(header::ORCHESTRATOR_INFO).and_then(|value| value.to_str().ok());
-        let info = info.and_then(header::decode_info).map(Box::new);
-        let refusal = reply.headers().get(refusal::HEADER).and_then(|value| value.to_str().ok());
-        let refusal = refusal.and_then(Coded::from_header).map(Box::new);
-        let most = if status.is_success() { MAX_RESULT_BYTES } else { MAX_REFUSAL_BYTES };
-        let body = timeout_at(start + limit, collect(reply.bytes_stream(), most))
+        if !status.is_success() {
+            let refused = timeout_at(start + limit, refused(reply)).await;
+            return Err(refused.unwrap_or(CallError::BodyTimeout(limit)));
+        }
+        let body = timeout_at(start + limit, collect(reply.bytes_stream(), MAX_RESULT_BYTES))
             .await
             .map_err(|_| CallError::BodyTimeout(limit))?;
-        if !status.is_success() {
-            let text = body.map(|body| String::from_utf8_lossy(&body).trim().to_owned()).unwrap_or_default();
-            return Err(CallError::Status { status: status.as_u16(), text, info, refusal });
-        }
         prost::Message::decode(body?).map_err(CallError::Decode)
     }
 
@@ -263,8 +279,20 @@ pub struct Submission {
     pub media: Bytes,
 }
 
+/// What a refusal says.
+pub(crate) async fn refused(reply: reqwest::Response) -> CallError {
+    let status = reply.status().as_u16();
+    let info = reply.headers().get(header::ORCHESTRATOR_INFO).and_then(|value| value.to_str().ok());
+    let info = info.and_then(header::decode_info).map(Box::new);
+    let refusal = reply.headers().get(refusal::HEADER).and_then(|value| value.to_str().ok());
+    let refusal = refusal.and_then(Coded::from_header).map(Box::new);
+    let body = collect(reply.bytes_stream(), MAX_REFUSAL_BYTES).await;
+    let text = body.map(|body| String::from_utf8_lossy(&body).trim().to_owned()).unwrap_or_default();
+    CallError::Status { status, text, info, refusal }
+}
+
 /// `base` with a path below its own.
-fn join(base: &Url, path: &str) -> Url {
+pub(crate) fn join(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
     url

@@ -552,6 +552,22 @@ pub enum VerifyError {
         /// Who should have.
         orchestrator: Address,
     },
+    /// Other bytes than the result that came after them is of.
+    #[error(
+        "PM Check Failed: {bytes} bytes {got} of rendition {name} came, the result is of {told_bytes} bytes {told}"
+    )]
+    Streamed {
+        /// Profile.
+        name: String,
+        /// Hash of what came.
+        got: B256,
+        /// What came.
+        bytes: u64,
+        /// Hash in the result.
+        told: B256,
+        /// Bytes in the result.
+        told_bytes: u64,
+    },
     /// Not decodable.
     #[error("rendition {name} does not decode")]
     Media {

@@ -36,6 +36,7 @@ mod serve;
 mod session;
 mod status;
 mod stream;
+mod streamed;
 mod top_up;
 mod transcode;
 mod verification;

@@ -48,6 +48,8 @@ pub(crate) struct Session {
     orders: StreamOrders,
     /// Whether nobody can tell what the orchestrator still holds for us.
     doubtful: AtomicBool,
+    /// Whether segments are streamed to it.
+    pub(crate) streams: bool,
 }
 
 /// What the newest answer says.
@@ -138,6 +140,8 @@ impl Session {
     ) -> Result<Self, AttemptError> {
         let Quote { offer, service, account } = quote;
         let remote = matches!(purse, Purse::Remote(_)).then(|| RemoteSession::new(offer.to_proto()));
+        // A remote signer signs for whole segments alone.
+        let streams = offer.speaks_streams() && remote.is_none();
         let token = offer.auth_token.ok_or(QuoteError::NoToken)?;
         let now = Instant::now();
         let (mut guard, mut terms) = (None, Terms::default());
@@ -158,7 +162,7 @@ impl Session {
         }
         let (url, terms) = (candidate.url.clone(), Mutex::new(terms));
         let (orders, doubtful) = (StreamOrders::default(), AtomicBool::default());
-        Ok(Self { url, service, account, token, opened: now, guard, terms, remote, orders, doubtful })
+        Ok(Self { url, service, account, token, opened: now, guard, terms, remote, orders, doubtful, streams })
     }
 
     /// With what is ordered for the stream.

@@ -1,13 +1,14 @@
 //! One orchestrator's try at a segment: pay, upload, settle, verify. Who tries, and who comes next: [`crate::race`].
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::keccak256;
-use streamflow_pm::Outcome;
+use streamflow_pm::{Outcome, SignError};
 use streamflow_types::{Price, Profile, VideoCodec, with_causes};
 use streamflow_wire::{
     Refusal as Coded, SegmentRequest, TranscodeError, capability, header,
     proto::{OrchestratorInfo, OrchestratorRequest, TranscodeData, TranscodeResult, transcode_result},
     sign_segment,
+    stream::StreamFailure,
 };
 use tokio::time::Instant;
 
@@ -21,7 +22,8 @@ use crate::{
     segment::Segment,
     session::{Paid, Purse, Quote, Session, complete},
     stream::LiveStream,
-    verify::{Expected, verify},
+    streamed::{Delivered, StreamSubmission, Streamed},
+    verify::{Expected, size_limit, verify},
 };
 
 impl Core {
@@ -79,21 +81,22 @@ impl Core {
         }
         let mut request = self.segment_request(stream, segment, session)?;
         let (payment, paid) = session.pay(self.purse(), stream.budget(), &mut request).await?;
-        let submission = Submission {
-            base: session.service.clone(),
-            segment: header::encode_segment(&request.to_proto()),
-            payment,
-            media: segment.media.clone(),
+        let limit = deadlines.last;
+        let answer = match session.streams {
+            true => self.stream_segment(segment, session, request, payment, limit, lane).await,
+            false => Ok(self.send_segment(segment, session, &request, payment, limit, lane).await),
         };
-        let accepted = |took| {
-            lane.accept();
-            self.orchestrators.measured(&session.url, |link| link.uploaded(segment.media.len() as u64, took));
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(unsigned) => {
+                complete(self.purse(), session, paid, Outcome::NotSent, false).await;
+                return Err(PaymentError::Sender(unsigned.into()).into());
+            }
         };
-        let result = self.client.submit(submission, deadlines.last, accepted).await;
-        if result.as_ref().err().is_none_or(CallError::payment_may_have_left) {
+        if answer.as_ref().err().is_none_or(CallError::payment_may_have_left) {
             self.count_tickets(session, &paid);
         }
-        let (data, receipt) = self.settle(session, paid, result).await?;
+        let (delivered, receipt) = self.settle(session, paid, answer).await?;
         if lane.is_overtaken() {
             return Ok(Finished::Overtaken);
         }
@@ -106,14 +109,57 @@ impl Core {
             deadline: Instant::now() + deadlines.fetch,
             scrutiny: self.scrutiny(session, segment, lane.is_compared()),
         };
-        let checked = verify(&self.client, &self.checker, &expected, &data).await?;
-        self.orchestrators.measured(&session.url, |link| link.downloaded(checked.bytes(), checked.fetched));
+        let checked = verify(&self.client, &self.checker, &expected, delivered).await?;
+        if let Some(took) = checked.fetched {
+            self.orchestrators.measured(&session.url, |link| link.downloaded(checked.bytes(), took));
+        }
         let receipt = self.take_receipt(stream, segment, session, &receipt, &checked.renditions).await?;
         if let Err(error) = self.judge(stream, segment, session, &checked).await {
             self.convict_receipt(receipt, &error).await;
             return Err(error.into());
         }
         Ok(Finished::Done(checked.renditions))
+    }
+
+    /// By the deployed wire.
+    async fn send_segment(
+        &self,
+        segment: &Segment,
+        session: &Session,
+        request: &SegmentRequest,
+        payment: String,
+        limit: Duration,
+        lane: &Lane,
+    ) -> Result<Answer, CallError> {
+        let submission = Submission {
+            base: session.service.clone(),
+            segment: header::encode_segment(&request.to_proto()),
+            payment,
+            media: segment.media.clone(),
+        };
+        let accepted = |took| {
+            lane.accept();
+            self.orchestrators.measured(&session.url, |link| link.uploaded(segment.media.len() as u64, took));
+        };
+        self.client.submit(submission, limit, accepted).await.map(Answer::from)
+    }
+
+    /// By our own. The head is taken before the upload, and the renditions come before the result: neither way is measured.
+    async fn stream_segment(
+        &self,
+        segment: &Segment,
+        session: &Session,
+        request: SegmentRequest,
+        payment: String,
+        limit: Duration,
+        lane: &Lane,
+    ) -> Result<Result<Answer, CallError>, SignError> {
+        let limits = request.profiles.iter().map(|profile| size_limit(profile, segment.duration)).collect();
+        let signer = self.payer.as_ref().map(|payer| payer.signer());
+        let (base, media) = (session.service.clone(), segment.media.clone());
+        let submission = StreamSubmission::new(base, request, payment, media, limits, signer)?;
+        let answer = self.client.stream(submission, limit, || lane.accept(), || !lane.is_overtaken()).await;
+        Ok(answer.map(Answer::from))
     }
 
     fn segment_request(
@@ -133,17 +179,17 @@ impl Core {
         Ok(request)
     }
 
-    /// Closes the payment by what the orchestrator answered, and takes its new params into use. The result comes with its
-    /// receipt.
+    /// Closes the payment by what the orchestrator answered, and takes its new params into use. The renditions come with
+    /// their receipt.
     async fn settle(
         &self,
         session: &Session,
         paid: Paid,
-        result: Result<TranscodeResult, CallError>,
-    ) -> Result<(TranscodeData, Vec<u8>), AttemptError> {
+        answer: Result<Answer, CallError>,
+    ) -> Result<(Delivered, Vec<u8>), AttemptError> {
         let purse = self.purse();
-        let result = match result {
-            Ok(result) => result,
+        let answer = match answer {
+            Ok(answer) => answer,
             Err(error) => {
                 let outcome = if error.payment_arrived() { Outcome::Lost } else { Outcome::NotSent };
                 let may_have_left = error.payment_may_have_left();
@@ -160,25 +206,11 @@ impl Core {
                 return Err(error);
             }
         };
-        let pixels = match &result.result {
-            Some(transcode_result::Result::Data(data)) => billed_pixels(data),
-            _ => 0,
-        };
-        complete(purse, session, paid, Outcome::Served { pixels }, true).await;
-        if let Some(info) = result.info {
+        complete(purse, session, paid, Outcome::Served { pixels: answer.billed }, true).await;
+        if let Some(info) = answer.info {
             self.renew(session, info).await;
         }
-        match result.result {
-            Some(transcode_result::Result::Data(data)) => Ok((data, result.receipt)),
-            Some(transcode_result::Result::Error(text)) => {
-                let text = TranscodeError::from_text(&text).to_string();
-                Err(match result.refusal.as_ref().and_then(Coded::from_proto) {
-                    Some(refusal) => AttemptError::Coded { text, refusal: Box::new(refusal) },
-                    None => AttemptError::Orchestrator(text),
-                })
-            }
-            None => Err(AttemptError::Orchestrator("no result".to_owned())),
-        }
+        answer.outcome
     }
 
     async fn renew(&self, session: &Session, info: OrchestratorInfo) {
@@ -232,6 +264,55 @@ impl Core {
             return Err(QuoteError::Incapable.into());
         }
         Session::open(candidate, quote, self.purse(), self.settings().payment.max_price, first).await
+    }
+}
+
+/// What an orchestrator answered to a segment that it took, whichever wire it came by.
+#[derive(Debug)]
+struct Answer {
+    /// Pixels that it takes off our balance.
+    billed: u64,
+    /// Terms for the next payment.
+    info: Option<OrchestratorInfo>,
+    /// The renditions with their receipt.
+    outcome: Result<(Delivered, Vec<u8>), AttemptError>,
+}
+
+impl From<TranscodeResult> for Answer {
+    fn from(result: TranscodeResult) -> Self {
+        let (billed, outcome) = match result.result {
+            Some(transcode_result::Result::Data(data)) => {
+                (billed_pixels(&data), Ok((Delivered::ByLink(data), result.receipt)))
+            }
+            Some(transcode_result::Result::Error(text)) => {
+                (0, Err(failed(&text, result.refusal.as_ref().and_then(Coded::from_proto))))
+            }
+            None => (0, Err(AttemptError::Orchestrator("no result".to_owned()))),
+        };
+        Self { billed, info: result.info, outcome }
+    }
+}
+
+impl From<Result<Streamed, StreamFailure>> for Answer {
+    fn from(ended: Result<Streamed, StreamFailure>) -> Self {
+        match ended {
+            Ok(mut streamed) => {
+                let (info, receipt) = (streamed.result.info.take(), std::mem::take(&mut streamed.result.receipt));
+                let billed = streamed.result.renditions.iter().map(|told| told.pixels).fold(0, u64::saturating_add);
+                Self { billed, info, outcome: Ok((Delivered::Streamed(Box::new(streamed)), receipt)) }
+            }
+            Err(StreamFailure { text, refusal, charged, info }) => {
+                Self { billed: charged, info, outcome: Err(failed(&text, refusal)) }
+            }
+        }
+    }
+}
+
+fn failed(text: &str, refusal: Option<Coded>) -> AttemptError {
+    let text = TranscodeError::from_text(text).to_string();
+    match refusal {
+        Some(refusal) => AttemptError::Coded { text, refusal: Box::new(refusal) },
+        None => AttemptError::Orchestrator(text),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
     client::OrchestratorClient,
     error::VerifyError,
     metrics,
+    streamed::Delivered,
     verification::{Looked, Seen, key},
 };
 
@@ -162,8 +163,8 @@ pub(crate) struct Scrutiny {
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) renditions: Vec<Rendition>,
-    /// How long it took to fetch them.
-    pub(crate) fetched: Duration,
+    /// How long it took to fetch them, if they were fetched.
+    pub(crate) fetched: Option<Duration>,
     /// What a comparison with the source showed, if there was one.
     pub(crate) compared: Option<Vec<Comparison>>,
 }
@@ -200,39 +201,64 @@ pub(crate) struct Expected<'a> {
     pub(crate) scrutiny: Option<Scrutiny>,
 }
 
-/// Fetches and checks every rendition.
-pub(crate) async fn verify(
+/// Bytes of renditions that are what the orchestrator signed.
+#[derive(Debug)]
+struct Signed {
+    media: Vec<Bytes>,
+    /// Pixels of each.
+    billed: Vec<i64>,
+    fetched: Option<Duration>,
+}
+
+async fn fetch_all(
     client: &OrchestratorClient,
-    checker: &Checker,
     expected: &Expected<'_>,
     result: &TranscodeData,
-) -> Result<Checked, VerifyError> {
+) -> Result<Signed, VerifyError> {
     let (profiles, segments) = (expected.profiles, &result.segments);
     if segments.len() != profiles.len() {
         return Err(VerifyError::Count { got: segments.len(), asked: profiles.len() });
     }
     let asked = Instant::now();
-    let fetched = profiles.iter().zip(segments).map(|(profile, segment)| fetch(client, expected, profile, segment));
-    let fetched = try_join_all(fetched).await?;
-    let took = asked.elapsed();
+    let media = profiles.iter().zip(segments).map(|(profile, segment)| fetch(client, expected, profile, segment));
+    let media = try_join_all(media).await?;
+    let fetched = Some(asked.elapsed());
     if let Some(signer) = expected.signer {
-        check_signature(&fetched, &result.sig, signer)?;
+        check_signature(&media, &result.sig, signer)?;
     }
+    Ok(Signed { media, billed: segments.iter().map(|segment| segment.pixels).collect(), fetched })
+}
+
+/// Checks every rendition, and fetches those that have not come yet.
+pub(crate) async fn verify(
+    client: &OrchestratorClient,
+    checker: &Checker,
+    expected: &Expected<'_>,
+    delivered: Delivered,
+) -> Result<Checked, VerifyError> {
+    let profiles = expected.profiles;
+    let Signed { media: fetched, billed, fetched: took } = match delivered {
+        Delivered::ByLink(result) => fetch_all(client, expected, &result).await?,
+        Delivered::Streamed(streamed) => {
+            streamed.check(profiles, expected.signer)?;
+            Signed { billed: streamed.billed(), media: streamed.renditions, fetched: None }
+        }
+    };
     if let Some(Scrutiny { source, sampling }) = &expected.scrutiny {
         let first = |source| VerifyError::Unchecked { name: profiles[0].name.clone(), source };
         let compared = checker.compare(source, &fetched, *sampling).await.map_err(first)?;
         let named = profiles.iter().zip(compared).map(|(profile, one)| one.map_err(|e| undecodable(profile, e.into())));
         let compared: Vec<Comparison> = named.collect::<Result<_, _>>()?;
-        let all = profiles.iter().zip(segments).zip(fetched).zip(&compared);
-        let renditions = all.map(|(((profile, segment), media), seen)| {
-            accept(profile, expected.source, segment.pixels, media, seen.inspection.clone())
+        let all = profiles.iter().zip(billed).zip(fetched).zip(&compared);
+        let renditions = all.map(|(((profile, billed), media), seen)| {
+            accept(profile, expected.source, billed, media, seen.inspection.clone())
         });
         let renditions = renditions.collect::<Result<_, _>>()?;
         return Ok(Checked { renditions, fetched: took, compared: Some(compared) });
     }
-    let inspected = profiles.iter().zip(segments).zip(fetched).map(async |((profile, segment), media)| {
+    let inspected = profiles.iter().zip(billed).zip(fetched).map(async |((profile, billed), media)| {
         let inspection = checker.inspect(&media).await.map_err(|source| undecodable(profile, source))?;
-        accept(profile, expected.source, segment.pixels, media, inspection)
+        accept(profile, expected.source, billed, media, inspection)
     });
     Ok(Checked { renditions: try_join_all(inspected).await?, fetched: took, compared: None })
 }
@@ -270,7 +296,7 @@ async fn fetch(
 }
 
 /// Four times the bits that were asked for, and room for sound and very short segments.
-fn size_limit(profile: &Profile, duration: Duration) -> usize {
+pub(crate) fn size_limit(profile: &Profile, duration: Duration) -> usize {
     let seconds = duration.as_secs().saturating_add(1);
     let bytes = u64::from(profile.bitrate).saturating_mul(seconds) / 8 * 4 + (8 << 20);
     usize::try_from(bytes).unwrap_or(usize::MAX)

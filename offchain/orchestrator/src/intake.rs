@@ -58,6 +58,13 @@ impl BudgetShare {
         self.bytes += bytes;
         Ok(())
     }
+
+    /// Gives some back.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let bytes = (bytes as u64).min(self.bytes);
+        self.budget.used.fetch_sub(bytes, Ordering::AcqRel);
+        self.bytes -= bytes;
+    }
 }
 
 impl Drop for BudgetShare {
@@ -128,8 +135,7 @@ impl Intake {
         }
         let mut share = self.budget.share();
         let (mut data, mut hasher) = (BytesMut::with_capacity(first_room(declared)), Keccak256::new());
-        let limits = LimitsConfig { body_timeout: self.limits.body_timeout.min(within), ..self.limits };
-        let mut stream = Timed::new(stream, &limits);
+        let mut stream = Timed::within(stream, &self.limits, within);
         while let Some(chunk) = stream.next().await? {
             if data.len() as u64 + chunk.len() as u64 > max {
                 return Err(BodyError::TooLarge { max });
@@ -179,6 +185,11 @@ where
         Self { stream, limits: *limits, end: Instant::now() + limits.body_timeout }
     }
 
+    /// With less time for the whole.
+    pub(crate) fn within(stream: &'a mut S, limits: &LimitsConfig, whole: Duration) -> Self {
+        Self::new(stream, &LimitsConfig { body_timeout: limits.body_timeout.min(whole), ..*limits })
+    }
+
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         let left = self.end.saturating_duration_since(Instant::now()).min(self.limits.body_idle_timeout);
         let chunk = timeout(left, self.stream.next()).await.map_err(|_| BodyError::TimedOut)?;
@@ -190,17 +201,22 @@ where
 /// instead of a reset connection.
 const DRAIN_BYTES: u64 = 16 << 20;
 
+/// Throws some of a body away.
+pub(crate) async fn drain(rest: &mut BodyDataStream, limits: &LimitsConfig) {
+    let (mut rest, mut read) = (Timed::new(rest, limits), 0);
+    while let Ok(Some(chunk)) = rest.next().await {
+        read += chunk.len() as u64;
+        if read > DRAIN_BYTES {
+            break;
+        }
+    }
+}
+
 /// An answer to a request whose body has not been read: `text` leaves at once, then some of the body is thrown away.
 pub(crate) fn answer_and_drain(text: String, rest: BodyDataStream, limits: LimitsConfig) -> Body {
     let drain = futures::stream::once(async move {
-        let (mut rest, mut read) = (rest, 0);
-        let mut rest = Timed::new(&mut rest, &limits);
-        while let Ok(Some(chunk)) = rest.next().await {
-            read += chunk.len() as u64;
-            if read > DRAIN_BYTES {
-                break;
-            }
-        }
+        let mut rest = rest;
+        drain(&mut rest, &limits).await;
     });
     // Nothing is sent for it: a peer closes a connection, with all the segments on it, for a hundred empty frames.
     let drain = drain.filter_map(|()| std::future::ready(None));

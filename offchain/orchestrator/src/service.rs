@@ -6,7 +6,7 @@ use streamflow_types::{Price, Secret};
 use streamflow_wire::{
     AuthTokens, Offer, SegmentRequest, WireError,
     capability::{self, Capability, Incompatibility},
-    proto, verify_segment,
+    proto, stream, verify_segment,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -195,6 +195,7 @@ impl Service {
             auth_token: token.cloned(),
             storage: Vec::new(),
             nodes: self.config().nodes.iter().map(|url| url.as_str().trim_end_matches('/').to_owned()).collect(),
+            stream_version: stream::VERSION,
         }
     }
 
@@ -209,6 +210,33 @@ impl Service {
         if self.payments().is_some() && !verify_segment(segment, sender) {
             return Err(WireError::SegmentSignature.into());
         }
+        self.check_job(segment, owner, |store| match self.config().deliver_to_sender_stores {
+            true => SenderStore::read(store).map(drop),
+            false => Err("not offered here"),
+        })
+    }
+
+    /// The same for a segment that is streamed: its head is signed together with the text of the payment header, and its
+    /// renditions come in the answer.
+    pub(crate) fn check_stream(
+        &self,
+        segment: &SegmentRequest,
+        payment: &str,
+        sender: Address,
+        owner: Sender,
+    ) -> Result<proto::AuthToken, Refusal> {
+        if self.payments().is_some() && !stream::verify_stream_head(segment, payment, sender) {
+            return Err(WireError::SegmentSignature.into());
+        }
+        self.check_job(segment, owner, |_| Err("not with a stream"))
+    }
+
+    fn check_job(
+        &self,
+        segment: &SegmentRequest,
+        owner: Sender,
+        check_store: impl FnOnce(&proto::OsInfo) -> Result<(), &'static str>,
+    ) -> Result<proto::AuthToken, Refusal> {
         let legacy = capability::legacy();
         let job = segment.capabilities.as_ref().unwrap_or(&legacy);
         // The slicing bit is offered because peers ask for it with whole segments; parts are not made.
@@ -219,12 +247,8 @@ impl Service {
         }
         capability::check(&self.0.capabilities, job).map_err(WireError::IncompatibleCapabilities)?;
         if let Some(store) = segment.storage.first().filter(|store| store.storage_type != 0) {
-            let read = match self.config().deliver_to_sender_stores {
-                true => SenderStore::read(store).map(drop),
-                false => Err("not offered here"),
-            };
             let refused = |fault| Incompatibility::Storage { kind: store.storage_type, fault };
-            read.map_err(|fault| WireError::IncompatibleCapabilities(refused(fault)))?;
+            check_store(store).map_err(|fault| WireError::IncompatibleCapabilities(refused(fault)))?;
         }
         let session = self.tokens().check(segment.auth_token.as_ref(), self.now())?;
         self.sessions().admits(Claim { session, owner, stream: segment.manifest_id.as_str() }, demand(segment))?;

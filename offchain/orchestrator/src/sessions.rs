@@ -23,9 +23,10 @@ use crate::{
     admission::{Demand, Overload},
     config::MaxSessions,
     intake::BudgetShare,
+    live::Live,
     metrics,
     quotas::Sender,
-    transcode::{Rendition, TranscodeJob, deadline},
+    transcode::{Rendition, TranscodeJob, deadline, live_deadline},
     workers::Workers,
 };
 
@@ -126,9 +127,21 @@ enum Way {
 #[derive(Debug)]
 struct Work {
     job: TranscodeJob,
-    /// Accounts for the job's bytes until it is done.
-    _share: BudgetShare,
-    reply: oneshot::Sender<Outcome>,
+    order: Order,
+}
+
+/// How a segment comes, and who waits for it. A closed reply means that nobody does: what was made is dropped.
+#[derive(Debug)]
+enum Order {
+    Whole {
+        /// Accounts for the job's bytes until it is done.
+        _share: BudgetShare,
+        reply: oneshot::Sender<Outcome>,
+    },
+    Live {
+        live: Live,
+        reply: oneshot::Sender<LiveOutcome>,
+    },
 }
 
 /// A session that asks for room, and what it is a session of.
@@ -142,6 +155,9 @@ pub(crate) struct Claim<'a> {
 
 /// What became of a segment.
 pub(crate) type Outcome = Result<Vec<Rendition>, TranscodeError>;
+
+/// The same of one whose renditions have left while they were made: their pixels.
+pub(crate) type LiveOutcome = Result<Vec<u64>, TranscodeError>;
 
 impl Sessions {
     pub(crate) fn new(workers: Workers, limits: SessionLimits) -> Self {
@@ -238,10 +254,28 @@ impl Sessions {
     /// Queues a segment, opening a queue if need be and if there is a place.
     pub(crate) fn submit(
         &self,
-        mut job: TranscodeJob,
+        job: TranscodeJob,
         owner: Sender,
         share: BudgetShare,
     ) -> Result<oneshot::Receiver<Outcome>, TranscodeError> {
+        let (reply, outcome) = oneshot::channel();
+        self.queue(job, owner, Order::Whole { _share: share, reply })?;
+        Ok(outcome)
+    }
+
+    /// The same for a segment that still comes in.
+    pub(crate) fn submit_live(
+        &self,
+        job: TranscodeJob,
+        owner: Sender,
+        live: Live,
+    ) -> Result<oneshot::Receiver<LiveOutcome>, TranscodeError> {
+        let (reply, outcome) = oneshot::channel();
+        self.queue(job, owner, Order::Live { live, reply })?;
+        Ok(outcome)
+    }
+
+    fn queue(&self, mut job: TranscodeJob, owner: Sender, order: Order) -> Result<(), TranscodeError> {
         let mut open = self.lock();
         if open.stopping {
             return Err(TranscodeError::TranscoderStopped);
@@ -277,11 +311,10 @@ impl Sessions {
         }
         // To transcoders the queue is the session.
         let session = std::mem::replace(&mut job.session_id, name);
-        let (reply, outcome) = oneshot::channel();
-        match queue.work.try_send(Work { job, _share: share, reply }) {
+        match queue.work.try_send(Work { job, order }) {
             Ok(()) => {
                 (queue.session, queue.used, queue.state) = (session, Instant::now(), State::Busy);
-                Ok(outcome)
+                Ok(())
             }
             Err(TrySendError::Full(_)) => Err(TranscodeError::Busy),
             Err(TrySendError::Closed(_)) => Err(TranscodeError::TranscoderStopped),
@@ -344,10 +377,19 @@ impl Sessions {
 
     async fn serve(self, name: String, mut inbox: mpsc::Receiver<Work>) {
         while let Some(work) = self.next(&name, &mut inbox).await {
-            let limit = deadline(work.job.duration) + GRACE;
-            let outcome = timeout(limit, self.workers.transcode(work.job)).await;
-            // A closed reply means that nobody waits: the renditions are dropped.
-            drop(work.reply.send(outcome.unwrap_or(Err(TranscodeError::TranscoderTimeout))));
+            let job = work.job;
+            match work.order {
+                Order::Whole { _share, reply } => {
+                    let limit = deadline(job.duration) + GRACE;
+                    let outcome = timeout(limit, self.workers.transcode(job)).await;
+                    drop(reply.send(outcome.unwrap_or(Err(TranscodeError::TranscoderTimeout))));
+                }
+                Order::Live { live, reply } => {
+                    let limit = live_deadline(job.duration) + GRACE;
+                    let outcome = timeout(limit, self.workers.transcode_live(job, live)).await;
+                    drop(reply.send(outcome.unwrap_or(Err(TranscodeError::TranscoderTimeout))));
+                }
+            }
         }
     }
 

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use streamflow_types::{ManifestId, Profile};
 use streamflow_wire::TranscodeError;
 
+use crate::live::Live;
+
 /// A segment to transcode, with all that a transcoder needs to know.
 #[derive(Clone)]
 pub struct TranscodeJob {
@@ -17,7 +19,7 @@ pub struct TranscodeJob {
     pub seq: u64,
     /// How long the segment plays.
     pub duration: Duration,
-    /// The segment's container bytes.
+    /// The segment's container bytes; none where they come by [`Live`].
     pub input: Bytes,
     /// What to make of it; renditions come in this order.
     pub profiles: Vec<Profile>,
@@ -54,6 +56,10 @@ impl fmt::Debug for Rendition {
 /// What [`Transcode::transcode`] returns.
 pub type TranscodeFuture<'a> = Pin<Box<dyn Future<Output = Result<Vec<Rendition>, TranscodeError>> + Send + 'a>>;
 
+/// What [`Transcode::transcode_live`] returns: the pixels of each rendition, frames times width times height, in the order of
+/// the profiles.
+pub type LiveFuture<'a> = Pin<Box<dyn Future<Output = Result<Vec<u64>, TranscodeError>> + Send + 'a>>;
+
 /// Makes renditions of segments: the pool of remote transcoders, or workers of this process.
 pub trait Transcode: Send + Sync + fmt::Debug {
     /// Transcodes one segment; the renditions come in the order of the profiles, as many as there are.
@@ -61,6 +67,21 @@ pub trait Transcode: Send + Sync + fmt::Debug {
     /// The future may be dropped at any time, which gives up the segment. It must end by itself within
     /// [`deadline`]`(job.duration)`.
     fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_>;
+
+    /// The same for a segment that still comes in, with renditions that leave while they are made. Who cannot begin before
+    /// all of it is there waits for that.
+    ///
+    /// It must end by itself within [`live_deadline`]`(job.duration)`.
+    fn transcode_live(&self, job: TranscodeJob, live: Live) -> LiveFuture<'_> {
+        Box::pin(async move {
+            let input = live.input.whole().await?;
+            let renditions = self.transcode(TranscodeJob { input, ..job }).await?;
+            for (index, rendition) in renditions.iter().enumerate() {
+                live.output.put(index, &rendition.data)?;
+            }
+            Ok(renditions.into_iter().map(|rendition| rendition.pixels).collect())
+        })
+    }
 
     /// Frees what is kept for a session. Unknown sessions are ignored.
     fn end_session(&self, session_id: &str);
@@ -76,14 +97,28 @@ pub fn deadline(segment_duration: Duration) -> Duration {
     segment_duration.saturating_mul(4).max(Duration::from_secs(8))
 }
 
+/// How long a segment may take that still comes in: as long to come as to be made.
+pub fn live_deadline(segment_duration: Duration) -> Duration {
+    deadline(segment_duration).saturating_mul(2)
+}
+
 /// Checks a result against what was asked for: one rendition per profile, none too small to be video.
 pub(crate) fn check_renditions(renditions: &[Rendition], profiles: usize) -> Result<(), TranscodeError> {
+    check_lengths(renditions.iter().map(|rendition| rendition.data.len() as u64), profiles)
+}
+
+/// The same by their lengths in bytes.
+pub(crate) fn check_lengths(
+    lengths: impl ExactSizeIterator<Item = u64>,
+    profiles: usize,
+) -> Result<(), TranscodeError> {
     /// A rendition below this size cannot hold a picture (node.md §2.4).
-    const MIN_BYTES: usize = 25;
-    if renditions.len() != profiles {
+    const MIN_BYTES: u64 = 25;
+    if lengths.len() != profiles {
         return Err(TranscodeError::MismatchedSegments);
     }
-    if renditions.iter().any(|r| r.data.len() < MIN_BYTES) {
+    let mut lengths = lengths;
+    if lengths.any(|length| length < MIN_BYTES) {
         return Err(TranscodeError::ZeroSegments);
     }
     Ok(())

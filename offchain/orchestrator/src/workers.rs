@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use crate::{
     admission::{Demand, Device, Ended, Overload, Started},
+    live::Live,
     pool::TranscoderPool,
-    transcode::{Transcode, TranscodeFuture, TranscodeJob, deadline},
+    transcode::{LiveFuture, Transcode, TranscodeFuture, TranscodeJob, deadline, live_deadline},
 };
 
 /// Who transcodes. Clones are the same.
@@ -87,6 +88,14 @@ impl Workers {
         }
     }
 
+    /// Transcodes one that still comes in.
+    pub(crate) fn transcode_live(&self, job: TranscodeJob, live: Live) -> LiveFuture<'_> {
+        match self {
+            Self::Local(local) => local.transcode_live(job, live),
+            Self::Remote(pool) => pool.transcode_live(job, live),
+        }
+    }
+
     /// Frees what is kept for a session.
     pub(crate) fn end_session(&self, session: &str) {
         match self {
@@ -139,6 +148,18 @@ impl LocalDevice {
         Box::pin(async move {
             let mut running = Running::start(self, session, demand, deadline(job.duration));
             let result = self.transcode.transcode(job).await;
+            running.ended = if result.is_ok() { Ended::Done } else { Ended::Failed };
+            result
+        })
+    }
+
+    /// The time that it comes in counts: meanwhile it has its lane.
+    fn transcode_live(&self, job: TranscodeJob, live: Live) -> LiveFuture<'_> {
+        let demand = Demand::of(&job.profiles, job.duration);
+        let session = job.session_id.clone();
+        Box::pin(async move {
+            let mut running = Running::start(self, session, demand, live_deadline(job.duration));
+            let result = self.transcode.transcode_live(job, live).await;
             running.ended = if result.is_ok() { Ended::Done } else { Ended::Failed };
             result
         })

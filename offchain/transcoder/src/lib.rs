@@ -7,6 +7,7 @@ mod config;
 mod error;
 #[cfg(test)]
 mod fuzz;
+mod live;
 mod local;
 mod metrics;
 mod multipart;
@@ -16,5 +17,6 @@ mod task;
 
 pub use config::{ConfigError, TranscoderConfig};
 pub use error::TranscoderError;
+pub use live::LiveEvent;
 pub use local::{LocalError, LocalTranscoder};
 pub use remote::{RemoteTranscoder, Standing};

@@ -31,6 +31,12 @@ pub enum LocalError {
     /// No device of this machine takes the segment, and its CPU may not.
     #[error(transparent)]
     NoDevice(NoDevice),
+    /// The segment was to come in, and broke off.
+    #[error("the segment broke off while it came in")]
+    BrokenOff,
+    /// Whoever wanted the renditions wants them no more.
+    #[error("the segment was given up")]
+    GivenUp,
     /// The segment or a profile cannot be transcoded, here or elsewhere.
     #[error(transparent)]
     Media(MediaError),
@@ -48,6 +54,7 @@ impl From<PoolError> for LocalError {
             PoolError::QueueFull { .. } | PoolError::NoDevice(NoDevice::Full { .. }) => Self::Busy,
             PoolError::NoDevice(broken) => Self::NoDevice(broken),
             PoolError::Closed => Self::Stopped,
+            PoolError::FeedAborted => Self::BrokenOff,
             PoolError::Late { limit } | PoolError::WorkerHung { deadline: limit } => Self::TimedOut { limit },
             other => Self::Worker(other),
         }
@@ -58,6 +65,14 @@ impl LocalTranscoder {
     /// Uses the workers of `pool` with these encoder settings.
     pub fn new(pool: WorkerPool, settings: TranscodeSettings) -> Self {
         Self { pool, settings }
+    }
+
+    pub(crate) fn pool(&self) -> &WorkerPool {
+        &self.pool
+    }
+
+    pub(crate) fn settings(&self) -> &TranscodeSettings {
+        &self.settings
     }
 
     /// Makes one rendition per profile, in their order, within `limit`. A worker that fails does not cost the segment:

@@ -17,6 +17,7 @@ mod receipt;
 pub mod refusal;
 mod segment;
 mod sign;
+pub mod stream;
 pub mod streamflow;
 mod task;
 mod tls;

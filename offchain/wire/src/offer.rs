@@ -6,7 +6,7 @@ use crate::{
     PaymentError,
     number::address,
     payment::{params_from_proto, params_to_proto, price_from_proto, price_to_proto},
-    proto,
+    proto, stream,
 };
 
 /// A checked `OrchestratorInfo`, as far as transcoding needs it.
@@ -28,6 +28,8 @@ pub struct Offer {
     pub storage: Vec<proto::OsInfo>,
     /// Other instances of the same operator.
     pub nodes: Vec<String>,
+    /// Newest version of `POST /segment/stream` that it speaks; 0: none, as deployed peers.
+    pub stream_version: u32,
 }
 
 impl Offer {
@@ -37,6 +39,11 @@ impl Offer {
             (Some(params), true) => params.recipient,
             _ => self.address,
         }
+    }
+
+    /// Whether segments may be streamed to it.
+    pub fn speaks_streams(&self) -> bool {
+        self.stream_version >= stream::VERSION
     }
 
     /// As it travels.
@@ -50,6 +57,7 @@ impl Offer {
             auth_token: self.auth_token.clone(),
             storage: self.storage.clone(),
             nodes: self.nodes.clone(),
+            stream_version: self.stream_version,
             ..Default::default()
         }
     }
@@ -65,6 +73,7 @@ impl Offer {
             auth_token: info.auth_token,
             storage: info.storage,
             nodes: info.nodes,
+            stream_version: info.stream_version,
         })
     }
 }

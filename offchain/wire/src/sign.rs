@@ -5,7 +5,7 @@ use streamflow_types::Signature65;
 
 use crate::{SegmentRequest, proto};
 
-fn sign(hash: B256, signer: &dyn TicketSigner) -> Result<Signature65, SignError> {
+pub(crate) fn sign(hash: B256, signer: &dyn TicketSigner) -> Result<Signature65, SignError> {
     signer.sign_hash(eip191_digest(hash))
 }
 

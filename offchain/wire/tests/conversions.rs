@@ -174,6 +174,7 @@ fn an_offer_round_trips() {
         auth_token: Some(proto::AuthToken { token: vec![1], session_id: "deadbeef".into(), expiration: 9 }),
         storage: Vec::new(),
         nodes: vec!["https://127.0.0.1:8936".into()],
+        stream_version: 1,
     };
     assert_eq!(offer.result_signer(), Address::repeat_byte(6));
     assert_eq!(Offer { address: Address::ZERO, ..offer.clone() }.result_signer(), params().recipient);

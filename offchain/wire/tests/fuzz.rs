@@ -18,6 +18,7 @@ use streamflow_wire::{
     },
     max_float_from_proto, payment_from_proto, proto,
     refusal::scrub,
+    stream::{DownFrame, FrameReader, StreamError, StreamFailure, StreamHead, StreamResult, UpFrame},
     verify_request, verify_segment, winner_from_proto,
 };
 
@@ -57,6 +58,36 @@ fn receipt() -> Vec<u8> {
     };
     let domain = ReceiptDomain { chain_id: 1, contract: Address::ZERO };
     encode_receipt(&receipt.sign(&domain, &signer()).unwrap())
+}
+
+/// Both directions of `/segment/stream`, and an end of each kind.
+fn streams() -> Vec<Vec<u8>> {
+    let file = include_str!("../../../test/interop/fixtures/streams.json");
+    let all: std::collections::BTreeMap<String, String> = serde_json::from_str(file).unwrap();
+    let whole = ["upload", "unsigned trailer", "answer", "failure"];
+    let mut inputs: Vec<_> = whole.iter().map(|name| hex::decode(&all[*name]).unwrap()).collect();
+    let info = proto::OrchestratorInfo::decode(&messages()[0][..]).ok();
+    let (result, refusal) = (StreamResult { receipt: receipt(), info: info.clone(), ..Default::default() }, None);
+    inputs.push(DownFrame::Result(Box::new(result)).to_bytes().into());
+    let failure = StreamFailure { text: "TranscoderBusy".into(), refusal, charged: 7, info };
+    inputs.push(DownFrame::Failure(Box::new(failure)).to_bytes().into());
+    inputs
+}
+
+/// Frames before the first that is none.
+fn frames<F>(bytes: &[u8], cut: usize, next: impl Fn(&mut FrameReader) -> Result<Option<F>, StreamError>) -> Vec<F> {
+    let (mut reader, mut read) = (FrameReader::default(), Vec::new());
+    for part in bytes.chunks(cut) {
+        reader.push(part);
+        loop {
+            match next(&mut reader) {
+                Ok(Some(frame)) => read.push(frame),
+                Ok(None) => break,
+                Err(_) => return read,
+            }
+        }
+    }
+    read
 }
 
 /// Of the protocol of 2018.
@@ -144,6 +175,21 @@ proptest! {
         if let Ok(receipt) = decode_receipt(&bytes) {
             prop_assert_eq!(decode_receipt(&encode_receipt(&receipt)), Ok(receipt));
         }
+    }
+
+    #[test]
+    fn streams_of_peers(bytes in damaged(streams()), cut in 1..64_usize) {
+        let head = StreamHead::new(&SegmentRequest::new("clip".parse().unwrap(), 0, B256::ZERO, Vec::new(), 1), "");
+        let (up, down) = (frames(&bytes, cut, FrameReader::next_up), frames(&bytes, cut, FrameReader::next_down));
+        let written: Vec<u8> = up.iter().flat_map(UpFrame::to_bytes).collect();
+        prop_assert!(bytes.starts_with(&written), "what was accepted is written as it was read");
+        for frame in &up {
+            if let UpFrame::Trailer(trailer) = frame {
+                trailer.is_signed_by(&head, Address::ZERO);
+            }
+        }
+        let written: Vec<u8> = down.iter().flat_map(DownFrame::to_bytes).collect();
+        prop_assert_eq!(frames(&written, cut, FrameReader::next_down), down);
     }
 
     #[test]

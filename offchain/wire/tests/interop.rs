@@ -182,6 +182,7 @@ fn info() -> proto::OrchestratorInfo {
         storage: vec![store(), proto::OsInfo::default()],
         capabilities_prices: vec![price(), proto::PriceInfo { price_per_unit: -1, ..Default::default() }],
         nodes: vec!["https://o2.example:8935".into(), "https://o3.example:8935".into()],
+        ..Default::default()
     }
 }
 

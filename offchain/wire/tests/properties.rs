@@ -126,7 +126,9 @@ proptest! {
     }
 
     #[test]
-    fn offers_round_trip(params in params(), price in prices(), address: [u8; 20], service_uri: String) {
+    fn offers_round_trip(
+        params in params(), price in prices(), address: [u8; 20], service_uri: String, stream_version: u32,
+    ) {
         let offer = Offer {
             service_uri,
             params: Some(params),
@@ -136,6 +138,7 @@ proptest! {
             auth_token: None,
             storage: Vec::new(),
             nodes: Vec::new(),
+            stream_version,
         };
         let bytes = offer.to_proto().encode_to_vec();
         prop_assert_eq!(Offer::from_proto(proto::OrchestratorInfo::decode(bytes.as_slice()).unwrap()), Ok(offer));

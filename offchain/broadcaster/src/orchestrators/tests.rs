@@ -48,6 +48,7 @@ fn offer(price: u64) -> Offer {
         auth_token: None,
         storage: Vec::new(),
         nodes: Vec::new(),
+        stream_version: 0,
     }
 }
 

@@ -77,7 +77,7 @@ impl Verdict {
             VerifyError::Pixels { .. } => Self::WrongPixels,
             VerifyError::Size { .. } => Self::WrongSize,
             VerifyError::Count { .. } => Self::Incomplete,
-            VerifyError::Signature { .. } | VerifyError::Signer { .. } => Self::Unsigned,
+            VerifyError::Signature { .. } | VerifyError::Signer { .. } | VerifyError::Streamed { .. } => Self::Unsigned,
             VerifyError::Media { .. } | VerifyError::Damaged { .. } => Self::Undecodable,
             VerifyError::Url { .. } => Self::ForeignLink,
             VerifyError::Receipt(error) if *error != ReceiptError::Missing => Self::FalseReceipt,

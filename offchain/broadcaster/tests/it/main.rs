@@ -20,5 +20,6 @@ mod refusals;
 mod retry;
 mod rtmp;
 mod signer;
+mod streams;
 mod waiting;
 mod webhook;

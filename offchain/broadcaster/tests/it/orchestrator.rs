@@ -19,6 +19,7 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
+use futures::StreamExt as _;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
@@ -36,7 +37,12 @@ use streamflow_wire::{
         orchestrator_server::{Orchestrator, OrchestratorServer},
         transcode_result,
     },
-    result_hash, settings_id, sign_ping, sign_result, software_id, verify_request, verify_segment,
+    result_hash, settings_id, sign_ping, sign_result, software_id,
+    stream::{
+        DownFrame, FrameReader, StreamFailure, StreamHead, StreamResult, StreamTrailer, StreamedRendition, UpFrame,
+        sign_stream_result, verify_stream_head,
+    },
+    verify_request, verify_segment,
 };
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
@@ -104,6 +110,33 @@ pub(crate) enum Conduct {
     ExpiredOnceWithTerms,
     /// Asks ten times as much from its third quote on.
     RaisesPrice,
+    /// What it does to a stream once it has all of it. To whole segments it is honest.
+    Streams(Break),
+}
+
+/// How a stream is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// Something else than frames.
+    Garbage,
+    /// All renditions, and a result of others.
+    OtherBytes,
+    /// All renditions, and no result.
+    NoEnd,
+    /// All renditions, and then nothing.
+    Stalls,
+    /// A rendition without end.
+    Endless,
+    /// A rendition more than was asked for.
+    OneMore,
+    /// All renditions, and then a failure that was charged.
+    Fails,
+    /// Renditions that are void, and then the true ones.
+    Again,
+    /// The same, on and on.
+    AgainAndAgain,
+    /// The result this much later than the renditions, milliseconds.
+    Lingers(u64),
 }
 
 /// What it saw.
@@ -112,6 +145,8 @@ pub(crate) struct Seen {
     /// Requests with a segment, answered or not.
     pub(crate) requests: usize,
     pub(crate) segments: Vec<u64>,
+    /// Of them, those that were streamed, with their pieces answered.
+    pub(crate) streamed: usize,
     /// Renditions that somebody came for.
     pub(crate) fetched: usize,
     /// (commitment, nonce) of every ticket.
@@ -129,6 +164,7 @@ struct Inner {
     conduct: Mutex<Conduct>,
     url: Url,
     paid: bool,
+    streams: bool,
     price: Price,
     quotes: AtomicU32,
     refused: AtomicU32,
@@ -152,7 +188,17 @@ impl Drop for FakeOrchestrator {
 }
 
 impl FakeOrchestrator {
+    /// One that knows the deployed wire alone.
     pub(crate) async fn start(key: u8, conduct: Conduct, paid: bool) -> Self {
+        Self::speaking(key, conduct, paid, false).await
+    }
+
+    /// One that takes streams too.
+    pub(crate) async fn streaming(key: u8, conduct: Conduct, paid: bool) -> Self {
+        Self::speaking(key, conduct, paid, true).await
+    }
+
+    async fn speaking(key: u8, conduct: Conduct, paid: bool, streams: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let inner = Arc::new(Inner {
@@ -160,6 +206,7 @@ impl FakeOrchestrator {
             conduct: Mutex::new(conduct),
             url: url_of(address),
             paid,
+            streams,
             price: Price::new(1, 1000).unwrap(),
             quotes: AtomicU32::new(0),
             refused: AtomicU32::new(0),
@@ -212,6 +259,7 @@ async fn serve(listener: TcpListener, inner: Arc<Inner>) {
     let grpc = tonic::service::Routes::new(OrchestratorServer::new(Service(inner.clone()))).into_axum_router();
     let http = Router::new()
         .route("/segment", post(segment))
+        .route("/segment/stream", post(streamed))
         .route("/stream/{session}/{profile}/{file}", get(rendition))
         .with_state(inner.clone());
     let router = http.fallback_service(grpc);
@@ -306,11 +354,17 @@ impl Inner {
             auth_token: Some(token),
             storage: Vec::new(),
             nodes: Vec::new(),
+            stream_version: u32::from(self.streams),
         }
         .to_proto()
     }
 
-    fn check_payment(&self, headers: &HeaderMap, request: &SegmentRequest) -> Result<(), (u16, String)> {
+    fn check_payment(
+        &self,
+        headers: &HeaderMap,
+        request: &SegmentRequest,
+        is_signed: impl FnOnce(&str, Address) -> bool,
+    ) -> Result<(), (u16, String)> {
         let text = headers.get(header::PAYMENT).unwrap().to_str().unwrap();
         if !self.paid {
             let mut seen = self.seen.lock().unwrap();
@@ -319,7 +373,7 @@ impl Inner {
         }
         let payment = header::decode_payment(text).map_err(|error| (402, error.to_string()))?;
         let payment = payment_from_proto(&payment).map_err(|error| (400, error.to_string()))?;
-        if !verify_segment(request, payment.sender) {
+        if !is_signed(text, payment.sender) {
             return Err((403, "ErrSegSig".into()));
         }
         if payment.expected_price != Some(self.price) {
@@ -449,7 +503,8 @@ async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body
     }
     let data = header::decode_segment(headers.get(header::SEGMENT).unwrap().to_str().unwrap()).unwrap();
     let request = SegmentRequest::from_proto(data).unwrap();
-    if let Err((status, text)) = inner.check_payment(&headers, &request) {
+    let is_signed = |_: &str, sender| verify_segment(&request, sender);
+    if let Err((status, text)) = inner.check_payment(&headers, &request, is_signed) {
         return refusal(status, &text);
     }
     let media = axum::body::to_bytes(body, 100_000_000).await.unwrap();
@@ -472,6 +527,111 @@ async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body
         Ok::<_, Infallible>(Bytes::from(result.encode_to_vec()))
     };
     Body::from_stream(futures::stream::once(result)).into_response()
+}
+
+/// The same in frames. The whole stream is read before anything is answered.
+async fn streamed(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body) -> Response {
+    let text = |name: &str| headers.get(name).unwrap().to_str().unwrap().to_owned();
+    let request = SegmentRequest::from_proto(header::decode_segment(&text(header::SEGMENT)).unwrap()).unwrap();
+    let is_signed = |payment: &str, sender| verify_stream_head(&request, payment, sender);
+    if let Err((status, text)) = inner.check_payment(&headers, &request, is_signed) {
+        return refusal(status, &text);
+    }
+    let head = StreamHead::new(&request, &text(header::PAYMENT));
+    let (media, trailer) = read_stream(body).await;
+    assert_eq!((trailer.length, trailer.hash), (media.len() as u64, keccak256(&media)));
+    let sender = KeySigner::from_bytes([0x11; 32]).unwrap().address();
+    assert_eq!(trailer.is_signed_by(&head, sender), inner.paid);
+    let request = SegmentRequest { hash: trailer.hash, ..request };
+    let made = {
+        let (media, profiles) = (media.clone(), request.profiles.clone());
+        tokio::task::spawn_blocking(move || clip::renditions(&media, &profiles)).await.unwrap()
+    };
+    let (frames, result) = inner.answer(&request, &head, &trailer, made);
+    let (then, lingers, stalls) = match inner.conduct() {
+        Conduct::Streams(Break::Lingers(millis)) => (result, millis, false),
+        Conduct::Streams(Break::Stalls) => (None, 0, true),
+        Conduct::Streams(Break::NoEnd) => (None, 0, false),
+        _ => (result, 0, false),
+    };
+    let seen = inner.clone();
+    let first = futures::stream::iter(frames.into_iter().map(Ok::<_, Infallible>));
+    let last = async move {
+        {
+            let mut seen = seen.seen.lock().unwrap();
+            seen.segments.push(request.seq);
+            seen.streamed += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(lingers)).await;
+        if stalls {
+            std::future::pending::<()>().await;
+        }
+        Ok(then.unwrap_or_default())
+    };
+    Body::from_stream(first.chain(futures::stream::once(last))).into_response()
+}
+
+async fn read_stream(body: Body) -> (Bytes, StreamTrailer) {
+    let mut reader = FrameReader::default();
+    reader.push(&axum::body::to_bytes(body, 100_000_000).await.unwrap());
+    let mut media = Vec::new();
+    loop {
+        match reader.next_up().unwrap().unwrap() {
+            UpFrame::Media(bytes) => media.extend_from_slice(&bytes),
+            UpFrame::Trailer(trailer) => return (media.into(), trailer),
+        }
+    }
+}
+
+impl Inner {
+    /// Pieces, and how it ends.
+    fn answer(
+        &self,
+        request: &SegmentRequest,
+        head: &StreamHead,
+        trailer: &StreamTrailer,
+        made: Vec<Made>,
+    ) -> (Vec<Bytes>, Option<Bytes>) {
+        let info = Some(self.info(request.auth_token.clone()));
+        let pieces = |made: &[Made]| -> Vec<Bytes> {
+            let all = made.iter().enumerate();
+            all.flat_map(|(index, made)| DownFrame::pieces(index, made.bytes.clone())).map(|f| f.to_bytes()).collect()
+        };
+        let mut frames = pieces(&made);
+        let mut told: Vec<_> = made.iter().map(|made| made.bytes.clone()).collect();
+        match self.conduct() {
+            Conduct::Streams(Break::Garbage) => frames = vec![Bytes::from_static(b"HTTP/1.1 200 OK")],
+            Conduct::Streams(Break::OtherBytes) => told.reverse(),
+            Conduct::Streams(Break::Endless) => {
+                let more = DownFrame::pieces(0, vec![0; 16 << 20].into()).map(|frame| frame.to_bytes());
+                frames.extend(more);
+            }
+            Conduct::Streams(Break::OneMore) => {
+                frames.extend(DownFrame::pieces(made.len(), Bytes::from_static(b"x")).map(|frame| frame.to_bytes()));
+            }
+            Conduct::Streams(Break::Again) => {
+                let void = [frames.clone(), vec![DownFrame::Again.to_bytes()]].concat();
+                frames.splice(0..0, void);
+            }
+            Conduct::Streams(Break::AgainAndAgain) => frames = vec![DownFrame::Again.to_bytes(); 100],
+            Conduct::Streams(Break::Fails) => {
+                let failure = StreamFailure { text: "TranscoderBusy".into(), charged: 1, info, refusal: None };
+                return (frames, Some(DownFrame::Failure(Box::new(failure)).to_bytes()));
+            }
+            _ => {}
+        }
+        let told_of = |(bytes, made): (&Bytes, &Made)| StreamedRendition {
+            hash: keccak256(bytes),
+            length: bytes.len() as u64,
+            pixels: made.pixels,
+        };
+        let renditions: Vec<_> = told.iter().zip(&made).map(told_of).collect();
+        let other = KeySigner::from_bytes([0x7f; 32]).unwrap();
+        let signer = if self.conduct() == Conduct::WrongSignature { &other } else { &self.signer };
+        let signature = self.paid.then(|| sign_stream_result(head, trailer, &renditions, signer).unwrap());
+        let result = StreamResult { renditions, signature, receipt: self.receipt(request, &told), info };
+        (frames, Some(DownFrame::Result(Box::new(result)).to_bytes()))
+    }
 }
 
 fn refusal(status: u16, text: &str) -> Response {

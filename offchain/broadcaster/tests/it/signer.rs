@@ -1,11 +1,19 @@
 //! A broadcaster that holds no key: a signer pays.
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use alloy_primitives::{Address, U256};
 use streamflow_broadcaster::{PaymentMode, RemoteSigner};
 use streamflow_orchestrator::{
-    ChainDeps, Deps as OrchestratorDeps, FundsFuture, Orchestrator, OrchestratorConfig, Rendition, SenderFundsSource,
-    TicketConfig, Transcode, TranscodeFuture, TranscodeJob,
+    ChainDeps, Deps as OrchestratorDeps, FundsFuture, Live, LiveFuture, Orchestrator, OrchestratorConfig, Rendition,
+    SenderFundsSource, TicketConfig, Transcode, TranscodeFuture, TranscodeJob,
 };
 use streamflow_pm::{KeySigner, QuoteDomain, QuoteSecret, TicketSigner};
 use streamflow_signer::{Deps, Handle, Registered, Roster, Signer, SignerConfig};
@@ -100,8 +108,9 @@ impl SenderFundsSource for AnybodysFunds {
     }
 }
 
+/// Counts the segments that came as streams.
 #[derive(Debug)]
-struct InProcess;
+struct InProcess(Arc<AtomicUsize>);
 
 impl Transcode for InProcess {
     fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_> {
@@ -109,6 +118,18 @@ impl Transcode for InProcess {
             let make = move || clip::renditions(&job.input, &job.profiles);
             let made = tokio::task::spawn_blocking(make).await.unwrap();
             Ok(made.into_iter().map(|made| Rendition { data: made.bytes, pixels: made.pixels }).collect())
+        })
+    }
+
+    fn transcode_live(&self, job: TranscodeJob, live: Live) -> LiveFuture<'_> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            let input = live.input.whole().await?;
+            let made = self.transcode(TranscodeJob { input, ..job }).await?;
+            for (index, rendition) in made.iter().enumerate() {
+                live.output.put(index, &rendition.data)?;
+            }
+            Ok(made.into_iter().map(|rendition| rendition.pixels).collect())
         })
     }
 
@@ -122,6 +143,8 @@ struct Ours {
     listen: SocketAddr,
     /// Wei for a pixel.
     price: u64,
+    /// Segments that came as streams.
+    streamed: Arc<AtomicUsize>,
     run: Option<Run>,
 }
 
@@ -148,7 +171,8 @@ impl Ours {
 
     async fn start(price: u64) -> Self {
         let (dir, store) = (tempfile::tempdir().unwrap(), Store::in_memory().await.unwrap());
-        let mut ours = Self { dir, store, listen: "127.0.0.1:0".parse().unwrap(), price, run: None };
+        let (listen, streamed) = ("127.0.0.1:0".parse().unwrap(), Arc::default());
+        let mut ours = Self { dir, store, listen, price, streamed, run: None };
         ours.begin().await;
         ours
     }
@@ -170,7 +194,7 @@ impl Ours {
                 store: self.store.clone(),
                 rpc: "none".into(),
             }),
-            local: Some(Arc::new(InProcess)),
+            local: Some(Arc::new(InProcess(self.streamed.clone()))),
             secret: [7; 32],
             data_dir: self.dir.path().to_owned(),
             clock: Arc::new(|| NOW),
@@ -219,6 +243,28 @@ async fn an_orchestrator_of_ours_takes_what_the_signer_pays() {
     assert!(won > 0 && won <= status.tickets.sent, "{won} of {}", status.tickets.sent);
     let ticket = ours.store.tickets(None, 1).await.unwrap().remove(0).ticket.signed.ticket;
     assert_eq!((ticket.sender, ticket.deployment), (signer.handle.status().sender, Some(DEPLOYMENT)));
+    assert_eq!(ours.streamed.load(Ordering::SeqCst), 0, "a signer signs for whole segments alone");
+    running.stop().await;
+    ours.end().await;
+}
+
+#[tokio::test]
+async fn an_orchestrator_of_ours_is_streamed_to_by_who_has_a_key() {
+    let mut ours = Ours::start(140_000_000).await;
+    let setup = Setup::new(&[ours.url()]).with(|setup| {
+        setup.funds = Some(ether());
+        (setup.config.payment.max_ticket_ev, setup.config.payment.max_total_ev) = (U256::MAX, U256::MAX);
+        setup.config.timeout_multiplier = 5;
+    });
+    let running = setup.start().await;
+    for seq in 0..3 {
+        running.push_clip("movie", seq).await;
+    }
+    let status = running.handle.status();
+    assert_eq!((status.segments.transcoded, status.segments.failed, status.segments.retried), (3, 0, 0));
+    assert_eq!(ours.streamed.load(Ordering::SeqCst), 3);
+    let won = ours.store.ticket_total(TicketStatus::Pending).await.unwrap().count;
+    assert!(won > 0 && won <= status.tickets.sent, "{won} of {}", status.tickets.sent);
     running.stop().await;
     ours.end().await;
 }

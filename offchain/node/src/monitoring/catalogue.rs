@@ -99,11 +99,7 @@ pub const ALL: &[Metric] = &[
     counter("streamflow_keeper_tickets_postponed_total", &[], "Winning tickets left for later in one look."),
     counter("streamflow_keeper_tickets_redeemed_total", &[], "Winning tickets paid."),
     counter("streamflow_keeper_tickets_unbalanced_total", &[], "Tickets of batches whose logs contradict their calls."),
-    counter(
-        "streamflow_media_cpu_fallbacks_total",
-        &[],
-        "Segments transcoded on the CPU because no device took them.",
-    ),
+    counter("streamflow_media_cpu_fallbacks_total", &[], "Segments transcoded on the CPU because no device took them."),
     counter("streamflow_media_device_faults_total", &["cause"], "Faults of devices, by how they showed."),
     gauge("streamflow_media_device_sessions", &[], "Encoders that running segments have open on devices."),
     gauge("streamflow_media_devices", &[], "Devices in use."),

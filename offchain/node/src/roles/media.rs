@@ -1,11 +1,13 @@
 //! The media workers of this process, started from its own binary.
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use anyhow::Context as _;
 use futures::FutureExt;
 use streamflow_media::{Encoder, PoolConfig, TranscodeSettings, WorkerPool, gpu::Fallback};
-use streamflow_orchestrator::{Rendition, Transcode, TranscodeError, TranscodeFuture, TranscodeJob, deadline};
-use streamflow_transcoder::{LocalError, LocalTranscoder};
+use streamflow_orchestrator::{
+    Live, LiveFuture, Rendition, Transcode, TranscodeError, TranscodeFuture, TranscodeJob, deadline, live_deadline,
+};
+use streamflow_transcoder::{LiveEvent, LocalError, LocalTranscoder};
 
 use crate::{admin::Readiness, config::TranscodingConfig, gpu};
 
@@ -95,6 +97,31 @@ impl Transcode for LocalWorkers {
         .boxed()
     }
 
+    fn transcode_live(&self, job: TranscodeJob, live: Live) -> LiveFuture<'_> {
+        let Live { input, output } = live;
+        let put = move |event| {
+            let put = match event {
+                LiveEvent::Piece { rendition, bytes } => output.put(rendition, &bytes),
+                LiveEvent::Again => {
+                    output.again();
+                    Ok(())
+                }
+            };
+            // The orchestrator knows why it takes no more.
+            if put.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        async move {
+            let (limit, mut put) = (live_deadline(job.duration), put);
+            let done = self
+                .local
+                .transcode_live(input.into_stream(), job.profiles, limit, &mut put)
+                .await
+                .map_err(told_peers)?;
+            Ok(done.renditions.iter().map(|made| made.pixels).collect())
+        }
+        .boxed()
+    }
+
     fn end_session(&self, _session_id: &str) {
         // a worker keeps nothing between segments
     }
@@ -110,6 +137,7 @@ fn told_peers(error: LocalError) -> TranscodeError {
         LocalError::Busy => TranscodeError::TranscoderBusy,
         LocalError::Stopped => TranscodeError::TranscoderStopped,
         LocalError::TimedOut { .. } => TranscodeError::TranscoderTimeout,
+        error @ (LocalError::BrokenOff | LocalError::GivenUp) => TranscodeError::Other(error.to_string()),
         LocalError::Media(e) => TranscodeError::Other(e.to_string()),
         LocalError::NoDevice(e) => {
             tracing::warn!(err = %e, "no device takes a segment");

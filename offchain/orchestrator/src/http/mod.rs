@@ -9,11 +9,14 @@ use streamflow_wire::{PaymentError, SegmentError, SegmentRequest, WireError, hea
 
 use crate::service::Service;
 
+mod admit;
+mod delivery;
 mod payment;
 mod refresh;
 mod results;
 mod segment;
 mod stream;
+mod streamed;
 
 #[cfg(test)]
 pub(crate) use segment::source;
@@ -22,6 +25,7 @@ pub(crate) use stream::INPUT_SUFFIX;
 pub(crate) fn router(service: Service) -> Router {
     Router::new()
         .route("/segment", post(segment::post))
+        .route(&format!("/{}", streamflow_wire::stream::PATH), post(streamed::post))
         .route("/payment", post(payment::post))
         .route("/refresh-payment", post(refresh::post))
         .route("/transcodeResults", post(results::post))
@@ -34,6 +38,8 @@ pub(crate) fn router(service: Service) -> Router {
 /// The two headers of a paid request.
 struct Headers {
     payment: Result<Payment, PaymentError>,
+    /// The header as it came; empty if there is none.
+    payment_text: String,
     /// Zero if there is none, or none that could be an account.
     sender: alloy_primitives::Address,
     segment: SegmentRequest,
@@ -46,9 +52,11 @@ fn read_headers(
 ) -> Result<Headers, WireError> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str());
     // Not text at all is not base64 either, and says so as such.
-    let payment = header::decode_payment(text(header::PAYMENT).map_or("", |value| value.unwrap_or("\u{fffd}")))?;
+    let payment_text = text(header::PAYMENT).map_or("", |value| value.unwrap_or("\u{fffd}"));
+    let payment = header::decode_payment(payment_text)?;
     let sender = payment.sender.as_slice().try_into().unwrap_or_default();
     let segment = text(header::SEGMENT).and_then(Result::ok).ok_or(WireError::SegmentEncoding)?;
     let segment = read(header::decode_segment(segment)?)?;
-    Ok(Headers { payment: payment_from_proto(&payment), sender, segment })
+    let payment = payment_from_proto(&payment);
+    Ok(Headers { payment, payment_text: payment_text.to_owned(), sender, segment })
 }

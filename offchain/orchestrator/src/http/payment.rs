@@ -7,7 +7,7 @@ use axum::{
 use prost::Message;
 use streamflow_wire::{SegmentRequest, proto};
 
-use super::read_headers;
+use super::{admit, read_headers};
 use crate::{refusal::Refused, service::Service};
 
 pub(super) async fn post(State(service): State<Service>, request: Request) -> Response {
@@ -21,12 +21,12 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
 /// Credits (sender, manifest).
 async fn receive(service: &Service, parts: &Parts) -> Result<proto::PaymentResult, Refused> {
     service.check_open()?;
-    super::segment::refuse_encoded(&parts.headers)?;
+    admit::refuse_encoded(&parts.headers)?;
     let read = read_headers(&parts.headers, SegmentRequest::of_payment)?;
-    let owner = super::segment::sender_of(read.sender, parts);
+    let owner = admit::sender_of(read.sender, parts);
     let token = service.check_segment(&read.segment, read.sender, owner)?;
     let manifest = read.segment.manifest_id.as_str();
-    super::segment::pay(service, read.payment, read.sender, manifest, &token).await?;
-    let (offer, _) = super::segment::terms(service, read.sender, &token).await;
+    admit::pay(service, read.payment, read.sender, manifest, &token).await?;
+    let (offer, _) = admit::terms(service, read.sender, &token).await;
     Ok(proto::PaymentResult { info: Some(offer.to_proto()) })
 }

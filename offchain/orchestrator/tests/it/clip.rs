@@ -2,9 +2,12 @@
 use std::{ops::ControlFlow, path::PathBuf, sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use streamflow_media::{PoolConfig, SourceSettings, TranscodeSettings, WorkerPool, play};
-use streamflow_orchestrator::{Rendition, Transcode, TranscodeError, TranscodeFuture, TranscodeJob, deadline};
-use streamflow_transcoder::LocalTranscoder;
+use streamflow_orchestrator::{
+    Live, LiveFuture, Rendition, Transcode, TranscodeError, TranscodeFuture, TranscodeJob, deadline, live_deadline,
+};
+use streamflow_transcoder::{LiveEvent, LocalTranscoder};
 use streamflow_types::Profile;
 
 /// Two segments of two seconds; encoded once for all tests.
@@ -36,8 +39,14 @@ pub(crate) fn transcoder_program() -> PathBuf {
 }
 
 pub(crate) async fn local_transcoder() -> LocalTranscoder {
+    local_transcoder_and_pool(TranscodeSettings::default()).await.0
+}
+
+/// And its worker.
+pub(crate) async fn local_transcoder_and_pool(settings: TranscodeSettings) -> (LocalTranscoder, WorkerPool) {
     let pool = PoolConfig { workers: 1, ..PoolConfig::new(transcoder_program(), ["worker"]) };
-    LocalTranscoder::new(WorkerPool::start(pool).await.unwrap(), TranscodeSettings::default())
+    let pool = WorkerPool::start(pool).await.unwrap();
+    (LocalTranscoder::new(pool.clone(), settings), pool)
 }
 
 /// How a node joins the two roles in one process.
@@ -53,6 +62,31 @@ impl Transcode for InProcess {
             let rendition = |r: streamflow_media::Rendition| Rendition { data: r.bytes, pixels: r.pixels };
             Ok(done.renditions.into_iter().map(rendition).collect())
         })
+    }
+
+    fn transcode_live(&self, job: TranscodeJob, live: Live) -> LiveFuture<'_> {
+        let Live { input, output } = live;
+        let put = move |event| {
+            let put = match event {
+                LiveEvent::Piece { rendition, bytes } => output.put(rendition, &bytes),
+                LiveEvent::Again => {
+                    output.again();
+                    Ok(())
+                }
+            };
+            // The orchestrator knows why it takes no more.
+            if put.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        async move {
+            let (limit, mut put) = (live_deadline(job.duration), put);
+            let done = self
+                .0
+                .transcode_live(input.into_stream(), job.profiles, limit, &mut put)
+                .await
+                .map_err(|error| TranscodeError::from_text(&error.to_string()))?;
+            Ok(done.renditions.iter().map(|made| made.pixels).collect())
+        }
+        .boxed()
     }
 
     fn end_session(&self, _session_id: &str) {}

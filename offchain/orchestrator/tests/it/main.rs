@@ -13,6 +13,7 @@ mod port;
 mod refusals;
 mod rows;
 mod shared_pool;
+mod streams;
 mod transcoders;
 mod uploads;
 mod video;

@@ -372,6 +372,13 @@ codes! {
         "what the store answered", "what is needed", "",
         "check the upload policy of the store, and that it answers within the segment's deadline";
 
+    Result StreamUnreadable: "What came on `/segment/stream` is no frame.",
+        "what is wrong with it", "what it should be", "",
+        "send frames of the version that the orchestrator names, or whole segments to `/segment`";
+    Result StreamTrailerWrong: "The trailer of a streamed segment is not of what came before it, or not signed by the sender.",
+        "what came", "what the trailer says", "",
+        "sign length and hash of exactly the bytes that were sent; if renditions have left, the segment is charged";
+
     Pool TranscoderSecretWrong: "The transcoder does not know the shared secret.",
         "the secret's state", "whose it must be", "orchestrator.transcoder_secret",
         "set the same secret at the orchestrator (transcoder_secret) and at the transcoder (secret)";

@@ -36,7 +36,11 @@ impl Diagnosis {
             Err(e) => self.add("GPU use", State::Fail, e),
             Ok(selection) => {
                 let numbers: Vec<_> = selection.usable.iter().map(|usable| usable.device.to_string()).collect();
-                self.add("GPU use", State::Ok, format!("device {}, as {} wants", numbers.join(", "), gpu::wish(config)));
+                self.add(
+                    "GPU use",
+                    State::Ok,
+                    format!("device {}, as {} wants", numbers.join(", "), gpu::wish(config)),
+                );
                 for unusable in &selection.left_out {
                     self.add("GPU use", State::Warn, format!("not {unusable}: {}", gpu::advice(unusable)));
                 }
@@ -134,6 +138,9 @@ mod tests {
         assert_eq!(lines(&report(Some(8)), 2).last().unwrap().1, State::Ok);
         let (_, state, found) = lines(&report(Some(8)), 3).pop().unwrap();
         assert_eq!(state, State::Warn);
-        assert!(found.contains("8 encoders at a time, 2 jobs") && found.contains("transcoding.workers is 3"), "{found}");
+        assert!(
+            found.contains("8 encoders at a time, 2 jobs") && found.contains("transcoding.workers is 3"),
+            "{found}"
+        );
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 
 /// Never done, like a segment that takes long.
 #[derive(Debug)]
-pub(super) struct Stuck;
+pub(crate) struct Stuck;
 
 impl Transcode for Stuck {
     fn transcode(&self, _job: TranscodeJob) -> TranscodeFuture<'_> {
@@ -56,6 +56,7 @@ pub(super) async fn provoke() -> Vec<Code> {
     met.push(busy().await);
     met.extend(kept().await);
     met.push(uploaded_nowhere().await);
+    met.extend(streamed().await);
     met
 }
 
@@ -145,4 +146,15 @@ async fn uploaded_nowhere() -> Code {
     let text = "renditions cannot be uploaded to the sender's store".to_owned();
     assert_eq!(result.result, Some(proto::transcode_result::Result::Error(text)));
     expect(refusal_of(&result), Code::OutputUploadFailed, "an upload that failed", "status 2xx within 8 s")
+}
+
+/// In the last frame of a stream.
+async fn streamed() -> Vec<Code> {
+    let case = with_local(Stuck, config()).await;
+    let unreadable = case.stream_bytes(vec![9; 5]).await.failure().refusal.clone();
+    let trailer = case.stream_with(|trailer| trailer.signature = None).await.failure().refusal.clone();
+    vec![
+        expect(unreadable, Code::StreamUnreadable, "frame of unknown kind 9", "frames of version 1 of the stream"),
+        expect(trailer, Code::StreamTrailerWrong, "no signature of the sender", "the sender of the payment"),
+    ]
 }
