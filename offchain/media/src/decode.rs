@@ -5,7 +5,7 @@ use ffmpeg_next::{
     frame, picture,
 };
 
-use crate::{MediaError, demux::VideoDecoder, error::libav, rate::FrameRate};
+use crate::{MediaError, demux::VideoDecoder, error::libav, gpu, rate::FrameRate};
 
 /// Damaged frames of one segment after which decoding ends.
 const MAX_DECODE_ERRORS: u64 = 100_000;
@@ -21,6 +21,8 @@ pub(crate) struct Totals {
 /// Decodes packets one frame at a time; frames come with rising times and no picture type.
 pub(crate) struct Frames<P> {
     decoder: VideoDecoder,
+    /// Where it decodes, unless that is the CPU.
+    device: Option<u32>,
     packets: P,
     flushing: bool,
     step: i64,
@@ -32,7 +34,13 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
     /// Of packets as they come; `fps` is for frames without a time.
     pub(crate) fn new(decoder: VideoDecoder, packets: P, fps: FrameRate) -> Self {
         let (step, totals) = (fps.frame_ticks(), Totals::default());
-        Self { decoder, packets, flushing: false, step, last: None, totals }
+        Self { decoder, device: None, packets, flushing: false, step, last: None, totals }
+    }
+
+    /// With a decoder that uses this device.
+    pub(crate) fn on_device(mut self, device: Option<u32>) -> Self {
+        self.device = device;
+        self
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -51,6 +59,7 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
                     return Err(libav("decode a frame")(error));
                 }
                 Err(error) => {
+                    self.blame(error)?;
                     self.totals.errors += 1;
                     if self.totals.errors > MAX_DECODE_ERRORS {
                         return Err(libav("decode a frame")(error));
@@ -68,12 +77,20 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
                     self.totals.errors += 1;
                     Ok(())
                 }
-                Err(error) => Err(libav("decode a packet")(error)),
+                Err(error) => self.blame(error).and(Err(libav("decode a packet")(error))),
             },
             None => {
                 self.flushing = true;
                 self.decoder.send_eof().map_err(libav("flush the decoder"))
             }
+        }
+    }
+
+    /// An error of the device is no damage of the segment.
+    fn blame(&self, error: ffmpeg_next::Error) -> Result<(), MediaError> {
+        match self.device {
+            Some(device) if gpu::is_fault(error) => Err(gpu::fault(device, "decode a frame")(error)),
+            _ => Ok(()),
         }
     }
 

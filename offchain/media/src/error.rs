@@ -110,6 +110,22 @@ pub enum MediaError {
         /// In the words of libav.
         reason: String,
     },
+    /// No driver for NVIDIA devices that could be used.
+    #[error("no NVIDIA driver: {reason}")]
+    NoDriver {
+        /// In the words of the loader or of the driver.
+        reason: String,
+    },
+    /// A device failed at something that has nothing to do with what it was given, or cannot do it at all.
+    #[error("device {device} cannot {step}: {reason}")]
+    Gpu {
+        /// Its number, as `nvidia-smi` counts.
+        device: u32,
+        /// What was tried.
+        step: String,
+        /// In the words of libav.
+        reason: String,
+    },
     /// A live input whose key frames are too far apart, or missing, to be cut into segments.
     #[error("no key frame within {waited_ms} ms, more than {max_ms} ms: set the encoder's key frame interval to 2 s")]
     KeyFramesTooFar {

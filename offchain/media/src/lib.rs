@@ -8,6 +8,7 @@ mod encode;
 mod engine;
 mod error;
 mod fragment;
+pub mod gpu;
 pub mod hls;
 mod ingest;
 mod inspect;

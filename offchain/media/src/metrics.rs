@@ -1,7 +1,7 @@
 //! Counters of the pool.
 use std::time::Duration;
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 
 use crate::{PoolError, TranscodeReport};
 
@@ -24,4 +24,21 @@ pub(crate) fn retried() {
 
 pub(crate) fn worker_restarted() {
     counter!("streamflow_media_worker_restarts_total").increment(1);
+}
+
+/// A device failed; `cause` is how.
+pub(crate) fn device_fault(cause: &'static str) {
+    counter!("streamflow_media_device_faults_total", "cause" => cause).increment(1);
+}
+
+/// Devices in use, those of them that are kept from work, and encoders open on all of them for running jobs.
+#[allow(clippy::cast_precision_loss)] // counts of devices and encoders
+pub(crate) fn devices(all: usize, broken: usize, sessions: u64) {
+    gauge!("streamflow_media_devices").set(all as f64);
+    gauge!("streamflow_media_devices_broken").set(broken as f64);
+    gauge!("streamflow_media_device_sessions").set(sessions as f64);
+}
+
+pub(crate) fn fell_back_to_cpu() {
+    counter!("streamflow_media_cpu_fallbacks_total").increment(1);
 }

@@ -47,6 +47,8 @@ pub(crate) fn fragmented(video: &Track, audio: Option<&Track>) -> Result<Bytes, 
 fn mp4_options() -> Dictionary<'static> {
     let mut options = Dictionary::new();
     options.set("use_editlist", "0");
+    // No name and version of the library.
+    options.set("fflags", "+bitexact");
     options.set("avoid_negative_ts", "disabled");
     options
 }

@@ -3,7 +3,11 @@ use std::sync::Arc;
 
 use ffmpeg_next::{ffi, format::Pixel, frame, software::scaling};
 
-use crate::{MediaError, error::libav};
+use crate::{
+    MediaError,
+    error::libav,
+    gpu::{Hardware, LentScaler, is_on_device},
+};
 
 /// Pixel format of every rendition.
 pub(crate) const PIXELS: Pixel = Pixel::YUV420P;
@@ -30,6 +34,8 @@ pub(crate) struct Scaler {
     height: u32,
     flags: scaling::Flags,
     context: Option<scaling::Context>,
+    /// For frames on a device.
+    device: Option<LentScaler>,
     /// Frames that were handed out, to be used again when all who got them are done.
     pool: Vec<Arc<frame::Video>>,
 }
@@ -37,13 +43,19 @@ pub(crate) struct Scaler {
 impl Scaler {
     /// Bicubic, rounded as it is fastest here.
     pub(crate) fn new(width: u32, height: u32) -> Self {
-        Self { width, height, flags: scaling::Flags::BICUBIC, context: None, pool: Vec::new() }
+        Self { width, height, flags: scaling::Flags::BICUBIC, context: None, device: None, pool: Vec::new() }
     }
 
     /// Bicubic, rounded alike by every processor.
     pub(crate) fn exact(width: u32, height: u32) -> Self {
         let flags = scaling::Flags::BICUBIC | scaling::Flags::ACCURATE_RND | scaling::Flags::BITEXACT;
         Self { flags, ..Self::new(width, height) }
+    }
+
+    /// Takes frames of a device as well.
+    pub(crate) fn with_device(mut self, hardware: Option<&Hardware>) -> Self {
+        self.device = hardware.map(|hardware| hardware.scaler(self.width, self.height));
+        self
     }
 
     pub(crate) fn makes(&self, width: u32, height: u32) -> bool {
@@ -57,6 +69,9 @@ impl Scaler {
 
     /// The frame in the right size: itself if it has it, else a copy without a time.
     pub(crate) fn scale(&mut self, source: &Arc<frame::Video>) -> Result<Arc<frame::Video>, MediaError> {
+        if let Some(device) = self.device.as_mut().filter(|_| is_on_device(source)) {
+            return device.scale(source).map(Arc::new);
+        }
         if self.passes(source) {
             return Ok(source.clone());
         }

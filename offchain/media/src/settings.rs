@@ -59,6 +59,37 @@ pub struct TranscodeSettings {
     pub encoder_threads: u32,
     /// Threads of the decoder, at least 1.
     pub decoder_threads: u32,
+    /// Whether renditions of libx264 are the same bytes on every x86-64 machine with the same builds of the libraries:
+    /// what fault verification encodes again.
+    ///
+    /// The encoder and the decoder have one thread each, whatever the settings above say: with more, rate control and
+    /// the concealment of damaged pictures differ from run to run. Scaling is exact. `cpu-independent` keeps the encoder
+    /// from all assembly whose results depend on the processor: floating point, and the propagation of macroblock
+    /// trees, which with AVX-512 even reads what was never written, at some widths such as 854 (libx264 164). The rest
+    /// of the assembly gives the same results at every level, so that none of it is forgone.
+    ///
+    /// Only in a worker of a [`crate::WorkerPool`] is glibc kept from functions that round by the processor.
+    pub deterministic: bool,
+    /// Whether each frame leaves the encoder before the next one comes in: no lookahead, no B-frames, and threads that
+    /// share a picture, where otherwise each has its own. Costs quality.
+    pub low_latency: bool,
+}
+
+impl TranscodeSettings {
+    /// Threads of the decoder that is opened.
+    pub(crate) fn decoding_threads(&self) -> u32 {
+        if self.deterministic { 1 } else { self.decoder_threads }
+    }
+
+    /// Options of libx264 that libav has no name for.
+    fn x264_params(&self) -> Option<String> {
+        let deterministic = self.deterministic.then_some("cpu-independent=1");
+        // A constant frame rate: else a frame waits for the time of the one after it.
+        let low_latency = "rc-lookahead=0:sync-lookahead=0:mbtree=0:force-cfr=1:sliced-threads=1";
+        let low_latency = self.low_latency.then_some(low_latency);
+        let params: Vec<_> = deterministic.into_iter().chain(low_latency).collect();
+        (!params.is_empty()).then(|| params.join(":"))
+    }
 }
 
 impl Default for TranscodeSettings {
@@ -69,6 +100,8 @@ impl Default for TranscodeSettings {
             nvenc_preset: "p4".into(),
             encoder_threads: 2,
             decoder_threads: 1,
+            deterministic: false,
+            low_latency: false,
         }
     }
 }
@@ -76,6 +109,9 @@ impl Default for TranscodeSettings {
 impl TranscodeSettings {
     /// Frames that the encoder looks ahead over: `rc-lookahead` of libx264's presets.
     pub(crate) fn lookahead_frames(&self) -> usize {
+        if self.low_latency {
+            return 0;
+        }
         match (self.encoder, self.preset.as_str()) {
             (Encoder::Nvenc, _) | (Encoder::X264, "ultrafast" | "superfast") => 0,
             (Encoder::X264, "veryfast") => 10,
@@ -112,11 +148,16 @@ pub(crate) fn encoder_options(settings: &TranscodeSettings, profile: &Profile, i
     match settings.encoder {
         Encoder::X264 => {
             options.push(("preset", settings.preset.clone()));
-            options.push(("threads", settings.encoder_threads.to_string()));
+            let threads = if settings.deterministic { 1 } else { settings.encoder_threads };
+            options.push(("threads", threads.to_string()));
+            options.extend(settings.x264_params().map(|params| ("x264-params", params)));
         }
         Encoder::Nvenc => {
             options.push(("preset", settings.nvenc_preset.clone()));
             options.push(("rc", "cbr".into()));
+            if settings.low_latency {
+                options.extend([("tune", "ull".into()), ("delay", "0".into())]);
+            }
         }
     }
     let name = match profile.h264_profile {
@@ -127,6 +168,7 @@ pub(crate) fn encoder_options(settings: &TranscodeSettings, profile: &Profile, i
     };
     options.extend(name.map(|name| ("profile", name.to_owned())));
     let reorder = input.may_reorder
+        && !settings.low_latency
         && settings.encoder == Encoder::X264
         && !matches!(profile.h264_profile, H264Profile::Baseline | H264Profile::ConstrainedHigh)
         && profile.gop != Gop::IntraOnly;

@@ -9,6 +9,7 @@ use crate::{
     MediaError, TranscodeSettings,
     demux::{self, Ahead},
     engine,
+    gpu::Hardware,
 };
 
 /// One encoded segment of one profile.
@@ -102,10 +103,21 @@ pub fn transcode_live(
     settings: &TranscodeSettings,
     emit: &mut dyn FnMut(Piece) -> ControlFlow<()>,
 ) -> Result<TranscodeReport, MediaError> {
+    transcode_live_on(input, profiles, settings, None, emit)
+}
+
+/// The same with a device.
+pub(crate) fn transcode_live_on(
+    input: impl Read + Send,
+    profiles: &[Profile],
+    settings: &TranscodeSettings,
+    hardware: Option<&Hardware>,
+    emit: &mut dyn FnMut(Piece) -> ControlFlow<()>,
+) -> Result<TranscodeReport, MediaError> {
     let (hand, input) = demux::handed(input);
     thread::scope(|scope| {
         scope.spawn(|| hand.run());
-        engine::run(|| demux::coming_in(input), profiles, settings, emit)
+        engine::run(|| demux::coming_in(input), profiles, settings, hardware, emit)
     })
 }
 
@@ -115,8 +127,18 @@ pub fn transcode(
     profiles: &[Profile],
     settings: &TranscodeSettings,
 ) -> Result<Transcoded, MediaError> {
+    transcode_on(segment, profiles, settings, None)
+}
+
+/// The same with a device.
+pub(crate) fn transcode_on(
+    segment: &Bytes,
+    profiles: &[Profile],
+    settings: &TranscodeSettings,
+    hardware: Option<&Hardware>,
+) -> Result<Transcoded, MediaError> {
     let mut bytes = vec![Vec::new(); profiles.len()];
-    let report = engine::run(|| demux::whole(segment, Ahead::Little), profiles, settings, &mut |piece| {
+    let report = engine::run(|| demux::whole(segment, Ahead::Little), profiles, settings, hardware, &mut |piece| {
         if let Some(bytes) = bytes.get_mut(piece.rendition) {
             bytes.extend_from_slice(&piece.bytes);
         }

@@ -17,6 +17,7 @@ pub mod data_dir;
 pub mod database;
 pub mod devnet;
 pub mod exit;
+mod gpu;
 pub mod health;
 pub mod keys;
 pub mod monitoring;

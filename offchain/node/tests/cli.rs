@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output},
 };
@@ -305,6 +306,102 @@ fn a_spending_role_without_key_says_which_settings_give_one() {
     let output = role(home.path(), "keeper").env_remove("STREAMFLOW_KEYS__PRIVATE_KEY_ENV").output().unwrap();
     assert_eq!(code(&output), 2, "{}", stderr(&output));
     assert!(stderr(&output).contains("keys.key_file"), "{}", stderr(&output));
+}
+
+/// A machine with a driver has other things to say.
+fn has_driver() -> bool {
+    let found = Path::new("/proc/driver/nvidia/version").exists();
+    if found {
+        eprintln!("skipped: this machine has an NVIDIA driver");
+    }
+    found
+}
+
+fn doctor(encoder: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_streamflow"));
+    command
+        .arg("doctor")
+        .env("STREAMFLOW_CHAIN__RPC_URL", "http://127.0.0.1:1")
+        .env("STREAMFLOW_TRANSCODING__ENCODE__ENCODER", encoder);
+    command
+}
+
+#[test]
+fn the_doctor_says_what_nvenc_lacks() {
+    if has_driver() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let driver = |encoder| {
+        let output = doctor(encoder).arg("--json").env("HOME", home.path()).output().unwrap();
+        let diagnosis: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let checks = diagnosis["checks"].as_array().unwrap();
+        let driver = checks.iter().find(|check| check["name"] == "GPU driver").unwrap();
+        let (state, found) = (driver["state"].as_str().unwrap(), driver["found"].as_str().unwrap());
+        (state.to_owned(), found.to_owned(), code(&output))
+    };
+    let (state, found, code) = driver("nvenc");
+    assert_eq!((state.as_str(), code), ("fail", 1), "{found}");
+    for part in ["libcuda.so.1: cannot open", "install the NVIDIA driver", "encoder = \"nvenc\" wants it"] {
+        assert!(found.contains(part), "{found}");
+    }
+    let (state, found, code) = driver("x264");
+    assert_eq!((state.as_str(), code), ("warn", 0), "{found}");
+    assert!(found.contains("libcuda.so.1") && found.ends_with("not configured, so not needed"), "{found}");
+
+    let output = doctor("nvenc").env("HOME", home.path()).output().unwrap();
+    let text = stdout(&output);
+    assert!(text.lines().any(|line| line.starts_with("FAIL") && line.contains("GPU driver")), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("ok") && line.contains("libx264")), "{text}");
+}
+
+#[test]
+fn nvenc_without_a_driver_is_a_configuration_error() {
+    if has_driver() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let secret = home.path().join("secret");
+    fs::write(&secret, "swordfish").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    for (setting, value, told) in [
+        ("ENCODE__ENCODER", "nvenc", "transcoding.encode.encoder = \"nvenc\" cannot work here"),
+        ("GPU__DEVICES", "all", "transcoding.gpu.devices cannot work here"),
+        ("GPU__DEVICES", "[0]", "transcoding.gpu.devices cannot work here"),
+    ] {
+        let output = role(home.path(), "transcoder")
+            .env("STREAMFLOW_TRANSCODER__ORCHESTRATOR", "https://127.0.0.1:1")
+            .env("STREAMFLOW_TRANSCODER__SECRET_FILE", &secret)
+            .env(format!("STREAMFLOW_TRANSCODING__{setting}"), value)
+            .output()
+            .unwrap();
+        let text = stderr(&output);
+        assert_eq!(code(&output), 2, "{text}");
+        for part in [told, "no NVIDIA driver: libcuda.so.1", "install the NVIDIA driver", "`streamflow doctor`"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
+
+#[test]
+fn devices_are_named_as_nvidia_smi_names_them() {
+    let check = |devices: &str| {
+        Command::new(env!("CARGO_BIN_EXE_streamflow"))
+            .args(["config", "check", "--json"])
+            .env("STREAMFLOW_TRANSCODING__GPU__DEVICES", devices)
+            .output()
+            .unwrap()
+    };
+    let output = check("[1, 0]");
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let document: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(document["config"]["transcoding"]["gpu"]["devices"], serde_json::json!([0, 1]));
+    for wrong in ["none", "[]", "0,1", "[-1]"] {
+        let output = check(wrong);
+        assert_eq!(code(&output), 2, "{wrong}");
+        let text = stderr(&output);
+        assert!(text.contains("TRANSCODING__GPU__DEVICES") && text.contains("nvidia-smi"), "{text}");
+    }
 }
 
 fn role(home: &Path, name: &str) -> Command {

@@ -48,8 +48,10 @@ const UNITS: [&str; 13] = [
     "_subscribers",
 ];
 /// Gauges without a unit: they count or say yes or no.
-const PLAIN: [&str; 5] = [
+const PLAIN: [&str; 7] = [
     "streamflow_chain_endpoints_usable",
+    "streamflow_media_devices",
+    "streamflow_media_devices_broken",
     "streamflow_node_info",
     "streamflow_node_need_met",
     "streamflow_node_ready",

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use streamflow_media::{MediaError, PoolError, TranscodeJob, TranscodeSettings, Transcoded, WorkerPool};
+use streamflow_media::{MediaError, PoolError, TranscodeJob, TranscodeSettings, Transcoded, WorkerPool, gpu::NoDevice};
 use streamflow_types::Profile;
 use tokio::time::Instant;
 
@@ -28,6 +28,9 @@ pub enum LocalError {
         /// Time it had.
         limit: Duration,
     },
+    /// No device of this machine takes the segment, and its CPU may not.
+    #[error(transparent)]
+    NoDevice(NoDevice),
     /// The segment or a profile cannot be transcoded, here or elsewhere.
     #[error(transparent)]
     Media(MediaError),
@@ -39,8 +42,11 @@ pub enum LocalError {
 impl From<PoolError> for LocalError {
     fn from(error: PoolError) -> Self {
         match error {
+            // the device's fault, not the segment's
+            fault @ PoolError::Media(MediaError::Gpu { .. }) => Self::Worker(fault),
             PoolError::Media(media) => Self::Media(media),
-            PoolError::QueueFull { .. } => Self::Busy,
+            PoolError::QueueFull { .. } | PoolError::NoDevice(NoDevice::Full { .. }) => Self::Busy,
+            PoolError::NoDevice(broken) => Self::NoDevice(broken),
             PoolError::Closed => Self::Stopped,
             PoolError::Late { limit } | PoolError::WorkerHung { deadline: limit } => Self::TimedOut { limit },
             other => Self::Worker(other),

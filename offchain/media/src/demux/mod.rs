@@ -7,7 +7,7 @@ mod reader;
 use std::io::{Cursor, Read};
 
 use bytes::Bytes;
-use ffmpeg_next::{Dictionary, Packet, Rational, codec, decoder, format::context::StreamIo};
+use ffmpeg_next::{Codec, Dictionary, Packet, Rational, codec, decoder, format::context::StreamIo};
 use streamflow_types::Container;
 
 pub(crate) use self::{
@@ -159,7 +159,7 @@ fn numbered(mut packet: Packet, index: usize) -> Packet {
     packet
 }
 
-/// Opens a decoder that refuses pictures larger than any this crate takes.
+/// Opens a decoder on the CPU.
 pub(crate) fn open_decoder(parameters: codec::Parameters, threads: u32) -> Result<VideoDecoder, MediaError> {
     let id = parameters.id();
     let codec = decoder::find(id).ok_or_else(|| MediaError::UnsupportedVideo { codec: id.name().into() })?;
@@ -170,12 +170,15 @@ pub(crate) fn open_decoder(parameters: codec::Parameters, threads: u32) -> Resul
     } else {
         context.set_threading(codec::threading::Config::count(1));
     }
-    let mut decoder = context.decoder();
+    open(context.decoder(), codec).map_err(libav("open the decoder"))
+}
+
+/// Opens a decoder that is set up; one that refuses pictures larger than any this crate takes.
+pub(crate) fn open(mut decoder: decoder::Decoder, codec: Codec) -> Result<VideoDecoder, ffmpeg_next::Error> {
     decoder.set_packet_time_base(TICKS);
     let mut options = Dictionary::new();
     options.set("max_pixels", &(u64::from(MAX_SIDE) * u64::from(MAX_SIDE)).to_string());
-    let opened = decoder.open_as_with(codec, options).map_err(libav("open the decoder"))?;
-    opened.video().map_err(libav("open the decoder"))
+    decoder.open_as_with(codec, options)?.video()
 }
 
 /// Refuses pictures that no rendition can be made of.

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     MediaError, TranscodeSettings,
     encode::{Look, Plan},
+    gpu::{Hardware, is_on_device},
     rate::{FrameRate, Grid},
     scale::Scaler,
     settings::{Encoder, EncoderInput, encoder_options},
@@ -28,11 +29,14 @@ const FRAMES_BESIDE_LOOKAHEAD: usize = 16;
 const REORDER_FRAMES: i64 = 4;
 
 /// Scales frames for every rendition and hands them on.
-pub(super) struct Ladder {
+pub(super) struct Ladder<'a> {
     /// In the order of the profiles.
     rungs: Vec<Step>,
     /// Largest first, so that what a rung is made of is made before it.
     order: Vec<usize>,
+    hardware: Option<&'a Hardware>,
+    /// Whether pictures are scaled to the same bits on every processor.
+    exact: bool,
 }
 
 struct Step {
@@ -43,11 +47,12 @@ struct Step {
     picture: Option<Arc<frame::Video>>,
 }
 
-impl Ladder {
+impl<'a> Ladder<'a> {
     /// For sources that begin with `first`; with a plan for each encoder, in the order of the profiles.
     pub(super) fn new(
         profiles: &[Profile],
         settings: &TranscodeSettings,
+        hardware: Option<&'a Hardware>,
         first: &frame::Video,
         fps: FrameRate,
     ) -> (Self, Vec<LanePlan>) {
@@ -73,7 +78,7 @@ impl Ladder {
                     .iter_mut()
                     .filter(|(name, _)| *name == "threads")
                     .for_each(|(_, threads)| *threads = "1".into());
-            } else if settings.encoder == Encoder::X264 {
+            } else if settings.encoder == Encoder::X264 && !options.iter().any(|(name, _)| *name == "x264-params") {
                 // A queue between its threads that changes nothing but its memory.
                 options.push(("x264-params", "sync-lookahead=0".into()));
             }
@@ -85,7 +90,7 @@ impl Ladder {
                 encoder: Plan { encoder: settings.encoder, width: size.0, height: size.1, fps: rate, look, options },
             });
         }
-        (Self { rungs, order }, plans)
+        (Self { rungs, order, hardware, exact: settings.deterministic }, plans)
     }
 
     /// Shows frames in every rendition until [`None`], which is their end; the last is shown for `step` ticks.
@@ -106,7 +111,8 @@ impl Ladder {
         step: i64,
         queues: &Queues,
     ) -> Result<(), MediaError> {
-        let scaler = |step: &Step| Scaler::new(step.size.0, step.size.1);
+        let new = if self.exact { Scaler::exact } else { Scaler::new };
+        let scaler = |step: &Step| new(step.size.0, step.size.1).with_device(self.hardware);
         let mut scalers: Vec<_> = self.rungs.iter().map(scaler).collect();
         loop {
             match frames.recv() {
@@ -122,6 +128,8 @@ impl Ladder {
         let source = Arc::new(frame);
         for index in &self.order {
             let above = self.rungs[*index].above.and_then(|above| self.rungs[above].picture.clone());
+            // What a device has scaled and handed over is not scaled again on the CPU.
+            let above = above.filter(|above| is_on_device(above) == is_on_device(&source));
             let step = &mut self.rungs[*index];
             let picture = scalers[*index].scale(above.as_ref().unwrap_or(&source))?;
             step.picture = Some(picture.clone());

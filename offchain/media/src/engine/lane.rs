@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ffmpeg_next::Packet;
+use ffmpeg_next::{Packet, frame};
 use streamflow_types::{Container, Profile};
 
 use super::{
@@ -17,6 +17,7 @@ use crate::{
     MediaError, Piece, RenditionReport, avc,
     encode::{Plan, VideoEncoder},
     fragment,
+    gpu::Hardware,
     mux::Writer,
 };
 
@@ -32,6 +33,8 @@ pub(super) struct LanePlan {
 /// Encodes and writes one rendition.
 pub(super) struct Lane {
     plan: LanePlan,
+    /// Where it is encoded, unless that is the CPU.
+    hardware: Option<Hardware>,
     sound: Arc<Sound>,
     pieces: SyncSender<Piece>,
     writer: Option<Writer>,
@@ -46,9 +49,15 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(plan: LanePlan, sound: Arc<Sound>, pieces: SyncSender<Piece>) -> Self {
+    pub(super) fn new(
+        plan: LanePlan,
+        hardware: Option<&Hardware>,
+        sound: Arc<Sound>,
+        pieces: SyncSender<Piece>,
+    ) -> Self {
         let (waiting, gathered) = (VecDeque::new(), Vec::new());
-        Self { plan, sound, pieces, writer: None, waiting, heard: 0, frames: 0, codec: None, gathered }
+        let hardware = hardware.filter(|hardware| hardware.encodes()).cloned();
+        Self { plan, hardware, sound, pieces, writer: None, waiting, heard: 0, frames: 0, codec: None, gathered }
     }
 
     /// Makes what is ordered.
@@ -58,25 +67,46 @@ impl Lane {
     }
 
     fn encode(mut self, queues: &Queues) -> Result<RenditionReport, MediaError> {
-        let mut encoder = VideoEncoder::open(&self.plan.encoder)?;
+        // On a device it depends on the pictures; elsewhere it is opened while they are decoded.
+        let mut open = match self.hardware {
+            Some(_) => None,
+            None => Some(VideoEncoder::open(&self.plan.encoder)?),
+        };
         loop {
             match queues.next(self.plan.rendition) {
-                Some(Work::Show { picture, pts, key }) => encoder.push(&picture, pts, key)?,
+                Some(Work::Show { picture, pts, key }) => {
+                    let encoder = match &mut open {
+                        Some(encoder) => encoder,
+                        none => none.insert(self.encoder_for(&picture)?),
+                    };
+                    encoder.push(&picture, pts, key)?;
+                    self.take(encoder)?;
+                    self.write()?;
+                }
                 Some(Work::End) => break,
                 None => return Err(MediaError::Abandoned),
             }
-            self.take(&mut encoder)?;
-            self.write()?;
         }
+        let mut encoder = open.ok_or(MediaError::NoFrames)?;
         encoder.finish()?;
         self.take(&mut encoder)?;
         let submitted = encoder.submitted();
-        drop(encoder);
+        match &self.hardware {
+            Some(hardware) => hardware.keep(self.plan.encoder.clone(), encoder),
+            None => drop(encoder),
+        }
         if self.frames != submitted {
             let name = self.plan.profile.name;
             return Err(MediaError::FramesLost { name, submitted, got: self.frames });
         }
         self.finish()
+    }
+
+    fn encoder_for(&self, first: &frame::Video) -> Result<VideoEncoder, MediaError> {
+        match &self.hardware {
+            Some(hardware) => hardware.encoder(&self.plan.encoder, first),
+            None => VideoEncoder::open(&self.plan.encoder),
+        }
     }
 
     /// Takes what the encoder has finished.

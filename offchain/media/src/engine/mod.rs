@@ -25,6 +25,7 @@ use crate::{
     MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings,
     decode::Frames,
     demux::{self, Live, Taken},
+    gpu::Hardware,
     settings::{MAX_RENDITIONS, check_profile},
 };
 
@@ -35,11 +36,13 @@ const DECODED_FRAMES: usize = 2;
 /// Pieces of all renditions that may wait to be taken.
 const QUEUED_PIECES: usize = 32;
 
-/// Makes every rendition of the segment that `open` opens; `emit` gets them piece by piece on this thread.
+/// Makes every rendition of the segment that `open` opens, with the device if there is one; `emit` gets them piece by piece on
+/// this thread.
 pub(crate) fn run(
     open: impl FnOnce() -> Result<Live, MediaError> + Send,
     profiles: &[Profile],
     settings: &TranscodeSettings,
+    hardware: Option<&Hardware>,
     emit: &mut dyn FnMut(Piece) -> ControlFlow<()>,
 ) -> Result<TranscodeReport, MediaError> {
     if profiles.is_empty() || profiles.len() > MAX_RENDITIONS {
@@ -48,7 +51,7 @@ pub(crate) fn run(
     profiles.iter().try_for_each(check_profile)?;
     thread::scope(|scope| {
         let (pieces, made) = sync_channel(QUEUED_PIECES);
-        let job = Job { profiles, settings, pieces };
+        let job = Job { profiles, settings, hardware, pieces };
         let front = scope.spawn(move || job.run(scope, open));
         for piece in made {
             if emit(piece).is_break() {
@@ -63,33 +66,42 @@ pub(crate) fn run(
 struct Job<'a> {
     profiles: &'a [Profile],
     settings: &'a TranscodeSettings,
+    hardware: Option<&'a Hardware>,
     pieces: SyncSender<Piece>,
 }
 
 type LaneThread<'scope> = ScopedJoinHandle<'scope, Result<RenditionReport, MediaError>>;
 
-impl Job<'_> {
+impl<'a> Job<'a> {
     /// Reads and decodes, until all lanes have ended.
     fn run<'scope>(
         self,
         scope: &'scope Scope<'scope, '_>,
         open: impl FnOnce() -> Result<Live, MediaError>,
-    ) -> Result<TranscodeReport, MediaError> {
+    ) -> Result<TranscodeReport, MediaError>
+    where
+        'a: 'scope,
+    {
         let mut live = open()?;
         let fps = live.rate()?;
-        let decoder = demux::open_decoder(live.video.clone(), self.settings.decoder_threads)?;
+        let there = self.hardware.map(|hardware| hardware.decoder(&live.video)).transpose()?.flatten();
+        let device = self.hardware.filter(|_| there.is_some()).map(Hardware::device);
+        let decoder = match there {
+            Some(decoder) => decoder,
+            None => demux::open_decoder(live.video.clone(), self.settings.decoding_threads())?,
+        };
         demux::check_size(decoder.width(), decoder.height())?;
         let sound = Arc::new(Sound::new(live.audio.as_ref()));
-        let mut frames = Frames::new(decoder, Pictures { live: &mut live, sound: &sound }, fps);
+        let mut frames = Frames::new(decoder, Pictures { live: &mut live, sound: &sound }, fps).on_device(device);
         let first = frames.next_frame()?.ok_or(MediaError::NoFrames)?;
         let size = (first.width(), first.height());
         demux::check_size(size.0, size.1)?;
-        let (ladder, plans) = Ladder::new(self.profiles, self.settings, &first, fps);
+        let (ladder, plans) = Ladder::new(self.profiles, self.settings, self.hardware, &first, fps);
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let queues = Queues::new(plans.iter().map(|plan| plan.footprint), ENCODERS_PER_CORE * cores);
         let queues = Arc::new(queues);
         let run = |plan| {
-            let (lane, queues) = (Lane::new(plan, sound.clone(), self.pieces.clone()), queues.clone());
+            let (lane, queues) = (Lane::new(plan, self.hardware, sound.clone(), self.pieces.clone()), queues.clone());
             scope.spawn(move || lane.run(&queues))
         };
         let lanes: Vec<LaneThread<'_>> = plans.into_iter().map(run).collect();

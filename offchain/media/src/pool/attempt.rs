@@ -6,6 +6,7 @@ use super::{
     child::{Broken, Worker},
     due::Due,
     record::Failures,
+    trail::Trail,
 };
 use crate::{
     metrics,
@@ -31,19 +32,24 @@ impl Inner {
         let place = self.queue.enter()?;
         let mut first = self.failed_before(request, blobs).await?;
         let slot = due.wait(place.slot(due.at())).await?;
-        let mut worker = self.worker(first.is_some()).await?;
+        let mut trail = Trail::new(self.fleet.get(), request);
         loop {
-            let error = match self.attempt(worker, request, blobs, due).await {
+            let order = trail.next()?;
+            let worker = self.worker(first.is_some(), trail.device()).await?;
+            let ended = self.attempt(worker, order, blobs, due).await;
+            trail.ended(ended.as_ref().err());
+            let error = match ended {
+                Err(error) if trail.leaves(&error) && !due.left().is_zero() => continue,
                 Err(error) if error.is_fault() && !blobs.is_empty() => error,
                 ended => return ended,
             };
             if first.is_some() || due.left().is_zero() {
+                trail.blame();
                 drop(slot);
                 return Err(self.give_up(kind, request, blobs, first, error).await);
             }
             metrics::retried();
             first = Some(error);
-            worker = self.worker(true).await?;
         }
     }
 
@@ -60,18 +66,21 @@ impl Inner {
         }
     }
 
-    pub(super) async fn worker(&self, fresh: bool) -> Result<Worker, PoolError> {
-        if fresh { self.crew.fresh().await } else { self.crew.worker().await }
+    /// A worker for a job on this device.
+    pub(super) async fn worker(&self, fresh: bool, device: Option<u32>) -> Result<Worker, PoolError> {
+        let mut worker = if fresh { self.crew.fresh().await? } else { self.crew.worker(device).await? };
+        worker.device = device.or(worker.device);
+        Ok(worker)
     }
 
     async fn attempt(
         &self,
         mut worker: Worker,
-        request: &Request,
+        request: Request,
         blobs: &[Bytes],
         due: Due,
     ) -> Result<Done, PoolError> {
-        match worker.exchange(request.clone(), blobs, due.left()).await {
+        match worker.exchange(request, blobs, due.left()).await {
             Ok((Reply { answer: Answer::Failed(error), .. }, _)) => Err(self.release(worker, error.into())),
             Ok((reply, blobs)) => {
                 self.crew.take_back(worker);

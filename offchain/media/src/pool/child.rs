@@ -33,6 +33,20 @@ const BURIAL: Duration = Duration::from_secs(2);
 const ALLOCATOR: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "33554432"), ("MALLOC_TRIM_THRESHOLD_", "1073741824")];
 
+/// Keeps glibc from functions with fused multiply-add, whose results differ from those of processors without:
+/// deterministic renditions are the same on all. An encoder calls them too seldom to be slower for it.
+fn tunables() -> OsString {
+    let mut tunables = std::env::var_os("GLIBC_TUNABLES").unwrap_or_default();
+    if !tunables.is_empty() {
+        tunables.push(":");
+    }
+    tunables.push("glibc.cpu.hwcaps=-FMA,-FMA4");
+    tunables
+}
+
+/// Devices have the numbers that `nvidia-smi` gives them; CUDA on its own puts the fastest first.
+const DEVICE_ORDER: (&str, &str) = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+
 /// What a worker process is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Duty {
@@ -147,6 +161,8 @@ pub(super) struct Worker {
     /// CPU time it has for each job.
     cpu: Option<Duration>,
     registry: Arc<Registry>,
+    /// The device that its last transcoding used.
+    pub(super) device: Option<u32>,
 }
 
 impl Drop for Worker {
@@ -162,7 +178,9 @@ impl Worker {
         // A group of its own: Ctrl-C in a terminal is for the node, which lets running jobs finish.
         command
             .args(args)
-            .envs(ALLOCATOR.map(|(k, v)| (k, std::env::var(format!("X_{k}")).unwrap_or(v.into()))))
+            .envs(ALLOCATOR)
+            .env(DEVICE_ORDER.0, DEVICE_ORDER.1)
+            .env("GLIBC_TUNABLES", tunables())
             .process_group(0);
         let mut child = Command::from(command)
             .stdin(Stdio::piped())
@@ -179,7 +197,7 @@ impl Worker {
         let pid = child.id().unwrap_or(0);
         registry.enter(pid, crew);
         let stderr = StderrLog::follow(pid, stderr);
-        Ok(Self { child, stdin, stdout, stderr, pid, jobs: 0, cpu: None, registry: registry.clone() })
+        Ok(Self { child, stdin, stdout, stderr, pid, jobs: 0, cpu: None, registry: registry.clone(), device: None })
     }
 
     pub(super) fn is_alive(&mut self) -> bool {
@@ -242,7 +260,10 @@ impl Worker {
 
     /// libav gives its callers a code and tells standard error what happened: puts the latter into the error.
     pub(super) async fn explain(&self, error: &mut MediaError) {
-        if let MediaError::EncoderUnavailable { reason, .. } | MediaError::Libav { reason, .. } = error {
+        if let MediaError::EncoderUnavailable { reason, .. }
+        | MediaError::Libav { reason, .. }
+        | MediaError::Gpu { reason, .. } = error
+        {
             let said = self.stderr.said_about(self.jobs).await;
             if !said.is_empty() {
                 *reason = said.join("; ");

@@ -69,9 +69,9 @@ impl Crew {
         Ok(())
     }
 
-    /// A worker for a job.
-    pub(super) async fn worker(&self) -> Result<Worker, PoolError> {
-        match self.pop(&self.idle) {
+    /// A worker for a job, rather one that used this device last, as it keeps it open.
+    pub(super) async fn worker(&self, device: Option<u32>) -> Result<Worker, PoolError> {
+        match self.pop(&self.idle, device) {
             Some(worker) => Ok(worker),
             None => self.fresh().await,
         }
@@ -79,11 +79,11 @@ impl Crew {
 
     /// A worker that never had a job.
     pub(super) async fn fresh(&self) -> Result<Worker, PoolError> {
-        if let Some(worker) = self.pop(&self.spare) {
+        if let Some(worker) = self.pop(&self.spare, None) {
             return Ok(worker);
         }
         let _one = self.starting.lock().await;
-        match self.pop(&self.spare) {
+        match self.pop(&self.spare, None) {
             Some(worker) => Ok(worker),
             None => self.ready().await,
         }
@@ -115,9 +115,14 @@ impl Crew {
         }
     }
 
-    fn pop(&self, workers: &Mutex<Vec<Worker>>) -> Option<Worker> {
+    fn pop(&self, workers: &Mutex<Vec<Worker>>, device: Option<u32>) -> Option<Worker> {
         loop {
-            let mut worker = lock(workers).pop()?;
+            let mut worker = {
+                let mut workers = lock(workers);
+                let fits = workers.iter().rposition(|worker| worker.device == device);
+                let last = workers.len().checked_sub(1)?;
+                workers.remove(fits.unwrap_or(last))
+            };
             if worker.is_alive() {
                 return Some(worker);
             }

@@ -1,7 +1,7 @@
 //! Why a job got no result.
 use std::{sync::Arc, time::Duration};
 
-use crate::MediaError;
+use crate::{MediaError, gpu::NoDevice};
 
 /// Why a job got no result.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -75,6 +75,9 @@ pub enum PoolError {
         /// The time there was for each piece.
         deadline: Duration,
     },
+    /// No device takes the segment, and the CPU may not.
+    #[error(transparent)]
+    NoDevice(#[from] NoDevice),
     /// The pool is shut down.
     #[error("media pool is shut down")]
     Closed,
@@ -94,6 +97,7 @@ impl PoolError {
         match self {
             Self::Media(MediaError::OutOfMemory { .. }) => "memory",
             Self::Media(MediaError::Panicked) => "panicked",
+            Self::Media(MediaError::Gpu { .. }) => "device",
             Self::Media(_) => "refused",
             Self::WorkerDied { .. } => "died",
             Self::WorkerHung { .. } => "hung",
@@ -103,6 +107,7 @@ impl PoolError {
             Self::QueueFull { .. } => "queue_full",
             Self::Late { .. } => "late",
             Self::FeedAborted | Self::FeedLate { .. } | Self::NotTaken { .. } => "abandoned",
+            Self::NoDevice(_) => "no_device",
             Self::Spawn(_) | Self::Closed => "no_worker",
         }
     }

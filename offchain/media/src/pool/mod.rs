@@ -13,8 +13,12 @@ mod record;
 mod source;
 mod stderr;
 mod stream;
+mod trail;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use attempt::Done;
 use bytes::Bytes;
@@ -34,8 +38,10 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     Comparison, Fragment, IngestSettings, Inspection, MediaError, Quality, Rendition, Sampling, SegmentInfo,
-    SourceSettings, TranscodeReport, TranscodeSettings, Transcoded, metrics,
-    worker::{Answer, Request},
+    SourceSettings, TranscodeReport, TranscodeSettings, Transcoded,
+    gpu::{Finding, Fleet, Trial},
+    metrics,
+    worker::{Answer, Request, TranscodeOrder},
 };
 
 /// Longest deadline that is reckoned with.
@@ -99,6 +105,7 @@ struct Inner {
     keeper: JoinHandle<()>,
     record: Record,
     quarantine: Option<Arc<Quarantine>>,
+    fleet: OnceLock<Fleet>,
 }
 
 impl Drop for Inner {
@@ -120,15 +127,21 @@ impl WorkerPool {
             crew,
             record: Record::default(),
             quarantine: config.quarantine.clone().map(Quarantine::new),
+            fleet: OnceLock::new(),
             config,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Has segments transcoded with these devices from now on. Only the first call counts.
+    pub fn use_devices(&self, fleet: Fleet) {
+        let _ = self.inner.fleet.set(fleet);
+    }
+
     /// Makes every rendition of a segment.
     pub async fn transcode(&self, job: TranscodeJob) -> Result<Reported<Transcoded>, PoolError> {
         let TranscodeJob { segment, profiles, settings, deadline } = job;
-        let request = Request::Transcode { profiles, settings };
+        let request = transcoding(profiles, settings);
         let done = self.run_until(deadline, "transcode", request, &[segment]).await?;
         let Answer::Transcoded(made) = done.reply.answer else { return Err(unexpected()) };
         if made.renditions.len() != done.blobs.len() {
@@ -160,7 +173,7 @@ impl WorkerPool {
         let due = Due::new(deadline, self.inner.config.job_deadline);
         let place = self.inner.queue.enter()?;
         let count = profiles.len();
-        Ok(stream::start(self.inner.clone(), Request::Transcode { profiles, settings }, count, due, place))
+        Ok(stream::start(self.inner.clone(), transcoding(profiles, settings), count, due, place))
     }
 
     /// Reads the headers of a segment.
@@ -227,6 +240,15 @@ impl WorkerPool {
         }
     }
 
+    /// One trial of a device; see [`Self::probe_devices`] for all.
+    pub(crate) async fn attempt(&self, trial: Trial) -> Result<Finding, PoolError> {
+        let done = self.run("probe_device", Request::TryDevice(trial), &[]).await?;
+        match done.reply.answer {
+            Answer::Tried(finding) => Ok(finding),
+            _ => Err(unexpected()),
+        }
+    }
+
     /// Plays a file like a live encoder, in a worker process of its own beside those of the pool.
     pub fn source(&self, settings: SourceSettings) -> Result<SourceStream, PoolError> {
         Ok(SourceStream::start(self.hire()?, settings, self.inner.config.job_deadline))
@@ -274,6 +296,11 @@ impl WorkerPool {
         metrics::job(kind, result.as_ref().err(), started.elapsed());
         result
     }
+}
+
+/// Without a device: each attempt gets its own.
+fn transcoding(profiles: Vec<Profile>, settings: TranscodeSettings) -> Request {
+    Request::Transcode(TranscodeOrder { profiles, settings, device: None })
 }
 
 fn unexpected() -> PoolError {

@@ -13,6 +13,7 @@ use super::{
     due::Due,
     feeder::{End, Feed, Feeder, Next, feed},
     queue::Place,
+    trail::Trail,
 };
 use crate::{
     MAX_SEGMENT_BYTES, Piece, TranscodeReport, metrics,
@@ -118,22 +119,34 @@ impl StreamJob {
                 },
             }
         };
-        let mut worker = pool.worker(first.is_some()).await?;
+        let asked = self.request.clone();
+        let mut trail = Trail::new(pool.fleet.get(), &asked);
         loop {
-            let error = match self.attempt(worker).await {
-                Err(error) if error.is_fault() => error,
+            self.request = trail.next()?;
+            let worker = pool.worker(first.is_some(), trail.device()).await?;
+            let ended = self.attempt(worker).await;
+            trail.ended(ended.as_ref().err());
+            let again = !(self.feeder.is_cut() || self.due.left().is_zero());
+            let moved = matches!(&ended, Err(error) if again && trail.leaves(error));
+            let error = match ended {
+                Err(error) if moved || error.is_fault() => error,
                 ended => return ended,
             };
-            if first.is_some() || self.feeder.is_cut() || self.due.left().is_zero() {
-                drop(slot);
-                return Err(self.give_up(first, error).await);
+            if !moved {
+                self.request = asked.clone();
+                if first.is_some() || !again {
+                    trail.blame();
+                    drop(slot);
+                    return Err(self.give_up(first, error).await);
+                }
             }
             if std::mem::take(&mut self.emitted) && !taken(&self.output, Made::Again, self.deadline).await {
                 return Err(PoolError::NotTaken { deadline: self.deadline });
             }
-            metrics::retried();
-            first = Some(error);
-            worker = pool.worker(true).await?;
+            if !moved {
+                metrics::retried();
+                first = Some(error);
+            }
         }
     }
 

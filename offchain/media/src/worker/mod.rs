@@ -20,19 +20,19 @@ use std::{
 use bytes::Bytes;
 pub(crate) use limits::Limits;
 pub(crate) use protocol::{
-    Answer, JOB_MARK, Order, ProtocolError, Reply, Request, SourceHead, head, parse_head, parse_len,
+    Answer, JOB_MARK, Order, ProtocolError, Reply, Request, SourceHead, TranscodeOrder, head, parse_head, parse_len,
 };
 use rustix::{
     process::{Pid, getppid},
     time::{ClockId, clock_gettime},
 };
 pub use stored::{run_stored, store};
-use streamflow_types::Profile;
 
 use self::inbox::Inbox;
 use crate::{
-    MediaError, Piece, Rendition, RenditionReport, SourceSegment, TranscodeReport, TranscodeSettings, Transcoded,
-    compare, fragment, ingest, inspect, library, play, probe, quality, transcode, transcode_live,
+    MediaError, Piece, Rendition, RenditionReport, SourceSegment, TranscodeReport, Transcoded, compare, fragment, gpu,
+    ingest, inspect, library, play, probe, quality,
+    transcode::{transcode_live_on, transcode_on},
 };
 
 /// Time between two looks whether the pool is still there.
@@ -71,6 +71,7 @@ pub fn run(input: impl Read + Send + 'static, mut output: impl Write) -> Result<
     });
     end_with(getppid());
     let mut inbox = Inbox::new(inbox);
+    let mut kept = gpu::Kept::default();
     let mut limits: Option<Limits> = None;
     while let Some((Order { job, request }, blobs)) = inbox.next() {
         let stopwatch = Stopwatch::start();
@@ -89,10 +90,8 @@ pub fn run(input: impl Read + Send + 'static, mut output: impl Write) -> Result<
                 said(job, &unanswered);
                 return done.map_err(WorkerError::Protocol);
             }
-            Request::Transcode { profiles, settings } if blobs.is_empty() => {
-                transcode_fed(&profiles, &settings, &mut inbox, &mut answer)
-            }
-            request => serve(request, blobs, &mut answer),
+            Request::Transcode(order) if blobs.is_empty() => transcode_fed(&order, &mut kept, &mut inbox, &mut answer),
+            request => serve(request, blobs, &mut kept, &mut answer),
         };
         said(job, &unanswered);
         done.map_err(WorkerError::Protocol)?;
@@ -133,7 +132,12 @@ fn greet(limits: &Limits, answer: &mut Answerer<'_>) -> Result<(), ProtocolError
     greeted
 }
 
-fn serve(request: Request, blobs: Vec<Bytes>, answer: &mut Answerer<'_>) -> Result<(), ProtocolError> {
+fn serve(
+    request: Request,
+    blobs: Vec<Bytes>,
+    kept: &mut gpu::Kept,
+    answer: &mut Answerer<'_>,
+) -> Result<(), ProtocolError> {
     let mut blobs = blobs.into_iter();
     let segment = blobs.next().unwrap_or_default();
     let result = match request {
@@ -148,10 +152,14 @@ fn serve(request: Request, blobs: Vec<Bytes>, answer: &mut Answerer<'_>) -> Resu
             quality(&segment, &rendition).map(|measured| (Answer::Measured(measured), Vec::new()))
         }
         Request::Fragment => fragment(&segment).map(|made| (Answer::Fragmented, vec![made.init, made.media])),
-        Request::Transcode { profiles, settings } => transcode(&segment, &profiles, &settings).map(split_transcoded),
+        Request::Transcode(TranscodeOrder { profiles, settings, device }) => {
+            let work = |hardware: Option<&_>| transcode_on(&segment, &profiles, &settings, hardware);
+            kept.run(device.as_ref(), settings.encoder, work).map(split_transcoded)
+        }
         Request::ProbeEncoder(settings) => {
             library::probe_encoder(&settings).map(|()| (Answer::EncoderWorks, Vec::new()))
         }
+        Request::TryDevice(trial) => gpu::attempt(trial).map(|finding| (Answer::Tried(finding), Vec::new())),
         Request::Play(settings) => return live(answer, |emit| play(&settings, emit)),
         Request::Hello(_) | Request::Ingest(_) | Request::Feed | Request::FeedEnd | Request::FeedAbort => {
             Err(MediaError::Source { reason: "food came without a stream".into() })
@@ -183,15 +191,19 @@ fn live(
 
 /// Answers with each piece of a rendition as it is made, and with the report.
 fn transcode_fed(
-    profiles: &[Profile],
-    settings: &TranscodeSettings,
+    order: &TranscodeOrder,
+    kept: &mut gpu::Kept,
     feed: &mut Inbox,
     answer: &mut Answerer<'_>,
 ) -> Result<(), ProtocolError> {
+    let TranscodeOrder { profiles, settings, device } = order;
     let mut sent = Ok(());
-    let made = transcode_live(feed, profiles, settings, &mut |Piece { rendition, bytes }| {
+    let mut emit = |Piece { rendition, bytes }| {
         sent = answer(Answer::Piece { rendition }, &[bytes]);
         if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    let made = kept.run(device.as_ref(), settings.encoder, |hardware| {
+        transcode_live_on(feed, profiles, settings, hardware, &mut emit)
     });
     sent?;
     match made {

@@ -12,6 +12,7 @@ use super::Limits;
 use crate::{
     Comparison, IngestSettings, Inspection, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MediaError, Quality, Sampling,
     SegmentInfo, SourceSettings, TranscodeReport, TranscodeSettings,
+    gpu::{Assignment, Finding, Trial},
 };
 
 /// Longest head, in bytes.
@@ -35,11 +36,9 @@ pub(crate) enum Request {
     Fragment,
     /// One blob is the segment. Without a blob it comes as [`Self::Feed`] until [`Self::FeedEnd`], and renditions leave
     /// as [`Answer::Piece`].
-    Transcode {
-        profiles: Vec<Profile>,
-        settings: TranscodeSettings,
-    },
+    Transcode(TranscodeOrder),
     ProbeEncoder(TranscodeSettings),
+    TryDevice(Trial),
     Play(SourceSettings),
     /// What comes next is [`Self::Feed`] until [`Self::FeedEnd`]; the process ends with it.
     Ingest(IngestSettings),
@@ -55,6 +54,15 @@ impl Request {
     pub(crate) fn is_food(&self) -> bool {
         matches!(self, Self::Feed | Self::FeedEnd | Self::FeedAbort)
     }
+}
+
+/// What is to be made of a segment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TranscodeOrder {
+    pub(crate) profiles: Vec<Profile>,
+    pub(crate) settings: TranscodeSettings,
+    /// The device to use.
+    pub(crate) device: Option<Assignment>,
 }
 
 /// A request and its number.
@@ -82,6 +90,7 @@ pub(crate) enum Answer {
     /// One blob for each rendition, none where they left as pieces.
     Transcoded(TranscodeReport),
     EncoderWorks,
+    Tried(Finding),
     Source(SourceHead),
     Played,
     Failed(MediaError),

@@ -16,7 +16,8 @@ const SCALED: &str = "scale=W:H:flags=bicubic+accurate_rnd+bitexact";
 /// What it does to the rendition: nothing, if that is of 8 bits and 4:2:0 already.
 const PLAIN: &str = "scale=flags=bicubic+accurate_rnd+bitexact,format=yuv420p";
 
-/// What ffmpeg's filters say of a rendition, PSNR and SSIM. Without SIMD: its SSIM of some widths is wrong with it.
+/// What ffmpeg's filters say of a rendition, PSNR and SSIM. Without SIMD: its SSIM of some widths is wrong with it. Without
+/// `shortest` the last frame would count again for each later one of the reference.
 fn by_ffmpeg(reference: &Bytes, rendition: &Bytes, filter: &str) -> (Planes, Planes) {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &Bytes| {
@@ -34,7 +35,8 @@ fn by_ffmpeg(reference: &Bytes, rendition: &Bytes, filter: &str) -> (Planes, Pla
     );
     let (width, height) = size.lines().next().unwrap().trim_end_matches('x').split_once('x').unwrap();
     let filter = filter.replace('W', width).replace('H', height);
-    let graph = format!("[0:v]{PLAIN},split[a][b];[1:v]{filter},split[c][d];[a][c]psnr;[b][d]ssim");
+    let graph =
+        format!("[0:v]{PLAIN},split[a][b];[1:v]{filter},split[c][d];[a][c]psnr=shortest=1;[b][d]ssim=shortest=1");
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-v", "info", "-cpuflags", "0", "-copyts", "-i"]).arg(rendition);
     command.arg("-i").arg(reference).args(["-lavfi", &graph, "-f", "null", "-"]);

@@ -6,7 +6,7 @@ use streamflow_media::{
     hls::{HlsConfig, HlsWriter},
     inspect, probe, ticks_to_duration, transcode,
 };
-use streamflow_types::{Gop, H264Profile, Profile};
+use streamflow_types::{Container, Gop, H264Profile, Profile};
 
 use crate::clip;
 
@@ -64,6 +64,18 @@ fn silent_segment_has_silent_renditions() {
     let made = transcode(&silent, &[small("a")], &settings()).unwrap();
     assert!(!probe(&made.renditions[0].bytes).unwrap().has_audio());
     assert_eq!(made.renditions[0].frames, 25);
+}
+
+#[test]
+fn sound_that_begins_after_the_pictures_is_carried() {
+    let args = ["-f", "lavfi", "-i", "testsrc2=s=160x90:r=25:d=2", "-itsoffset", "1", "-f", "lavfi", "-i", "sine=d=1"];
+    let late = clip::made_by_ffmpeg(&[&args[..], &["-c:v", "libx264", "-c:a", "aac"]].concat());
+    let heard = probe(&late).unwrap().audio_packets;
+    for format in [Container::MpegTs, Container::Mp4] {
+        let made = transcode(&late, &[Profile { format, ..small("a") }], &settings()).unwrap();
+        let seen = probe(&made.renditions[0].bytes).unwrap();
+        assert_eq!((seen.frames, seen.audio_packets), (50, heard), "{format:?}");
+    }
 }
 
 #[tokio::test]

@@ -114,11 +114,27 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     set("transcoding.quarantine.max_files", "Files kept there; the oldest goes first."),
     set("transcoding.quarantine.max_bytes", "Bytes kept there."),
-    set("transcoding.encode.encoder", "x264 or nvenc."),
+    set("transcoding.encode.encoder", "x264, on the CPU, or nvenc, on NVIDIA devices."),
     set("transcoding.encode.preset", "Preset of libx264."),
     set("transcoding.encode.nvenc_preset", "Preset of h264_nvenc."),
     set("transcoding.encode.encoder_threads", "Threads of each libx264 encoder; 0 lets it choose."),
     set("transcoding.encode.decoder_threads", "Threads of the decoder."),
+    set(
+        "transcoding.encode.deterministic",
+        "Whether renditions are the same bytes on every x86-64 machine with the same libraries; x264, one thread each.",
+    ),
+    set(
+        "transcoding.encode.low_latency",
+        "Whether each frame is encoded before the next one comes: no lookahead, no B-frames, less quality.",
+    ),
+    set(
+        "transcoding.gpu.devices",
+        "NVIDIA devices that decode, scale and, with nvenc, encode: auto (all with nvenc, none with x264), all, or a list\nof numbers as nvidia-smi has them: [0, 1]. With x264 they decode and scale.",
+    ),
+    set(
+        "transcoding.gpu.fallback",
+        "While no device takes a segment (each failed, or has no encoder left): cpu (libx264) or refuse.",
+    ),
     set("orchestrator.listen", "TLS port for broadcasters and transcoders. 0.0.0.0:8935 opens it to the network."),
     optional(
         "orchestrator.service_uri",

@@ -97,6 +97,9 @@ fn a_setting_that_cannot_work_is_refused_at_load() {
     let (_dir, path) = file("[data]\ndatabase_url = \"postgres://u:swordfish@h/d\"\ndatabase_url_file = \"f\"\n");
     let error = Config::load(Some(&path)).unwrap_err().to_string();
     assert!(error.contains("only one of data.database_url") && !error.contains("swordfish"), "{error}");
+    let (_dir, path) = file("[transcoding.encode]\ndeterministic = true\nencoder = \"nvenc\"\n");
+    let error = Config::load(Some(&path)).unwrap_err().to_string();
+    assert!(error.contains("transcoding.encode.deterministic needs encoder = \"x264\""), "{error}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use streamflow_media::{QuarantineConfig, TranscodeSettings};
+use streamflow_media::{Encoder, QuarantineConfig, TranscodeSettings, gpu::GpuConfig};
 
 use crate::exit::Usage;
 
@@ -31,6 +31,8 @@ pub struct TranscodingConfig {
     pub quarantine: QuarantineSettings,
     /// How renditions are encoded.
     pub encode: TranscodeSettings,
+    /// Devices of this machine.
+    pub gpu: GpuConfig,
 }
 
 impl Default for TranscodingConfig {
@@ -44,6 +46,7 @@ impl Default for TranscodingConfig {
             worker_memory: 4 << 30,
             quarantine: QuarantineSettings::default(),
             encode: TranscodeSettings::default(),
+            gpu: GpuConfig::default(),
         }
     }
 }
@@ -79,6 +82,9 @@ impl TranscodingConfig {
         let refuse = |what: &str| Err(Usage(format!("configuration: transcoding.{what}")));
         if self.workers == 0 {
             return refuse("workers must be at least 1");
+        }
+        if self.encode.deterministic && self.encode.encoder != Encoder::X264 {
+            return refuse("encode.deterministic needs encoder = \"x264\"");
         }
         if self.job_deadline.is_zero() {
             return refuse("job_deadline must be more than 0s");

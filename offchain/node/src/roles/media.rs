@@ -3,11 +3,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures::FutureExt;
-use streamflow_media::{PoolConfig, WorkerPool};
+use streamflow_media::{Encoder, PoolConfig, TranscodeSettings, WorkerPool, gpu::Fallback};
 use streamflow_orchestrator::{Rendition, Transcode, TranscodeError, TranscodeFuture, TranscodeJob, deadline};
 use streamflow_transcoder::{LocalError, LocalTranscoder};
 
-use crate::{admin::Readiness, config::TranscodingConfig};
+use crate::{admin::Readiness, config::TranscodingConfig, gpu};
 
 /// Name of the encoder among the needs of a role.
 const NEED: &str = "encoder";
@@ -29,16 +29,42 @@ pub(crate) async fn start_workers(config: &TranscodingConfig) -> anyhow::Result<
     WorkerPool::start(pool).await.context("cannot start media workers")
 }
 
-/// Starts workers and tries the encoder. One that does not work is told in `/readyz`; it keeps the role from starting.
+/// Starts workers and gives them the devices that the configuration wants.
+pub(crate) async fn start_transcoding_workers(config: &TranscodingConfig) -> anyhow::Result<WorkerPool> {
+    let pool = start_workers(config).await?;
+    match gpu::use_devices(&pool, config).await {
+        Ok(()) => Ok(pool),
+        Err(e) => {
+            pool.shutdown().await;
+            Err(e)
+        }
+    }
+}
+
+/// Whether segments may be encoded on the CPU.
+pub(crate) fn needs_cpu_encoder(config: &TranscodingConfig) -> bool {
+    config.encode.encoder != Encoder::Nvenc || config.gpu.fallback == Fallback::Cpu
+}
+
+/// Starts workers, tries devices and encoder. One that does not work is told in `/readyz`; it keeps the role from starting.
 pub(super) async fn start_transcoder(
     config: &TranscodingConfig,
     readiness: &Readiness,
 ) -> anyhow::Result<LocalTranscoder> {
-    let pool = start_workers(config).await?;
-    if let Err(e) = pool.probe_encoder(&config.encode).await {
+    let pool = match start_transcoding_workers(config).await {
+        Ok(pool) => pool,
+        Err(e) => {
+            readiness.missing(NEED, format_args!("{e:#}"));
+            return Err(e);
+        }
+    };
+    let on_cpu = TranscodeSettings { encoder: Encoder::X264, ..config.encode.clone() };
+    if needs_cpu_encoder(config)
+        && let Err(e) = pool.probe_encoder(&on_cpu).await
+    {
         readiness.missing(NEED, &e);
         pool.shutdown().await;
-        return Err(e).context("transcoding.encode.encoder does not work here: `streamflow doctor` says more");
+        return Err(e).context("the encoder on the CPU does not work here: `streamflow doctor` says more");
     }
     readiness.met(NEED);
     Ok(LocalTranscoder::new(pool, config.encode.clone()))
@@ -85,6 +111,10 @@ fn told_peers(error: LocalError) -> TranscodeError {
         LocalError::Stopped => TranscodeError::TranscoderStopped,
         LocalError::TimedOut { .. } => TranscodeError::TranscoderTimeout,
         LocalError::Media(e) => TranscodeError::Other(e.to_string()),
+        LocalError::NoDevice(e) => {
+            tracing::warn!(err = %e, "no device takes a segment");
+            TranscodeError::TranscoderUnavailable
+        }
         LocalError::Worker(e) => {
             tracing::warn!(err = %e, "media workers cannot do a segment");
             TranscodeError::TranscoderUnavailable

@@ -25,7 +25,7 @@ use streamflow_types::with_causes;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::media::start_workers;
+pub(crate) use self::media::{needs_cpu_encoder, start_transcoding_workers, start_workers};
 use crate::{
     admin::{Admin, Desk, Readiness, Status, listen_error},
     config::{Config, Role},

@@ -1,4 +1,6 @@
 //! `doctor`: can this machine and this account do the work; if not, what to do.
+mod devices;
+
 use std::{net::SocketAddr, path::Path, time::Instant};
 
 use alloy::{eips::BlockId, primitives::Address, sol_types::SolCall};
@@ -296,22 +298,19 @@ impl Diagnosis {
             Err(e) => return self.add("media workers", State::Fail, format!("{e:#}")),
         };
         self.add("media workers", State::Ok, format!("{} start", config.transcoding.workers));
-        let wanted = config.transcoding.encode.encoder;
-        for encoder in [Encoder::X264, Encoder::Nvenc] {
-            self.encoder(&pool, config, encoder, wanted).await;
-        }
+        self.encoder(&pool, config).await;
+        self.devices(&pool, config).await;
         pool.shutdown().await;
     }
 
-    async fn encoder(&mut self, pool: &WorkerPool, config: &Config, encoder: Encoder, wanted: Encoder) {
-        let settings = TranscodeSettings { encoder, ..config.transcoding.encode.clone() };
-        let name = encoder.libav_name();
-        match pool.probe_encoder(&settings).await {
-            Ok(()) => self.add(name, State::Ok, "encodes"),
-            Err(e) if encoder == wanted => {
-                self.add(name, State::Fail, format!("{e}; transcoding.encode.encoder wants it"))
-            }
-            Err(e) => self.add(name, State::Warn, format!("{e}; not configured, so not needed")),
+    /// The encoder on the CPU, which is needed unless devices do all the work.
+    async fn encoder(&mut self, pool: &WorkerPool, config: &Config) {
+        let settings = TranscodeSettings { encoder: Encoder::X264, ..config.transcoding.encode.clone() };
+        let name = settings.encoder.libav_name();
+        match (pool.probe_encoder(&settings).await, roles::needs_cpu_encoder(&config.transcoding)) {
+            (Ok(()), _) => self.add(name, State::Ok, "encodes"),
+            (Err(e), true) => self.add(name, State::Fail, e),
+            (Err(e), false) => self.add(name, State::Warn, format!("{e}; not configured, so not needed")),
         }
     }
 

@@ -1,0 +1,39 @@
+//! What tests of several files share. Without a device they pass with a line that says why.
+use super::{
+    Coding,
+    device::Device,
+    driver,
+    sample::{self, Sample},
+    trial,
+};
+use ffmpeg_next::{Packet, frame};
+
+/// The first device, or a line that says why there is none.
+pub(super) fn device_or_skip() -> Option<Device> {
+    match driver::ask().and_then(|_| Device::open(0)) {
+        Ok(device) => Some(device),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
+}
+
+/// Whether the device has an encoder, or a line that says why not.
+pub(super) fn encodes_or_skip(device: &Device) -> bool {
+    match trial::attempt(trial::Trial::Encode(device.number())) {
+        Ok(_) => true,
+        Err(error) => {
+            eprintln!("skipped: no encoder: {error}");
+            false
+        }
+    }
+}
+
+pub(super) fn sample(coding: Coding) -> Sample {
+    sample::make(coding).unwrap()
+}
+
+pub(super) fn decode(decoder: ffmpeg_next::decoder::Video, packets: &[Packet]) -> Vec<frame::Video> {
+    sample::decode(decoder, packets).unwrap()
+}
