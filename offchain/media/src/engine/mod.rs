@@ -48,7 +48,7 @@ pub(crate) fn run(
     if profiles.is_empty() || profiles.len() > MAX_RENDITIONS {
         return Err(MediaError::RenditionCount { count: profiles.len(), max: MAX_RENDITIONS });
     }
-    profiles.iter().try_for_each(check_profile)?;
+    profiles.iter().try_for_each(|profile| check_profile(profile, settings.encoder))?;
     thread::scope(|scope| {
         let (pieces, made) = sync_channel(QUEUED_PIECES);
         let job = Job { profiles, settings, hardware, pieces };
