@@ -65,7 +65,7 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
             match self.decoder.receive_frame(&mut frame) {
                 Ok(()) => {
                     let frame = self.accept(frame)?;
-                    self.upright.push(frame)?;
+                    self.upright.push(frame, self.device)?;
                 }
                 Err(ffmpeg_next::Error::Other { errno: EAGAIN }) if !self.flushing => self.feed()?,
                 Err(ffmpeg_next::Error::Eof | ffmpeg_next::Error::Other { errno: EAGAIN }) => {

@@ -49,7 +49,7 @@ pub(crate) fn run(
     if profiles.is_empty() || profiles.len() > MAX_RENDITIONS {
         return Err(MediaError::RenditionCount { count: profiles.len(), max: MAX_RENDITIONS });
     }
-    profiles.iter().try_for_each(check_profile)?;
+    profiles.iter().try_for_each(|profile| check_profile(profile, settings.encoder))?;
     // What a device decodes and scales is its own.
     let hardware = hardware.filter(|_| !settings.deterministic);
     thread::scope(|scope| {
