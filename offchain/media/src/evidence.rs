@@ -6,10 +6,10 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use alloy_primitives::{B256, Keccak256, keccak256};
+use alloy_primitives::{B256, keccak256};
 use ffmpeg_next::{codec, ffi, format, software::scaling};
 use serde::{Deserialize, Serialize};
-use streamflow_types::{Profile, VideoCodec};
+use streamflow_types::{Keccak256, Profile, VideoCodec};
 
 use crate::{MediaError, TranscodeSettings, library, settings::Encoder};
 

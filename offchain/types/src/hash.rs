@@ -16,8 +16,12 @@ impl Keccak256 {
     }
 
     /// Goes on with these bytes.
+    pub fn update(&mut self, bytes: impl AsRef<[u8]>) {
+        self.absorb(bytes.as_ref());
+    }
+
     #[inline(never)]
-    pub fn update(&mut self, bytes: &[u8]) {
+    fn absorb(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 

@@ -4,10 +4,9 @@ use std::{
     sync::{Arc, mpsc::SyncSender},
 };
 
-use alloy_primitives::Keccak256;
 use bytes::Bytes;
 use ffmpeg_next::{Packet, codec, frame};
-use streamflow_types::{Container, Profile};
+use streamflow_types::{Container, Keccak256, Profile};
 
 use super::{
     queues::{Footprint, Queues},
