@@ -51,6 +51,7 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
 
     /// With a decoder that uses this device.
     pub(crate) fn on_device(mut self, device: Option<u32>) -> Self {
+        self.upright = self.upright.on_device(device);
         self.device = device;
         self
     }

@@ -7,7 +7,7 @@ use ffmpeg_next::{
     format::Pixel, frame, util::frame::side_data,
 };
 
-use crate::{MediaError, demux::TICKS, error::libav};
+use crate::{MediaError, demux::TICKS, error::libav, gpu};
 
 /// How pictures are to be turned and mirrored before they are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,11 +86,19 @@ pub(crate) struct Upright {
     fields: bool,
     filters: Option<Filters>,
     ready: VecDeque<frame::Video>,
+    /// Where frames come from, unless that is the CPU.
+    device: Option<u32>,
 }
 
 impl Upright {
     pub(crate) fn new(turn: Turn) -> Self {
-        Self { turn, begun: false, fields: false, filters: None, ready: VecDeque::new() }
+        Self { turn, begun: false, fields: false, filters: None, ready: VecDeque::new(), device: None }
+    }
+
+    /// Of a decoder that uses this device: frames that are as they should be stay there, others are fetched.
+    pub(crate) fn on_device(mut self, device: Option<u32>) -> Self {
+        self.device = device;
+        self
     }
 
     /// Takes a frame with a time in ticks.
@@ -99,6 +107,10 @@ impl Upright {
             self.turn = Turn::of_frame(&frame);
         }
         self.fields |= frame.is_interlaced();
+        let frame = match self.device {
+            Some(device) if self.is_to_be_changed(&frame) => gpu::download(frame, device)?,
+            _ => frame,
+        };
         let input = Pictures::like(&frame, self.fields);
         let chain = input.filters(self.turn);
         if chain.is_empty() {
@@ -113,6 +125,10 @@ impl Upright {
             Some(filters) => filters.run(Some(&frame), &mut self.ready),
             None => Ok(()),
         }
+    }
+
+    fn is_to_be_changed(&self, frame: &frame::Video) -> bool {
+        self.fields || self.turn != Turn::None || frame.color_range() == color::Range::JPEG
     }
 
     /// What was held back comes after this.

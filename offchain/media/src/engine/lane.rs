@@ -69,7 +69,7 @@ impl Lane {
         sound: Arc<Sound>,
         pieces: SyncSender<Piece>,
     ) -> Self {
-        let hardware = hardware.filter(|hardware| hardware.encodes()).cloned();
+        let hardware = hardware.filter(|hardware| hardware.encodes(plan.encoder.codec)).cloned();
         Self { plan, hardware, sound, pieces, file: None, waiting: VecDeque::new(), heard: 0, frames: 0, codec: None }
     }
 

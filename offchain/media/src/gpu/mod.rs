@@ -30,8 +30,10 @@ pub use self::{
     survey::{DeviceReport, Devices, MIN_SESSIONS, Selection, Unusable, UsableDevice},
 };
 pub(crate) use self::{
+    decoder::download,
     device::{fault, is_fault, is_on_device},
     fleet::{Assignment, Lease, Placement},
     hardware::{Hardware, Kept, LentScaler},
+    scaler::Target,
     trial::{Finding, Trial, attempt},
 };
