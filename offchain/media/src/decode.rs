@@ -51,7 +51,6 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
 
     /// With a decoder that uses this device.
     pub(crate) fn on_device(mut self, device: Option<u32>) -> Self {
-        self.upright = self.upright.on_device(device);
         self.device = device;
         self
     }
@@ -66,7 +65,7 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
             match self.decoder.receive_frame(&mut frame) {
                 Ok(()) => {
                     let frame = self.accept(frame)?;
-                    self.upright.push(frame)?;
+                    self.upright.push(frame, self.device)?;
                 }
                 Err(ffmpeg_next::Error::Other { errno: EAGAIN }) if !self.flushing => self.feed()?,
                 Err(ffmpeg_next::Error::Eof | ffmpeg_next::Error::Other { errno: EAGAIN }) => {

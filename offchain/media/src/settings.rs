@@ -44,9 +44,9 @@ impl Encoder {
             (VideoCodec::H264, own) => Some(own.libav_name()),
             (VideoCodec::H265, Self::X264) => Some("libx265"),
             (VideoCodec::H265, Self::Nvenc) => Some("hevc_nvenc"),
-            // No device makes it.
-            (VideoCodec::Vp9, _) => Some("libvpx-vp9"),
-            (VideoCodec::Vp8, _) => None,
+            (VideoCodec::Vp9, Self::X264) => Some("libvpx-vp9"),
+            // No container here has a place for VP8, and no device makes VP9.
+            (VideoCodec::Vp8, _) | (VideoCodec::Vp9, Self::Nvenc) => None,
         }
     }
 }
@@ -108,11 +108,13 @@ impl TranscodeSettings {
         if self.deterministic { 1 } else { self.decoder_threads }
     }
 
+    /// Threads of the encoder that is opened.
+    fn encoding_threads(&self) -> u32 {
+        if self.deterministic { 1 } else { self.encoder_threads }
+    }
+
     /// Frames that the encoder looks ahead over: `rc-lookahead` of libx264's presets.
     pub(crate) fn lookahead_frames(&self) -> usize {
-        if self.low_latency {
-            return 0;
-        }
         match (self.encoder, self.preset.as_str()) {
             _ if self.low_latency => 0,
             (Encoder::Nvenc, _) | (Encoder::X264, "ultrafast" | "superfast") => 0,
@@ -183,8 +185,7 @@ fn h264_options(settings: &TranscodeSettings, profile: &Profile) -> EncoderOptio
     match settings.encoder {
         Encoder::X264 => {
             options.push(("preset", settings.preset.clone()));
-            let threads = if settings.deterministic { 1 } else { settings.encoder_threads };
-            options.push(("threads", threads.to_string()));
+            options.push(("threads", settings.encoding_threads().to_string()));
             if settings.deterministic {
                 add_x264_params(&mut options, "cpu-independent=1");
             }
@@ -218,12 +219,15 @@ mod x265 {
     pub(super) fn options(settings: &TranscodeSettings) -> EncoderOptions {
         // Its own messages are no errors of libav, whose level they ignore.
         let mut params = String::from("log-level=error:open-gop=0");
-        match settings.encoder_threads {
+        match settings.encoding_threads() {
             0 => {}
             1 => params.push_str(":pools=none:frame-threads=1"),
             threads => params.push_str(&format!(":pools={threads}:frame-threads=1")),
         }
-        vec![("forced-idr", "1".into()), ("preset", settings.preset.clone()), ("x265-params", params)]
+        let mut options =
+            vec![("forced-idr", "1".into()), ("preset", settings.preset.clone()), ("x265-params", params)];
+        options.extend(settings.low_latency.then(|| ("tune", "zerolatency".into())));
+        options
     }
 }
 
@@ -248,7 +252,7 @@ mod vp9 {
     pub(super) fn options(settings: &TranscodeSettings, profile: &Profile) -> EncoderOptions {
         let speed =
             SPEEDS.iter().find(|(preset, _)| *preset == settings.preset).map_or(USUAL_SPEED, |(_, speed)| *speed);
-        let threads = settings.encoder_threads.to_string();
+        let threads = settings.encoding_threads().to_string();
         let fixed = [("deadline", "realtime"), ("lag-in-frames", "0"), ("auto-alt-ref", "0"), ("cpu-used", speed)];
         let mut options: EncoderOptions = fixed.map(|(key, value)| (key, value.to_owned())).into();
         // With the least rate equal to the largest it is constant.
@@ -257,15 +261,15 @@ mod vp9 {
     }
 }
 
-/// Refuses what this transcoder cannot produce.
-pub(crate) fn check_profile(profile: &Profile) -> Result<(), MediaError> {
+/// Refuses what this transcoder cannot produce with the encoder that it has.
+pub(crate) fn check_profile(profile: &Profile, encoder: Encoder) -> Result<(), MediaError> {
     let refuse = |reason: String| MediaError::UnsupportedProfile { name: profile.name.clone(), reason };
     profile.validate().map_err(|error| refuse(error.to_string()))?;
-    let Some(encoder) = Encoder::default().libav_name_for(profile.encoder) else {
-        return Err(refuse(format!("no encoder for {:?}", profile.encoder)));
+    let Some(name) = encoder.libav_name_for(profile.encoder) else {
+        return Err(refuse(format!("no encoder for {:?} beside {encoder}", profile.encoder)));
     };
-    if profile.encoder != VideoCodec::H264 && encoder::find_by_name(encoder).is_none() {
-        return Err(refuse(format!("this libavcodec has no {encoder}")));
+    if profile.encoder != VideoCodec::H264 && encoder::find_by_name(name).is_none() {
+        return Err(refuse(format!("this libavcodec has no {name}")));
     }
     if profile.encoder == VideoCodec::Vp9 && profile.format != Container::Mp4 {
         return Err(refuse("VP9 goes into MP4 only, transport streams have no place for it".into()));
@@ -302,7 +306,7 @@ mod tests {
             ladder.iter().map(|p| (p.width, p.height)).collect::<Vec<_>>(),
             [(1280, 720), (640, 360), (426, 240)]
         );
-        assert!(ladder.iter().all(|p| check_profile(p).is_ok()));
+        assert!(ladder.iter().all(|p| check_profile(p, Encoder::X264).is_ok()));
     }
 
     #[test]
@@ -324,6 +328,13 @@ mod tests {
     }
 
     #[test]
+    fn devices_make_no_vp9() {
+        let vp9 = Profile { encoder: VideoCodec::Vp9, format: Container::Mp4, ..devnet_ladder()[0].clone() };
+        assert_eq!(check_profile(&vp9, Encoder::X264), Ok(()));
+        assert!(matches!(check_profile(&vp9, Encoder::Nvenc), Err(MediaError::UnsupportedProfile { .. })));
+    }
+
+    #[test]
     fn other_codecs_and_sizes_are_refused() {
         let base = devnet_ladder()[0].clone();
         for profile in [
@@ -332,7 +343,7 @@ mod tests {
             Profile { width: 4098, ..base.clone() },
             Profile { bitrate: 0, ..base },
         ] {
-            assert!(matches!(check_profile(&profile), Err(MediaError::UnsupportedProfile { .. })));
+            assert!(matches!(check_profile(&profile, Encoder::X264), Err(MediaError::UnsupportedProfile { .. })));
         }
     }
 }

@@ -86,31 +86,25 @@ pub(crate) struct Upright {
     fields: bool,
     filters: Option<Filters>,
     ready: VecDeque<frame::Video>,
-    /// Where frames come from, unless that is the CPU.
-    device: Option<u32>,
 }
 
 impl Upright {
     pub(crate) fn new(turn: Turn) -> Self {
-        Self { turn, begun: false, fields: false, filters: None, ready: VecDeque::new(), device: None }
+        Self { turn, begun: false, fields: false, filters: None, ready: VecDeque::new() }
     }
 
-    /// Of a decoder that uses this device: frames that are as they should be stay there, others are fetched.
-    pub(crate) fn on_device(mut self, device: Option<u32>) -> Self {
-        self.device = device;
-        self
-    }
-
-    /// Takes a frame with a time in ticks.
-    pub(crate) fn push(&mut self, frame: frame::Video) -> Result<(), MediaError> {
+    /// Takes a frame with a time in ticks, from this device if it is not in memory.
+    pub(crate) fn push(&mut self, mut frame: frame::Video, device: Option<u32>) -> Result<(), MediaError> {
         if !std::mem::replace(&mut self.begun, true) && self.turn == Turn::None {
             self.turn = Turn::of_frame(&frame);
         }
         self.fields |= frame.is_interlaced();
-        let frame = match self.device {
-            Some(device) if self.is_to_be_changed(&frame) => gpu::download(frame, device)?,
-            _ => frame,
-        };
+        let full_range = frame.color_range() == color::Range::JPEG;
+        if let Some(device) = device.filter(|_| gpu::is_on_device(&frame))
+            && (self.fields || full_range || self.turn != Turn::None)
+        {
+            frame = gpu::in_memory(&frame, device)?;
+        }
         let input = Pictures::like(&frame, self.fields);
         let chain = input.filters(self.turn);
         if chain.is_empty() {
@@ -125,10 +119,6 @@ impl Upright {
             Some(filters) => filters.run(Some(&frame), &mut self.ready),
             None => Ok(()),
         }
-    }
-
-    fn is_to_be_changed(&self, frame: &frame::Video) -> bool {
-        self.fields || self.turn != Turn::None || frame.color_range() == color::Range::JPEG
     }
 
     /// What was held back comes after this.
@@ -160,8 +150,9 @@ struct Pictures {
 impl Pictures {
     fn like(frame: &frame::Video, fields: bool) -> Self {
         let format = frame.format();
-        // Scalers know that other formats always have it.
-        let full_range = frame.color_range() == color::Range::JPEG && name(format).starts_with("yuv");
+        // Scalers know that RGB and grey always have it.
+        let may_be_narrow = ["yuv", "nv12", "p010", "p016"].iter().any(|kind| name(format).starts_with(kind));
+        let full_range = frame.color_range() == color::Range::JPEG && may_be_narrow;
         Self { format, width: frame.width(), height: frame.height(), fields, full_range }
     }
 
@@ -254,6 +245,20 @@ mod tests {
 
     fn turn(matrix: [i32; 9]) -> Turn {
         Turn::of_matrix(&matrix.map(i32::to_ne_bytes).concat())
+    }
+
+    #[test]
+    fn frames_of_a_device_are_turned_in_memory() {
+        let Some(frames) = gpu::frames_on_device_or_skip() else { return };
+        let size = (frames[0].width(), frames[0].height());
+        let mut upright = Upright::new(Turn::Clockwise);
+        for frame in frames {
+            assert!(gpu::is_on_device(&frame));
+            upright.push(frame, Some(0)).unwrap();
+        }
+        let turned = upright.next().unwrap();
+        assert!(!gpu::is_on_device(&turned));
+        assert_eq!((turned.height(), turned.width()), size);
     }
 
     #[test]

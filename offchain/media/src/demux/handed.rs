@@ -34,8 +34,8 @@ impl<R: Read> Hand<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 read => read.map(|read| Bytes::copy_from_slice(buffer.get(..read).unwrap_or_default())),
             };
-            let last = piece.as_ref().map_or(true, Bytes::is_empty);
-            if last && piece.is_ok() || self.pieces.send(piece).is_err() || last {
+            let (ended, failed) = (piece.as_ref().is_ok_and(Bytes::is_empty), piece.is_err());
+            if ended || self.pieces.send(piece).is_err() || failed {
                 return;
             }
         }

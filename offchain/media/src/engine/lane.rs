@@ -4,6 +4,7 @@ use std::{
     sync::{Arc, mpsc::SyncSender},
 };
 
+use alloy_primitives::Keccak256;
 use bytes::Bytes;
 use ffmpeg_next::{Packet, codec, frame};
 use streamflow_types::{Container, Profile};
@@ -44,6 +45,8 @@ pub(super) struct Lane {
     heard: usize,
     frames: u64,
     codec: Option<String>,
+    /// Of all bytes handed on.
+    hash: Keccak256,
 }
 
 /// The rendition being written.
@@ -70,7 +73,18 @@ impl Lane {
         pieces: SyncSender<Piece>,
     ) -> Self {
         let hardware = hardware.filter(|hardware| hardware.encodes(plan.encoder.codec)).cloned();
-        Self { plan, hardware, sound, pieces, file: None, waiting: VecDeque::new(), heard: 0, frames: 0, codec: None }
+        Self {
+            plan,
+            hardware,
+            sound,
+            pieces,
+            file: None,
+            waiting: VecDeque::new(),
+            heard: 0,
+            frames: 0,
+            codec: None,
+            hash: Keccak256::new(),
+        }
     }
 
     /// Makes what is ordered.
@@ -162,10 +176,11 @@ impl Lane {
         self.hand_on(bytes)
     }
 
-    fn hand_on(&self, bytes: Bytes) -> Result<(), MediaError> {
+    fn hand_on(&mut self, bytes: Bytes) -> Result<(), MediaError> {
         if bytes.is_empty() {
             return Ok(());
         }
+        self.hash.update(&bytes);
         self.pieces.send(Piece { rendition: self.plan.rendition, bytes }).map_err(|_| MediaError::Abandoned)
     }
 
@@ -188,6 +203,7 @@ impl Lane {
             height,
             frames: self.frames,
             pixels: self.frames * u64::from(width) * u64::from(height),
+            hash: self.hash.finalize(),
         })
     }
 }

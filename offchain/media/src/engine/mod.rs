@@ -25,6 +25,7 @@ use crate::{
     MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings,
     decode::Frames,
     demux::{self, Live, Taken},
+    evidence::Evidence,
     gpu::Hardware,
     settings::{MAX_RENDITIONS, check_profile},
 };
@@ -48,7 +49,9 @@ pub(crate) fn run(
     if profiles.is_empty() || profiles.len() > MAX_RENDITIONS {
         return Err(MediaError::RenditionCount { count: profiles.len(), max: MAX_RENDITIONS });
     }
-    profiles.iter().try_for_each(check_profile)?;
+    profiles.iter().try_for_each(|profile| check_profile(profile, settings.encoder))?;
+    // What a device decodes and scales is its own.
+    let hardware = hardware.filter(|_| !settings.deterministic);
     thread::scope(|scope| {
         let (pieces, made) = sync_channel(QUEUED_PIECES);
         let job = Job { profiles, settings, hardware, pieces };
@@ -130,6 +133,7 @@ impl<'a> Job<'a> {
         }
         Ok(TranscodeReport {
             renditions: made.into_iter().collect::<Result<_, _>>()?,
+            evidence: Evidence::of(self.settings, self.profiles)?,
             source: SourceReport {
                 width: size.0,
                 height: size.1,

@@ -1,11 +1,11 @@
 //! Decoding on a device: frames stay there unless they are asked for.
 use std::ptr;
 
-use ffmpeg_next::{Codec, codec, ffi, frame};
+use ffmpeg_next::{Codec, codec, ffi};
 
 use super::{
     Coding,
-    device::{Device, fault, is_on_device},
+    device::{Device, fault},
 };
 use crate::{
     MediaError,
@@ -95,31 +95,13 @@ fn takes_device(codec: *const ffi::AVCodec) -> bool {
     configs.into_iter().any(|config| config.device_type == cuda && config.methods & by_device != 0)
 }
 
-/// A copy of a frame in memory, in the pixel format that the device keeps it in; a frame that is there already is passed
-/// on.
-///
-/// # Errors
-/// [`MediaError::Gpu`]
-#[allow(unsafe_code)] // the library has no wrapper
-pub(crate) fn download(frame: frame::Video, device: u32) -> Result<frame::Video, MediaError> {
-    if !is_on_device(&frame) {
-        return Ok(frame);
-    }
-    let mut copy = frame::Video::empty();
-    // SAFETY: both frames live through the calls; the first one is on a device, the second has nothing yet.
-    let code = unsafe {
-        match ffi::av_hwframe_transfer_data(copy.as_mut_ptr(), frame.as_ptr(), 0) {
-            code if code < 0 => code,
-            _ => ffi::av_frame_copy_props(copy.as_mut_ptr(), frame.as_ptr()),
-        }
-    };
-    if code < 0 { Err(fault(device, "fetch a frame")(code.into())) } else { Ok(copy) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::testing::{decode, device_or_skip, sample};
+    use crate::gpu::{
+        is_on_device,
+        testing::{frames_on_device_or_skip, sample},
+    };
 
     #[test]
     fn the_library_knows_a_decoder_with_a_device_for_every_coding() {
@@ -146,18 +128,9 @@ mod tests {
     }
 
     #[test]
-    fn frames_stay_on_the_device_until_they_are_fetched() {
-        let Some(device) = device_or_skip() else { return };
-        let sample = sample(Coding::H264);
-        let decoder = open_decoder(sample.parameters.clone(), Coding::H264, &device).unwrap();
-        let frames = decode(decoder, &sample.packets);
-        assert_eq!(frames.len(), sample.packets.len());
-        for frame in frames {
-            assert!(is_on_device(&frame));
-            let pts = frame.pts();
-            let fetched = download(frame, 0).unwrap();
-            assert!(!is_on_device(&fetched));
-            assert_eq!((fetched.width(), fetched.height(), fetched.pts()), (256, 144, pts));
-        }
+    fn frames_stay_on_the_device() {
+        let Some(frames) = frames_on_device_or_skip() else { return };
+        assert_eq!(frames.len(), sample(Coding::H264).packets.len());
+        assert!(frames.iter().all(|frame| is_on_device(frame) && (frame.width(), frame.height()) == (256, 144)));
     }
 }

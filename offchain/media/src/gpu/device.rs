@@ -82,6 +82,23 @@ pub(crate) fn is_on_device(frame: &frame::Video) -> bool {
     frame.format() == Pixel::CUDA
 }
 
+/// A copy of a device's frame in memory, with its time and its marks.
+///
+/// # Errors
+/// [`MediaError::Gpu`]
+#[allow(unsafe_code)] // the library has no wrapper
+pub(crate) fn in_memory(frame: &frame::Video, device: u32) -> Result<frame::Video, MediaError> {
+    let mut copy = frame::Video::empty();
+    // SAFETY: both pointers are of live frames; the first is empty, as libav wants it, and owned here alone.
+    let code = unsafe {
+        match ffi::av_hwframe_transfer_data(copy.as_mut_ptr(), frame.as_ptr(), 0) {
+            0 => ffi::av_frame_copy_props(copy.as_mut_ptr(), frame.as_ptr()),
+            failed => failed,
+        }
+    };
+    if code < 0 { Err(fault(device, "fetch a frame")(code.into())) } else { Ok(copy) }
+}
+
 /// Names device and step in an error of libav.
 pub(crate) fn fault(device: u32, step: &str) -> impl Fn(ffmpeg_next::Error) -> MediaError {
     move |error| MediaError::Gpu { device, step: step.into(), reason: error.to_string() }

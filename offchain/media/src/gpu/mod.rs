@@ -21,6 +21,8 @@ mod survey;
 mod testing;
 mod trial;
 
+#[cfg(test)]
+pub(crate) use self::testing::frames_on_device_or_skip;
 pub use self::{
     breaker::{BreakerPolicy, BreakerState},
     choice::{DeviceChoice, Fallback, GpuConfig},
@@ -30,8 +32,7 @@ pub use self::{
     survey::{DeviceReport, Devices, MIN_SESSIONS, Selection, Unusable, UsableDevice},
 };
 pub(crate) use self::{
-    decoder::download,
-    device::{fault, is_fault, is_on_device},
+    device::{fault, in_memory, is_fault, is_on_device},
     fleet::{Assignment, Lease, Placement},
     hardware::{Hardware, Kept, LentScaler},
     scaler::Target,

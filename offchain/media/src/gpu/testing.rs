@@ -1,6 +1,7 @@
 //! What tests of several files share. Without a device they pass with a line that says why.
 use super::{
     Coding,
+    decoder::open_decoder,
     device::Device,
     driver,
     sample::{self, Sample},
@@ -29,6 +30,14 @@ pub(super) fn encodes_or_skip(device: &Device) -> bool {
             false
         }
     }
+}
+
+/// Frames as a decoder of the first device leaves them there, or nothing and a line that says why.
+pub(crate) fn frames_on_device_or_skip() -> Option<Vec<frame::Video>> {
+    let device = device_or_skip()?;
+    let sample = sample(Coding::H264);
+    let decoder = open_decoder(sample.parameters.clone(), Coding::H264, &device).unwrap();
+    Some(decode(decoder, &sample.packets))
 }
 
 pub(super) fn sample(coding: Coding) -> Sample {

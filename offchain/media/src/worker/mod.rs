@@ -30,8 +30,8 @@ pub use stored::{run_stored, store};
 
 use self::inbox::Inbox;
 use crate::{
-    MediaError, Piece, Rendition, RenditionReport, SourceSegment, TranscodeReport, Transcoded, compare, fragment, gpu,
-    ingest, inspect, library, play, probe, quality,
+    MediaError, Piece, SourceSegment, Transcoded, compare, fragment, gpu, ingest, inspect, library, play, probe,
+    quality,
     transcode::{transcode_live_on, transcode_on},
 };
 
@@ -211,13 +211,8 @@ fn transcode_fed(
 }
 
 fn split_transcoded(transcoded: Transcoded) -> (Answer, Vec<Bytes>) {
-    let (renditions, blobs) = transcoded.renditions.into_iter().map(split_rendition).unzip();
-    (Answer::Transcoded(TranscodeReport { renditions, source: transcoded.source }), blobs)
-}
-
-fn split_rendition(rendition: Rendition) -> (RenditionReport, Bytes) {
-    let Rendition { name, bytes, width, height, frames, pixels, codecs } = rendition;
-    (RenditionReport { name, width, height, frames, pixels, codecs }, bytes)
+    let (report, blobs) = transcoded.split();
+    (Answer::Transcoded(report), blobs)
 }
 
 fn split_source(segment: SourceSegment) -> (SourceHead, Bytes) {

@@ -81,8 +81,8 @@ fn hevc_in_mp4_has_its_parameter_sets_before_the_pictures() {
 fn what_no_container_has_a_place_for_is_refused_before_any_work() {
     for (codec, container, why) in [
         (VideoCodec::Vp9, Container::MpegTs, "VP9 goes into MP4 only, transport streams have no place for it"),
-        (VideoCodec::Vp8, Container::Mp4, "no encoder for Vp8"),
-        (VideoCodec::Vp8, Container::MpegTs, "no encoder for Vp8"),
+        (VideoCodec::Vp8, Container::Mp4, "no encoder for Vp8 beside libx264"),
+        (VideoCodec::Vp8, Container::MpegTs, "no encoder for Vp8 beside libx264"),
     ] {
         let error = transcoded(&source(), &[profile(Container::MpegTs), coded(codec, container)]).unwrap_err();
         assert_eq!(error, MediaError::UnsupportedProfile { name: "made".into(), reason: why.into() });
