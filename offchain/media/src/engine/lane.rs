@@ -71,7 +71,7 @@ impl Lane {
         sound: Arc<Sound>,
         pieces: SyncSender<Piece>,
     ) -> Self {
-        let hardware = hardware.filter(|hardware| hardware.encodes()).cloned();
+        let hardware = hardware.filter(|hardware| hardware.encodes(plan.encoder.codec)).cloned();
         Self {
             plan,
             hardware,

@@ -35,5 +35,6 @@ pub(crate) use self::{
     device::{fault, in_memory, is_fault, is_on_device},
     fleet::{Assignment, Lease, Placement},
     hardware::{Hardware, Kept, LentScaler},
+    scaler::Target,
     trial::{Finding, Trial, attempt},
 };

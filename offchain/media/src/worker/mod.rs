@@ -154,7 +154,7 @@ fn serve(
         Request::Fragment => fragment(&segment).map(|made| (Answer::Fragmented, vec![made.init, made.media])),
         Request::Transcode(TranscodeOrder { profiles, settings, device }) => {
             let work = |hardware: Option<&_>| transcode_on(&segment, &profiles, &settings, hardware);
-            kept.run(device.as_ref(), settings.encoder, work).map(split_transcoded)
+            kept.run(device.as_ref(), work).map(split_transcoded)
         }
         Request::ProbeEncoder(settings) => {
             library::probe_encoder(&settings).map(|()| (Answer::EncoderWorks, Vec::new()))
@@ -202,9 +202,7 @@ fn transcode_fed(
         sent = answer(Answer::Piece { rendition }, &[bytes]);
         if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
-    let made = kept.run(device.as_ref(), settings.encoder, |hardware| {
-        transcode_live_on(feed, profiles, settings, hardware, &mut emit)
-    });
+    let made = kept.run(device.as_ref(), |hardware| transcode_live_on(feed, profiles, settings, hardware, &mut emit));
     sent?;
     match made {
         Ok(report) => answer(Answer::Transcoded(report), &[]),
