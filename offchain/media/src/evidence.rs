@@ -16,8 +16,8 @@ use crate::{MediaError, TranscodeSettings, library, settings::Encoder};
 /// Arguments for which the functions that rate control is made of are evaluated.
 const SAMPLES: u16 = 4096;
 
-/// Names all that shapes the bytes of H.264 renditions beside their source and the list of profiles: settings, and builds
-/// of the libraries. One line of text.
+/// Names all that shapes the bytes of H.264 renditions beside their source and the list of profiles: settings, and
+/// builds of the libraries. One line of text.
 ///
 /// Where [`TranscodeSettings::deterministic`] is set, equal ids mean equal bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -115,8 +115,8 @@ fn short(hash: B256) -> String {
     alloy_primitives::hex::encode(&hash[..8])
 }
 
-/// Names the way in which this process computes powers, exponentials and logarithms: they differ between versions of the C
-/// library, and within one by the processor.
+/// Names the way in which this process computes powers, exponentials and logarithms: they differ between versions of the
+/// C library, and within one by the processor.
 fn numbers() -> &'static str {
     static NUMBERS: OnceLock<String> = OnceLock::new();
     NUMBERS.get_or_init(|| {
