@@ -2,5 +2,5 @@
 use std::io;
 
 fn main() -> Result<(), streamflow_media::worker::WorkerError> {
-    streamflow_media::worker::run(io::stdin(), io::stdout().lock())
+    streamflow_media::worker::run(io::stdin(), io::stdout())
 }

@@ -8,7 +8,7 @@ fn main() -> Result<(), streamflow_media::worker::WorkerError> {
     if let Some(instructions) = env::args().nth(1).and_then(|name| CString::new(name).ok()) {
         allow_only(&instructions);
     }
-    streamflow_media::worker::run(io::stdin(), io::stdout().lock())
+    streamflow_media::worker::run(io::stdin(), io::stdout())
 }
 
 #[allow(unsafe_code)] // the library has no wrapper

@@ -9,9 +9,8 @@ use streamflow_types::Profile;
 use crate::{
     MediaError, TranscodeSettings,
     demux::{self, Ahead},
-    engine,
+    engine::{self, Place},
     evidence::Evidence,
-    gpu::Hardware,
 };
 
 /// One encoded segment of one profile.
@@ -143,21 +142,21 @@ pub fn transcode_live(
     settings: &TranscodeSettings,
     emit: &mut dyn FnMut(Piece) -> ControlFlow<()>,
 ) -> Result<TranscodeReport, MediaError> {
-    transcode_live_on(input, profiles, settings, None, emit)
+    transcode_live_on(input, profiles, settings, Place::default(), emit)
 }
 
-/// The same with a device.
+/// The same at a place.
 pub(crate) fn transcode_live_on(
     input: impl Read + Send,
     profiles: &[Profile],
     settings: &TranscodeSettings,
-    hardware: Option<&Hardware>,
+    place: Place<'_>,
     emit: &mut dyn FnMut(Piece) -> ControlFlow<()>,
 ) -> Result<TranscodeReport, MediaError> {
     let (hand, input) = demux::handed(input);
     thread::scope(|scope| {
         scope.spawn(|| hand.run());
-        engine::run(|| demux::coming_in(input), profiles, settings, hardware, emit)
+        engine::run(|| demux::coming_in(input), profiles, settings, place, emit)
     })
 }
 
@@ -167,18 +166,18 @@ pub fn transcode(
     profiles: &[Profile],
     settings: &TranscodeSettings,
 ) -> Result<Transcoded, MediaError> {
-    transcode_on(segment, profiles, settings, None)
+    transcode_on(segment, profiles, settings, Place::default())
 }
 
-/// The same with a device.
+/// The same at a place.
 pub(crate) fn transcode_on(
     segment: &Bytes,
     profiles: &[Profile],
     settings: &TranscodeSettings,
-    hardware: Option<&Hardware>,
+    place: Place<'_>,
 ) -> Result<Transcoded, MediaError> {
     let mut bytes = vec![Vec::new(); profiles.len()];
-    let report = engine::run(|| demux::whole(segment, Ahead::Little), profiles, settings, hardware, &mut |piece| {
+    let report = engine::run(|| demux::whole(segment, Ahead::Little), profiles, settings, place, &mut |piece| {
         if let Some(bytes) = bytes.get_mut(piece.rendition) {
             bytes.extend_from_slice(&piece.bytes);
         }

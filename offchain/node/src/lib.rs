@@ -166,5 +166,5 @@ async fn run_role(
 /// # Errors
 /// When the pool that started it is gone.
 pub fn media_worker() -> anyhow::Result<()> {
-    streamflow_media::worker::run(std::io::stdin(), std::io::stdout().lock()).context("media worker failed")
+    streamflow_media::worker::run(std::io::stdin(), std::io::stdout()).context("media worker failed")
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = env::args().collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [_, "worker"] => Ok(worker::run(io::stdin(), io::stdout().lock())?),
+        [_, "worker"] => Ok(worker::run(io::stdin(), io::stdout())?),
         [program, "remote", url] => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(remote(program, url))

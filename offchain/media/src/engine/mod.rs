@@ -8,7 +8,6 @@ mod rung;
 mod sound;
 
 use std::{
-    num::NonZero,
     ops::ControlFlow,
     sync::{
         Arc,
@@ -20,6 +19,7 @@ use std::{
 use ffmpeg_next::Packet;
 use streamflow_types::Profile;
 
+pub(crate) use self::queues::Encoders;
 use self::{ladder::Ladder, lane::Lane, queues::Queues, sound::Sound};
 use crate::{
     MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings,
@@ -30,20 +30,28 @@ use crate::{
     settings::{MAX_RENDITIONS, check_profile},
 };
 
-/// Bytes that the encoders of one segment may take for each core: with more of them open, cores only wait for each other.
-const ENCODERS_PER_CORE: usize = 144 << 20;
 /// Frames that may wait to be scaled.
 const DECODED_FRAMES: usize = 2;
 /// Pieces of all renditions that may wait to be taken.
 const QUEUED_PIECES: usize = 32;
 
-/// Makes every rendition of the segment that `open` opens, with the device if there is one; `emit` gets them piece by piece on
-/// this thread.
+/// Where a segment is made.
+#[derive(Default)]
+pub(crate) struct Place<'a> {
+    /// The device, if there is one.
+    pub(crate) hardware: Option<&'a Hardware>,
+    /// Those of the process, all its segments'.
+    pub(crate) encoders: Arc<Encoders>,
+    /// Called when the first encoder is done, all frames being decoded and scaled long since: another segment may begin.
+    pub(crate) ending: Option<&'a (dyn Fn() + Sync)>,
+}
+
+/// Makes every rendition of the segment that `open` opens; `emit` gets them piece by piece on this thread.
 pub(crate) fn run(
     open: impl FnOnce() -> Result<Live, MediaError> + Send,
     profiles: &[Profile],
     settings: &TranscodeSettings,
-    hardware: Option<&Hardware>,
+    place: Place<'_>,
     emit: &mut dyn FnMut(Piece) -> ControlFlow<()>,
 ) -> Result<TranscodeReport, MediaError> {
     if profiles.is_empty() || profiles.len() > MAX_RENDITIONS {
@@ -51,10 +59,11 @@ pub(crate) fn run(
     }
     profiles.iter().try_for_each(|profile| check_profile(profile, settings.encoder))?;
     // What a device decodes and scales is its own.
-    let hardware = hardware.filter(|_| !settings.deterministic);
+    let hardware = place.hardware.filter(|_| !settings.deterministic);
+    let Place { encoders, ending, .. } = place;
     thread::scope(|scope| {
         let (pieces, made) = sync_channel(QUEUED_PIECES);
-        let job = Job { profiles, settings, hardware, pieces };
+        let job = Job { profiles, settings, hardware, encoders, ending, pieces };
         let front = scope.spawn(move || job.run(scope, open));
         for piece in made {
             if emit(piece).is_break() {
@@ -70,6 +79,8 @@ struct Job<'a> {
     profiles: &'a [Profile],
     settings: &'a TranscodeSettings,
     hardware: Option<&'a Hardware>,
+    encoders: Arc<Encoders>,
+    ending: Option<&'a (dyn Fn() + Sync)>,
     pieces: SyncSender<Piece>,
 }
 
@@ -101,9 +112,7 @@ impl<'a> Job<'a> {
         let size = (first.width(), first.height());
         demux::check_size(size.0, size.1)?;
         let (ladder, plans) = Ladder::new(self.profiles, self.settings, self.hardware, &first, fps);
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let queues = Queues::new(plans.iter().map(|plan| plan.footprint), ENCODERS_PER_CORE * cores);
-        let queues = Arc::new(queues);
+        let queues = Arc::new(Queues::new(&self.encoders, plans.iter().map(|plan| plan.footprint)));
         let run = |plan| {
             let (lane, queues) = (Lane::new(plan, self.hardware, sound.clone(), self.pieces.clone()), queues.clone());
             scope.spawn(move || lane.run(&queues))
@@ -111,7 +120,8 @@ impl<'a> Job<'a> {
         let lanes: Vec<LaneThread<'_>> = plans.into_iter().map(run).collect();
         drop(self.pieces);
         let (decoded, to_scale) = sync_channel(DECODED_FRAMES);
-        let scaling = scope.spawn(move || ladder.run(to_scale, fps.frame_ticks(), &queues));
+        let all = queues.clone();
+        let scaling = scope.spawn(move || ladder.run(to_scale, fps.frame_ticks(), &all));
         let send = |frame| decoded.send(frame).map_err(|_| MediaError::Abandoned);
         let mut next = Some(first);
         let shown: Result<(), MediaError> = (|| {
@@ -123,8 +133,14 @@ impl<'a> Job<'a> {
         })();
         let totals = frames.totals();
         drop((decoded, frames));
+        let (damaged, duration) = (live.damaged(), live.span.ticks());
+        drop(live);
         sound.end();
         let scaled = scaling.join().unwrap_or(Err(MediaError::Panicked));
+        if let Some(ending) = self.ending {
+            queues.first_end();
+            ending();
+        }
         let made: Vec<_> = lanes.into_iter().map(|lane| lane.join().unwrap_or(Err(MediaError::Panicked))).collect();
         // Whatever failed tells why; what stands beside it only knows that it ended.
         let ends = made.iter().map(|made| made.as_ref().err()).chain([shown.as_ref().err(), scaled.as_ref().err()]);
@@ -139,8 +155,8 @@ impl<'a> Job<'a> {
                 height: size.1,
                 frames: totals.frames,
                 pixels: totals.pixels,
-                decode_errors: live.damaged() + totals.errors,
-                duration: live.span.ticks(),
+                decode_errors: damaged + totals.errors,
+                duration,
             },
         })
     }

@@ -1,30 +1,61 @@
-//! Frames on their way to the encoders, and which encoders may be open: those of one segment together keep within their memory.
+//! Frames on their way to the encoders, and which encoders may be open: those of one process together keep within their memory.
 //!
 //! An encoder that looks ahead holds two to four times the bytes of the frames it was given. Where all of them at once would
 //! take too much, the smaller ones begin when a larger one has ended; until then their frames wait here, which costs less.
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    num::NonZero,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use super::rung::Work;
 use crate::MediaError;
 
+/// Bytes that encoders may take together for each core: with more of them open, cores only wait for each other.
+const ENCODERS_PER_CORE: usize = 144 << 20;
 /// Frames that may wait for an encoder that runs.
 const QUEUED_FRAMES: usize = 2;
 /// Bytes of frames that may wait for encoders that do not run yet; with more, they run all the same.
 const ROOM: usize = 64 << 20;
+/// Frames that may wait for an encoder that is opened when the segment before has ended.
+const FRAMES_AHEAD: usize = 4;
 
-/// The queues of all lanes of one segment.
-pub(super) struct Queues {
+/// The encoders of all segments that one process works on at a time.
+pub(crate) struct Encoders {
     state: Mutex<State>,
     changed: Condvar,
-    /// Bytes that encoders may take together.
+    /// Bytes that they may take together.
     budget: usize,
 }
 
+impl Default for Encoders {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        Self::new(ENCODERS_PER_CORE * cores)
+    }
+}
+
+impl Encoders {
+    fn new(budget: usize) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), budget }
+    }
+}
+
+#[derive(Default)]
 struct State {
+    /// In the order they came.
+    segments: Vec<Segment>,
+    /// Numbers given to segments.
+    came: u64,
+}
+
+/// The lanes of one segment.
+struct Segment {
+    number: u64,
     lanes: Vec<Queue>,
+    /// The most bytes that its encoders took at a time.
+    most: usize,
     /// No more frames come.
     closed: bool,
 }
@@ -45,23 +76,43 @@ enum Stage {
     Ended,
 }
 
+impl Segment {
+    fn running(&self) -> usize {
+        self.lanes.iter().filter(|lane| lane.stage == Stage::Running).map(|lane| lane.encoder).sum()
+    }
+}
+
 impl State {
-    /// Lets the largest begin that fit beside those that run.
+    /// Lets the largest begin that fit beside those that run. A segment that follows another takes what that one has left.
     fn admit(&mut self, budget: usize) {
-        let in_stage = |lanes: &[Queue], stage, bytes: fn(&Queue) -> usize| -> usize {
-            lanes.iter().filter(|lane| lane.stage == stage).map(bytes).sum()
-        };
-        let waiting = in_stage(&self.lanes, Stage::Waiting, |lane| lane.work.len() * lane.frame);
-        let mut used = in_stage(&self.lanes, Stage::Running, |lane| lane.encoder);
-        let mut order: Vec<_> = (0..self.lanes.len()).filter(|at| self.lanes[*at].stage == Stage::Waiting).collect();
-        order.sort_by_key(|at| std::cmp::Reverse(self.lanes[*at].encoder));
-        for at in order {
-            let lane = &mut self.lanes[at];
-            if used == 0 || used + lane.encoder <= budget || waiting > ROOM {
-                lane.stage = Stage::Running;
-                used += lane.encoder;
+        let mut used: usize = self.segments.iter().map(Segment::running).sum();
+        let mut budget = budget;
+        for segment in &mut self.segments {
+            let waiting = |lane: &&Queue| lane.stage == Stage::Waiting;
+            let kept: usize = segment.lanes.iter().filter(waiting).map(|lane| lane.work.len() * lane.frame).sum();
+            let mut order: Vec<_> = (0..segment.lanes.len()).filter(|at| waiting(&&segment.lanes[*at])).collect();
+            order.sort_by_key(|at| std::cmp::Reverse(segment.lanes[*at].encoder));
+            for at in order {
+                let lane = &mut segment.lanes[at];
+                if used == 0 || used + lane.encoder <= budget || kept > ROOM {
+                    lane.stage = Stage::Running;
+                    used += lane.encoder;
+                }
             }
+            segment.most = segment.most.max(segment.running());
+            if segment.lanes.iter().any(|lane| lane.stage == Stage::Waiting) {
+                return;
+            }
+            budget = budget.min(segment.most);
         }
+    }
+
+    fn segment(&mut self, number: u64) -> Option<&mut Segment> {
+        self.segments.iter_mut().find(|segment| segment.number == number)
+    }
+
+    fn is_first(&self, number: u64) -> bool {
+        self.segments.first().is_some_and(|segment| segment.number == number)
     }
 }
 
@@ -74,69 +125,117 @@ pub(super) struct Footprint {
     pub(super) frame: usize,
 }
 
+/// The queues of all lanes of one segment.
+pub(super) struct Queues {
+    encoders: Arc<Encoders>,
+    number: u64,
+}
+
+impl Drop for Queues {
+    fn drop(&mut self) {
+        let mut state = self.lock();
+        state.segments.retain(|segment| segment.number != self.number);
+        state.admit(self.encoders.budget);
+        drop(state);
+        self.encoders.changed.notify_all();
+    }
+}
+
 impl Queues {
-    pub(super) fn new(lanes: impl IntoIterator<Item = Footprint>, budget: usize) -> Self {
+    pub(super) fn new(encoders: &Arc<Encoders>, lanes: impl IntoIterator<Item = Footprint>) -> Self {
         let queue = |lane: Footprint| Queue {
             work: VecDeque::new(),
             encoder: lane.encoder.max(1),
             frame: lane.frame,
             stage: Stage::Waiting,
         };
-        let mut state = State { lanes: lanes.into_iter().map(queue).collect(), closed: false };
-        state.admit(budget);
-        Self { state: Mutex::new(state), changed: Condvar::new(), budget }
+        let lanes = lanes.into_iter().map(queue).collect();
+        let mut state = encoders.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.came += 1;
+        let number = state.came;
+        state.segments.push(Segment { number, lanes, most: 0, closed: false });
+        state.admit(encoders.budget);
+        drop(state);
+        Self { encoders: encoders.clone(), number }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.encoders.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait<'a>(&'a self, guard: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+        self.encoders.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what there is of this segment, and lets everybody look.
+    fn change(&self, change: impl FnOnce(&mut Segment)) {
+        let mut state = self.lock();
+        if let Some(segment) = state.segment(self.number) {
+            change(segment);
+        }
+        state.admit(self.encoders.budget);
+        drop(state);
+        self.encoders.changed.notify_all();
     }
 
     /// Hands a lane its next order, and waits while it has enough; one that failed takes no more.
     pub(super) fn push(&self, lane: usize, work: Work) -> Result<(), MediaError> {
         let mut state = self.lock();
         loop {
-            let queue = state.lanes.get_mut(lane).ok_or(MediaError::Abandoned)?;
-            match queue.stage {
+            let first = state.is_first(self.number);
+            let segment = state.segment(self.number).ok_or(MediaError::Abandoned)?;
+            let queue = segment.lanes.get_mut(lane).ok_or(MediaError::Abandoned)?;
+            let enough = match queue.stage {
                 Stage::Ended => return Err(MediaError::Abandoned),
-                Stage::Running if queue.work.len() >= QUEUED_FRAMES => state = self.wait(state),
-                Stage::Running | Stage::Waiting => break,
+                Stage::Running => queue.work.len() >= QUEUED_FRAMES,
+                // The segment before it goes first.
+                Stage::Waiting => !first && queue.work.len() >= FRAMES_AHEAD,
+            };
+            if !enough {
+                queue.work.push_back(work);
+                break;
             }
+            state = self.wait(state);
         }
-        if let Some(queue) = state.lanes.get_mut(lane) {
-            queue.work.push_back(work);
-        }
-        state.admit(self.budget);
+        state.admit(self.encoders.budget);
         drop(state);
-        self.changed.notify_all();
+        self.encoders.changed.notify_all();
         Ok(())
     }
 
     /// No more frames come. Unless they are `complete`, nobody wants what waits.
     pub(super) fn close(&self, complete: bool) {
-        let mut state = self.lock();
-        state.closed = true;
-        if !complete {
-            state.lanes.iter_mut().for_each(|lane| lane.work.clear());
-        }
-        drop(state);
-        self.changed.notify_all();
+        self.change(|segment| {
+            segment.closed = true;
+            if !complete {
+                segment.lanes.iter_mut().for_each(|lane| lane.work.clear());
+            }
+        });
     }
 
     /// Waits until the lane may open its encoder; false when it need not any more.
     pub(super) fn begin(&self, lane: usize) -> bool {
         let mut state = self.lock();
         loop {
-            match state.lanes.get(lane) {
+            let Some(segment) = state.segment(self.number) else { return false };
+            match segment.lanes.get(lane) {
                 Some(queue) if queue.stage == Stage::Running => return true,
                 // What was ordered before the end is still to be made.
-                Some(queue) if state.closed && queue.work.is_empty() => return false,
+                Some(queue) if segment.closed && queue.work.is_empty() => return false,
                 Some(_) => state = self.wait(state),
                 None => return false,
             }
+        }
+    }
+
+    /// Waits until one lane's encoder is closed.
+    pub(super) fn first_end(&self) {
+        let mut state = self.lock();
+        while let Some(segment) = state.segment(self.number) {
+            if segment.lanes.iter().any(|lane| lane.stage == Stage::Ended) {
+                return;
+            }
+            state = self.wait(state);
         }
     }
 
@@ -144,10 +243,11 @@ impl Queues {
     pub(super) fn next(&self, lane: usize) -> Option<Work> {
         let mut state = self.lock();
         loop {
-            let work = state.lanes.get_mut(lane).and_then(|queue| queue.work.pop_front());
-            if work.is_some() || state.closed {
+            let segment = state.segment(self.number)?;
+            let work = segment.lanes.get_mut(lane).and_then(|queue| queue.work.pop_front());
+            if work.is_some() || segment.closed {
                 drop(state);
-                self.changed.notify_all();
+                self.encoders.changed.notify_all();
                 return work;
             }
             state = self.wait(state);
@@ -161,14 +261,12 @@ impl Queues {
 
     /// The lane's encoder is closed.
     fn end(&self, lane: usize) {
-        let mut state = self.lock();
-        if let Some(queue) = state.lanes.get_mut(lane) {
-            queue.stage = Stage::Ended;
-            queue.work.clear();
-        }
-        state.admit(self.budget);
-        drop(state);
-        self.changed.notify_all();
+        self.change(|segment| {
+            if let Some(queue) = segment.lanes.get_mut(lane) {
+                queue.stage = Stage::Ended;
+                queue.work.clear();
+            }
+        });
     }
 }
 
@@ -186,8 +284,6 @@ impl Drop for Ending<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use ffmpeg_next::frame;
 
     use super::*;
@@ -195,11 +291,16 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn queues(encoders: &[usize], budget: usize) -> Queues {
-        Queues::new(encoders.iter().map(|encoder| Footprint { encoder: encoder * MIB, frame: MIB }), budget * MIB)
+        beside(&Arc::new(Encoders::new(budget * MIB)), encoders)
+    }
+
+    fn beside(others: &Arc<Encoders>, encoders: &[usize]) -> Queues {
+        Queues::new(others, encoders.iter().map(|encoder| Footprint { encoder: encoder * MIB, frame: MIB }))
     }
 
     fn running(queues: &Queues) -> Vec<bool> {
-        queues.lock().lanes.iter().map(|lane| lane.stage == Stage::Running).collect()
+        let mut state = queues.lock();
+        state.segment(queues.number).unwrap().lanes.iter().map(|lane| lane.stage == Stage::Running).collect()
     }
 
     fn show(pts: i64) -> Work {

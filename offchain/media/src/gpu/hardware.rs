@@ -181,6 +181,7 @@ mod tests {
         Encoder, SourceSettings, TranscodeSettings,
         gpu::testing::{device_or_skip, encodes_or_skip},
         play,
+        engine::Place,
         transcode::transcode_on,
     };
 
@@ -208,7 +209,9 @@ mod tests {
         let settings = TranscodeSettings { encoder, ..TranscodeSettings::default() };
         for segment in segments() {
             let here = crate::transcode(&segment, &ladder(), &TranscodeSettings::default()).unwrap();
-            let there = kept.run(Some(&assignment), |hardware| transcode_on(&segment, &ladder(), &settings, hardware));
+            let there = kept.run(Some(&assignment), |hardware| {
+                transcode_on(&segment, &ladder(), &settings, Place { hardware, ..Place::default() })
+            });
             let there = there.unwrap();
             assert_eq!(there.source, here.source);
             for (there, here) in there.renditions.iter().zip(&here.renditions) {

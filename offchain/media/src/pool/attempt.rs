@@ -1,16 +1,19 @@
 //! A job on a worker, and once more on another if that one fails.
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::{
     Inner, PoolError,
-    child::{Broken, Worker},
+    child::{Broken, Worker, read_reply, write_order},
+    crew::{Follower, Next, Offer},
     due::Due,
+    queue::Slot,
     record::Failures,
     trail::Trail,
 };
 use crate::{
     metrics,
-    worker::{Answer, Reply, Request},
+    worker::{Answer, Reply, Request, TranscodeOrder},
 };
 
 /// The end of a job.
@@ -31,12 +34,18 @@ impl Inner {
     ) -> Result<Done, PoolError> {
         let place = self.queue.enter()?;
         let mut first = self.failed_before(request, blobs).await?;
-        let slot = due.wait(place.slot(due.at())).await?;
+        let mut slot = None;
         let mut trail = Trail::new(self.fleet.get(), request);
         loop {
+            if slot.is_none() {
+                slot = Some(due.wait(place.slot(due.at())).await?);
+            }
             let order = trail.next()?;
-            let worker = self.worker(first.is_some(), trail.device()).await?;
-            let ended = self.attempt(worker, order, blobs, due).await;
+            let alone = first.is_some();
+            let ended = match self.next(alone, trail.device(), &order, blobs).await {
+                Ok(next) => self.attempt(next, order, blobs, due, (!alone).then_some(&mut slot)).await,
+                Err(error) => Err(error),
+            };
             trail.ended(ended.as_ref().err());
             let error = match ended {
                 Err(error) if trail.leaves(&error) && !due.left().is_zero() => continue,
@@ -66,36 +75,114 @@ impl Inner {
         }
     }
 
-    /// A worker for a job on this device.
+    /// A worker for a job on this device, that has no other.
     pub(super) async fn worker(&self, fresh: bool, device: Option<u32>) -> Result<Worker, PoolError> {
-        let mut worker = if fresh { self.crew.fresh().await? } else { self.crew.worker(device).await? };
+        let mut worker = match fresh {
+            true => self.crew.fresh().await?,
+            false => match self.crew.worker(device, None).await? {
+                Next::Ready(worker) | Next::Ordered(worker) => worker,
+            },
+        };
         worker.device = device.or(worker.device);
         Ok(worker)
     }
 
+    /// A worker for a job, which may still be at the one before. Alone is what follows a worker's failure: what happens then
+    /// is this job's own.
+    async fn next(
+        &self,
+        alone: bool,
+        device: Option<u32>,
+        order: &Request,
+        blobs: &[Bytes],
+    ) -> Result<Next, PoolError> {
+        match order {
+            Request::Transcode(TranscodeOrder { device: None, .. }) if !alone => {
+                self.crew.worker(None, Some((order.clone(), blobs.to_vec()))).await
+            }
+            _ => self.worker(alone, device).await.map(Next::Ready),
+        }
+    }
+
+    /// One that leaves its slot to others when its segment is ending brings it.
     async fn attempt(
         &self,
-        mut worker: Worker,
+        next: Next,
         request: Request,
         blobs: &[Bytes],
         due: Due,
+        slot: Option<&mut Option<Slot>>,
     ) -> Result<Done, PoolError> {
-        match worker.exchange(request, blobs, due.left()).await {
-            Ok((Reply { answer: Answer::Failed(error), .. }, _)) => Err(self.release(worker, error.into())),
+        let (mut worker, request) = match next {
+            Next::Ready(worker) => (worker, Some(request)),
+            Next::Ordered(worker) => (worker, None),
+        };
+        let mut offer = None;
+        let mut follower = None;
+        let left = due.left();
+        let answered = timeout(left, async {
+            if let Some(request) = request {
+                worker.order(request, blobs).await?;
+            }
+            let (stdin, stdout, job) = worker.pipes()?;
+            let (reply, blobs) = read_reply(stdout, job).await?;
+            if !matches!(reply.answer, Answer::Ending) {
+                return Ok((reply, blobs));
+            }
+            let Some(slot) = slot else { return read_reply(stdout, job).await };
+            let offer = offer.insert(self.crew.offer());
+            *slot = None;
+            let reply = read_reply(stdout, job);
+            tokio::pin!(reply);
+            loop {
+                tokio::select! { biased;
+                    reply = &mut reply => return reply,
+                    taken = offer.taken(), if follower.is_none() => {
+                        let Follower { order, .. } = follower.insert(taken);
+                        if let Some((request, blobs)) = order {
+                            write_order(stdin, job + 1, request.clone(), blobs).await?;
+                        }
+                    }
+                }
+            }
+        });
+        match answered.await.unwrap_or(Err(Broken::Hung(left))) {
+            Ok((Reply { answer: Answer::Failed(mut error), .. }, _)) => {
+                worker.explain(&mut error).await;
+                Err(self.release(worker, error.into(), offer, follower))
+            }
             Ok((reply, blobs)) => {
-                self.crew.take_back(worker);
+                self.hand_on(worker, offer, follower);
                 Ok(Done { reply, blobs })
             }
-            Err(broken) => Err(self.bury(worker, broken, due).await),
+            Err(broken) => {
+                let error = self.bury(worker, broken, due).await;
+                follower.into_iter().for_each(|follower| follower.tell(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn hand_on(&self, worker: Worker, offer: Option<Offer>, follower: Option<Follower>) {
+        match offer {
+            Some(offer) => offer.end(follower, worker),
+            None => self.crew.take_back(worker),
         }
     }
 
     /// A worker that refused a job is as good as before, unless the error says that it is not.
-    pub(super) fn release(&self, worker: Worker, error: PoolError) -> PoolError {
+    pub(super) fn release(
+        &self,
+        worker: Worker,
+        error: PoolError,
+        offer: Option<Offer>,
+        follower: Option<Follower>,
+    ) -> PoolError {
         if error.is_fault() {
             replaced(&error);
+            follower.into_iter().for_each(|follower| follower.tell(error.clone()));
         } else {
-            self.crew.take_back(worker);
+            self.hand_on(worker, offer, follower);
         }
         error
     }

@@ -4,13 +4,20 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle};
+use bytes::Bytes;
+use tokio::{
+    sync::{Mutex as AsyncMutex, oneshot},
+    task::JoinHandle,
+};
 
 use super::{
     PoolConfig, PoolError,
     child::{Duty, Registry, Worker},
 };
-use crate::{metrics, worker::Limits};
+use crate::{
+    metrics,
+    worker::{Limits, Request},
+};
 
 /// Time between two tries to start a worker.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -20,7 +27,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Crew {
     config: Arc<PoolConfig>,
     /// Those that had a job, or were there from the start.
-    idle: Mutex<Vec<Worker>>,
+    free: Mutex<Free>,
     /// Those that never had a job.
     spare: Mutex<Vec<Worker>>,
     /// Only one is started at a time, so that there are never too many.
@@ -32,7 +39,7 @@ impl Crew {
     /// Starts every worker and hears a hello from each.
     pub(super) async fn start(config: Arc<PoolConfig>) -> Result<Arc<Self>, PoolError> {
         let crew = Arc::new(Self {
-            idle: Mutex::default(),
+            free: Mutex::default(),
             spare: Mutex::default(),
             starting: AsyncMutex::default(),
             registry: Arc::default(),
@@ -69,30 +76,60 @@ impl Crew {
         Ok(())
     }
 
-    /// A worker for a job, rather one that used this device last, as it keeps it open.
-    pub(super) async fn worker(&self, device: Option<u32>) -> Result<Worker, PoolError> {
-        match self.pop(&self.idle, device) {
-            Some(worker) => Ok(worker),
-            None => self.fresh().await,
+    /// A worker for a job, rather one that used this device last, as it keeps it open. Where all have one, the job follows
+    /// another: its order, if it is known, is sent ahead, and what ends that worker is told as the job's own fault.
+    pub(super) async fn worker(&self, device: Option<u32>, order: Option<Ahead>) -> Result<Next, PoolError> {
+        loop {
+            let coming = {
+                let mut free = lock(&self.free);
+                if let Some(worker) = pop(&mut free.idle, device) {
+                    return Ok(Next::Ready(worker));
+                }
+                let (worker, coming) = oneshot::channel();
+                free.seats.pop().map(|(_, seat)| {
+                    // Its holder drops it before it goes.
+                    let _ = seat.send(Follower { order: order.clone(), worker });
+                    coming
+                })
+            };
+            let Some(coming) = coming else { return self.fresh().await.map(Next::Ready) };
+            match (coming.await, &order) {
+                (Ok(Ok(worker)), Some(_)) => return Ok(Next::Ordered(worker)),
+                (Ok(Ok(worker)), None) => return Ok(Next::Ready(worker)),
+                (Ok(Err(error)), Some(_)) => return Err(error),
+                // It says nothing of who only waited.
+                (Ok(Err(_)), None) | (Err(_), _) => {}
+            }
         }
     }
 
     /// A worker that never had a job.
     pub(super) async fn fresh(&self) -> Result<Worker, PoolError> {
-        if let Some(worker) = self.pop(&self.spare, None) {
+        if let Some(worker) = pop(&mut lock(&self.spare), None) {
             return Ok(worker);
         }
         let _one = self.starting.lock().await;
-        match self.pop(&self.spare, None) {
+        let spare = pop(&mut lock(&self.spare), None);
+        match spare {
             Some(worker) => Ok(worker),
             None => self.ready().await,
         }
     }
 
+    /// Offers the place after a job whose worker is soon free.
+    pub(super) fn offer(self: &Arc<Self>) -> Offer {
+        let (seat, follower) = oneshot::channel();
+        let mut free = lock(&self.free);
+        free.offers += 1;
+        let number = free.offers;
+        free.seats.push((number, seat));
+        Offer { crew: self.clone(), number, follower }
+    }
+
     /// A worker that did its job goes on to the next.
     pub(super) fn take_back(&self, worker: Worker) {
         worker.set(Duty::Idle);
-        lock(&self.idle).push(worker);
+        lock(&self.free).idle.push(worker);
     }
 
     /// Starts a worker for other work than that of the crew. Its work has no end that is known, so its CPU time has none.
@@ -108,25 +145,10 @@ impl Crew {
     /// Ends the processes that have no job.
     pub(super) async fn retire(&self) {
         let _nobody_starts = self.starting.lock().await;
-        let idle = std::mem::take(&mut *lock(&self.idle));
+        let idle = std::mem::take(&mut lock(&self.free).idle);
         let spare = std::mem::take(&mut *lock(&self.spare));
         for worker in idle.into_iter().chain(spare) {
             worker.retire(self.config.start_deadline).await;
-        }
-    }
-
-    fn pop(&self, workers: &Mutex<Vec<Worker>>, device: Option<u32>) -> Option<Worker> {
-        loop {
-            let mut worker = {
-                let mut workers = lock(workers);
-                let fits = workers.iter().rposition(|worker| worker.device == device);
-                let last = workers.len().checked_sub(1)?;
-                workers.remove(fits.unwrap_or(last))
-            };
-            if worker.is_alive() {
-                return Some(worker);
-            }
-            metrics::worker_restarted();
         }
     }
 
@@ -139,6 +161,88 @@ impl Crew {
     fn spawn(&self, crew: bool) -> Result<Worker, PoolError> {
         let PoolConfig { program, args, .. } = &*self.config;
         Worker::spawn(program, args, crew, &self.registry).map_err(|error| PoolError::Spawn(Arc::new(error)))
+    }
+}
+
+/// Workers without a job, and places after jobs.
+#[derive(Debug, Default)]
+struct Free {
+    idle: Vec<Worker>,
+    seats: Vec<(u64, oneshot::Sender<Follower>)>,
+    /// Numbers given to offers.
+    offers: u64,
+}
+
+/// An order that may be sent before its worker is free.
+pub(super) type Ahead = (Request, Vec<Bytes>);
+
+/// A worker for a job.
+pub(super) enum Next {
+    Ready(Worker),
+    /// It has the order.
+    Ordered(Worker),
+}
+
+/// Who gets a worker after the job that it has.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) order: Option<Ahead>,
+    worker: oneshot::Sender<Result<Worker, PoolError>>,
+}
+
+/// The place after a job, until somebody takes it or the job ends.
+#[derive(Debug)]
+pub(super) struct Offer {
+    crew: Arc<Crew>,
+    number: u64,
+    follower: oneshot::Receiver<Follower>,
+}
+
+impl Offer {
+    /// Who takes it. May be cancelled.
+    pub(super) async fn taken(&mut self) -> Follower {
+        match (&mut self.follower).await {
+            Ok(follower) => follower,
+            // Nobody else takes it back.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Gives the worker to who took the place, else back. `follower` is known if [`Self::taken`] has told it; its order was
+    /// sent, if it has one.
+    pub(super) fn end(mut self, follower: Option<Follower>, mut worker: Worker) {
+        let mut free = lock(&self.crew.free);
+        free.seats.retain(|(number, _)| *number != self.number);
+        let late = self.follower.try_recv().ok();
+        drop(free);
+        match (follower, late) {
+            (Some(Follower { order, worker: next }), _) => {
+                if order.is_some() {
+                    worker.go_on();
+                }
+                // Who does not wait any more leaves a worker with an order that nobody wants.
+                if let Err(Ok(worker)) = next.send(Ok(worker))
+                    && order.is_none()
+                {
+                    self.crew.take_back(worker);
+                }
+            }
+            // One that came too late to be told tries again, and finds the worker.
+            (None, _) => self.crew.take_back(worker),
+        }
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        lock(&self.crew.free).seats.retain(|(number, _)| *number != self.number);
+    }
+}
+
+impl Follower {
+    /// Its worker broke.
+    pub(super) fn tell(self, error: PoolError) {
+        let _ = self.worker.send(Err(error));
     }
 }
 
@@ -159,6 +263,19 @@ impl Hired {
     }
 }
 
-fn lock(workers: &Mutex<Vec<Worker>>) -> MutexGuard<'_, Vec<Worker>> {
-    workers.lock().unwrap_or_else(PoisonError::into_inner)
+/// The last that is alive, rather one that used this device.
+fn pop(workers: &mut Vec<Worker>, device: Option<u32>) -> Option<Worker> {
+    loop {
+        let fits = workers.iter().rposition(|worker| worker.device == device);
+        let last = workers.len().checked_sub(1)?;
+        let mut worker = workers.remove(fits.unwrap_or(last));
+        if worker.is_alive() {
+            return Some(worker);
+        }
+        metrics::worker_restarted();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -191,7 +191,7 @@ impl StreamJob {
                 if let PoolError::Media(error) = &mut error {
                     worker.explain(error).await;
                 }
-                Err(self.pool.release(worker, error))
+                Err(self.pool.release(worker, error, None, None))
             }
             Err(broken) => Err(self.pool.bury(worker, broken, self.due).await),
         }

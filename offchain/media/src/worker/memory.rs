@@ -1,7 +1,16 @@
-//! What a worker that waits gives back.
+//! What a worker leaves to others.
 use std::{fs, ops::Range};
 
-use rustix::mm::{Advice, madvise};
+use rustix::{
+    mm::{Advice, madvise},
+    thread::disable_transparent_huge_pages,
+};
+
+/// Frames are a little larger than a huge page, of which the second would hardly be used: a tenth of all memory.
+pub(super) fn prepare() {
+    // Kernels without huge pages have nothing to disable.
+    let _ = disable_transparent_huge_pages(true);
+}
 
 /// Gives back the pages that loading the libraries took: most of their code is never run. What is needed again is read
 /// from the page cache, where it stays as long as any process uses it.

@@ -2,6 +2,7 @@
 mod inbox;
 mod limits;
 mod memory;
+mod pair;
 mod protocol;
 mod stored;
 
@@ -14,7 +15,7 @@ use std::{
         mpsc::sync_channel,
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -22,16 +23,18 @@ pub(crate) use limits::Limits;
 pub(crate) use protocol::{
     Answer, JOB_MARK, Order, ProtocolError, Reply, Request, SourceHead, TranscodeOrder, head, parse_head, parse_len,
 };
-use rustix::{
-    process::{Pid, getppid},
-    time::{ClockId, clock_gettime},
-};
+use rustix::process::{Pid, getppid};
 pub use stored::{run_stored, store};
 
-use self::inbox::Inbox;
+pub(crate) use self::pair::cpu_time;
+use self::{
+    inbox::Inbox,
+    pair::{Pair, Stopwatch},
+};
 use crate::{
-    MediaError, Piece, SourceSegment, Transcoded, compare, fragment, gpu, ingest, inspect, library, play, probe,
-    quality,
+    MediaError, Piece, SourceSegment, Transcoded, compare,
+    engine::Place,
+    fragment, gpu, ingest, inspect, library, play, probe, quality,
     transcode::{transcode_live_on, transcode_on},
 };
 
@@ -50,7 +53,8 @@ pub enum WorkerError {
 ///
 /// When the input ends in the middle of a job, the pool has died and nobody wants the result: the process is ended at once,
 /// even if libav hangs. So this must only be called from a process that does nothing else.
-pub fn run(input: impl Read + Send + 'static, mut output: impl Write) -> Result<(), WorkerError> {
+pub fn run(input: impl Read + Send + 'static, output: impl Write + Send + 'static) -> Result<(), WorkerError> {
+    memory::prepare();
     library::prepare();
     let unanswered = Arc::new(AtomicUsize::new(0));
     let (orders, inbox) = sync_channel(1);
@@ -73,15 +77,21 @@ pub fn run(input: impl Read + Send + 'static, mut output: impl Write) -> Result<
     let mut inbox = Inbox::new(inbox);
     let mut kept = gpu::Kept::default();
     let mut limits: Option<Limits> = None;
+    let mut pair = Pair::new(output, unanswered.clone());
     while let Some((Order { job, request }, blobs)) = inbox.next() {
-        let stopwatch = Stopwatch::start();
-        let mut answer = |answer: Answer, blobs: &[Bytes]| {
-            let (wall, cpu) = stopwatch.read();
-            protocol::write(&mut output, &Reply { job, wall, cpu, answer }, blobs)
-        };
         if let Some(limits) = &limits {
             limits.begin_job();
         }
+        let request = match request {
+            Request::Transcode(order) if order.device.is_none() && !blobs.is_empty() => {
+                pair.transcode(job, order, blobs);
+                continue;
+            }
+            request => request,
+        };
+        let output = pair.alone();
+        let stopwatch = Stopwatch::start();
+        let mut answer = |answer: Answer, blobs: &[Bytes]| stopwatch.reply(&output, job, answer, blobs);
         let done = match request {
             Request::Hello(told) => greet(limits.insert(told), &mut answer),
             // libav keeps its input for as long as it likes, so that this process ends with it.
@@ -96,6 +106,7 @@ pub fn run(input: impl Read + Send + 'static, mut output: impl Write) -> Result<
         said(job, &unanswered);
         done.map_err(WorkerError::Protocol)?;
     }
+    pair.alone();
     Ok(())
 }
 
@@ -153,7 +164,9 @@ fn serve(
         }
         Request::Fragment => fragment(&segment).map(|made| (Answer::Fragmented, vec![made.init, made.media])),
         Request::Transcode(TranscodeOrder { profiles, settings, device }) => {
-            let work = |hardware: Option<&_>| transcode_on(&segment, &profiles, &settings, hardware);
+            let work = |hardware: Option<&_>| {
+                transcode_on(&segment, &profiles, &settings, Place { hardware, ..Place::default() })
+            };
             kept.run(device.as_ref(), work).map(split_transcoded)
         }
         Request::ProbeEncoder(settings) => {
@@ -202,7 +215,9 @@ fn transcode_fed(
         sent = answer(Answer::Piece { rendition }, &[bytes]);
         if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
-    let made = kept.run(device.as_ref(), |hardware| transcode_live_on(feed, profiles, settings, hardware, &mut emit));
+    let made = kept.run(device.as_ref(), |hardware| {
+        transcode_live_on(feed, profiles, settings, Place { hardware, ..Place::default() }, &mut emit)
+    });
     sent?;
     match made {
         Ok(report) => answer(Answer::Transcoded(report), &[]),
@@ -218,26 +233,4 @@ fn split_transcoded(transcoded: Transcoded) -> (Answer, Vec<Bytes>) {
 fn split_source(segment: SourceSegment) -> (SourceHead, Bytes) {
     let SourceSegment { seq, bytes, duration, frames, start_pts } = segment;
     (SourceHead { seq, duration, frames, start_pts }, bytes)
-}
-
-/// Wall time and CPU time of this process since a job began.
-struct Stopwatch {
-    wall: Instant,
-    cpu: Duration,
-}
-
-impl Stopwatch {
-    fn start() -> Self {
-        Self { wall: Instant::now(), cpu: cpu_time() }
-    }
-
-    fn read(&self) -> (Duration, Duration) {
-        (self.wall.elapsed(), cpu_time().saturating_sub(self.cpu))
-    }
-}
-
-/// CPU time that all threads of this process have used.
-pub(crate) fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -72,8 +72,8 @@ pub(crate) struct Order {
     pub(crate) request: Request,
 }
 
-/// What a worker answers; [`Answer::Source`] comes once per segment, [`Answer::Piece`] as often as needed, the others end
-/// a job.
+/// What a worker answers, job after job; [`Answer::Source`] comes once per segment, [`Answer::Piece`] as often as needed,
+/// [`Answer::Ending`] once or not at all, the others end a job.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     Ready,
@@ -87,6 +87,8 @@ pub(crate) enum Answer {
     Piece {
         rendition: usize,
     },
+    /// The first encoder of a segment that came whole is done: another order is served while the others end.
+    Ending,
     /// One blob for each rendition, none where they left as pieces.
     Transcoded(TranscodeReport),
     EncoderWorks,
@@ -94,6 +96,13 @@ pub(crate) enum Answer {
     Source(SourceHead),
     Played,
     Failed(MediaError),
+}
+
+impl Answer {
+    /// Whether it is the last one of its job.
+    pub(super) fn ends_job(&self) -> bool {
+        !matches!(self, Self::Piece { .. } | Self::Source(_) | Self::Ending)
+    }
 }
 
 /// An answer, the job it belongs to and what it cost.

@@ -99,7 +99,7 @@ impl<'a> Bench<'a> {
         ladder: Vec<Profile>,
     ) -> anyhow::Result<Self> {
         let config = &context.config.transcoding;
-        let (in_flight, room) = (args.in_flight.unwrap_or(config.workers), config.workers + config.queue);
+        let (in_flight, room) = (args.in_flight.unwrap_or(config.workers + 1), config.workers + config.queue);
         if in_flight > room {
             let settings = "transcoding.workers and transcoding.queue together";
             return Err(Usage(format!("--in-flight {in_flight}: there is room for {room}, {settings}")).into());
