@@ -42,10 +42,11 @@ fn is_gone(pid: u32) -> bool {
     !std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
+/// Waits for long, as machines may be slow; what is waited for happens or not.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < Duration::from_secs(10), "{what} did not happen");
+        assert!(started.elapsed() < Duration::from_secs(60), "{what} did not happen");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -82,10 +83,9 @@ async fn bad_segment_costs_no_worker() {
 #[tokio::test]
 async fn job_of_a_killed_worker_is_done_by_another() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
-    let settings = TranscodeSettings { preset: "medium".into(), ..TranscodeSettings::default() };
     let running = tokio::spawn({
         let pool = pool.clone();
-        async move { pool.transcode(TranscodeJob { segment: clip::segment(0), settings, ..job() }).await }
+        async move { pool.transcode(long_job()).await }
     });
     let pid = busy_worker(&pool).await;
     signal(pid, "-KILL");
@@ -107,7 +107,8 @@ async fn worker_killed_between_jobs_costs_nothing() {
 
 #[tokio::test]
 async fn stopped_worker_is_killed_at_the_deadline_and_its_job_done_by_another() {
-    let deadline = Duration::from_secs(2);
+    // The other has as long.
+    let deadline = Duration::from_secs(5);
     let pool = WorkerPool::start(PoolConfig { job_deadline: deadline, ..config(1) }).await.unwrap();
     let pid = pool.workers()[0].pid;
     signal(pid, "-STOP");
@@ -154,11 +155,12 @@ async fn jobs_beyond_the_queue_are_refused() {
 #[tokio::test]
 async fn abandoned_job_frees_its_worker() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
+    let pid = pool.workers()[0].pid;
     let abandoned = tokio::time::timeout(Duration::from_millis(300), pool.transcode(long_job())).await;
     assert!(abandoned.is_err());
-    let started = Instant::now();
+    // It would live on if the job were waited for.
+    until("the end of the worker", || is_gone(pid)).await;
     pool.transcode(job()).await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(3), "the next job does not wait for the abandoned one");
     pool.shutdown().await;
 }
 
@@ -168,7 +170,7 @@ async fn shutdown_lets_jobs_finish_and_leaves_no_process() {
     let pids: Vec<_> = pool.workers().into_iter().map(|worker| worker.pid).collect();
     let running = tokio::spawn({
         let pool = pool.clone();
-        async move { pool.transcode(job()).await }
+        async move { pool.transcode(long_job()).await }
     });
     busy_worker(&pool).await;
     pool.shutdown().await;
