@@ -83,9 +83,10 @@ async fn bad_segment_costs_no_worker() {
 #[tokio::test]
 async fn job_of_a_killed_worker_is_done_by_another() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
+    let settings = TranscodeSettings { preset: "medium".into(), ..TranscodeSettings::default() };
     let running = tokio::spawn({
         let pool = pool.clone();
-        async move { pool.transcode(long_job()).await }
+        async move { pool.transcode(TranscodeJob { segment: clip::segment(0), settings, ..job() }).await }
     });
     let pid = busy_worker(&pool).await;
     signal(pid, "-KILL");
@@ -170,7 +171,7 @@ async fn shutdown_lets_jobs_finish_and_leaves_no_process() {
     let pids: Vec<_> = pool.workers().into_iter().map(|worker| worker.pid).collect();
     let running = tokio::spawn({
         let pool = pool.clone();
-        async move { pool.transcode(long_job()).await }
+        async move { pool.transcode(job()).await }
     });
     busy_worker(&pool).await;
     pool.shutdown().await;
