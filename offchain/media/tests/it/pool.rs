@@ -159,8 +159,10 @@ async fn abandoned_job_frees_its_worker() {
     let pid = pool.workers()[0].pid;
     let abandoned = tokio::time::timeout(Duration::from_millis(300), pool.transcode(long_job())).await;
     assert!(abandoned.is_err());
-    // It would live on if the job were waited for.
+    // It would live on if the job were waited for, to the end of it or of its time.
+    let started = Instant::now();
     until("the end of the worker", || is_gone(pid)).await;
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     pool.transcode(job()).await.unwrap();
     pool.shutdown().await;
 }
