@@ -1,5 +1,10 @@
 //! A running broadcaster.
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use alloy_primitives::{Address, B256, U256};
 use reqwest::{Response, StatusCode};
@@ -183,13 +188,11 @@ pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-/// Waits until something holds.
+/// Waits until something holds: for long, as machines may be slow; what is waited for comes or not.
 pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
-    for _ in 0..200 {
-        if holds() {
-            return;
-        }
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("waited in vain for {what}");
 }

@@ -18,8 +18,8 @@ use crate::worker::JOB_MARK;
 const KEPT_LINES: usize = 20;
 /// Longest line kept, in bytes; what is longer is broken in two.
 const MAX_LINE: usize = 1024;
-/// How long words that must have been written are waited for.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long words that must have been written are waited for: only on a busy machine it takes any time.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Follows one pipe until it ends or this is dropped.
 #[derive(Debug)]
@@ -59,6 +59,12 @@ impl StderrLog {
 /// libav starts its lines with `[name @ 0x55…]`, which says nothing to a reader.
 fn without_context(line: &str) -> &str {
     line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(line, |(_, said)| said)
+}
+
+/// A trace of calls as Rust prints it (`RUST_BACKTRACE`) is long, and comes after what it is the trace of. libav tells in such
+/// a line how often it said the one before.
+fn is_of_a_trace(line: &str) -> bool {
+    line == "stack backtrace:" || line.starts_with("  ") || line.starts_with("note: ")
 }
 
 fn lock(lines: &Mutex<VecDeque<String>>) -> MutexGuard<'_, VecDeque<String>> {
@@ -103,6 +109,9 @@ impl Reader {
             return;
         }
         tracing::debug!(pid = self.pid, line, "media worker said");
+        if is_of_a_trace(line) {
+            return;
+        }
         let mut lines = lock(&self.lines);
         if std::mem::take(&mut self.job_ended) {
             lines.clear();
@@ -124,6 +133,16 @@ mod tests {
         let log = StderrLog::follow(1, said);
         log.finished.clone().wait_for(|finished| *finished == u64::MAX).await.unwrap();
         assert_eq!(log.said_about(2).await, ["Cannot load libcuda.so.1"]);
+    }
+
+    #[tokio::test]
+    async fn what_happened_is_not_lost_behind_a_trace() {
+        let frames =
+            "   0: std::alloc::rust_oom\n             at /rustc/library/std/src/alloc.rs:381:9\n".repeat(KEPT_LINES);
+        let note = "note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.\n";
+        let said = format!("memory allocation of 16777216 bytes failed\nstack backtrace:\n{frames}{note}");
+        let log = StderrLog::follow(1, std::io::Cursor::new(said));
+        assert_eq!(log.last_words().await, ["memory allocation of 16777216 bytes failed"]);
     }
 
     #[tokio::test]

@@ -42,10 +42,11 @@ fn is_gone(pid: u32) -> bool {
     !std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
+/// Waits for long, as machines may be slow; what is waited for happens or not.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < Duration::from_secs(10), "{what} did not happen");
+        assert!(started.elapsed() < Duration::from_secs(60), "{what} did not happen");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -107,7 +108,8 @@ async fn worker_killed_between_jobs_costs_nothing() {
 
 #[tokio::test]
 async fn stopped_worker_is_killed_at_the_deadline_and_its_job_done_by_another() {
-    let deadline = Duration::from_secs(2);
+    // The other has as long.
+    let deadline = Duration::from_secs(5);
     let pool = WorkerPool::start(PoolConfig { job_deadline: deadline, ..config(1) }).await.unwrap();
     let pid = pool.workers()[0].pid;
     signal(pid, "-STOP");
@@ -154,11 +156,14 @@ async fn jobs_beyond_the_queue_are_refused() {
 #[tokio::test]
 async fn abandoned_job_frees_its_worker() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
+    let pid = pool.workers()[0].pid;
     let abandoned = tokio::time::timeout(Duration::from_millis(300), pool.transcode(long_job())).await;
     assert!(abandoned.is_err());
+    // It would live on if the job were waited for, to the end of it or of its time.
     let started = Instant::now();
+    until("the end of the worker", || is_gone(pid)).await;
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     pool.transcode(job()).await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(3), "the next job does not wait for the abandoned one");
     pool.shutdown().await;
 }
 

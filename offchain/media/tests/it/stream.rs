@@ -162,7 +162,7 @@ async fn more_than_a_segment_may_have_is_refused() {
 
 #[tokio::test]
 async fn renditions_that_nobody_takes_free_the_worker_at_the_deadline() {
-    let deadline = Duration::from_secs(2);
+    let deadline = Duration::from_secs(4);
     let pool = WorkerPool::start(PoolConfig { job_deadline: deadline, ..pool::config(1) }).await.unwrap();
     let worker = pool.workers()[0].pid;
     // One piece each is already more than waits between worker and taker.
