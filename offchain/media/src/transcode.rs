@@ -117,7 +117,7 @@ pub(crate) fn transcode_live_on(
     let (hand, input) = demux::handed(input);
     thread::scope(|scope| {
         scope.spawn(|| hand.run());
-        engine::run(|| demux::coming_in(input), profiles, settings, hardware, emit)
+        engine::run(|| demux::coming_in(input, settings.audio), profiles, settings, hardware, emit)
     })
 }
 
@@ -138,12 +138,18 @@ pub(crate) fn transcode_on(
     hardware: Option<&Hardware>,
 ) -> Result<Transcoded, MediaError> {
     let mut bytes = vec![Vec::new(); profiles.len()];
-    let report = engine::run(|| demux::whole(segment, Ahead::Little), profiles, settings, hardware, &mut |piece| {
-        if let Some(bytes) = bytes.get_mut(piece.rendition) {
-            bytes.extend_from_slice(&piece.bytes);
-        }
-        ControlFlow::Continue(())
-    })?;
+    let report = engine::run(
+        || demux::whole(segment, Ahead::Little, settings.audio),
+        profiles,
+        settings,
+        hardware,
+        &mut |piece| {
+            if let Some(bytes) = bytes.get_mut(piece.rendition) {
+                bytes.extend_from_slice(&piece.bytes);
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
     let TranscodeReport { renditions, source } = report;
     let with_bytes = |(report, bytes): (RenditionReport, Vec<u8>)| {
         let RenditionReport { name, width, height, frames, pixels, codecs } = report;
