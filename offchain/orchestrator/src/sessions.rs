@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use streamflow_types::{ManifestId, Profile};
+use streamflow_types::{ManifestId, Profile, VideoCodec};
 use streamflow_wire::TranscodeError;
 use tokio::{
     sync::{
@@ -167,6 +167,11 @@ impl Sessions {
     /// Sessions that are open.
     pub(crate) fn open(&self) -> usize {
         self.lock().queues.len()
+    }
+
+    /// Whether renditions of this codec are made, beside H.264.
+    pub(crate) fn encodes(&self, codec: VideoCodec) -> bool {
+        self.workers.encodes(codec)
     }
 
     /// Sessions that have work.

@@ -2,7 +2,7 @@
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use streamflow_types::{ManifestId, Profile};
+use streamflow_types::{ManifestId, Profile, VideoCodec};
 use streamflow_wire::TranscodeError;
 
 use crate::live::Live;
@@ -85,6 +85,11 @@ pub trait Transcode: Send + Sync + fmt::Debug {
 
     /// Frees what is kept for a session. Unknown sessions are ignored.
     fn end_session(&self, session_id: &str);
+
+    /// Whether renditions of this codec are made, beside H.264.
+    fn encodes(&self, _codec: VideoCodec) -> bool {
+        false
+    }
 
     /// Segments that are done side by side.
     fn lanes(&self) -> usize {

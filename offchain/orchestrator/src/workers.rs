@@ -4,7 +4,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use streamflow_types::Profile;
+use streamflow_types::{Profile, VideoCodec};
 use tokio::time::Instant;
 
 use crate::{
@@ -29,6 +29,14 @@ impl Workers {
         match self {
             Self::Local(local) => local.lock().active(Instant::now()),
             Self::Remote(pool) => pool.active(),
+        }
+    }
+
+    /// Whether renditions of this codec are made, beside H.264.
+    pub(crate) fn encodes(&self, codec: VideoCodec) -> bool {
+        match self {
+            Self::Local(local) => local.transcode.encodes(codec),
+            Self::Remote(pool) => pool.encodes(codec),
         }
     }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use streamflow_media::{MediaError, PoolError, TranscodeJob, TranscodeSettings, Transcoded, WorkerPool, gpu::NoDevice};
-use streamflow_types::Profile;
+use streamflow_types::{Profile, VideoCodec};
 use tokio::time::Instant;
 
 /// Makes renditions in this node's own worker processes. Clones share the workers.
@@ -69,6 +69,11 @@ impl LocalTranscoder {
 
     pub(crate) fn pool(&self) -> &WorkerPool {
         &self.pool
+    }
+
+    /// Whether renditions of this codec can be made.
+    pub fn encodes(&self, codec: VideoCodec) -> bool {
+        streamflow_media::encodes(codec, self.settings.encoder)
     }
 
     pub(crate) fn settings(&self) -> &TranscodeSettings {

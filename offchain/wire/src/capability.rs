@@ -58,7 +58,7 @@ impl Capability {
     }
 }
 
-/// What every transcoder of ours can do: the default set without MPEG-7 signatures and foreign object stores.
+/// What every transcoder of ours can do whatever its library has: the default set without MPEG-7 signatures and foreign object stores.
 ///
 /// Slicing is in it because peers ask for it with every segment that was pushed over HTTP, mostly to mean the whole.
 pub const OFFERED: [Capability; 12] = [
@@ -75,6 +75,13 @@ pub const OFFERED: [Capability; 12] = [
     Capability::AuthToken,
     Capability::SegmentSlicing,
 ];
+
+/// What a transcoder of ours can do whose library has encoders of the codecs that `encodes` says. Decoders of the others are
+/// part of every library.
+pub fn offered(encodes: impl Fn(VideoCodec) -> bool) -> Vec<Capability> {
+    let coded = [VideoCodec::H265, VideoCodec::Vp9].into_iter().filter(|codec| encodes(*codec)).map(encoding);
+    OFFERED.into_iter().chain([Capability::HevcDecode, Capability::Vp9Decode]).chain(coded).collect()
+}
 
 /// Highest bit taken from a list; real ones are below 64.
 const MAX_BIT: u32 = 4095;
@@ -130,16 +137,20 @@ fn decoding(codec: VideoCodec) -> Capability {
     }
 }
 
-fn needs(profile: &Profile) -> impl Iterator<Item = Capability> {
-    let format = match profile.format {
-        Container::MpegTs => Capability::MpegTs,
-        Container::Mp4 => Capability::Mp4,
-    };
-    let encoder = match profile.encoder {
+/// What makes renditions of this codec.
+pub fn encoding(codec: VideoCodec) -> Capability {
+    match codec {
         VideoCodec::H264 => Capability::H264,
         VideoCodec::H265 => Capability::HevcEncode,
         VideoCodec::Vp8 => Capability::Vp8Encode,
         VideoCodec::Vp9 => Capability::Vp9Encode,
+    }
+}
+
+fn needs(profile: &Profile) -> impl Iterator<Item = Capability> {
+    let format = match profile.format {
+        Container::MpegTs => Capability::MpegTs,
+        Container::Mp4 => Capability::Mp4,
     };
     let h264_profile = match profile.h264_profile {
         H264Profile::EncoderDefault => None,
@@ -150,7 +161,7 @@ fn needs(profile: &Profile) -> impl Iterator<Item = Capability> {
     };
     let fractional = (profile.fps_den > 1).then_some(Capability::FractionalFramerates);
     let gop = (profile.gop != Gop::EncoderDefault).then_some(Capability::Gop);
-    [Some(format), Some(encoder), h264_profile, fractional, gop].into_iter().flatten()
+    [Some(format), Some(encoding(profile.encoder)), h264_profile, fractional, gop].into_iter().flatten()
 }
 
 /// Why a node and a job do not go together.
@@ -325,6 +336,18 @@ mod tests {
         let job = job(VideoCodec::H264, &profiles, true);
         assert_eq!(job.bitstring, bitstring([0, 1, 4, 12, 26]));
         assert!(is_compatible(&offered(), &job));
+    }
+
+    #[test]
+    fn other_codecs_are_offered_where_there_are_encoders() {
+        let plain = Profile::preset("P240p30fps16x9").unwrap();
+        let job = |encoder| job(VideoCodec::H265, &[Profile { encoder, ..plain.clone() }], false);
+        let node = |codec| describe(&super::offered(|encodes| encodes == codec), 4, "0.9.1");
+        assert!(is_compatible(&node(VideoCodec::H265), &job(VideoCodec::H265)));
+        assert!(!is_compatible(&node(VideoCodec::H265), &job(VideoCodec::Vp9)));
+        assert!(is_compatible(&node(VideoCodec::Vp9), &job(VideoCodec::Vp9)));
+        assert!(is_compatible(&node(VideoCodec::Vp9), &job(VideoCodec::H264)), "HEVC is decoded by all");
+        assert!(!is_compatible(&offered(), &job(VideoCodec::H264)));
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Transcoder for Registration {
         if self.service.intake_closed().is_cancelled() {
             return Err(refusal::stopping().on_status(Status::unavailable("TranscoderStopped")));
         }
-        let capabilities = request.capabilities.unwrap_or_else(|| crate::service::capabilities(1));
+        let capabilities = request.capabilities.unwrap_or_else(|| crate::service::capabilities(1, |_| false));
         let membership = self.service.pool().join(request.capacity, capabilities);
         let membership = membership.map_err(|error| self.not_joined(error, request.capacity))?;
         tracing::info!(peer, capacity = request.capacity, "transcoder registered");

@@ -261,6 +261,10 @@ impl Transcode for TranscoderPool {
         Box::pin(Attempts::new(self, job).run())
     }
 
+    fn encodes(&self, codec: VideoCodec) -> bool {
+        self.lock().offers(capability::encoding(codec).bit())
+    }
+
     fn end_session(&self, session_id: &str) {
         self.lock().end_session(session_id);
     }

@@ -7,7 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use streamflow_wire::{TranscodeError, capability::is_compatible, proto::Capabilities};
+use streamflow_wire::{
+    TranscodeError,
+    capability::{has_bit, is_compatible},
+    proto::Capabilities,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -185,6 +189,11 @@ impl Registry {
     /// Members that are given work.
     pub(super) fn sound(&self, now: Instant) -> usize {
         self.members.values().filter(|member| !member.leaving && member.is_sound(now)).count()
+    }
+
+    /// Whether a member that is given work can do what this bit says.
+    pub(super) fn offers(&self, bit: u32) -> bool {
+        self.members.values().any(|member| !member.leaving && has_bit(&member.capabilities.bitstring, bit))
     }
 
     pub(super) fn add(
