@@ -7,6 +7,7 @@ mod demux;
 mod encode;
 mod engine;
 mod error;
+mod evidence;
 mod filters;
 mod fragment;
 pub mod gpu;
@@ -29,6 +30,7 @@ pub mod worker;
 
 pub use compare::{Comparison, MAX_COMPARED_FRAMES, Sampling, compare};
 pub use error::MediaError;
+pub use evidence::{Evidence, SettingsId, settings_id};
 pub use fragment::{Fragment, fragment};
 pub use ingest::{IngestContainer, IngestSettings, ingest};
 pub use inspect::{Inspection, SegmentInfo, inspect, probe, ticks_to_duration};

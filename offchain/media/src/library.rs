@@ -1,7 +1,7 @@
 //! libav as a whole: what it may print, and whether an encoder works here.
 use std::sync::Once;
 
-use ffmpeg_next::{encoder, format::Pixel, frame, log};
+use ffmpeg_next::{Packet, encoder, format::Pixel, frame, log};
 use streamflow_types::{Gop, Profile, VideoCodec};
 
 use crate::{
@@ -37,6 +37,11 @@ pub fn encodes(codec: VideoCodec, encoder: Encoder) -> bool {
 /// sentence behind it ("Cannot load libcuda.so.1") goes to standard error, and [`crate::WorkerPool::probe_encoder`]
 /// reads it there.
 pub fn probe_encoder(settings: &TranscodeSettings) -> Result<(), MediaError> {
+    try_encoder(settings).map(|_| ())
+}
+
+/// What the configured encoder makes of a few black frames.
+pub(crate) fn try_encoder(settings: &TranscodeSettings) -> Result<Vec<Packet>, MediaError> {
     prepare();
     let unavailable = |reason: String| MediaError::EncoderUnavailable { encoder: settings.encoder, reason };
     let fps = FrameRate::new(25, 1);
@@ -58,5 +63,5 @@ pub fn probe_encoder(settings: &TranscodeSettings) -> Result<(), MediaError> {
         encoder.push(&black, index * fps.frame_ticks(), index == 0)?;
     }
     let (track, submitted) = encoder.into_track()?;
-    if track.packets.len() as u64 == submitted { Ok(()) } else { Err(unavailable("it loses frames".into())) }
+    if track.packets.len() as u64 == submitted { Ok(track.packets) } else { Err(unavailable("it loses frames".into())) }
 }

@@ -6,7 +6,7 @@ use ffmpeg_next::{ffi, format::Pixel, frame, software::scaling};
 use crate::{
     MediaError,
     error::libav,
-    gpu::{Hardware, LentScaler, is_on_device},
+    gpu::{Hardware, LentScaler, Target, is_on_device},
 };
 
 /// Pixel format of every rendition.
@@ -52,9 +52,9 @@ impl Scaler {
         Self { flags, ..Self::new(width, height) }
     }
 
-    /// Takes frames of a device as well.
-    pub(crate) fn with_device(mut self, hardware: Option<&Hardware>) -> Self {
-        self.device = hardware.map(|hardware| hardware.scaler(self.width, self.height));
+    /// Takes frames of a device as well, and scales them there.
+    pub(crate) fn with_device(mut self, hardware: Option<&Hardware>, target: Target) -> Self {
+        self.device = hardware.map(|hardware| hardware.scaler(self.width, self.height, target));
         self
     }
 

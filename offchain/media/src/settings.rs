@@ -128,9 +128,6 @@ impl TranscodeSettings {
 
     /// Frames that the encoder looks ahead over: `rc-lookahead` of libx264's presets.
     pub(crate) fn lookahead_frames(&self) -> usize {
-        if self.low_latency {
-            return 0;
-        }
         match (self.encoder, self.preset.as_str()) {
             _ if self.low_latency => 0,
             (Encoder::Nvenc, _) | (Encoder::X264, "ultrafast" | "superfast") => 0,

@@ -1,6 +1,7 @@
 //! One segment in, every rendition of it out.
 use std::{io::Read, ops::ControlFlow, thread};
 
+use alloy_primitives::B256;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use streamflow_types::Profile;
@@ -9,6 +10,7 @@ use crate::{
     MediaError, TranscodeSettings,
     demux::{self, Ahead},
     engine,
+    evidence::Evidence,
     gpu::Hardware,
 };
 
@@ -29,6 +31,8 @@ pub struct Rendition {
     pub pixels: u64,
     /// Codecs as a playlist names them (RFC 6381).
     pub codecs: String,
+    /// keccak256 of its bytes.
+    pub hash: B256,
 }
 
 /// What the source segment was.
@@ -55,6 +59,8 @@ pub struct Transcoded {
     pub renditions: Vec<Rendition>,
     /// The source.
     pub source: SourceReport,
+    /// What made them.
+    pub evidence: Evidence,
 }
 
 /// The next bytes of one rendition; pieces of one rendition come in the order of its bytes.
@@ -81,6 +87,8 @@ pub struct RenditionReport {
     pub pixels: u64,
     /// Codecs as a playlist names them (RFC 6381).
     pub codecs: String,
+    /// keccak256 of its bytes.
+    pub hash: B256,
 }
 
 /// What a segment was made into.
@@ -90,6 +98,38 @@ pub struct TranscodeReport {
     pub renditions: Vec<RenditionReport>,
     /// The source.
     pub source: SourceReport,
+    /// What made them.
+    pub evidence: Evidence,
+}
+
+impl RenditionReport {
+    /// Of these bytes.
+    pub(crate) fn with_bytes(self, bytes: Bytes) -> Rendition {
+        let Self { name, width, height, frames, pixels, codecs, hash } = self;
+        Rendition { name, bytes, width, height, frames, pixels, codecs, hash }
+    }
+}
+
+impl TranscodeReport {
+    /// Of these bytes, in the order of the renditions.
+    pub(crate) fn with_bytes(self, bytes: impl IntoIterator<Item = Bytes>) -> Transcoded {
+        let Self { renditions, source, evidence } = self;
+        let renditions = renditions.into_iter().zip(bytes).map(|(report, bytes)| report.with_bytes(bytes));
+        Transcoded { renditions: renditions.collect(), source, evidence }
+    }
+}
+
+impl Transcoded {
+    /// The report and the bytes.
+    pub(crate) fn split(self) -> (TranscodeReport, Vec<Bytes>) {
+        let Self { renditions, source, evidence } = self;
+        let apart = renditions.into_iter().map(|rendition| {
+            let Rendition { name, bytes, width, height, frames, pixels, codecs, hash } = rendition;
+            (RenditionReport { name, width, height, frames, pixels, codecs, hash }, bytes)
+        });
+        let (renditions, bytes) = apart.unzip();
+        (TranscodeReport { renditions, source, evidence }, bytes)
+    }
 }
 
 /// Transcodes a segment while it comes in. `emit` gets renditions piece by piece, on the calling thread, and ends the work
@@ -138,22 +178,12 @@ pub(crate) fn transcode_on(
     hardware: Option<&Hardware>,
 ) -> Result<Transcoded, MediaError> {
     let mut bytes = vec![Vec::new(); profiles.len()];
-    let report = engine::run(
-        || demux::whole(segment, Ahead::Little, settings.audio),
-        profiles,
-        settings,
-        hardware,
-        &mut |piece| {
-            if let Some(bytes) = bytes.get_mut(piece.rendition) {
-                bytes.extend_from_slice(&piece.bytes);
-            }
-            ControlFlow::Continue(())
-        },
-    )?;
-    let TranscodeReport { renditions, source } = report;
-    let with_bytes = |(report, bytes): (RenditionReport, Vec<u8>)| {
-        let RenditionReport { name, width, height, frames, pixels, codecs } = report;
-        Rendition { name, bytes: bytes.into(), width, height, frames, pixels, codecs }
-    };
-    Ok(Transcoded { renditions: renditions.into_iter().zip(bytes).map(with_bytes).collect(), source })
+    let open = || demux::whole(segment, Ahead::Little, settings.audio);
+    let report = engine::run(open, profiles, settings, hardware, &mut |piece| {
+        if let Some(bytes) = bytes.get_mut(piece.rendition) {
+            bytes.extend_from_slice(&piece.bytes);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(report.with_bytes(bytes.into_iter().map(Bytes::from)))
 }

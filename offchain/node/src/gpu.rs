@@ -2,7 +2,7 @@
 use anyhow::Context as _;
 use streamflow_media::{
     Encoder, WorkerPool,
-    gpu::{BreakerPolicy, DeviceChoice, Devices, Fleet, Selection, Unusable},
+    gpu::{BreakerPolicy, DeviceChoice, Fleet, Selection, Unusable, UsableDevice},
 };
 
 use crate::{config::TranscodingConfig, exit::Usage};
@@ -29,39 +29,30 @@ pub(crate) async fn use_devices(pool: &WorkerPool, config: &TranscodingConfig) -
         return Ok(());
     }
     let devices = pool.probe_devices(&config.gpu.devices).await.context("cannot try the devices")?;
-    let Selection { usable, left_out } = select(&devices, config)?;
+    let selection = devices.select(&config.gpu.devices, config.encode.encoder);
+    let Selection { usable, left_out } = selection.map_err(|unusable| refusal(&unusable, config))?;
     for unusable in left_out {
         tracing::warn!(%unusable, advice = advice(&unusable), "device is not used");
     }
-    for device in &usable {
-        let (device, sessions) = (device.device, device.sessions);
-        tracing::info!(device, ?sessions, decodes = ?device_codings(device, &devices), "device is used");
+    for UsableDevice { device, decodes, encodes, sessions } in &usable {
+        tracing::info!(device, ?decodes, ?encodes, ?sessions, "device is used");
     }
     let (encoder, fallback) = (config.encode.encoder, config.gpu.fallback);
     pool.use_devices(Fleet::new(usable, encoder, fallback, BreakerPolicy::default()));
     Ok(())
 }
 
-fn device_codings(device: u32, devices: &Devices) -> Vec<String> {
-    let reports = devices.devices.iter().filter(|report| report.name.device == device);
-    reports.flat_map(|report| report.decoded().map(|coding| coding.to_string())).collect()
-}
-
-/// The devices to use.
-///
-/// # Errors
-/// [`Usage`] as [`use_devices`] has it.
-pub(crate) fn select(devices: &Devices, config: &TranscodingConfig) -> Result<Selection, Usage> {
-    devices.select(&config.gpu.devices, config.encode.encoder).map_err(|unusable| {
-        let (wish, advice) = (wish(config), advice(&unusable));
-        Usage(format!("configuration: {wish} cannot work here: {unusable}: {advice}; `streamflow doctor` says more"))
-    })
+/// Why the role does not start: the setting, what is missing, and what to do.
+fn refusal(unusable: &Unusable, config: &TranscodingConfig) -> Usage {
+    let (wish, advice) = (wish(config), advice(unusable));
+    Usage(format!("configuration: {wish} cannot work here: {unusable}: {advice}; `streamflow doctor` says more"))
 }
 
 /// What to do about it.
 pub(crate) fn advice(unusable: &Unusable) -> String {
     match unusable {
         Unusable::NoDriver { reason } => no_driver(reason).to_owned(),
+        Unusable::NotOpened { .. } => "nvidia-smi and dmesg (Xid) say what is wrong with it".to_owned(),
         Unusable::NoDevice => "is the card seen (nvidia-smi)? A container needs --gpus all".to_owned(),
         Unusable::Missing { .. } => "nvidia-smi -L lists them; correct transcoding.gpu.devices".to_owned(),
         Unusable::NoEncoder { reason, .. } if reason.contains("libnvidia-encode") => {
@@ -100,7 +91,8 @@ pub(crate) fn no_decoder(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use streamflow_media::gpu::{Coding, DeviceName, DeviceReport, GpuConfig};
+    use streamflow_media::gpu::{Coding, DeviceName, DeviceReport, Devices, GpuConfig};
+    use streamflow_types::VideoCodec;
 
     use super::*;
 
@@ -109,9 +101,10 @@ mod tests {
     fn h200() -> Devices {
         let report = DeviceReport {
             name: DeviceName { device: 0, model: "NVIDIA H200".into(), uuid: "GPU-0".into() },
+            opens: Ok(()),
             decodes: vec![(Coding::H264, Ok(()))],
             scales: Ok(()),
-            encodes: Err(UNSUPPORTED.into()),
+            encodes: vec![(VideoCodec::H264, Err(UNSUPPORTED.into()))],
             sessions: None,
         };
         Devices { driver: Ok((12, 4)), devices: vec![report] }
@@ -121,6 +114,13 @@ mod tests {
         let mut config = TranscodingConfig { gpu: GpuConfig { devices, ..Default::default() }, ..Default::default() };
         config.encode.encoder = encoder;
         config
+    }
+
+    /// The configuration error, or none.
+    fn refused(devices: &Devices, encoder: Encoder, choice: DeviceChoice) -> Option<String> {
+        let config = config(encoder, choice);
+        let selection = devices.select(&config.gpu.devices, config.encode.encoder);
+        selection.err().map(|unusable| refusal(&unusable, &config).to_string())
     }
 
     #[test]
@@ -134,31 +134,31 @@ mod tests {
     fn a_missing_driver_is_told_with_the_setting_and_what_to_do() {
         let reason = "libcuda.so.1: cannot open shared object file: No such file or directory";
         let none = Devices { driver: Err(reason.into()), devices: Vec::new() };
-        let refused = select(&none, &config(Encoder::Nvenc, DeviceChoice::Auto)).unwrap_err().to_string();
+        let told = refused(&none, Encoder::Nvenc, DeviceChoice::Auto).unwrap();
         assert_eq!(
-            refused,
+            told,
             "configuration: transcoding.encode.encoder = \"nvenc\" cannot work here: no NVIDIA driver: libcuda.so.1: \
              cannot open shared object file: No such file or directory: install the NVIDIA driver (a container needs \
              --gpus all), or set transcoding.encode.encoder = \"x264\"; `streamflow doctor` says more"
         );
-        let refused = select(&none, &config(Encoder::X264, DeviceChoice::All)).unwrap_err().to_string();
-        assert!(refused.starts_with("configuration: transcoding.gpu.devices cannot work here"), "{refused}");
+        let told = refused(&none, Encoder::X264, DeviceChoice::All).unwrap();
+        assert!(told.starts_with("configuration: transcoding.gpu.devices cannot work here"), "{told}");
     }
 
     #[test]
     fn a_chip_without_encoder_is_told_how_it_can_be_used() {
-        let refused = select(&h200(), &config(Encoder::Nvenc, DeviceChoice::Auto)).unwrap_err().to_string();
+        let told = refused(&h200(), Encoder::Nvenc, DeviceChoice::Auto).unwrap();
         for part in ["device 0 (NVIDIA H200) has no encoder", UNSUPPORTED, "decode and scale run on it", "\"x264\""] {
-            assert!(refused.contains(part), "{refused}");
+            assert!(told.contains(part), "{told}");
         }
-        assert_eq!(select(&h200(), &config(Encoder::X264, DeviceChoice::All)).unwrap().usable.len(), 1);
+        assert_eq!(refused(&h200(), Encoder::X264, DeviceChoice::All), None);
     }
 
     #[test]
     fn what_a_container_lacks_is_not_taken_for_the_chip() {
         let mut devices = h200();
-        devices.devices[0].encodes = Err("Cannot load libnvidia-encode.so.1".into());
-        let refused = select(&devices, &config(Encoder::Nvenc, DeviceChoice::Auto)).unwrap_err().to_string();
-        assert!(refused.contains("NVIDIA_DRIVER_CAPABILITIES") && !refused.contains("H100"), "{refused}");
+        devices.devices[0].encodes = vec![(VideoCodec::H264, Err("Cannot load libnvidia-encode.so.1".into()))];
+        let told = refused(&devices, Encoder::Nvenc, DeviceChoice::Auto).unwrap();
+        assert!(told.contains("NVIDIA_DRIVER_CAPABILITIES") && !told.contains("H100"), "{told}");
     }
 }

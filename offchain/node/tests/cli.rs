@@ -350,7 +350,7 @@ fn the_doctor_says_what_nvenc_lacks() {
     assert!(found.contains("libcuda.so.1") && found.ends_with("not configured, so not needed"), "{found}");
 
     let output = doctor("nvenc").env("HOME", home.path()).output().unwrap();
-    let text = stdout(&output);
+    let text = stderr(&output);
     assert!(text.lines().any(|line| line.starts_with("FAIL") && line.contains("GPU driver")), "{text}");
     assert!(text.lines().any(|line| line.starts_with("ok") && line.contains("libx264")), "{text}");
 }

@@ -7,11 +7,13 @@ use std::{
     time::Duration,
 };
 
-use alloy_primitives::{B256, Keccak256};
+use alloy_primitives::B256;
 use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use tokio::time::{Instant, timeout};
+
+use streamflow_types::Keccak256;
 
 use crate::config::LimitsConfig;
 

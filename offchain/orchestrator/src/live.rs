@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use alloy_primitives::{B256, Keccak256};
+use alloy_primitives::B256;
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use streamflow_wire::{
@@ -13,6 +13,8 @@ use streamflow_wire::{
     stream::{DownFrame, MAX_MEDIA},
 };
 use tokio::sync::Notify;
+
+use streamflow_types::Keccak256;
 
 use crate::intake::BudgetShare;
 

@@ -1,8 +1,8 @@
 //! What all requests share.
 use std::{fmt, sync::Arc, time::Duration};
 
-use alloy_primitives::{Address, Keccak256};
-use streamflow_types::{Price, Secret, VideoCodec};
+use alloy_primitives::Address;
+use streamflow_types::{Keccak256, Price, Secret, VideoCodec};
 use streamflow_wire::{
     AuthTokens, Offer, SegmentRequest, WireError,
     capability::{self, Capability, Incompatibility},

@@ -9,6 +9,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::{LocalError, LocalTranscoder};
 
+/// What the pool gets beyond a deadline: a worker that hangs is ended, and the segment known when it comes again.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// What comes of a segment before all of it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LiveEvent {
@@ -38,9 +41,8 @@ impl LocalTranscoder {
         put: &mut (dyn FnMut(LiveEvent) -> ControlFlow<()> + Send),
     ) -> Result<TranscodeReport, LocalError> {
         let deadline = Instant::now().checked_add(limit);
-        // The pool counts the time for work, this one all of it: the segment may stop coming.
         let live = self.feed(segment, profiles, deadline, put);
-        timeout(limit, live).await.unwrap_or(Err(LocalError::TimedOut { limit }))
+        timeout(limit + LAST_WORD, live).await.unwrap_or(Err(LocalError::TimedOut { limit }))
     }
 
     async fn feed<E: Send>(

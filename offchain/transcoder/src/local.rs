@@ -55,7 +55,9 @@ impl From<PoolError> for LocalError {
             PoolError::NoDevice(broken) => Self::NoDevice(broken),
             PoolError::Closed => Self::Stopped,
             PoolError::FeedAborted => Self::BrokenOff,
-            PoolError::Late { limit } | PoolError::WorkerHung { deadline: limit } => Self::TimedOut { limit },
+            PoolError::Late { limit } | PoolError::FeedLate { limit } | PoolError::WorkerHung { deadline: limit } => {
+                Self::TimedOut { limit }
+            }
             other => Self::Worker(other),
         }
     }

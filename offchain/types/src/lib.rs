@@ -3,6 +3,7 @@
 
 mod causes;
 mod chain;
+mod hash;
 mod job;
 mod manifest;
 mod price;
@@ -13,6 +14,7 @@ mod units;
 
 pub use causes::with_causes;
 pub use chain::{ChainView, SenderFunds};
+pub use hash::Keccak256;
 pub use job::Job;
 pub use manifest::{ManifestId, ManifestIdError};
 pub use price::{Price, PriceError};

@@ -41,12 +41,8 @@ pub async fn run_soak(
     loop {
         while running.len() < in_flight.max(1) {
             let Some(segment) = waiting.next().cloned() else { break };
-            let job = TranscodeJob {
-                segment,
-                profiles: work.profiles.clone(),
-                settings: work.settings.clone(),
-                deadline: None,
-            };
+            let (profiles, settings) = (work.profiles.clone(), work.settings.clone());
+            let job = TranscodeJob { segment, profiles, settings, deadline: None };
             let pool = pool.clone();
             running.spawn(async move { pool.transcode(job).await });
         }

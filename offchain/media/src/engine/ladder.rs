@@ -13,7 +13,7 @@ use super::{
 use crate::{
     MediaError, TranscodeSettings,
     encode::{Look, Plan},
-    gpu::{Hardware, is_on_device},
+    gpu::{Hardware, Target, is_on_device},
     rate::{Even, FrameRate, Grid},
     scale::Scaler,
     settings::{Encoder, EncoderInput, add_x264_params, encoder_options},
@@ -42,6 +42,8 @@ pub(super) struct Ladder<'a> {
 struct Step {
     rung: Rung,
     size: (u32, u32),
+    /// Where its pictures go when they come from a device.
+    target: Target,
     /// The rung it is scaled from.
     above: Option<usize>,
     picture: Option<Arc<frame::Video>>,
@@ -68,16 +70,20 @@ impl<'a> Ladder<'a> {
                 Some(asked) if same_rate(asked, fps) => (fps, Pace::Even(Even::new(asked))),
                 Some(asked) => (asked, Pace::Grid(Grid(asked))),
             };
+            let there = hardware.is_some_and(|hardware| hardware.encodes(profile.encoder));
             rungs.push(Step {
                 rung: Rung::new(pace, KeyClock::new(profile.gop), index),
                 size: *size,
+                target: if there { Target::Device } else { Target::Memory },
                 above: above(&sizes, *size),
                 picture: None,
             });
             let may_reorder = first.pts().unwrap_or(0) >= REORDER_FRAMES * rate.frame_ticks();
             let is_largest = Some(index) == largest;
             let encoder_threads = if is_largest && !settings.deterministic { settings.encoder_threads } else { 1 };
-            let settings = &TranscodeSettings { encoder_threads, ..settings.clone() };
+            // What a device does not make, the CPU does.
+            let encoder = if hardware.is_some() && !there { Encoder::X264 } else { settings.encoder };
+            let settings = &TranscodeSettings { encoder, encoder_threads, ..settings.clone() };
             let mut options = encoder_options(settings, profile, EncoderInput { fps: rate, may_reorder });
             if is_largest && settings.encoder == Encoder::X264 && profile.encoder == VideoCodec::H264 {
                 // A queue between its threads that changes nothing but its memory.
@@ -120,7 +126,7 @@ impl<'a> Ladder<'a> {
         queues: &Queues,
     ) -> Result<(), MediaError> {
         let new = if self.exact { Scaler::exact } else { Scaler::new };
-        let scaler = |step: &Step| new(step.size.0, step.size.1).with_device(self.hardware);
+        let scaler = |step: &Step| new(step.size.0, step.size.1).with_device(self.hardware, step.target);
         let mut scalers: Vec<_> = self.rungs.iter().map(scaler).collect();
         loop {
             match frames.recv() {

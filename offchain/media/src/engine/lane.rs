@@ -6,7 +6,7 @@ use std::{
 
 use bytes::Bytes;
 use ffmpeg_next::{Packet, codec, frame};
-use streamflow_types::{Container, Profile};
+use streamflow_types::{Container, Keccak256, Profile};
 
 use super::{
     queues::{Footprint, Queues},
@@ -44,6 +44,8 @@ pub(super) struct Lane {
     heard: usize,
     frames: u64,
     codec: Option<String>,
+    /// Of all bytes handed on.
+    hash: Keccak256,
 }
 
 /// The rendition being written.
@@ -69,8 +71,19 @@ impl Lane {
         sound: Arc<Sound>,
         pieces: SyncSender<Piece>,
     ) -> Self {
-        let hardware = hardware.filter(|hardware| hardware.encodes()).cloned();
-        Self { plan, hardware, sound, pieces, file: None, waiting: VecDeque::new(), heard: 0, frames: 0, codec: None }
+        let hardware = hardware.filter(|hardware| hardware.encodes(plan.encoder.codec)).cloned();
+        Self {
+            plan,
+            hardware,
+            sound,
+            pieces,
+            file: None,
+            waiting: VecDeque::new(),
+            heard: 0,
+            frames: 0,
+            codec: None,
+            hash: Keccak256::new(),
+        }
     }
 
     /// Makes what is ordered.
@@ -162,10 +175,11 @@ impl Lane {
         self.hand_on(bytes)
     }
 
-    fn hand_on(&self, bytes: Bytes) -> Result<(), MediaError> {
+    fn hand_on(&mut self, bytes: Bytes) -> Result<(), MediaError> {
         if bytes.is_empty() {
             return Ok(());
         }
+        self.hash.update(&bytes);
         self.pieces.send(Piece { rendition: self.plan.rendition, bytes }).map_err(|_| MediaError::Abandoned)
     }
 
@@ -188,6 +202,7 @@ impl Lane {
             height,
             frames: self.frames,
             pixels: self.frames * u64::from(width) * u64::from(height),
+            hash: self.hash.finalize(),
         })
     }
 }

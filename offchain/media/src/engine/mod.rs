@@ -26,6 +26,7 @@ use crate::{
     MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings,
     decode::Frames,
     demux::{self, Live, Taken},
+    evidence::Evidence,
     gpu::Hardware,
     settings::{Audio, MAX_RENDITIONS, check_profile},
 };
@@ -50,6 +51,8 @@ pub(crate) fn run(
         return Err(MediaError::RenditionCount { count: profiles.len(), max: MAX_RENDITIONS });
     }
     profiles.iter().try_for_each(|profile| check_profile(profile, settings.encoder))?;
+    // What a device decodes and scales is its own.
+    let hardware = hardware.filter(|_| !settings.deterministic);
     thread::scope(|scope| {
         let (pieces, made) = sync_channel(QUEUED_PIECES);
         let job = Job { profiles, settings, hardware, pieces };
@@ -136,6 +139,7 @@ impl<'a> Job<'a> {
         }
         Ok(TranscodeReport {
             renditions: made.into_iter().collect::<Result<_, _>>()?,
+            evidence: Evidence::of(self.settings, self.profiles)?,
             source: SourceReport {
                 width: size.0,
                 height: size.1,

@@ -12,9 +12,9 @@ use crate::{
     demux::{self, VideoDecoder},
 };
 
-/// Decoded frames that may be held outside the decoder at a time. Each takes one of the 32 surfaces that NVDEC has, of
-/// which a stream may need 17: whoever scales lets go of a frame before it asks for the next but three.
-const HELD_FRAMES: i32 = 4;
+/// Decoded frames that may be held outside the decoder at a time: one that is scaled, two that wait for it, one that waits
+/// to be sent, and two to spare. Each takes one of the 32 surfaces that NVDEC has, of which a stream may need 17.
+const HELD_FRAMES: i32 = 6;
 
 /// Opens a decoder on the device. A stream that the chip cannot decode (H.264 in 4:2:2, say) is decoded on the CPU where
 /// libav knows how, so every frame says itself where it is: see [`super::is_on_device`].

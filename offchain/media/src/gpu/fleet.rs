@@ -5,6 +5,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use streamflow_types::VideoCodec;
 
 use super::{
     Coding, Fallback, UsableDevice,
@@ -19,6 +20,8 @@ pub(crate) struct Assignment {
     pub(crate) device: u32,
     /// Codings that it decodes and whose frames it scales; others are decoded on the CPU.
     pub(crate) decodes: Vec<Coding>,
+    /// Codecs that it encodes; renditions of others are encoded on the CPU.
+    pub(crate) encodes: Vec<VideoCodec>,
 }
 
 /// Where a job is to be done.
@@ -123,7 +126,8 @@ impl Fleet {
         let trial = slot.breaker.begin();
         slot.jobs += 1;
         slot.sessions += sessions;
-        let assignment = Assignment { device: slot.usable.device, decodes: slot.usable.decodes.clone() };
+        let UsableDevice { device, decodes, encodes, .. } = slot.usable.clone();
+        let assignment = Assignment { device, decodes, encodes };
         if trial {
             tracing::info!(device = assignment.device, "device is tried again");
         }
@@ -234,6 +238,7 @@ mod tests {
         let devices = limits.iter().enumerate().map(|(number, sessions)| UsableDevice {
             device: u32::try_from(number).unwrap(),
             decodes: Coding::ALL.to_vec(),
+            encodes: vec![VideoCodec::H264],
             sessions: *sessions,
         });
         Fleet::new(devices.collect(), Encoder::Nvenc, fallback, BreakerPolicy::default())

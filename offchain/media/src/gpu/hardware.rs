@@ -2,6 +2,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ffmpeg_next::{codec, encoder, frame};
+use streamflow_types::VideoCodec;
 
 use super::{
     Coding,
@@ -12,7 +13,7 @@ use super::{
     scaler::{Scaler, Target},
 };
 use crate::{
-    Encoder, MediaError,
+    MediaError,
     demux::VideoDecoder,
     encode::{Plan, VideoEncoder},
 };
@@ -37,10 +38,9 @@ impl Kept {
     pub(crate) fn run<T>(
         &mut self,
         assignment: Option<&Assignment>,
-        encoder: Encoder,
         job: impl FnOnce(Option<&Hardware>) -> Result<T, MediaError>,
     ) -> Result<T, MediaError> {
-        let Some(Assignment { device: number, decodes }) = assignment else { return job(None) };
+        let Some(Assignment { device: number, decodes, encodes }) = assignment else { return job(None) };
         let device = match self.device.take().filter(|device| device.number() == *number) {
             Some(device) => device,
             None => {
@@ -49,11 +49,10 @@ impl Kept {
             }
         };
         let shelf = Shelf { spare: std::mem::take(&mut self.store), done: Store::default() };
-        let target = if encoder == Encoder::Nvenc { Target::Device } else { Target::Memory };
         let hardware = Hardware {
             device: device.clone(),
             decodes: decodes.clone(),
-            target,
+            encodes: encodes.clone(),
             shelf: SharedShelf(Arc::new(Mutex::new(shelf))),
         };
         let done = job(Some(&hardware));
@@ -85,7 +84,7 @@ impl SharedShelf {
 pub(crate) struct Hardware {
     device: Device,
     decodes: Vec<Coding>,
-    target: Target,
+    encodes: Vec<VideoCodec>,
     shelf: SharedShelf,
 }
 
@@ -104,19 +103,19 @@ impl Hardware {
         coding.map(|coding| open_decoder(parameters.clone(), coding, &self.device)).transpose()
     }
 
-    /// A scaler to this size, given back when it is dropped.
-    pub(crate) fn scaler(&self, width: u32, height: u32) -> LentScaler {
+    /// A scaler to this size, whose frames stay there for an encoder or come to memory; given back when it is dropped.
+    pub(crate) fn scaler(&self, width: u32, height: u32, target: Target) -> LentScaler {
         let mut shelf = self.shelf.lock();
         let spare = &mut shelf.spare.scalers;
-        let found = spare.iter().position(|scaler| scaler.makes(width, height, self.target));
+        let found = spare.iter().position(|scaler| scaler.makes(width, height, target));
         let scaler = found.map(|index| spare.swap_remove(index));
-        let scaler = scaler.unwrap_or_else(|| Scaler::new(&self.device, width, height, self.target));
+        let scaler = scaler.unwrap_or_else(|| Scaler::new(&self.device, width, height, target));
         LentScaler { scaler, shelf: self.shelf.clone() }
     }
 
-    /// Whether renditions are encoded there.
-    pub(crate) fn encodes(&self) -> bool {
-        self.target == Target::Device
+    /// Whether renditions of this codec are encoded there.
+    pub(crate) fn encodes(&self, codec: VideoCodec) -> bool {
+        self.encodes.contains(&codec)
     }
 
     /// An encoder there, for frames like `first`: one that was kept, or a new one.
@@ -155,7 +154,7 @@ pub(crate) struct LentScaler {
 }
 
 impl LentScaler {
-    /// A copy of the frame in the right size, with its time stamp: on the device if it encodes, else in memory.
+    /// A copy of the frame in the right size, with its time stamp.
     ///
     /// # Errors
     /// [`MediaError::Gpu`]
@@ -179,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        SourceSettings, TranscodeSettings,
+        Encoder, SourceSettings, TranscodeSettings,
         gpu::testing::{device_or_skip, encodes_or_skip},
         play,
         transcode::transcode_on,
@@ -204,12 +203,12 @@ mod tests {
 
     /// Two segments through the device, which makes the same frames of each as the CPU does.
     fn transcode_there(kept: &mut Kept, encoder: Encoder) {
-        let assignment = Assignment { device: 0, decodes: vec![Coding::H264] };
+        let encodes = if encoder == Encoder::Nvenc { vec![VideoCodec::H264] } else { Vec::new() };
+        let assignment = Assignment { device: 0, decodes: vec![Coding::H264], encodes };
         let settings = TranscodeSettings { encoder, ..TranscodeSettings::default() };
         for segment in segments() {
             let here = crate::transcode(&segment, &ladder(), &TranscodeSettings::default()).unwrap();
-            let there =
-                kept.run(Some(&assignment), encoder, |hardware| transcode_on(&segment, &ladder(), &settings, hardware));
+            let there = kept.run(Some(&assignment), |hardware| transcode_on(&segment, &ladder(), &settings, hardware));
             let there = there.unwrap();
             assert_eq!(there.source, here.source);
             for (there, here) in there.renditions.iter().zip(&here.renditions) {
@@ -240,9 +239,9 @@ mod tests {
     #[test]
     fn a_job_without_device_has_none_and_one_that_is_not_there_is_told() {
         let mut kept = Kept::default();
-        assert!(kept.run(None, Encoder::X264, |hardware| Ok(hardware.is_none())).unwrap());
-        let missing = Assignment { device: 4242, decodes: Vec::new() };
-        let told = kept.run(Some(&missing), Encoder::Nvenc, |_| Ok(()));
+        assert!(kept.run(None, |hardware| Ok(hardware.is_none())).unwrap());
+        let missing = Assignment { device: 4242, decodes: Vec::new(), encodes: Vec::new() };
+        let told = kept.run(Some(&missing), |_| Ok(()));
         assert!(matches!(told, Err(MediaError::Gpu { device: 4242, .. })));
     }
 }

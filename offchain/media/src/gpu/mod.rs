@@ -1,6 +1,6 @@
 //! NVIDIA devices: found at run time, tried before they are used, given up while they fail.
 //!
-//! A worker process opens the context of the device that a job is assigned ([`Hardware`]); decoder, scalers and encoders of
+//! A worker process opens the context of the device that a job is assigned; decoder, scalers and encoders of
 //! the job share it, and frames stay on the device. Chips without an encoder decode and scale, and hand the frames over.
 //! Which job goes to which device is decided in the node ([`Fleet`]), which no fault of a driver reaches.
 mod breaker;
@@ -35,5 +35,6 @@ pub(crate) use self::{
     device::{fault, in_memory, is_fault, is_on_device},
     fleet::{Assignment, Lease, Placement},
     hardware::{Hardware, Kept, LentScaler},
+    scaler::Target,
     trial::{Finding, Trial, attempt},
 };

@@ -9,7 +9,7 @@ use crate::MediaError;
 
 /// Where scaled frames go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// They stay on the device, as its encoder takes them.
     Device,
     /// They come to memory, as encoders on the CPU take them.

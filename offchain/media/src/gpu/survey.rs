@@ -2,6 +2,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use streamflow_types::VideoCodec;
 
 use super::{
     Coding, DeviceChoice, DeviceName,
@@ -11,6 +12,9 @@ use crate::{Encoder, MediaError, PoolError, WorkerPool};
 
 /// Sessions that a device must have for NVENC to be of use: a ladder of three renditions (node.md §9.4).
 pub const MIN_SESSIONS: u32 = 3;
+
+/// What NVENC makes; every device that encodes makes the first.
+const ENCODED: [VideoCodec; 2] = [VideoCodec::H264, VideoCodec::H265];
 
 /// The reason is in the words of libav, of the driver, or of the pool whose worker died.
 type Tried = Result<(), String>;
@@ -24,17 +28,19 @@ pub struct Devices {
     pub devices: Vec<DeviceReport>,
 }
 
-/// What was found of one device.
+/// What was found of one device. One that does not open can do nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceReport {
     /// Which it is.
     pub name: DeviceName,
+    /// Whether libav can use it at all.
+    pub opens: Tried,
     /// Codings, each with why it is not decoded there.
     pub decodes: Vec<(Coding, Tried)>,
     /// Whether frames can be scaled there.
     pub scales: Tried,
-    /// Whether it encodes H.264.
-    pub encodes: Tried,
+    /// Codecs, each with why it is not encoded there. H.264 comes first.
+    pub encodes: Vec<(VideoCodec, Tried)>,
     /// Encoders that can be open at a time; `None` if there is none, or no end was found.
     pub sessions: Option<u32>,
 }
@@ -45,6 +51,11 @@ impl DeviceReport {
         self.decodes.iter().filter(|(_, tried)| tried.is_ok()).map(|(coding, _)| *coding)
     }
 
+    /// Codecs that are encoded there.
+    pub fn encoded(&self) -> impl Iterator<Item = VideoCodec> {
+        self.encodes.iter().filter(|(_, tried)| tried.is_ok()).map(|(codec, _)| *codec)
+    }
+
     /// Whether it is of use with an encoder on the CPU: it decodes H.264 and scales.
     pub fn feeds_cpu(&self) -> bool {
         self.scales.is_ok() && self.decoded().any(|coding| coding == Coding::H264)
@@ -52,16 +63,19 @@ impl DeviceReport {
 
     fn unusable_for(&self, encoder: Encoder) -> Option<Unusable> {
         let name = || self.name.clone();
+        if let Err(reason) = &self.opens {
+            return Some(Unusable::NotOpened { name: name(), reason: reason.clone() });
+        }
         match encoder {
-            Encoder::Nvenc => match (&self.encodes, self.sessions) {
-                (Err(reason), _) => {
+            Encoder::Nvenc => match (self.encodes.first(), self.sessions) {
+                (Some((_, Err(reason))), _) => {
                     let (reason, feeds_cpu) = (reason.clone(), self.feeds_cpu());
                     Some(Unusable::NoEncoder { name: name(), reason, feeds_cpu })
                 }
-                (Ok(()), Some(sessions)) if sessions < MIN_SESSIONS => {
+                (_, Some(sessions)) if sessions < MIN_SESSIONS => {
                     Some(Unusable::FewSessions { name: name(), sessions })
                 }
-                (Ok(()), _) => None,
+                _ => None,
             },
             _ if self.feeds_cpu() => None,
             _ => {
@@ -80,6 +94,8 @@ pub struct UsableDevice {
     pub device: u32,
     /// Codings that it decodes and whose frames it scales.
     pub decodes: Vec<Coding>,
+    /// Codecs that it encodes; none with an encoder on the CPU.
+    pub encodes: Vec<VideoCodec>,
     /// Encoders that can be open at a time, where an end was found.
     pub sessions: Option<u32>,
 }
@@ -101,6 +117,14 @@ pub enum Unusable {
     Missing {
         /// The number.
         device: u32,
+    },
+    /// It cannot be used at all.
+    #[error("{name} cannot be opened: {reason}")]
+    NotOpened {
+        /// Which device.
+        name: DeviceName,
+        /// In the words of libav.
+        reason: String,
     },
     /// It does not encode.
     #[error("{name} has no encoder: {reason}")]
@@ -165,7 +189,8 @@ impl Devices {
             match (report.unusable_for(encoder), choice) {
                 (None, _) => selection.usable.push(UsableDevice {
                     device: report.name.device,
-                    decodes: if report.scales.is_ok() { report.decoded().collect() } else { Vec::new() },
+                    decodes: report.decoded().filter(|_| report.scales.is_ok()).collect(),
+                    encodes: report.encoded().filter(|_| encoder == Encoder::Nvenc).collect(),
                     sessions: report.sessions.filter(|_| encoder == Encoder::Nvenc),
                 }),
                 (Some(unusable), DeviceChoice::Listed(_)) => return Err(unusable),
@@ -201,25 +226,24 @@ impl WorkerPool {
 
     async fn probe_device(&self, name: DeviceName) -> Result<DeviceReport, PoolError> {
         let device = name.device;
-        if let Err(reason) = self.tried(Trial::Open(device)).await? {
-            let decodes = Coding::ALL.map(|coding| (coding, Err(reason.clone()))).to_vec();
-            let (scales, encodes) = (Err(reason.clone()), Err(reason));
-            return Ok(DeviceReport { name, decodes, scales, encodes, sessions: None });
+        let opens = self.tried(Trial::Open(device)).await?.map(drop);
+        let (mut decodes, mut encodes) = (Vec::new(), Vec::new());
+        if let Err(reason) = &opens {
+            let scales = Err(reason.clone());
+            return Ok(DeviceReport { name, opens, decodes, scales, encodes, sessions: None });
         }
-        let mut decodes = Vec::new();
         for coding in Coding::ALL {
             decodes.push((coding, self.tried(Trial::Decode(device, coding)).await?.map(drop)));
         }
         let scales = self.tried(Trial::Scale(device)).await?.map(drop);
-        let encodes = self.tried(Trial::Encode(device)).await?.map(drop);
-        let sessions = match &encodes {
-            Ok(()) => match self.tried(Trial::Sessions(device)).await? {
-                Ok(Finding::Sessions(count)) if count < MAX_TRIED_SESSIONS => Some(count),
-                _ => None,
-            },
-            Err(_) => None,
+        for codec in ENCODED {
+            encodes.push((codec, self.tried(Trial::Encode(device, codec)).await?.map(drop)));
+        }
+        let sessions = match self.tried(Trial::Sessions(device)).await? {
+            Ok(Finding::Sessions(count)) if count < MAX_TRIED_SESSIONS => Some(count),
+            _ => None,
         };
-        Ok(DeviceReport { name, decodes, scales, encodes, sessions })
+        Ok(DeviceReport { name, opens, decodes, scales, encodes, sessions })
     }
 
     /// What a trial found, or why it failed; an error where it could not be made.
@@ -249,9 +273,10 @@ mod tests {
     fn report(device: u32) -> DeviceReport {
         DeviceReport {
             name: DeviceName { device, model: "NVIDIA L4".into(), uuid: format!("GPU-{device}") },
+            opens: Ok(()),
             decodes: Coding::ALL.map(|coding| (coding, Ok(()))).to_vec(),
             scales: Ok(()),
-            encodes: Ok(()),
+            encodes: ENCODED.map(|codec| (codec, Ok(()))).to_vec(),
             sessions: None,
         }
     }
@@ -259,7 +284,8 @@ mod tests {
     /// An H200: everything but an encoder.
     fn decode_only(device: u32) -> DeviceReport {
         let name = DeviceName { model: "NVIDIA H200".into(), ..report(device).name };
-        let encodes = Err("OpenEncodeSessionEx failed: unsupported device (2)".into());
+        let refused = || Err("OpenEncodeSessionEx failed: unsupported device (2)".into());
+        let encodes = ENCODED.map(|codec| (codec, refused())).to_vec();
         DeviceReport { name, encodes, ..report(device) }
     }
 
@@ -306,7 +332,7 @@ mod tests {
             "{refused}"
         );
         let selection = h200.select(&DeviceChoice::All, Encoder::X264).unwrap();
-        assert_eq!(selection.usable[0].decodes, Coding::ALL);
+        assert_eq!((&selection.usable[0].decodes[..], &selection.usable[0].encodes[..]), (&Coding::ALL[..], &[][..]));
         let blind = DeviceReport { scales: Err("no scale_cuda".into()), ..decode_only(0) };
         let refused = machine(vec![blind]).select(&DeviceChoice::All, Encoder::X264).unwrap_err();
         assert!(matches!(refused, Unusable::NoDecoder { reason, .. } if reason == "no scale_cuda"));
@@ -316,7 +342,7 @@ mod tests {
     fn an_encoder_without_scaler_gets_frames_from_memory() {
         let report = DeviceReport { scales: Err("no scale_cuda".into()), ..report(0) };
         let selection = machine(vec![report]).select(&DeviceChoice::Auto, Encoder::Nvenc).unwrap();
-        assert_eq!(selection.usable[0].decodes, []);
+        assert_eq!((&selection.usable[0].decodes[..], &selection.usable[0].encodes[..]), (&[][..], &ENCODED[..]));
     }
 
     #[test]
@@ -329,6 +355,15 @@ mod tests {
             assert_eq!(selection.usable[0].sessions, sessions);
         }
         assert!(with(Some(2)).select(&DeviceChoice::All, Encoder::X264).is_ok(), "it encodes on the CPU");
+    }
+
+    #[test]
+    fn a_device_that_does_not_open_is_told_as_that() {
+        let closed = DeviceReport { opens: Err("CUDA_ERROR_NO_DEVICE".into()), ..decode_only(0) };
+        for encoder in [Encoder::Nvenc, Encoder::X264] {
+            let refused = machine(vec![closed.clone()]).select(&DeviceChoice::All, encoder).unwrap_err();
+            assert_eq!(refused.to_string(), "device 0 (NVIDIA H200) cannot be opened: CUDA_ERROR_NO_DEVICE");
+        }
     }
 
     #[test]

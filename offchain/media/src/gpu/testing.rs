@@ -8,6 +8,7 @@ use super::{
     trial,
 };
 use ffmpeg_next::{Packet, frame};
+use streamflow_types::VideoCodec;
 
 /// The first device, or a line that says why there is none.
 pub(super) fn device_or_skip() -> Option<Device> {
@@ -22,7 +23,7 @@ pub(super) fn device_or_skip() -> Option<Device> {
 
 /// Whether the device has an encoder, or a line that says why not.
 pub(super) fn encodes_or_skip(device: &Device) -> bool {
-    match trial::attempt(trial::Trial::Encode(device.number())) {
+    match trial::attempt(trial::Trial::Encode(device.number(), VideoCodec::H264)) {
         Ok(_) => true,
         Err(error) => {
             eprintln!("skipped: no encoder: {error}");

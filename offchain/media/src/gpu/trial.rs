@@ -33,8 +33,8 @@ pub(crate) enum Trial {
     Decode(u32, Coding),
     /// Does it scale?
     Scale(u32),
-    /// Does it encode H.264?
-    Encode(u32),
+    /// Does it encode this?
+    Encode(u32, VideoCodec),
     /// How many encoders may be open at a time?
     Sessions(u32),
 }
@@ -60,7 +60,7 @@ pub(crate) fn attempt(trial: Trial) -> Result<Finding, MediaError> {
         Trial::Open(number) => (number, Device::open(number).map(drop)),
         Trial::Decode(number, coding) => (number, Device::open(number).and_then(|device| decode(&device, coding))),
         Trial::Scale(number) => (number, Device::open(number).and_then(|device| scale(&device))),
-        Trial::Encode(number) => (number, Device::open(number).and_then(|device| encode(&device))),
+        Trial::Encode(number, codec) => (number, Device::open(number).and_then(|device| encode(&device, codec))),
     };
     tracing::debug!(device = number, ?trial, works = done.is_ok(), "device tried");
     done.map(|()| Finding::Works)
@@ -102,15 +102,15 @@ fn scale(device: &Device) -> Result<(), MediaError> {
 }
 
 /// As small and as plain as hardware takes it.
-fn plan(width: u32, height: u32) -> Result<Plan, MediaError> {
+fn plan(width: u32, height: u32, codec: VideoCodec) -> Result<Plan, MediaError> {
     let settings = TranscodeSettings { encoder: settings::Encoder::Nvenc, ..TranscodeSettings::default() };
     let profile = Profile::new("probe", width, height, 1_000_000)
         .map_err(|error| MediaError::UnsupportedProfile { name: "probe".into(), reason: error.to_string() })?;
-    let profile = Profile { gop: Gop::Millis(2000), ..profile };
+    let profile = Profile { gop: Gop::Millis(2000), encoder: codec, ..profile };
     let input = EncoderInput { fps: sample::FPS, may_reorder: false };
     Ok(Plan {
         encoder: settings.encoder,
-        codec: VideoCodec::H264,
+        codec,
         width,
         height,
         fps: sample::FPS,
@@ -119,9 +119,9 @@ fn plan(width: u32, height: u32) -> Result<Plan, MediaError> {
     })
 }
 
-fn encode(device: &Device) -> Result<(), MediaError> {
+fn encode(device: &Device, codec: VideoCodec) -> Result<(), MediaError> {
     let grey = sample::grey(ENCODED_SIDE, ENCODED_SIDE);
-    let session = encoder::open(&plan(ENCODED_SIDE, ENCODED_SIDE)?, device, &grey)?;
+    let session = encoder::open(&plan(ENCODED_SIDE, ENCODED_SIDE, codec)?, device, &grey)?;
     let mut encoder = VideoEncoder::on_device(session, device.number());
     for index in 0..ENCODED_FRAMES {
         encoder.push(&grey, index * sample::FPS.frame_ticks(), index == 0)?;
@@ -136,7 +136,7 @@ fn encode(device: &Device) -> Result<(), MediaError> {
 }
 
 fn count_sessions(device: &Device) -> Result<u32, MediaError> {
-    let plan = plan(ENCODED_SIDE, ENCODED_SIDE)?;
+    let plan = plan(ENCODED_SIDE, ENCODED_SIDE, VideoCodec::H264)?;
     let grey = sample::grey(ENCODED_SIDE, ENCODED_SIDE);
     let mut open = Vec::new();
     while open.len() < MAX_TRIED_SESSIONS as usize {
@@ -160,8 +160,13 @@ mod tests {
             eprintln!("skipped: there is a device");
             return;
         }
-        let trials =
-            [Trial::Open(0), Trial::Decode(0, Coding::Av1), Trial::Scale(0), Trial::Encode(0), Trial::Sessions(0)];
+        let trials = [
+            Trial::Open(0),
+            Trial::Decode(0, Coding::Av1),
+            Trial::Scale(0),
+            Trial::Encode(0, VideoCodec::H264),
+            Trial::Sessions(0),
+        ];
         for trial in trials {
             assert!(matches!(attempt(trial), Err(MediaError::Gpu { device: 0, .. })), "{trial:?}");
         }

@@ -37,8 +37,8 @@ use streamflow_types::Profile;
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
-    Comparison, Fragment, IngestSettings, Inspection, MediaError, Quality, Rendition, Sampling, SegmentInfo,
-    SourceSettings, TranscodeReport, TranscodeSettings, Transcoded,
+    Comparison, Fragment, IngestSettings, Inspection, MediaError, Quality, Sampling, SegmentInfo, SourceSettings,
+    TranscodeSettings, Transcoded,
     gpu::{Finding, Fleet, Trial},
     metrics,
     worker::{Answer, Request, TranscodeOrder},
@@ -148,17 +148,7 @@ impl WorkerPool {
             return Err(PoolError::WorkerGarbage { reason: "renditions without bytes".into() });
         }
         metrics::transcoded(&made);
-        let TranscodeReport { renditions, source } = made;
-        let renditions = renditions.into_iter().zip(done.blobs).map(|(report, bytes)| Rendition {
-            name: report.name,
-            bytes,
-            width: report.width,
-            height: report.height,
-            frames: report.frames,
-            pixels: report.pixels,
-            codecs: report.codecs,
-        });
-        let output = Transcoded { renditions: renditions.collect(), source };
+        let output = made.with_bytes(done.blobs);
         Ok(Reported { output, report: JobReport { wall: done.reply.wall, cpu: done.reply.cpu } })
     }
 

@@ -5,9 +5,11 @@ use std::{
     time::Duration,
 };
 
-use alloy_primitives::{B256, Keccak256};
+use alloy_primitives::B256;
 use bytes::Bytes;
 use tokio::{task::spawn_blocking, time::Instant};
+
+use streamflow_types::Keccak256;
 
 use super::PoolError;
 use crate::worker::Request;

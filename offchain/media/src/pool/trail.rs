@@ -33,6 +33,10 @@ impl<'a> Trail<'a> {
     pub(super) fn next(&mut self) -> Result<Request, PoolError> {
         let mut request = self.request.clone();
         let (Some(fleet), Request::Transcode(order)) = (self.fleet, &mut request) else { return Ok(request) };
+        if order.settings.deterministic {
+            // What a device scales is not the same everywhere.
+            return Ok(request);
+        }
         let renditions = order.profiles.len();
         let placed = match (fleet.place(renditions, &self.failed), &self.last) {
             (Err(_), Some(error @ PoolError::Media(_))) => return Err(error.clone()),
@@ -109,7 +113,7 @@ mod tests {
     const FAULTS: usize = 3;
 
     fn fleet(devices: u32, fallback: Fallback) -> Fleet {
-        let usable = |device| UsableDevice { device, decodes: Vec::new(), sessions: None };
+        let usable = |device| UsableDevice { device, decodes: Vec::new(), encodes: Vec::new(), sessions: None };
         let policy = BreakerPolicy { faults: FAULTS, ..BreakerPolicy::default() };
         Fleet::new((0..devices).map(usable).collect(), Encoder::Nvenc, fallback, policy)
     }
@@ -215,6 +219,17 @@ mod tests {
         }
         let mut trail = Trail::new(Some(&fleet), &request);
         assert!(matches!(trail.next(), Err(PoolError::NoDevice(NoDevice::Broken { .. }))));
+    }
+
+    #[test]
+    fn what_is_to_be_the_same_everywhere_is_done_on_the_cpu() {
+        let (fleet, mut request) = (fleet(1, Fallback::Refuse), request());
+        if let Request::Transcode(order) = &mut request {
+            order.settings = TranscodeSettings { deterministic: true, ..TranscodeSettings::default() };
+        }
+        let mut trail = Trail::new(Some(&fleet), &request);
+        let Request::Transcode(order) = trail.next().unwrap() else { panic!("another request") };
+        assert!(order.device.is_none() && trail.device().is_none());
     }
 
     #[test]

@@ -30,8 +30,8 @@ pub use stored::{run_stored, store};
 
 use self::inbox::Inbox;
 use crate::{
-    MediaError, Piece, Rendition, RenditionReport, SourceSegment, TranscodeReport, Transcoded, compare, fragment, gpu,
-    ingest, inspect, library, play, probe, quality,
+    MediaError, Piece, SourceSegment, Transcoded, compare, fragment, gpu, ingest, inspect, library, play, probe,
+    quality,
     transcode::{transcode_live_on, transcode_on},
 };
 
@@ -154,7 +154,7 @@ fn serve(
         Request::Fragment => fragment(&segment).map(|made| (Answer::Fragmented, vec![made.init, made.media])),
         Request::Transcode(TranscodeOrder { profiles, settings, device }) => {
             let work = |hardware: Option<&_>| transcode_on(&segment, &profiles, &settings, hardware);
-            kept.run(device.as_ref(), settings.encoder, work).map(split_transcoded)
+            kept.run(device.as_ref(), work).map(split_transcoded)
         }
         Request::ProbeEncoder(settings) => {
             library::probe_encoder(&settings).map(|()| (Answer::EncoderWorks, Vec::new()))
@@ -202,9 +202,7 @@ fn transcode_fed(
         sent = answer(Answer::Piece { rendition }, &[bytes]);
         if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
-    let made = kept.run(device.as_ref(), settings.encoder, |hardware| {
-        transcode_live_on(feed, profiles, settings, hardware, &mut emit)
-    });
+    let made = kept.run(device.as_ref(), |hardware| transcode_live_on(feed, profiles, settings, hardware, &mut emit));
     sent?;
     match made {
         Ok(report) => answer(Answer::Transcoded(report), &[]),
@@ -213,13 +211,8 @@ fn transcode_fed(
 }
 
 fn split_transcoded(transcoded: Transcoded) -> (Answer, Vec<Bytes>) {
-    let (renditions, blobs) = transcoded.renditions.into_iter().map(split_rendition).unzip();
-    (Answer::Transcoded(TranscodeReport { renditions, source: transcoded.source }), blobs)
-}
-
-fn split_rendition(rendition: Rendition) -> (RenditionReport, Bytes) {
-    let Rendition { name, bytes, width, height, frames, pixels, codecs } = rendition;
-    (RenditionReport { name, width, height, frames, pixels, codecs }, bytes)
+    let (report, blobs) = transcoded.split();
+    (Answer::Transcoded(report), blobs)
 }
 
 fn split_source(segment: SourceSegment) -> (SourceHead, Bytes) {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, JOB_MARK, Order, ProtocolError, Reply, Request, WorkerError, protocol, split_transcoded};
-use crate::{MediaError, RenditionReport, SourceReport, Transcoded};
+use crate::{MediaError, TranscodeReport, Transcoded};
 
 const INDEX: &str = "index.json";
 
@@ -21,8 +21,7 @@ const INDEX: &str = "index.json";
 #[derive(Serialize, Deserialize)]
 struct Entry {
     key: u64,
-    source: SourceReport,
-    renditions: Vec<RenditionReport>,
+    report: TranscodeReport,
 }
 
 /// Names a source segment in the index; the same in every process of this program.
@@ -43,13 +42,12 @@ fn file(key: u64, index: usize) -> String {
 pub fn store(directory: &Path, made: impl IntoIterator<Item = (Bytes, Transcoded)>) -> io::Result<()> {
     let mut entries = Vec::new();
     for (segment, transcoded) in made {
-        let (key, source) = (key(&segment), transcoded.source);
-        let (_, blobs) = split_transcoded(transcoded.clone());
+        let key = key(&segment);
+        let (report, blobs) = transcoded.split();
         for (index, blob) in blobs.iter().enumerate() {
             fs::write(directory.join(file(key, index)), blob)?;
         }
-        let renditions = transcoded.renditions.into_iter().map(|rendition| super::split_rendition(rendition).0);
-        entries.push(Entry { key, source, renditions: renditions.collect() });
+        entries.push(Entry { key, report });
     }
     fs::write(directory.join(INDEX), serde_json::to_vec(&entries)?)
 }
@@ -122,13 +120,10 @@ fn fed(input: &mut impl Read) -> Result<Option<Bytes>, ProtocolError> {
 
 fn load(directory: &Path) -> io::Result<HashMap<u64, Transcoded>> {
     let entries: Vec<Entry> = serde_json::from_slice(&fs::read(directory.join(INDEX))?)?;
-    let load = |Entry { key, source, renditions }: Entry| {
-        let renditions = renditions.into_iter().enumerate().map(|(index, head)| {
-            let RenditionReport { name, width, height, frames, pixels, codecs } = head;
-            let bytes = fs::read(directory.join(file(key, index)))?.into();
-            Ok(crate::Rendition { name, bytes, width, height, frames, pixels, codecs })
-        });
-        Ok((key, Transcoded { renditions: renditions.collect::<io::Result<_>>()?, source }))
+    let load = |Entry { key, report }: Entry| {
+        let bytes = (0..report.renditions.len()).map(|index| fs::read(directory.join(file(key, index))));
+        let bytes = bytes.map(|bytes| bytes.map(Bytes::from)).collect::<io::Result<Vec<_>>>()?;
+        Ok((key, report.with_bytes(bytes)))
     };
     entries.into_iter().map(load).collect()
 }

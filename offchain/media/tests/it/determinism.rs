@@ -1,8 +1,9 @@
 //! Deterministic renditions: the same bytes from any worker of any machine with the same libraries.
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, ops::ControlFlow, path::Path};
 
+use alloy_primitives::keccak256;
 use bytes::Bytes;
-use streamflow_media::{PoolConfig, TranscodeJob, TranscodeSettings, WorkerPool, inspect};
+use streamflow_media::{PoolConfig, TranscodeJob, TranscodeSettings, WorkerPool, inspect, settings_id, transcode_live};
 use streamflow_types::{Container, Gop, Profile};
 
 use crate::{
@@ -84,6 +85,35 @@ async fn any_number_of_workers_and_threads_makes_the_same() {
         pool.shutdown().await;
     }
     assert_eq!(all.len(), 1);
+}
+
+#[tokio::test]
+async fn results_tell_what_a_receipt_needs() {
+    let segment = clip::segment(4);
+    let mut told = Vec::new();
+    for settings in [settings(), TranscodeSettings::default()] {
+        let pool = WorkerPool::start(config(1)).await.unwrap();
+        let made = pool.transcode(job(&segment, settings.clone())).await.unwrap().output;
+        let mut pieces = vec![Vec::new(); profiles().len()];
+        let streamed = transcode_live(&segment[..], &profiles(), &settings, &mut |piece| {
+            pieces[piece.rendition].extend_from_slice(&piece.bytes);
+            ControlFlow::Continue(())
+        });
+        for ((made, streamed), pieces) in made.renditions.iter().zip(streamed.unwrap().renditions).zip(&pieces) {
+            assert_eq!(made.hash, keccak256(&made.bytes), "{}", made.name);
+            assert_eq!(streamed.hash, keccak256(pieces), "{}", made.name);
+            assert_eq!(made.pixels, inspect(&made.bytes).unwrap().pixels, "{}", made.name);
+        }
+        assert_eq!(made.evidence.deterministic, settings.deterministic);
+        assert!(made.evidence.encoder.starts_with("libx264 core "), "{}", made.evidence.encoder);
+        assert!(made.evidence.settings.as_str().contains(&made.evidence.encoder), "{}", made.evidence.settings);
+        told.push(made.evidence.settings);
+        pool.shutdown().await;
+    }
+    assert_eq!(told[1], settings_id(&TranscodeSettings::default()).unwrap());
+    // This process may use what only some processors have.
+    #[cfg(target_arch = "x86_64")]
+    assert_eq!(told[0] != settings_id(&settings()).unwrap(), std::arch::is_x86_feature_detected!("fma"));
 }
 
 #[tokio::test]

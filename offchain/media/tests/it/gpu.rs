@@ -3,12 +3,13 @@ use streamflow_media::{
     Encoder, Made, MediaError, PoolError, TranscodeJob, TranscodeSettings, WorkerPool,
     gpu::{BreakerPolicy, Coding, DeviceChoice, Fallback, Fleet, NoDevice, Unusable, UsableDevice},
 };
-use streamflow_types::Profile;
+use streamflow_types::{Profile, VideoCodec};
 
 use crate::{clip, pool::config};
 
 fn broken_device(fallback: Fallback) -> Fleet {
-    let device = UsableDevice { device: 4242, decodes: vec![Coding::H264], sessions: None };
+    let device =
+        UsableDevice { device: 4242, decodes: vec![Coding::H264], encodes: vec![VideoCodec::H264], sessions: None };
     Fleet::new(vec![device], Encoder::Nvenc, fallback, BreakerPolicy::default())
 }
 

@@ -55,16 +55,16 @@ pub(crate) fn piece_by_piece(
 ) -> Result<Transcoded, MediaError> {
     let mut bytes = vec![Vec::new(); profiles.len()];
     let input = Trickle { rest: segment.clone(), turn: first };
-    let TranscodeReport { renditions, source } = transcode_live(input, profiles, settings, &mut |piece| {
+    let TranscodeReport { renditions, source, evidence } = transcode_live(input, profiles, settings, &mut |piece| {
         assert!(!piece.bytes.is_empty());
         bytes[piece.rendition].extend_from_slice(&piece.bytes);
         ControlFlow::Continue(())
     })?;
     let with_bytes = |(report, bytes): (RenditionReport, Vec<u8>)| {
-        let RenditionReport { name, width, height, frames, pixels, codecs } = report;
-        Rendition { name, bytes: bytes.into(), width, height, frames, pixels, codecs }
+        let RenditionReport { name, width, height, frames, pixels, codecs, hash } = report;
+        Rendition { name, bytes: bytes.into(), width, height, frames, pixels, codecs, hash }
     };
-    Ok(Transcoded { renditions: renditions.into_iter().zip(bytes).map(with_bytes).collect(), source })
+    Ok(Transcoded { renditions: renditions.into_iter().zip(bytes).map(with_bytes).collect(), source, evidence })
 }
 
 /// What everything that looks at a segment says of one that cannot be used.

@@ -16,8 +16,8 @@ const SCALED: &str = "scale=W:H:flags=bicubic+accurate_rnd+bitexact";
 /// What it does to the rendition: nothing, if that is of 8 bits and 4:2:0 already.
 const PLAIN: &str = "scale=flags=bicubic+accurate_rnd+bitexact,format=yuv420p";
 
-/// What ffmpeg's filters say of a rendition, PSNR and SSIM. Without SIMD: its SSIM of some widths is wrong with it. Without
-/// `shortest` the last frame would count again for each later one of the reference.
+/// What ffmpeg's filters say of a rendition, PSNR and SSIM. Without SIMD: its SSIM of some widths is wrong with it.
+/// Without `shortest` the last frame would count again for each later one of the reference.
 fn by_ffmpeg(reference: &Bytes, rendition: &Bytes, filter: &str) -> (Planes, Planes) {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &Bytes| {

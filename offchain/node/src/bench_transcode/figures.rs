@@ -152,7 +152,7 @@ mod tests {
             throughput_ratio_stream: 0.999,
             cpu_ratio: 0.97,
             ssim_delta: -0.0021,
-            bitrate_ratio: 0.98,
+            bitrate_ratio: 0.981,
             first_byte_ms: 199.9,
             last_byte_ms: 299.9,
             restart_ms: 300.0,

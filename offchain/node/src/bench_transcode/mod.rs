@@ -24,7 +24,7 @@ use crate::{
     commands::Context,
     config::TranscodingConfig,
     exit::Usage,
-    roles::start_workers,
+    roles::{start_transcoding_workers, start_workers},
 };
 
 /// Program that is the yardstick.
@@ -122,12 +122,12 @@ impl<'a> Bench<'a> {
 
     /// New workers, which remember nothing of what was done before.
     async fn workers(&self) -> anyhow::Result<WorkerPool> {
-        start_workers(&self.context.config.transcoding).await
+        start_transcoding_workers(&self.context.config.transcoding).await
     }
 
     /// A worker that is alone.
     async fn one_worker(&self) -> anyhow::Result<WorkerPool> {
-        start_workers(&TranscodingConfig { workers: 1, ..self.context.config.transcoding.clone() }).await
+        start_transcoding_workers(&TranscodingConfig { workers: 1, ..self.context.config.transcoding.clone() }).await
     }
 }
 

@@ -79,8 +79,8 @@ async fn sources(pool: &WorkerPool, input: &Path) -> anyhow::Result<Vec<Bytes>> 
         let length = FRAME * frames;
         let cut = SourceSettings { segment: length, ..SourceSettings::new(input, length) };
         let segment = pool.source(cut)?.next().await.with_context(|| format!("cannot play {}", input.display()))??;
-        let job =
-            TranscodeJob { segment: segment.bytes, profiles: small.profiles.clone(), settings: small.settings.clone() };
+        let Work { profiles, settings } = small.clone();
+        let job = TranscodeJob { segment: segment.bytes, profiles, settings, deadline: None };
         sources.extend(pool.transcode(job).await?.output.renditions.into_iter().map(|made| made.bytes));
     }
     Ok(sources)

@@ -100,6 +100,9 @@ fn a_setting_that_cannot_work_is_refused_at_load() {
     let (_dir, path) = file("[transcoding.encode]\ndeterministic = true\nencoder = \"nvenc\"\n");
     let error = Config::load(Some(&path)).unwrap_err().to_string();
     assert!(error.contains("transcoding.encode.deterministic needs encoder = \"x264\""), "{error}");
+    let (_dir, path) = file("[transcoding]\nencode = { deterministic = true }\ngpu = { devices = \"all\" }\n");
+    let error = Config::load(Some(&path)).unwrap_err().to_string();
+    assert!(error.contains("transcoding.encode.deterministic needs gpu.devices = \"auto\""), "{error}");
 }
 
 #[test]

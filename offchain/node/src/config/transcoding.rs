@@ -2,7 +2,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use streamflow_media::{Encoder, QuarantineConfig, TranscodeSettings, gpu::GpuConfig};
+use streamflow_media::{
+    Encoder, QuarantineConfig, TranscodeSettings,
+    gpu::{DeviceChoice, GpuConfig},
+};
 
 use crate::exit::Usage;
 
@@ -86,6 +89,11 @@ impl TranscodingConfig {
         if self.encode.deterministic && self.encode.encoder != Encoder::X264 {
             return refuse("encode.deterministic needs encoder = \"x264\"");
         }
+        if self.encode.deterministic && self.gpu.devices != DeviceChoice::Auto {
+            return refuse(
+                "encode.deterministic needs gpu.devices = \"auto\": what devices scale differs from the CPU's",
+            );
+        }
         if self.job_deadline.is_zero() {
             return refuse("job_deadline must be more than 0s");
         }
@@ -94,9 +102,6 @@ impl TranscodingConfig {
         }
         if self.worker_memory < MIN_WORKER_MEMORY {
             return refuse(&format!("worker_memory must be at least {MIN_WORKER_MEMORY} bytes"));
-        }
-        if self.encode.deterministic && self.encode.encoder != Encoder::X264 {
-            return refuse("encode.deterministic needs encoder = \"x264\"");
         }
         if self.quarantine.max_files == 0 {
             return refuse("quarantine.max_files must be at least 1; to keep nothing, leave out quarantine.directory");

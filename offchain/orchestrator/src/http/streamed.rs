@@ -3,7 +3,6 @@
 //! The status says that head, tickets and room are good. What follows is told in the last frame.
 use std::{convert::Infallible, pin::pin, time::Duration};
 
-use alloy_primitives::Keccak256;
 use axum::{
     body::{Body, BodyDataStream},
     extract::{Request, State},
@@ -11,7 +10,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use streamflow_types::with_causes;
+use streamflow_types::{Keccak256, with_causes};
 use streamflow_wire::{
     TranscodeError,
     refusal::scrub,

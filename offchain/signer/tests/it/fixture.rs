@@ -237,6 +237,7 @@ pub(crate) fn info(price: (u64, u64), ev: u64) -> proto::OrchestratorInfo {
         }),
         storage: Vec::new(),
         nodes: Vec::new(),
+        stream_version: 0,
     }
     .to_proto()
 }

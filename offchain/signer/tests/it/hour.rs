@@ -74,6 +74,7 @@ impl Orchestrator {
             auth_token: Some(self.tokens.issue((client as u32).to_be_bytes(), signer.now())),
             storage: Vec::new(),
             nodes: Vec::new(),
+            stream_version: 0,
         }
         .to_proto()
     }

@@ -1,6 +1,6 @@
 //! Segments that are sent and answered piece by piece: `POST /segment/stream` (docs/designs/038-streaming-wire.md).
 //!
-//! The head says what is asked for and is paid before a byte of the segment is read. Body and answer are [`frame`]s. The
+//! The head says what is asked for and is paid before a byte of the segment is read. Body and answer are frames. The
 //! trailer has length and hash of what was sent; a signed result, or a failure, ends the answer. Whatever came before it
 //! is provisional.
 mod error;

@@ -2,9 +2,9 @@
 //!
 //! Every signature is EIP-191 over a 32-byte hash, as of all messages of this wire. The first 32 bytes that are hashed name
 //! the message and its version; no other message of the wire begins with them.
-use alloy_primitives::{Address, B256, Keccak256, U256, keccak256};
+use alloy_primitives::{Address, B256, U256, keccak256};
 use streamflow_pm::{SignError, TicketSigner};
-use streamflow_types::Signature65;
+use streamflow_types::{Keccak256, Signature65};
 
 use super::StreamedRendition;
 use crate::{SegmentRequest, is_signed_by, settings_id, sign::sign};

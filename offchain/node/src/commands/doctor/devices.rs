@@ -4,6 +4,8 @@ use streamflow_media::{
     gpu::{DeviceChoice, DeviceReport, MIN_SESSIONS},
 };
 
+use streamflow_types::VideoCodec;
+
 use super::{Diagnosis, State};
 use crate::{
     config::{Config, TranscodingConfig},
@@ -31,9 +33,12 @@ impl Diagnosis {
         for report in &devices.devices {
             self.device(report, config);
         }
-        match gpu::select(&devices, config) {
+        match devices.select(&config.gpu.devices, config.encode.encoder) {
             _ if !gpu::is_wanted(config) => {}
-            Err(e) => self.add("GPU use", State::Fail, e),
+            Err(unusable) => {
+                let (wish, advice) = (gpu::wish(config), gpu::advice(&unusable));
+                self.add("GPU use", State::Fail, format!("{unusable}: {advice}; {wish} wants it"));
+            }
             Ok(selection) => {
                 let numbers: Vec<_> = selection.usable.iter().map(|usable| usable.device.to_string()).collect();
                 self.add(
@@ -51,6 +56,9 @@ impl Diagnosis {
     /// A device that cannot do something is a fault only where that is wanted, which the line about its use says.
     fn device(&mut self, report: &DeviceReport, config: &TranscodingConfig) {
         let name = &report.name;
+        if let Err(reason) = &report.opens {
+            return self.add("GPU", State::Warn, format!("{name}, {}: cannot be opened: {reason}", name.uuid));
+        }
         self.add("GPU", State::Ok, format!("{name}, {}", name.uuid));
         let decoded: Vec<_> = report.decoded().map(|coding| coding.to_string()).collect();
         if !decoded.is_empty() {
@@ -65,12 +73,16 @@ impl Diagnosis {
             Ok(()) => self.add("GPU scale", State::Ok, format!("device {} scales", name.device)),
             Err(reason) => self.add("GPU scale", State::Warn, format!("device {}: {reason}", name.device)),
         }
-        match &report.encodes {
-            Ok(()) => self.add("GPU encode", State::Ok, format!("device {}: h264_nvenc encodes", name.device)),
-            Err(reason) => self.add("GPU encode", State::Warn, format!("device {}: {reason}", name.device)),
-        }
-        if report.encodes.is_ok() {
+        let encoded: Vec<_> = report.encoded().map(codec_name).collect();
+        if !encoded.is_empty() {
+            self.add("GPU encode", State::Ok, format!("device {}: {}", name.device, encoded.join(", ")));
             self.sessions(report, config);
+        }
+        for (codec, tried) in &report.encodes {
+            if let Err(reason) = tried {
+                let codec = codec_name(*codec);
+                self.add("GPU encode", State::Warn, format!("device {}: not {codec}: {reason}", name.device));
+            }
         }
     }
 
@@ -92,6 +104,16 @@ impl Diagnosis {
     }
 }
 
+/// As the lines about decoding have it.
+const fn codec_name(codec: VideoCodec) -> &'static str {
+    match codec {
+        VideoCodec::H264 => "h264",
+        VideoCodec::H265 => "hevc",
+        VideoCodec::Vp8 => "vp8",
+        VideoCodec::Vp9 => "vp9",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use streamflow_media::gpu::{Coding, DeviceName};
@@ -101,9 +123,10 @@ mod tests {
     fn report(sessions: Option<u32>) -> DeviceReport {
         DeviceReport {
             name: DeviceName { device: 1, model: "NVIDIA L4".into(), uuid: "GPU-1".into() },
+            opens: Ok(()),
             decodes: vec![(Coding::H264, Ok(())), (Coding::Av1, Err("the chip does not take it".into()))],
             scales: Ok(()),
-            encodes: Ok(()),
+            encodes: vec![(VideoCodec::H264, Ok(())), (VideoCodec::H265, Err("no capable devices found".into()))],
             sessions,
         }
     }
@@ -126,8 +149,9 @@ mod tests {
                 ("GPU decode", State::Ok, "device 1: h264"),
                 ("GPU decode", State::Warn, "device 1: not av1: the chip does not take it"),
                 ("GPU scale", State::Ok, "device 1 scales"),
-                ("GPU encode", State::Ok, "device 1: h264_nvenc encodes"),
+                ("GPU encode", State::Ok, "device 1: h264"),
                 ("GPU sessions", State::Ok, "device 1: no limit found"),
+                ("GPU encode", State::Warn, "device 1: not hevc: no capable devices found"),
             ]
             .map(|(name, state, found)| (name, state, found.to_owned()))
         );
@@ -135,8 +159,9 @@ mod tests {
 
     #[test]
     fn more_workers_than_the_encoders_serve_are_told() {
-        assert_eq!(lines(&report(Some(8)), 2).last().unwrap().1, State::Ok);
-        let (_, state, found) = lines(&report(Some(8)), 3).pop().unwrap();
+        let sessions = |workers| lines(&report(Some(8)), workers).into_iter().find(|line| line.0 == "GPU sessions");
+        assert_eq!(sessions(2).unwrap().1, State::Ok);
+        let (_, state, found) = sessions(3).unwrap();
         assert_eq!(state, State::Warn);
         assert!(
             found.contains("8 encoders at a time, 2 jobs") && found.contains("transcoding.workers is 3"),
