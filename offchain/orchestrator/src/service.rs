@@ -2,7 +2,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use alloy_primitives::Address;
-use streamflow_types::{Keccak256, Price, Secret, VideoCodec};
+use streamflow_types::{Keccak256, Price, Secret};
 use streamflow_wire::{
     AuthTokens, Offer, SegmentRequest, WireError,
     capability::{self, Capability, Incompatibility},
@@ -69,9 +69,9 @@ pub(crate) fn token_key(secret: &[u8; 32]) -> [u8; 32] {
     hasher.finalize().0
 }
 
-/// What transcoders can do that encode these codecs, with room for so many sessions more.
-pub(crate) fn capabilities(sessions: usize, encodes: impl Fn(VideoCodec) -> bool) -> proto::Capabilities {
-    let offered = capability::offered(encodes);
+/// What transcoders can do that have these of [`capability::CODECS`], with room for so many sessions more.
+pub(crate) fn capabilities(sessions: usize, has: impl Fn(Capability) -> bool) -> proto::Capabilities {
+    let offered = capability::offered(has);
     capability::describe(&offered, u32::try_from(sessions).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
 }
 
@@ -188,7 +188,7 @@ impl Service {
 
     /// What this node can do, with room for so many sessions more.
     fn capabilities(&self, sessions: usize) -> proto::Capabilities {
-        let mut capabilities = capabilities(sessions, |codec| self.sessions().encodes(codec));
+        let mut capabilities = capabilities(sessions, |codec| self.sessions().offers(codec));
         // Stores of its senders, where renditions are put into them.
         if self.config().deliver_to_sender_stores {
             for store in [Capability::StorageS3, Capability::StorageGcs] {

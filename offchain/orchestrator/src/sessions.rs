@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use streamflow_types::{ManifestId, Profile, VideoCodec};
-use streamflow_wire::TranscodeError;
+use streamflow_types::{ManifestId, Profile};
+use streamflow_wire::{TranscodeError, capability::Capability};
 use tokio::{
     sync::{
         mpsc::{
@@ -169,9 +169,9 @@ impl Sessions {
         self.lock().queues.len()
     }
 
-    /// Whether renditions of this codec are made, beside H.264.
-    pub(crate) fn encodes(&self, codec: VideoCodec) -> bool {
-        self.workers.encodes(codec)
+    /// Whether a worker can do this one of [`CODECS`](streamflow_wire::capability::CODECS).
+    pub(crate) fn offers(&self, codec: Capability) -> bool {
+        self.workers.offers(codec)
     }
 
     /// Sessions that have work.
@@ -441,6 +441,7 @@ impl Sessions {
 mod tests {
     use alloy_primitives::Address;
     use bytes::Bytes;
+    use streamflow_types::VideoCodec;
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -532,6 +533,7 @@ mod tests {
                 session_id: session.into(),
                 seq: 0,
                 duration: 2 * SECOND,
+                source: VideoCodec::H264,
                 input: Bytes::new(),
                 profiles: profiles("P144p30fps16x9"),
             };

@@ -4,7 +4,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use streamflow_types::{Profile, VideoCodec};
+use streamflow_types::Profile;
+use streamflow_wire::capability::Capability;
 use tokio::time::Instant;
 
 use crate::{
@@ -32,11 +33,11 @@ impl Workers {
         }
     }
 
-    /// Whether renditions of this codec are made, beside H.264.
-    pub(crate) fn encodes(&self, codec: VideoCodec) -> bool {
+    /// Whether one of them can do this one of [`CODECS`](streamflow_wire::capability::CODECS).
+    pub(crate) fn offers(&self, codec: Capability) -> bool {
         match self {
-            Self::Local(local) => local.transcode.encodes(codec),
-            Self::Remote(pool) => pool.encodes(codec),
+            Self::Local(local) => local.transcode.offers(codec),
+            Self::Remote(pool) => pool.offers(codec),
         }
     }
 
@@ -215,6 +216,7 @@ impl Drop for Running<'_> {
 mod tests {
     use std::time::Duration;
 
+    use streamflow_types::VideoCodec;
     use streamflow_wire::TranscodeError;
 
     use super::*;
@@ -245,6 +247,7 @@ mod tests {
             session_id: session.into(),
             seq: 0,
             duration: Duration::from_secs(2),
+            source: VideoCodec::H264,
             input: bytes::Bytes::new(),
             profiles: profiles.to_vec(),
         }

@@ -226,7 +226,7 @@ fn is_fatal(text: &str) -> bool {
 
 /// What our workers can do.
 pub(crate) fn capabilities(capacity: usize, local: &LocalTranscoder) -> Capabilities {
-    let offered = capability::offered(|codec| local.encodes(codec));
+    let offered = capability::offered(|codec| local.offers(codec));
     capability::describe(&offered, u32::try_from(capacity).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
 }
 

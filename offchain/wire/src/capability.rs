@@ -58,7 +58,8 @@ impl Capability {
     }
 }
 
-/// What every transcoder of ours can do whatever its library has: the default set without MPEG-7 signatures and foreign object stores.
+/// What every transcoder of ours can do, whatever its library has: the default set without MPEG-7 signatures and foreign
+/// object stores.
 ///
 /// Slicing is in it because peers ask for it with every segment that was pushed over HTTP, mostly to mean the whole.
 pub const OFFERED: [Capability; 12] = [
@@ -76,11 +77,13 @@ pub const OFFERED: [Capability; 12] = [
     Capability::SegmentSlicing,
 ];
 
-/// What a transcoder of ours can do whose library has encoders of the codecs that `encodes` says. Decoders of the others are
-/// part of every library.
-pub fn offered(encodes: impl Fn(VideoCodec) -> bool) -> Vec<Capability> {
-    let coded = [VideoCodec::H265, VideoCodec::Vp9].into_iter().filter(|codec| encodes(*codec)).map(encoding);
-    OFFERED.into_iter().chain([Capability::HevcDecode, Capability::Vp9Decode]).chain(coded).collect()
+/// What some transcoders can do beside it.
+pub const CODECS: [Capability; 4] =
+    [Capability::HevcDecode, Capability::HevcEncode, Capability::Vp9Decode, Capability::Vp9Encode];
+
+/// What transcoders can do that have those of [`CODECS`] that `has` says.
+pub fn offered(has: impl Fn(Capability) -> bool) -> Vec<Capability> {
+    OFFERED.into_iter().chain(CODECS.into_iter().filter(|capability| has(*capability))).collect()
 }
 
 /// Highest bit taken from a list; real ones are below 64.
@@ -128,7 +131,14 @@ pub fn job(input: VideoCodec, profiles: &[Profile], clipped: bool) -> proto::Cap
     proto::Capabilities { bitstring: bitstring(needed.iter().map(|c| c.bit().into())), ..Default::default() }
 }
 
-fn decoding(codec: VideoCodec) -> Capability {
+/// The codec of the source, as a job says. Who sends no capabilities says H.264.
+pub fn source(job: Option<&proto::Capabilities>) -> VideoCodec {
+    let told = |codec: &VideoCodec| job.is_some_and(|job| has_bit(&job.bitstring, decoding(*codec).bit()));
+    [VideoCodec::H265, VideoCodec::Vp8, VideoCodec::Vp9].into_iter().find(told).unwrap_or(VideoCodec::H264)
+}
+
+/// What takes sources of this codec.
+pub fn decoding(codec: VideoCodec) -> Capability {
     match codec {
         VideoCodec::H264 => Capability::H264,
         VideoCodec::H265 => Capability::HevcDecode,
@@ -137,8 +147,7 @@ fn decoding(codec: VideoCodec) -> Capability {
     }
 }
 
-/// What makes renditions of this codec.
-pub fn encoding(codec: VideoCodec) -> Capability {
+fn encoding(codec: VideoCodec) -> Capability {
     match codec {
         VideoCodec::H264 => Capability::H264,
         VideoCodec::H265 => Capability::HevcEncode,
@@ -339,15 +348,25 @@ mod tests {
     }
 
     #[test]
-    fn other_codecs_are_offered_where_there_are_encoders() {
+    fn other_codecs_are_offered_by_who_has_them() {
         let plain = Profile::preset("P240p30fps16x9").unwrap();
-        let job = |encoder| job(VideoCodec::H265, &[Profile { encoder, ..plain.clone() }], false);
-        let node = |codec| describe(&super::offered(|encodes| encodes == codec), 4, "0.9.1");
-        assert!(is_compatible(&node(VideoCodec::H265), &job(VideoCodec::H265)));
-        assert!(!is_compatible(&node(VideoCodec::H265), &job(VideoCodec::Vp9)));
-        assert!(is_compatible(&node(VideoCodec::Vp9), &job(VideoCodec::Vp9)));
-        assert!(is_compatible(&node(VideoCodec::Vp9), &job(VideoCodec::H264)), "HEVC is decoded by all");
-        assert!(!is_compatible(&offered(), &job(VideoCodec::H264)));
+        let job = |source, encoder| job(source, &[Profile { encoder, ..plain.clone() }], false);
+        let with = [Capability::HevcDecode, Capability::Vp9Encode, Capability::Mpeg7Signature];
+        let node = describe(&super::offered(|capability| with.contains(&capability)), 4, "0.9.1");
+        assert_eq!(bits(&node.bitstring), [0, 1, 2, 3, 4, 7, 8, 9, 10, 11, 12, 15, 20, 26]);
+        assert!(is_compatible(&node, &job(VideoCodec::H265, VideoCodec::Vp9)));
+        assert!(!is_compatible(&node, &job(VideoCodec::H265, VideoCodec::H265)));
+        assert!(!is_compatible(&node, &job(VideoCodec::Vp9, VideoCodec::H264)));
+        assert_eq!(describe(&super::offered(|_| false), 4, "0.9.1-rc.1"), offered());
+    }
+
+    #[test]
+    fn a_job_says_the_codec_of_its_source() {
+        let profiles = [Profile::preset("P240p30fps16x9").unwrap()];
+        for codec in [VideoCodec::H264, VideoCodec::H265, VideoCodec::Vp8, VideoCodec::Vp9] {
+            assert_eq!(source(Some(&job(codec, &profiles, false))), codec);
+        }
+        assert_eq!(source(None), VideoCodec::H264);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use streamflow_orchestrator::{
     Live, LiveFuture, Rendition, Transcode, TranscodeError, TranscodeFuture, TranscodeJob, deadline, live_deadline,
 };
 use streamflow_transcoder::{LiveEvent, LocalError, LocalTranscoder};
-use streamflow_types::VideoCodec;
+use streamflow_wire::capability::Capability;
 
 use crate::{admin::Readiness, config::TranscodingConfig, gpu};
 
@@ -123,8 +123,8 @@ impl Transcode for LocalWorkers {
         .boxed()
     }
 
-    fn encodes(&self, codec: VideoCodec) -> bool {
-        self.local.encodes(codec)
+    fn offers(&self, codec: Capability) -> bool {
+        self.local.offers(codec)
     }
 
     fn end_session(&self, _session_id: &str) {

@@ -10,7 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use streamflow_types::{Profile, VideoCodec};
-use streamflow_wire::{TranscodeError, capability, proto::Capabilities};
+use streamflow_wire::{
+    TranscodeError,
+    capability::{self, Capability},
+    proto::Capabilities,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval},
@@ -261,8 +265,8 @@ impl Transcode for TranscoderPool {
         Box::pin(Attempts::new(self, job).run())
     }
 
-    fn encodes(&self, codec: VideoCodec) -> bool {
-        self.lock().offers(capability::encoding(codec).bit())
+    fn offers(&self, codec: Capability) -> bool {
+        self.lock().offers(codec.bit())
     }
 
     fn end_session(&self, session_id: &str) {

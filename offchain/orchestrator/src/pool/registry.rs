@@ -417,12 +417,14 @@ impl Registry {
     ) -> Result<MemberId, TranscodeError> {
         let usable = |id: &MemberId, member: &Member| !excluded.contains(id) && !member.leaving;
         if purpose == Purpose::Own {
-            let is_fit = |id: &MemberId, member: &Member| usable(id, member) && member.is_sound(now);
+            let is_fit = |id: &MemberId, member: &Member| {
+                usable(id, member) && member.is_sound(now) && is_compatible(&member.capabilities, needed)
+            };
             let stuck = self.sessions.get(session).filter(|id| self.members.get(id).is_some_and(|m| is_fit(id, m)));
             // Before its first segment it has room with one, and stays with none.
             let held = || {
                 let mut holding = self.members.iter().filter(|(_, member)| member.device.holds(session, now));
-                holding.find(|(id, m)| is_fit(id, m) && is_compatible(&m.capabilities, needed)).map(|(id, _)| id)
+                holding.find(|(id, member)| is_fit(id, member)).map(|(id, _)| id)
             };
             if let Some(id) = stuck.or_else(held) {
                 return Ok(*id);
