@@ -18,12 +18,12 @@ use std::{
     thread::{self, Scope, ScopedJoinHandle},
 };
 
-use ffmpeg_next::Packet;
+use ffmpeg_next::{Packet, codec};
 use streamflow_types::Profile;
 
 use self::{ladder::Ladder, lane::Lane, queues::Queues, recode::Recoder, sound::Sound};
 use crate::{
-    MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings,
+    MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings, codecs,
     decode::Frames,
     demux::{self, Live, Taken},
     evidence::Evidence,
@@ -94,9 +94,11 @@ impl<'a> Job<'a> {
             Some(decoder) => decoder,
             None => demux::open_decoder(live.video.clone(), self.settings.decoding_threads())?,
         };
-        let recoder = match (self.settings.audio, &live.audio) {
-            (Audio::Aac, Some(sound)) => Some(Recoder::open(sound)?),
-            _ => None,
+        // Sound that is not taken may be announced and never come.
+        let taken = |sound: &&codec::Parameters| codecs::check_audio(sound.id(), self.settings.audio).is_ok();
+        let recoder = match self.settings.audio {
+            Audio::Aac => live.audio.as_ref().filter(taken).map(Recoder::open).transpose()?,
+            Audio::Copy => None,
         };
         let told = recoder.as_ref().map(Recoder::parameters).or_else(|| live.audio.clone());
         let sound = Arc::new(Sound::new(told.as_ref()));

@@ -15,7 +15,7 @@ const BIT_RATE: usize = 128_000;
 /// Time base of samples.
 const SAMPLES: Rational = Rational(1, RATE);
 /// Samples that the encoder takes at a time.
-const FRAME: u32 = 1024;
+const FRAME: i64 = 1024;
 
 /// Makes AAC of sound, packet by packet.
 pub(super) struct Recoder {
@@ -23,8 +23,10 @@ pub(super) struct Recoder {
     /// With what it was opened for.
     resampler: Option<(Heard, Chain)>,
     encoder: encoder::Audio,
-    /// Time of the first sample, in ticks: the encoder begins before it, with silence.
+    /// Time of the first sample: the encoder begins before it, with silence.
     start: Option<i64>,
+    /// Time of the sample that comes next.
+    next: Option<i64>,
 }
 
 impl Recoder {
@@ -44,6 +46,7 @@ impl Recoder {
             resampler: None,
             encoder: aac.open_as(codec).map_err(failed())?,
             start: None,
+            next: None,
         })
     }
 
@@ -76,8 +79,7 @@ impl Recoder {
             let input = Heard::like(&heard);
             if self.resampler.as_ref().is_none_or(|(of, _)| *of != input) {
                 made.extend(self.drain()?);
-                self.start = self.start.or(heard.timestamp());
-                let resampler = Chain::open(Ends::Sound, &input.told(), &wanted())?;
+                let resampler = Chain::open(Ends::Sound, &input.told(), &input.filters())?;
                 self.resampler = Some((input, resampler));
             }
             if let Some((_, resampler)) = &mut self.resampler {
@@ -95,9 +97,19 @@ impl Recoder {
         self.encode_all(rest)
     }
 
+    /// Sound follows on what came before it, however its source counts, by up to a frame; later sound leaves a gap, and earlier
+    /// sound was there already.
     fn encode_all(&mut self, frames: Vec<frame::Audio>) -> Result<Vec<Packet>, MediaError> {
         let mut made = Vec::new();
-        for frame in frames {
+        for mut frame in frames {
+            let told = frame.pts().or(self.next).unwrap_or(0);
+            let at = self.next.filter(|next| (told - next).abs() <= FRAME).unwrap_or(told);
+            if self.next.is_some_and(|next| at < next) {
+                continue;
+            }
+            frame.set_pts(Some(at));
+            self.start = self.start.or(Some(at));
+            self.next = Some(at + FRAME);
             self.encoder.send_frame(&frame).map_err(libav("encode sound"))?;
             made.extend(self.take()?);
         }
@@ -110,9 +122,9 @@ impl Recoder {
             let mut packet = Packet::empty();
             match self.encoder.receive_packet(&mut packet) {
                 Ok(()) => {
-                    packet.rescale_ts(SAMPLES, TICKS);
                     // Before the first sample there is nothing, and the segment before has its own end.
                     if packet.pts() >= self.start {
+                        packet.rescale_ts(SAMPLES, TICKS);
                         made.push(packet);
                     }
                 }
@@ -121,11 +133,6 @@ impl Recoder {
             }
         }
     }
-}
-
-/// libav's filters that bring sound into the form and the portions that the encoder takes.
-fn wanted() -> String {
-    format!("aresample={RATE},aformat=sample_fmts=fltp:channel_layouts=stereo,asetnsamples=n={FRAME}:p=0")
 }
 
 /// What decoded sound is like.
@@ -148,5 +155,12 @@ impl Heard {
         let (rate, format, layout) = (self.rate, self.format.name(), self.layout.bits());
         let clock = format!("time_base={}/{}", TICKS.0, TICKS.1);
         format!("{clock}:sample_rate={rate}:sample_fmt={format}:channel_layout=0x{layout:x}")
+    }
+
+    /// libav's filters that bring it into the form and the portions that the encoder takes; the last is filled with silence.
+    fn filters(&self) -> String {
+        // By itself libav makes one channel softer.
+        let both = if self.layout.channels() == 1 { "pan=stereo|c0=c0|c1=c0," } else { "" };
+        format!("{both}aresample={RATE},aformat=sample_fmts=fltp:channel_layouts=stereo,asetnsamples=n={FRAME}:p=1")
     }
 }
