@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use streamflow_media::{MediaError, PoolError, SegmentInfo};
-use streamflow_types::{ManifestId, with_causes};
+use streamflow_types::{ManifestId, VideoCodec, with_causes};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::Instrument as _;
 
@@ -49,6 +49,15 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    /// What orchestrators must decode. The deployed wire has no word for AV1.
+    pub(crate) fn codec(&self) -> VideoCodec {
+        match self.info.video_codec.as_str() {
+            "hevc" => VideoCodec::H265,
+            "vp9" => VideoCodec::Vp9,
+            _ => VideoCodec::H264,
+        }
+    }
+
     /// At least 1.
     pub(crate) fn millis(&self) -> u32 {
         u32::try_from(self.duration.as_millis()).unwrap_or(u32::MAX).max(1)

@@ -9,9 +9,11 @@ use std::{
 
 use alloy_primitives::{Address, B256, U256};
 use streamflow_pm::{Outcome, PriceGuard, estimated_pixels, with_estimate_margin};
-use streamflow_types::Price;
+use streamflow_types::{Price, VideoCodec};
 use streamflow_wire::{
-    Offer, SegmentRequest, TOKEN_LIFE_SECS, TOKEN_RENEWAL_SECS, header, payment_to_proto,
+    Offer, SegmentRequest, TOKEN_LIFE_SECS, TOKEN_RENEWAL_SECS,
+    capability::{self, has_bit},
+    header, payment_to_proto,
     proto::{AuthToken, OrchestratorInfo},
 };
 use tokio::time::Instant;
@@ -50,6 +52,8 @@ pub(crate) struct Session {
     doubtful: AtomicBool,
     /// Whether segments are streamed to it.
     pub(crate) streams: bool,
+    /// Bits of what the orchestrator says it can do.
+    offered: Vec<u64>,
 }
 
 /// What the newest answer says.
@@ -143,6 +147,7 @@ impl Session {
         // A remote signer signs for whole segments alone.
         let streams = offer.speaks_streams() && remote.is_none();
         let token = offer.auth_token.ok_or(QuoteError::NoToken)?;
+        let offered = offer.capabilities.map(|node| node.bitstring).unwrap_or_default();
         let now = Instant::now();
         let (mut guard, mut terms) = (None, Terms::default());
         if !matches!(purse, Purse::Empty) {
@@ -162,12 +167,18 @@ impl Session {
         }
         let (url, terms) = (candidate.url.clone(), Mutex::new(terms));
         let (orders, doubtful) = (StreamOrders::default(), AtomicBool::default());
-        Ok(Self { url, service, account, token, opened: now, guard, terms, remote, orders, doubtful, streams })
+        Ok(Self { url, service, account, token, opened: now, guard, terms, remote, orders, doubtful, streams, offered })
     }
 
     /// With what is ordered for the stream.
     pub(crate) fn under(self, orders: StreamOrders) -> Self {
         Self { orders, ..self }
+    }
+
+    /// What the orchestrator is told that a source is coded in. One that does not name the codec would refuse a job that
+    /// does, and may decode it all the same.
+    pub(crate) fn told(&self, codec: VideoCodec) -> VideoCodec {
+        if has_bit(&self.offered, capability::decoding(codec).bit()) { codec } else { VideoCodec::H264 }
     }
 
     /// One result in so many is compared with its source, by the orders or else by the setting.

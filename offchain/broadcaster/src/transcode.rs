@@ -171,7 +171,7 @@ impl Core {
         let hash = keccak256(&segment.media);
         let profiles = stream.profiles().to_vec();
         let mut request = SegmentRequest::new(stream.name().clone(), segment.seq, hash, profiles, segment.millis());
-        request.capabilities = Some(capability::job(VideoCodec::H264, stream.profiles(), false));
+        request.capabilities = Some(capability::job(session.told(segment.codec()), stream.profiles(), false));
         request.auth_token = Some(session.token.clone());
         if let Some(payer) = &self.payer {
             sign_segment(&mut request, payer.signer()).map_err(|error| PaymentError::Sender(error.into()))?;

@@ -11,7 +11,10 @@ use ffmpeg_next::{codec, ffi, format, software::scaling};
 use serde::{Deserialize, Serialize};
 use streamflow_types::{Keccak256, Profile, VideoCodec};
 
-use crate::{MediaError, TranscodeSettings, library, settings::Encoder};
+use crate::{
+    MediaError, TranscodeSettings, library,
+    settings::{Audio, Encoder},
+};
 
 /// Arguments for which the functions that rate control is made of are evaluated.
 const SAMPLES: u16 = 4096;
@@ -19,7 +22,7 @@ const SAMPLES: u16 = 4096;
 /// Names all that shapes the bytes of H.264 renditions beside their source and the list of profiles: settings, and
 /// builds of the libraries. One line of text.
 ///
-/// Where [`TranscodeSettings::deterministic`] is set, equal ids mean equal bytes.
+/// Where [`Evidence::deterministic`] is true, equal ids mean equal bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SettingsId(String);
@@ -61,7 +64,8 @@ impl Evidence {
         Ok(Self {
             settings: settings_id(settings)?,
             encoder: encoder_version(settings)?,
-            deterministic: settings.deterministic && by_x264,
+            // AAC that is made here is computed in floating point.
+            deterministic: settings.deterministic && by_x264 && settings.audio == Audio::Copy,
         })
     }
 }
@@ -74,7 +78,14 @@ impl Evidence {
 pub fn settings_id(settings: &TranscodeSettings) -> Result<SettingsId, MediaError> {
     library::prepare();
     let TranscodeSettings {
-        preset, nvenc_preset, encoder_threads, decoder_threads, deterministic, low_latency, ..
+        preset,
+        nvenc_preset,
+        encoder_threads,
+        decoder_threads,
+        deterministic,
+        low_latency,
+        audio,
+        ..
     } = settings;
     let encoder = encoder_version(settings)?;
     let preset = if settings.encoder == Encoder::X264 { preset } else { nvenc_preset };
@@ -85,8 +96,12 @@ pub fn settings_id(settings: &TranscodeSettings) -> Result<SettingsId, MediaErro
         format!("threads={encoder_threads},{decoder_threads}")
     };
     let latency = if *low_latency { " low_latency" } else { "" };
+    let sound = if *audio == Audio::Aac { " audio=aac" } else { "" };
     let version = env!("CARGO_PKG_VERSION");
-    Ok(SettingsId(format!("streamflow/{version} encoder={encoder:?} preset={preset:?} {own}{latency} {}", libraries())))
+    Ok(SettingsId(format!(
+        "streamflow/{version} encoder={encoder:?} preset={preset:?} {own}{latency}{sound} {}",
+        libraries()
+    )))
 }
 
 /// Builds of libav, and the kind of processor.
@@ -183,8 +198,12 @@ mod tests {
     #[test]
     fn settings_that_change_bytes_change_the_id() {
         let exact = TranscodeSettings { deterministic: true, ..TranscodeSettings::default() };
-        let changes: [fn(&mut TranscodeSettings); 3] =
-            [|s| s.preset = "medium".into(), |s| s.low_latency = true, |s| s.deterministic = false];
+        let changes: [fn(&mut TranscodeSettings); 4] = [
+            |s| s.preset = "medium".into(),
+            |s| s.low_latency = true,
+            |s| s.deterministic = false,
+            |s| s.audio = Audio::Aac,
+        ];
         for change in changes {
             let mut other = exact.clone();
             change(&mut other);

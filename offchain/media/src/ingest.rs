@@ -15,6 +15,7 @@ use crate::{
     library,
     mux::{self, AUDIO_STREAM, VIDEO_STREAM},
     rate::TICKS_PER_SECOND,
+    settings::Audio,
 };
 
 /// Unreadable packets in a row after which the input is given up.
@@ -172,7 +173,7 @@ impl Cutter {
         check_size(decoder.width(), decoder.height())?;
         let audio = Selected::first(input, media::Type::Audio);
         if let Some(audio) = &audio {
-            codecs::check_audio(audio.parameters.id())?;
+            codecs::check_audio(audio.parameters.id(), Audio::Copy)?;
         }
         let ticks = |time: Duration| {
             i64::try_from(time.as_millis()).unwrap_or(i64::MAX / TICKS_PER_SECOND) * (TICKS_PER_SECOND / 1000)
@@ -264,7 +265,7 @@ impl Cutter {
         if self.audio.is_none()
             && let Some(audio) = Selected::first(input, media::Type::Audio)
         {
-            codecs::check_audio(audio.parameters.id())?;
+            codecs::check_audio(audio.parameters.id(), Audio::Copy)?;
             self.audio = Some(audio);
         }
         let (Some(audio), Some(shift)) = (&self.audio, self.shift) else { return Ok(()) };

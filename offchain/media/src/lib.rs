@@ -8,6 +8,7 @@ mod encode;
 mod engine;
 mod error;
 mod evidence;
+mod filters;
 mod fragment;
 pub mod gpu;
 pub mod hls;
@@ -33,7 +34,7 @@ pub use evidence::{Evidence, SettingsId, settings_id};
 pub use fragment::{Fragment, fragment};
 pub use ingest::{IngestContainer, IngestSettings, ingest};
 pub use inspect::{Inspection, SegmentInfo, inspect, probe, ticks_to_duration};
-pub use library::probe_encoder;
+pub use library::{encodes, probe_encoder};
 pub use pool::{
     Feed, IngestFeed, IngestStream, JobReport, Made, MadeStream, PoolConfig, PoolError, QuarantineConfig, Reported,
     SourceStream, TranscodeJob, WorkerPool, WorkerStatus,
@@ -41,7 +42,7 @@ pub use pool::{
 pub use quality::{Planes, Quality, quality};
 pub use rate::{FrameRate, TICKS_PER_SECOND};
 pub use settings::{
-    Encoder, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MAX_SEGMENT_MILLIS, MAX_SIDE, MIN_SIDE, TranscodeSettings,
+    Audio, Encoder, MAX_RENDITIONS, MAX_SEGMENT_BYTES, MAX_SEGMENT_MILLIS, MAX_SIDE, MIN_SIDE, TranscodeSettings,
     devnet_ladder,
 };
 pub use size::rendition_size;

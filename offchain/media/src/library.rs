@@ -1,14 +1,14 @@
 //! libav as a whole: what it may print, and whether an encoder works here.
 use std::sync::Once;
 
-use ffmpeg_next::{Packet, format::Pixel, frame, log};
-use streamflow_types::{Gop, Profile};
+use ffmpeg_next::{Packet, encoder, format::Pixel, frame, log};
+use streamflow_types::{Gop, Profile, VideoCodec};
 
 use crate::{
     MediaError,
     encode::{Look, Plan, VideoEncoder},
     rate::FrameRate,
-    settings::{EncoderInput, TranscodeSettings, encoder_options},
+    settings::{Encoder, EncoderInput, TranscodeSettings, encoder_options},
 };
 
 /// Sides of the picture a new encoder is tried with: the smallest that hardware takes (node.md §9.5).
@@ -23,6 +23,11 @@ pub(crate) fn prepare() {
         log::set_level(log::Level::Error);
         ffmpeg_next::util::error::register_all();
     });
+}
+
+/// Whether this libavcodec has an encoder of the codec, on the device or on the CPU as the first one says.
+pub fn encodes(codec: VideoCodec, encoder: Encoder) -> bool {
+    encoder.libav_name_for(codec).is_some_and(|name| encoder::find_by_name(name).is_some())
 }
 
 /// Opens the configured encoder and encodes a few frames with it.

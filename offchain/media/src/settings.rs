@@ -1,11 +1,10 @@
 //! Encoder settings: one table serves libav, the yardstick of benchmarks and the probe.
 use std::fmt;
 
-use ffmpeg_next::encoder;
 use serde::{Deserialize, Serialize};
 use streamflow_types::{Container, Gop, H264Profile, Profile, VideoCodec};
 
-use crate::{MediaError, rate::FrameRate};
+use crate::{MediaError, library, rate::FrameRate};
 
 /// Largest segment taken, in bytes (two minutes at 8 Mbit/s).
 pub const MAX_SEGMENT_BYTES: usize = 128 * 1024 * 1024;
@@ -57,6 +56,17 @@ impl fmt::Display for Encoder {
     }
 }
 
+/// What becomes of sound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Audio {
+    /// Renditions carry the packets of the source, which must be AAC, MP3 or AC-3.
+    #[default]
+    Copy,
+    /// It is decoded and becomes AAC, 48 kHz, stereo, 128 kbit/s; MP2, E-AC-3 and Opus are taken as well.
+    Aac,
+}
+
 /// How renditions are encoded; what they are is in [`Profile`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -86,6 +96,8 @@ pub struct TranscodeSettings {
     /// Whether each frame leaves the encoder before the next one comes in: no lookahead, no B-frames, and threads that
     /// share a picture, where otherwise each has its own. Costs quality.
     pub low_latency: bool,
+    /// What becomes of sound. AAC that is made here is computed in floating point: not by every processor the same.
+    pub audio: Audio,
 }
 
 impl Default for TranscodeSettings {
@@ -98,6 +110,7 @@ impl Default for TranscodeSettings {
             decoder_threads: 1,
             deterministic: false,
             low_latency: false,
+            audio: Audio::Copy,
         }
     }
 }
@@ -268,7 +281,7 @@ pub(crate) fn check_profile(profile: &Profile, encoder: Encoder) -> Result<(), M
     let Some(name) = encoder.libav_name_for(profile.encoder) else {
         return Err(refuse(format!("no encoder for {:?} beside {encoder}", profile.encoder)));
     };
-    if profile.encoder != VideoCodec::H264 && encoder::find_by_name(name).is_none() {
+    if profile.encoder != VideoCodec::H264 && !library::encodes(profile.encoder, encoder) {
         return Err(refuse(format!("this libavcodec has no {name}")));
     }
     if profile.encoder == VideoCodec::Vp9 && profile.format != Container::Mp4 {

@@ -156,7 +156,7 @@ pub(crate) fn transcode_live_on(
     let (hand, input) = demux::handed(input);
     thread::scope(|scope| {
         scope.spawn(|| hand.run());
-        engine::run(|| demux::coming_in(input), profiles, settings, place, emit)
+        engine::run(|| demux::coming_in(input, settings.audio), profiles, settings, place, emit)
     })
 }
 
@@ -177,7 +177,8 @@ pub(crate) fn transcode_on(
     place: Place<'_>,
 ) -> Result<Transcoded, MediaError> {
     let mut bytes = vec![Vec::new(); profiles.len()];
-    let report = engine::run(|| demux::whole(segment, Ahead::Little), profiles, settings, place, &mut |piece| {
+    let open = || demux::whole(segment, Ahead::Little, settings.audio);
+    let report = engine::run(open, profiles, settings, place, &mut |piece| {
         if let Some(bytes) = bytes.get_mut(piece.rendition) {
             bytes.extend_from_slice(&piece.bytes);
         }

@@ -3,11 +3,15 @@
 use std::collections::VecDeque;
 
 use ffmpeg_next::{
-    Rational, Rescale as _, Stream, codec::packet::side_data::Type::DisplayMatrix, color, error::EAGAIN, filter,
-    format::Pixel, frame, util::frame::side_data,
+    Stream, codec::packet::side_data::Type::DisplayMatrix, color, format::Pixel, frame, util::frame::side_data,
 };
 
-use crate::{MediaError, demux::TICKS, error::libav, gpu};
+use crate::{
+    MediaError,
+    demux::TICKS,
+    filters::{Chain, Ends},
+    gpu,
+};
 
 /// How pictures are to be turned and mirrored before they are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +88,8 @@ pub(crate) struct Upright {
     begun: bool,
     /// Fields were seen: from then on a frame waits for the one after it.
     fields: bool,
-    filters: Option<Filters>,
+    /// With what they were opened for.
+    filters: Option<(Pictures, Chain)>,
     ready: VecDeque<frame::Video>,
 }
 
@@ -111,19 +116,22 @@ impl Upright {
             self.ready.push_back(frame);
             return Ok(());
         }
-        if self.filters.as_ref().is_none_or(|filters| filters.input != input) {
+        if self.filters.as_ref().is_none_or(|(of, _)| *of != input) {
             self.finish()?;
-            self.filters = Some(Filters::open(input, &chain)?);
+            self.filters = Some((input, Chain::open(Ends::Pictures, &input.told(), &chain.join(","))?));
         }
-        match &mut self.filters {
-            Some(filters) => filters.run(Some(&frame), &mut self.ready),
-            None => Ok(()),
+        if let Some((_, filters)) = &mut self.filters {
+            self.ready.extend(filters.run(Some(&frame), frame::Video::empty, TICKS)?);
         }
+        Ok(())
     }
 
     /// What was held back comes after this.
     pub(crate) fn finish(&mut self) -> Result<(), MediaError> {
-        self.filters.take().map_or(Ok(()), |mut filters| filters.run(None, &mut self.ready))
+        if let Some((_, mut filters)) = self.filters.take() {
+            self.ready.extend(filters.run(None, frame::Video::empty, TICKS)?);
+        }
+        Ok(())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -156,6 +164,12 @@ impl Pictures {
         Self { format, width: frame.width(), height: frame.height(), fields, full_range }
     }
 
+    /// What libav must know of them.
+    fn told(&self) -> String {
+        let Self { format, width, height, .. } = *self;
+        format!("video_size={width}x{height}:pix_fmt={}:time_base={}/{}", name(format), TICKS.0, TICKS.1)
+    }
+
     /// libav's filters that make what a viewer expects.
     fn filters(&self, turn: Turn) -> Vec<String> {
         let mut chain = Vec::new();
@@ -175,68 +189,6 @@ impl Pictures {
 
 fn name(format: Pixel) -> &'static str {
     format.descriptor().map_or("", |format| format.name())
-}
-
-/// A chain of libav's filters.
-struct Filters {
-    input: Pictures,
-    graph: filter::Graph,
-}
-
-const SOURCE: &str = "in";
-const SINK: &str = "out";
-
-impl Filters {
-    fn open(input: Pictures, chain: &[String]) -> Result<Self, MediaError> {
-        let failed = || libav("set up filters");
-        let find = |name| filter::find(name).ok_or(ffmpeg_next::Error::FilterNotFound).map_err(failed());
-        let mut graph = filter::Graph::new();
-        on_this_thread(&mut graph);
-        let Pictures { format, width, height, .. } = input;
-        let format = name(format);
-        let told = format!("video_size={width}x{height}:pix_fmt={format}:time_base={}/{}", TICKS.0, TICKS.1);
-        graph.add(&find("buffer")?, SOURCE, &told).map_err(failed())?;
-        graph.add(&find("buffersink")?, SINK, "").map_err(failed())?;
-        let between = graph.output(SOURCE, 0).and_then(|ends| ends.input(SINK, 0)).map_err(failed())?;
-        between.parse(&chain.join(",")).map_err(failed())?;
-        graph.validate().map_err(failed())?;
-        Ok(Self { input, graph })
-    }
-
-    /// Takes a frame, or the end.
-    fn run(&mut self, frame: Option<&frame::Video>, ready: &mut VecDeque<frame::Video>) -> Result<(), MediaError> {
-        let failed = || libav("filter a frame");
-        if let Some(mut source) = self.graph.get(SOURCE) {
-            let mut source = source.source();
-            let taken = match frame {
-                Some(frame) => source.add(frame),
-                None => source.flush(),
-            };
-            taken.map_err(failed())?;
-        }
-        let Some(mut sink) = self.graph.get(SINK) else { return Ok(()) };
-        let mut sink = sink.sink();
-        loop {
-            let mut filtered = frame::Video::empty();
-            match sink.frame(&mut filtered) {
-                Ok(()) => {
-                    let clock: Rational = sink.time_base();
-                    let pts = filtered.pts().map(|pts| pts.rescale(clock, TICKS));
-                    filtered.set_pts(pts);
-                    ready.push_back(filtered);
-                }
-                Err(ffmpeg_next::Error::Other { errno: EAGAIN } | ffmpeg_next::Error::Eof) => return Ok(()),
-                Err(error) => return Err(failed()(error)),
-            }
-        }
-    }
-}
-
-/// Threads are for encoders.
-#[allow(unsafe_code)] // the library has no setter
-fn on_this_thread(graph: &mut filter::Graph) {
-    // SAFETY: the pointer is that of a live graph without a filter, which nobody else holds, and the field is a plain number.
-    unsafe { (*graph.as_mut_ptr()).nb_threads = 1 };
 }
 
 #[cfg(test)]

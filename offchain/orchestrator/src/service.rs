@@ -47,7 +47,6 @@ pub(crate) struct Parts {
     pub(crate) intake: Intake,
     pub(crate) quotas: Quotas,
     pub(crate) transcoder_secret: Secret,
-    pub(crate) capabilities: proto::Capabilities,
     /// Fetches segments that are sent as URLs.
     pub(crate) http: reqwest::Client,
     /// Cancelled when no more work is taken.
@@ -70,22 +69,10 @@ pub(crate) fn token_key(secret: &[u8; 32]) -> [u8; 32] {
     hasher.finalize().0
 }
 
-/// What this node can do, with room for so many sessions more.
-pub(crate) fn capabilities(sessions: usize) -> proto::Capabilities {
-    capability::describe(&capability::OFFERED, u32::try_from(sessions).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
-}
-
-/// The same, with the stores of its senders where this node puts renditions into them.
-pub(crate) fn capabilities_of(config: &OrchestratorConfig, sessions: usize) -> proto::Capabilities {
-    let mut capabilities = capabilities(sessions);
-    if config.deliver_to_sender_stores {
-        for store in [Capability::StorageS3, Capability::StorageGcs] {
-            let bits = capability::bits(&capabilities.bitstring).into_iter().chain([store.bit()]);
-            capabilities.bitstring = capability::bitstring(bits.map(i64::from));
-            capabilities.capacities.insert(store.bit(), u32::try_from(sessions).unwrap_or(u32::MAX));
-        }
-    }
-    capabilities
+/// What transcoders can do that have these of [`capability::CODECS`], with room for so many sessions more.
+pub(crate) fn capabilities(sessions: usize, has: impl Fn(Capability) -> bool) -> proto::Capabilities {
+    let offered = capability::offered(has);
+    capability::describe(&offered, u32::try_from(sessions).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
 }
 
 /// What a segment's session asks of a device.
@@ -191,12 +178,26 @@ impl Service {
             params: None,
             price: Some(price),
             address: self.payments().map_or(Address::ZERO, Payments::address),
-            capabilities: Some(capabilities_of(self.config(), self.sessions().spare_hint())),
+            capabilities: Some(self.capabilities(self.sessions().spare_hint())),
             auth_token: token.cloned(),
             storage: Vec::new(),
             nodes: self.config().nodes.iter().map(|url| url.as_str().trim_end_matches('/').to_owned()).collect(),
             stream_version: stream::VERSION,
         }
+    }
+
+    /// What this node can do, with room for so many sessions more.
+    fn capabilities(&self, sessions: usize) -> proto::Capabilities {
+        let mut capabilities = capabilities(sessions, |codec| self.sessions().offers(codec));
+        // Stores of its senders, where renditions are put into them.
+        if self.config().deliver_to_sender_stores {
+            for store in [Capability::StorageS3, Capability::StorageGcs] {
+                let bits = capability::bits(&capabilities.bitstring).into_iter().chain([store.bit()]);
+                capabilities.bitstring = capability::bitstring(bits.map(i64::from));
+                capabilities.capacities.insert(store.bit(), u32::try_from(sessions).unwrap_or(u32::MAX));
+            }
+        }
+        capabilities
     }
 
     /// Checks who asks for a segment and whether it can be done: signature, capabilities, token, room (node.md §2.4,
@@ -245,7 +246,7 @@ impl Service {
                 WireError::IncompatibleCapabilities(Incompatibility::Slice { from: clip.from, to: clip.to }).into()
             );
         }
-        capability::check(&self.0.capabilities, job).map_err(WireError::IncompatibleCapabilities)?;
+        capability::check(&self.capabilities(1), job).map_err(WireError::IncompatibleCapabilities)?;
         if let Some(store) = segment.storage.first().filter(|store| store.storage_type != 0) {
             let refused = |fault| Incompatibility::Storage { kind: store.storage_type, fault };
             check_store(store).map_err(|fault| WireError::IncompatibleCapabilities(refused(fault)))?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use streamflow_types::{ManifestId, Profile};
-use streamflow_wire::TranscodeError;
+use streamflow_wire::{TranscodeError, capability::Capability};
 use tokio::{
     sync::{
         mpsc::{
@@ -167,6 +167,11 @@ impl Sessions {
     /// Sessions that are open.
     pub(crate) fn open(&self) -> usize {
         self.lock().queues.len()
+    }
+
+    /// Whether a worker can do this one of [`CODECS`](streamflow_wire::capability::CODECS).
+    pub(crate) fn offers(&self, codec: Capability) -> bool {
+        self.workers.offers(codec)
     }
 
     /// Sessions that have work.
@@ -436,6 +441,7 @@ impl Sessions {
 mod tests {
     use alloy_primitives::Address;
     use bytes::Bytes;
+    use streamflow_types::VideoCodec;
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -527,6 +533,7 @@ mod tests {
                 session_id: session.into(),
                 seq: 0,
                 duration: 2 * SECOND,
+                source: VideoCodec::H264,
                 input: Bytes::new(),
                 profiles: profiles("P144p30fps16x9"),
             };

@@ -2,8 +2,8 @@
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use streamflow_types::{ManifestId, Profile};
-use streamflow_wire::TranscodeError;
+use streamflow_types::{ManifestId, Profile, VideoCodec};
+use streamflow_wire::{TranscodeError, capability::Capability};
 
 use crate::live::Live;
 
@@ -19,6 +19,8 @@ pub struct TranscodeJob {
     pub seq: u64,
     /// How long the segment plays.
     pub duration: Duration,
+    /// What its pictures are coded in, as its sender says.
+    pub source: VideoCodec,
     /// The segment's container bytes; none where they come by [`Live`].
     pub input: Bytes,
     /// What to make of it; renditions come in this order.
@@ -32,6 +34,7 @@ impl fmt::Debug for TranscodeJob {
             .field("session_id", &self.session_id)
             .field("seq", &self.seq)
             .field("duration", &self.duration)
+            .field("source", &self.source)
             .field("input_bytes", &self.input.len())
             .field("profiles", &self.profiles)
             .finish()
@@ -85,6 +88,11 @@ pub trait Transcode: Send + Sync + fmt::Debug {
 
     /// Frees what is kept for a session. Unknown sessions are ignored.
     fn end_session(&self, session_id: &str);
+
+    /// Whether it can do this one of [`CODECS`](streamflow_wire::capability::CODECS).
+    fn offers(&self, _codec: Capability) -> bool {
+        false
+    }
 
     /// Segments that are done side by side.
     fn lanes(&self) -> usize {

@@ -5,6 +5,7 @@ use std::sync::{
 };
 
 use streamflow_types::Profile;
+use streamflow_wire::capability::Capability;
 use tokio::time::Instant;
 
 use crate::{
@@ -29,6 +30,14 @@ impl Workers {
         match self {
             Self::Local(local) => local.lock().active(Instant::now()),
             Self::Remote(pool) => pool.active(),
+        }
+    }
+
+    /// Whether one of them can do this one of [`CODECS`](streamflow_wire::capability::CODECS).
+    pub(crate) fn offers(&self, codec: Capability) -> bool {
+        match self {
+            Self::Local(local) => local.transcode.offers(codec),
+            Self::Remote(pool) => pool.offers(codec),
         }
     }
 
@@ -207,6 +216,7 @@ impl Drop for Running<'_> {
 mod tests {
     use std::time::Duration;
 
+    use streamflow_types::VideoCodec;
     use streamflow_wire::TranscodeError;
 
     use super::*;
@@ -237,6 +247,7 @@ mod tests {
             session_id: session.into(),
             seq: 0,
             duration: Duration::from_secs(2),
+            source: VideoCodec::H264,
             input: bytes::Bytes::new(),
             profiles: profiles.to_vec(),
         }

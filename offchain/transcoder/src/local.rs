@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use streamflow_media::{MediaError, PoolError, TranscodeJob, TranscodeSettings, Transcoded, WorkerPool, gpu::NoDevice};
-use streamflow_types::Profile;
+use streamflow_types::{Profile, VideoCodec};
+use streamflow_wire::capability::Capability;
 use tokio::time::Instant;
 
 /// Makes renditions in this node's own worker processes. Clones share the workers.
@@ -71,6 +72,18 @@ impl LocalTranscoder {
 
     pub(crate) fn pool(&self) -> &WorkerPool {
         &self.pool
+    }
+
+    /// Whether the workers can do this one of [`CODECS`](streamflow_wire::capability::CODECS).
+    pub fn offers(&self, codec: Capability) -> bool {
+        let encodes = |codec| streamflow_media::encodes(codec, self.settings.encoder);
+        match codec {
+            // Every libavcodec has the decoders.
+            Capability::HevcDecode | Capability::Vp9Decode => true,
+            Capability::HevcEncode => encodes(VideoCodec::H265),
+            Capability::Vp9Encode => encodes(VideoCodec::Vp9),
+            _ => false,
+        }
     }
 
     pub(crate) fn settings(&self) -> &TranscodeSettings {

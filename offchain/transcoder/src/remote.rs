@@ -191,7 +191,7 @@ impl RemoteTranscoder {
         let request = RegisterRequest {
             secret: self.secret.expose().to_owned(),
             capacity: i64::try_from(self.config.capacity).unwrap_or(i64::MAX),
-            capabilities: Some(capabilities(self.config.capacity)),
+            capabilities: Some(capabilities(self.config.capacity, &self.local)),
         };
         let mut client = TranscoderClient::new(endpoint.connect().await?);
         let stream = timeout(REGISTER_TIMEOUT, client.register_transcoder(request)).await;
@@ -225,8 +225,9 @@ fn is_fatal(text: &str) -> bool {
 }
 
 /// What our workers can do.
-pub(crate) fn capabilities(capacity: usize) -> Capabilities {
-    capability::describe(&capability::OFFERED, u32::try_from(capacity).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
+pub(crate) fn capabilities(capacity: usize, local: &LocalTranscoder) -> Capabilities {
+    let offered = capability::offered(|codec| local.offers(codec));
+    capability::describe(&offered, u32::try_from(capacity).unwrap_or(u32::MAX), env!("CARGO_PKG_VERSION"))
 }
 
 /// One registration with the orchestrator, and the segments that came of it.

@@ -147,7 +147,7 @@ impl<'a> Shared<'a> {
             capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
             running: u32::try_from(capacity - self.transcoder.places().available_permits().min(capacity)).unwrap_or(0),
             state: state.into(),
-            capabilities: Some(crate::remote::capabilities(capacity)),
+            capabilities: Some(crate::remote::capabilities(capacity, self.transcoder.local())),
             every_ms: u32::try_from(self.every().as_millis()).unwrap_or(u32::MAX),
         };
         let sealed = seal(self.transcoder.secret(), &hello).into();

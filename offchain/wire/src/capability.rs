@@ -58,7 +58,8 @@ impl Capability {
     }
 }
 
-/// What every transcoder of ours can do: the default set without MPEG-7 signatures and foreign object stores.
+/// What every transcoder of ours can do, whatever its library has: the default set without MPEG-7 signatures and foreign
+/// object stores.
 ///
 /// Slicing is in it because peers ask for it with every segment that was pushed over HTTP, mostly to mean the whole.
 pub const OFFERED: [Capability; 12] = [
@@ -75,6 +76,15 @@ pub const OFFERED: [Capability; 12] = [
     Capability::AuthToken,
     Capability::SegmentSlicing,
 ];
+
+/// What some transcoders can do beside it.
+pub const CODECS: [Capability; 4] =
+    [Capability::HevcDecode, Capability::HevcEncode, Capability::Vp9Decode, Capability::Vp9Encode];
+
+/// What transcoders can do that have those of [`CODECS`] that `has` says.
+pub fn offered(has: impl Fn(Capability) -> bool) -> Vec<Capability> {
+    OFFERED.into_iter().chain(CODECS.into_iter().filter(|capability| has(*capability))).collect()
+}
 
 /// Highest bit taken from a list; real ones are below 64.
 const MAX_BIT: u32 = 4095;
@@ -121,7 +131,14 @@ pub fn job(input: VideoCodec, profiles: &[Profile], clipped: bool) -> proto::Cap
     proto::Capabilities { bitstring: bitstring(needed.iter().map(|c| c.bit().into())), ..Default::default() }
 }
 
-fn decoding(codec: VideoCodec) -> Capability {
+/// The codec of the source, as a job says. Who sends no capabilities says H.264.
+pub fn source(job: Option<&proto::Capabilities>) -> VideoCodec {
+    let told = |codec: &VideoCodec| job.is_some_and(|job| has_bit(&job.bitstring, decoding(*codec).bit()));
+    [VideoCodec::H265, VideoCodec::Vp8, VideoCodec::Vp9].into_iter().find(told).unwrap_or(VideoCodec::H264)
+}
+
+/// What takes sources of this codec.
+pub fn decoding(codec: VideoCodec) -> Capability {
     match codec {
         VideoCodec::H264 => Capability::H264,
         VideoCodec::H265 => Capability::HevcDecode,
@@ -130,16 +147,19 @@ fn decoding(codec: VideoCodec) -> Capability {
     }
 }
 
-fn needs(profile: &Profile) -> impl Iterator<Item = Capability> {
-    let format = match profile.format {
-        Container::MpegTs => Capability::MpegTs,
-        Container::Mp4 => Capability::Mp4,
-    };
-    let encoder = match profile.encoder {
+fn encoding(codec: VideoCodec) -> Capability {
+    match codec {
         VideoCodec::H264 => Capability::H264,
         VideoCodec::H265 => Capability::HevcEncode,
         VideoCodec::Vp8 => Capability::Vp8Encode,
         VideoCodec::Vp9 => Capability::Vp9Encode,
+    }
+}
+
+fn needs(profile: &Profile) -> impl Iterator<Item = Capability> {
+    let format = match profile.format {
+        Container::MpegTs => Capability::MpegTs,
+        Container::Mp4 => Capability::Mp4,
     };
     let h264_profile = match profile.h264_profile {
         H264Profile::EncoderDefault => None,
@@ -150,7 +170,7 @@ fn needs(profile: &Profile) -> impl Iterator<Item = Capability> {
     };
     let fractional = (profile.fps_den > 1).then_some(Capability::FractionalFramerates);
     let gop = (profile.gop != Gop::EncoderDefault).then_some(Capability::Gop);
-    [Some(format), Some(encoder), h264_profile, fractional, gop].into_iter().flatten()
+    [Some(format), Some(encoding(profile.encoder)), h264_profile, fractional, gop].into_iter().flatten()
 }
 
 /// Why a node and a job do not go together.
@@ -325,6 +345,28 @@ mod tests {
         let job = job(VideoCodec::H264, &profiles, true);
         assert_eq!(job.bitstring, bitstring([0, 1, 4, 12, 26]));
         assert!(is_compatible(&offered(), &job));
+    }
+
+    #[test]
+    fn other_codecs_are_offered_by_who_has_them() {
+        let plain = Profile::preset("P240p30fps16x9").unwrap();
+        let job = |source, encoder| job(source, &[Profile { encoder, ..plain.clone() }], false);
+        let with = [Capability::HevcDecode, Capability::Vp9Encode, Capability::Mpeg7Signature];
+        let node = describe(&super::offered(|capability| with.contains(&capability)), 4, "0.9.1");
+        assert_eq!(bits(&node.bitstring), [0, 1, 2, 3, 4, 7, 8, 9, 10, 11, 12, 15, 20, 26]);
+        assert!(is_compatible(&node, &job(VideoCodec::H265, VideoCodec::Vp9)));
+        assert!(!is_compatible(&node, &job(VideoCodec::H265, VideoCodec::H265)));
+        assert!(!is_compatible(&node, &job(VideoCodec::Vp9, VideoCodec::H264)));
+        assert_eq!(describe(&super::offered(|_| false), 4, "0.9.1-rc.1"), offered());
+    }
+
+    #[test]
+    fn a_job_says_the_codec_of_its_source() {
+        let profiles = [Profile::preset("P240p30fps16x9").unwrap()];
+        for codec in [VideoCodec::H264, VideoCodec::H265, VideoCodec::Vp8, VideoCodec::Vp9] {
+            assert_eq!(source(Some(&job(codec, &profiles, false))), codec);
+        }
+        assert_eq!(source(None), VideoCodec::H264);
     }
 
     #[test]

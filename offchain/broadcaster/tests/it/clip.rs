@@ -34,6 +34,16 @@ pub(crate) fn segment(index: usize) -> Bytes {
     segments()[index].bytes.clone()
 }
 
+/// Two seconds of HEVC.
+pub(crate) fn hevc() -> Bytes {
+    let source =
+        "-nostdin -v error -f lavfi -i testsrc2=s=320x180:r=25:d=2 -pix_fmt yuv420p -c:v libx265 -preset ultrafast";
+    let target = "-x265-params log-level=error -f mpegts -";
+    let made = Command::new("ffmpeg").args(source.split(' ')).args(target.split(' ')).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    made.stdout.into()
+}
+
 /// A rendition as an orchestrator makes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Made {

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use streamflow_types::ManifestId;
+use streamflow_types::{ManifestId, VideoCodec};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -182,6 +182,23 @@ async fn the_same_segment_is_not_taken_twice() {
     assert_eq!(again.status(), StatusCode::BAD_REQUEST);
     assert_eq!(orchestrator.seen().segments, [0, 1]);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn the_codec_of_the_source_is_told_to_who_names_it() {
+    let conducts = [
+        (Conduct::TakesHevc, VideoCodec::H265),
+        (Conduct::TakesH264, VideoCodec::H264),
+        (Conduct::Honest, VideoCodec::H264),
+    ];
+    for (conduct, told) in conducts {
+        let orchestrator = FakeOrchestrator::start(1, conduct, true).await;
+        let running = Setup::new(&[orchestrator.url()]).start().await;
+        assert_eq!(running.push("/live/movie/0.ts", clip::hevc()).await.status(), StatusCode::OK, "{conduct:?}");
+        assert_eq!(running.push("/live/movie/1.ts", clip::segment(1)).await.status(), StatusCode::OK);
+        assert_eq!(orchestrator.seen().codecs, [told, VideoCodec::H264], "{conduct:?}");
+        running.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -28,12 +28,12 @@ use hyper_util::{
 use prost::Message as _;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use streamflow_pm::{KeySigner, TRANSCODING_H264, TicketSigner as _, WorkReceipt, signed_from_params, ticket_signer};
-use streamflow_types::{Expiration, Price, Round, TicketParams, WinProb};
+use streamflow_types::{Expiration, Price, Round, TicketParams, VideoCodec, WinProb};
 use streamflow_wire::{
-    Code, Offer, Refusal as Coded, SegmentRequest, encode_receipt, header, payment_from_proto,
+    Code, Offer, Refusal as Coded, SegmentRequest, capability, encode_receipt, header, payment_from_proto,
     proto::{
-        AuthToken, EndTranscodingSessionRequest, EndTranscodingSessionResponse, OrchestratorInfo, OrchestratorRequest,
-        PingPong, TranscodeData, TranscodeResult, TranscodedSegmentData,
+        AuthToken, Capabilities, EndTranscodingSessionRequest, EndTranscodingSessionResponse, OrchestratorInfo,
+        OrchestratorRequest, PingPong, TranscodeData, TranscodeResult, TranscodedSegmentData,
         orchestrator_server::{Orchestrator, OrchestratorServer},
         transcode_result,
     },
@@ -70,6 +70,10 @@ pub(crate) enum Conduct {
     NoReceipt,
     /// Sends a receipt of another segment.
     FalseReceipt,
+    /// Tells what it can do: what every node of ours can, and HEVC.
+    TakesHevc,
+    /// The same without HEVC.
+    TakesH264,
     /// Cheats with the pictures.
     Cheats(Cheat),
     /// Bills more than it encoded.
@@ -156,6 +160,8 @@ pub(crate) struct Seen {
     pub(crate) empty_headers: usize,
     /// Whether a fresh decoder was asked for, segment by segment.
     pub(crate) fresh_decoders: Vec<bool>,
+    /// What the segments were said to be coded in.
+    pub(crate) codecs: Vec<VideoCodec>,
 }
 
 #[derive(Debug)]
@@ -350,13 +356,22 @@ impl Inner {
             params: self.paid.then_some(params),
             price: self.paid.then_some(price),
             address: if self.paid { account } else { Address::ZERO },
-            capabilities: None,
+            capabilities: self.capabilities(),
             auth_token: Some(token),
             storage: Vec::new(),
             nodes: Vec::new(),
             stream_version: u32::from(self.streams),
         }
         .to_proto()
+    }
+
+    fn capabilities(&self) -> Option<Capabilities> {
+        let with_hevc = match self.conduct() {
+            Conduct::TakesHevc => true,
+            Conduct::TakesH264 => false,
+            _ => return None,
+        };
+        Some(capability::describe(&capability::offered(|_| with_hevc), 1, "0.1.0"))
     }
 
     fn check_payment(
@@ -515,6 +530,7 @@ async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body
         let mut seen = inner.seen.lock().unwrap();
         seen.segments.push(request.seq);
         seen.fresh_decoders.push(request.force_session_reinit);
+        seen.codecs.push(capability::source(request.capabilities.as_ref()));
     }
     // As the real one does: the status line says that the upload is accepted, the result comes when it is done.
     let lingers = match inner.conduct() {

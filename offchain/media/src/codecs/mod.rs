@@ -11,10 +11,11 @@ use ffmpeg_next::{
     decoder, frame,
 };
 
-use crate::{MediaError, demux::told_size, error::libav, rate::FrameRate};
+use crate::{MediaError, demux::told_size, error::libav, rate::FrameRate, settings::Audio};
 
 /// Decoders that may look into a segment, as libav names them.
-pub(crate) const DECODERS: &str = "h264,hevc,vp9,libdav1d,libaom-av1,aac,mp3float,mp3,ac3";
+pub(crate) const DECODERS: &str =
+    "h264,hevc,vp9,libdav1d,libaom-av1,aac,mp3float,mp3,mp2float,mp2,ac3,eac3,opus,libopus";
 
 /// Refuses pictures that are not decoded here.
 pub(crate) fn check_video(id: Id) -> Result<(), MediaError> {
@@ -79,18 +80,22 @@ pub(crate) fn is_entry(id: Id, packet: &Packet) -> bool {
     }
 }
 
-/// Refuses audio that a transport stream rendition cannot carry on unchanged.
-pub(crate) fn check_audio(id: Id) -> Result<(), MediaError> {
-    audio_codec(id).map(|_| ()).ok_or_else(|| MediaError::UnsupportedAudio { codec: id.name().into() })
+/// Refuses audio that renditions cannot carry on unchanged, or that is not decoded here.
+pub(crate) fn check_audio(id: Id, audio: Audio) -> Result<(), MediaError> {
+    let decoded = audio == Audio::Aac && matches!(id, Id::MP2 | Id::EAC3 | Id::OPUS);
+    if decoded || audio_codec(id).is_some() {
+        return Ok(());
+    }
+    Err(MediaError::UnsupportedAudio { codec: id.name().into() })
 }
 
-/// Refuses a packet of sound that is not passed through. Transport streams call layers II and III of MPEG audio the same: the
+/// Refuses a packet of sound that is not taken. Transport streams call layers II and III of MPEG audio the same: the
 /// packet itself tells them apart.
-pub(crate) fn check_sound(id: Option<Id>, packet: &Packet) -> Result<(), MediaError> {
+pub(crate) fn check_sound(id: Option<Id>, packet: &Packet, audio: Audio) -> Result<(), MediaError> {
     const LAYER_II: u8 = 0b10;
     let id = id.unwrap_or(Id::None);
     let layer = packet.data().and_then(|data| data.get(1)).map(|byte| byte >> 1 & 0b11);
-    check_audio(if id == Id::MP3 && layer == Some(LAYER_II) { Id::MP2 } else { id })
+    check_audio(if id == Id::MP3 && layer == Some(LAYER_II) { Id::MP2 } else { id }, audio)
 }
 
 /// How long a packet of sound lasts, where libav does not say it before it has decoded some. Ticks.

@@ -25,7 +25,7 @@ use crate::{
     error::libav,
     library, mux,
     rate::{FrameRate, TICKS_PER_SECOND},
-    settings::{MAX_SEGMENT_BYTES, MAX_SIDE, MIN_SIDE},
+    settings::{Audio, MAX_SEGMENT_BYTES, MAX_SIDE, MIN_SIDE},
     upright::Turn,
 };
 
@@ -66,7 +66,7 @@ pub(crate) type VideoDecoder = decoder::Video;
 /// Takes a whole segment apart.
 pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, MediaError> {
     let container = container_of(bytes);
-    let mut live = whole(bytes, Ahead::Much)?;
+    let mut live = whole(bytes, Ahead::Much, Audio::Copy)?;
     live.rate()?;
     let (mut pictures, mut sound) = (Vec::new(), Vec::new());
     while let Some(taken) = live.next()? {
@@ -90,32 +90,32 @@ pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, Me
 }
 
 /// Opens a segment that is there, all of it.
-pub(crate) fn whole(bytes: &Bytes, ahead: Ahead) -> Result<Live, MediaError> {
+pub(crate) fn whole(bytes: &Bytes, ahead: Ahead, audio: Audio) -> Result<Live, MediaError> {
     library::prepare();
     if container_of(bytes) == Container::Mp4 {
         boxes::check(bytes)?;
-        return mp4(bytes, ahead);
+        return mp4(bytes, ahead, audio);
     }
     framing::check(bytes)?;
-    Live::open(Cursor::new(bytes.clone()), ahead)
+    Live::open(Cursor::new(bytes.clone()), ahead, audio)
 }
 
-fn mp4(bytes: &Bytes, ahead: Ahead) -> Result<Live, MediaError> {
+fn mp4(bytes: &Bytes, ahead: Ahead, becomes: Audio) -> Result<Live, MediaError> {
     let (input, streams) = mp4_streams(bytes)?;
     if !codecs::goes_into_transport_streams(streams.video.parameters.id()) {
-        return Ok(Live::of(input, streams, None));
+        return Ok(Live::of(input, streams, None, becomes));
     }
     // Everything after this knows pictures as transport streams carry them.
     let turn = streams.video.turn;
-    let (video, audio) = tracks(input, streams)?;
-    let mut live = Live::open(Cursor::new(mux::segment(&video, audio.as_ref())?), ahead)?;
+    let (video, audio) = tracks(input, streams, becomes)?;
+    let mut live = Live::open(Cursor::new(mux::segment(&video, audio.as_ref())?), ahead, becomes)?;
     live.turn = turn;
     Ok(live)
 }
 
 /// Opens a segment that is still coming in. A transport stream is read as it comes; MP4 may say at its end what is in it, and
 /// is gathered first.
-pub(crate) fn coming_in(mut input: impl Read + Send + 'static) -> Result<Live, MediaError> {
+pub(crate) fn coming_in(mut input: impl Read + Send + 'static, audio: Audio) -> Result<Live, MediaError> {
     library::prepare();
     let gather = |input: &mut dyn Read, limit: u64| {
         let mut bytes = Vec::new();
@@ -125,9 +125,9 @@ pub(crate) fn coming_in(mut input: impl Read + Send + 'static) -> Result<Live, M
     let mut head = gather(&mut input, HEAD_BYTES)?;
     if container_of(&head) == Container::Mp4 {
         head.extend(gather(&mut input, MAX_SEGMENT_BYTES as u64)?);
-        return whole(&head.into(), Ahead::Little);
+        return whole(&head.into(), Ahead::Little, audio);
     }
-    Live::open(Cursor::new(head).chain(input), Ahead::Little)
+    Live::open(Cursor::new(head).chain(input), Ahead::Little, audio)
 }
 
 /// What the first bytes say; whatever is no MP4 is taken for a transport stream, and checked.
@@ -148,10 +148,10 @@ fn mp4_streams(bytes: &Bytes) -> Result<(Input, Streams), MediaError> {
 /// Pictures and sound of MP4, as it carries them.
 pub(crate) fn mp4_tracks(bytes: &Bytes) -> Result<(Track, Option<Track>), MediaError> {
     let (input, streams) = mp4_streams(bytes)?;
-    tracks(input, streams)
+    tracks(input, streams, Audio::Copy)
 }
 
-fn tracks(input: Input, streams: Streams) -> Result<(Track, Option<Track>), MediaError> {
+fn tracks(input: Input, streams: Streams, becomes: Audio) -> Result<(Track, Option<Track>), MediaError> {
     let mut reader = PacketReader::new(input, &streams);
     let (mut pictures, mut sound) = (Vec::new(), Vec::new());
     while let Some(taken) = reader.next()? {
@@ -166,7 +166,7 @@ fn tracks(input: Input, streams: Streams) -> Result<(Track, Option<Track>), Medi
     let track = |stream: ChosenStream, packets| Track { parameters: stream.parameters, packets };
     let audio = match streams.audio {
         Some(stream) if !sound.is_empty() => {
-            codecs::check_audio(stream.parameters.id())?;
+            codecs::check_audio(stream.parameters.id(), becomes)?;
             Some(track(stream, sound))
         }
         _ => None,

@@ -17,7 +17,13 @@ use super::{
     framing::Framing,
     told_size,
 };
-use crate::{MediaError, codecs, error::libav, rate::FrameRate, settings::MAX_SEGMENT_MILLIS, upright::Turn};
+use crate::{
+    MediaError, codecs,
+    error::libav,
+    rate::FrameRate,
+    settings::{Audio, MAX_SEGMENT_MILLIS},
+    upright::Turn,
+};
 
 /// Unreadable packets in a row after which reading ends.
 const MAX_BAD_PACKETS: u32 = 1000;
@@ -151,6 +157,8 @@ pub(crate) struct Live {
     pub(crate) audio: Option<codec::Parameters>,
     /// What the container says of the way pictures are to be turned.
     pub(crate) turn: Turn,
+    /// What becomes of sound: some kinds of it are refused where it is copied.
+    becomes: Audio,
     pub(crate) span: Span,
     /// Read to learn the rate, not yet taken.
     ahead: VecDeque<Taken>,
@@ -158,23 +166,24 @@ pub(crate) struct Live {
 
 impl Live {
     /// Waits for the first pictures of a transport stream.
-    pub(crate) fn open(input: impl Read + Send + 'static, ahead: Ahead) -> Result<Self, MediaError> {
+    pub(crate) fn open(input: impl Read + Send + 'static, ahead: Ahead, audio: Audio) -> Result<Self, MediaError> {
         let framing = Framing::default();
         let io = StreamIo::from_read(framing.watch(input)).map_err(libav("read from memory"))?;
         let opened = open(io, "mpegts", ahead, MediaError::NotTransportStream);
         let input = opened.map_err(|error| framing.explain(error))?;
         let streams = Streams::choose(&input).map_err(|error| framing.explain(error))?;
-        Ok(Self::of(input, streams, Some(framing)))
+        Ok(Self::of(input, streams, Some(framing), audio))
     }
 
     /// Of the streams chosen of an input.
-    pub(super) fn of(input: Input, streams: Streams, framing: Option<Framing>) -> Self {
+    pub(super) fn of(input: Input, streams: Streams, framing: Option<Framing>, becomes: Audio) -> Self {
         let reader = PacketReader::new(input, &streams);
         let Streams { video, audio } = streams;
         Self {
             reader,
             framing,
             turn: video.turn,
+            becomes,
             video: video.parameters,
             audio: audio.map(|audio| audio.parameters),
             span: Span::default(),
@@ -226,7 +235,9 @@ impl Live {
         match &read {
             None => self.end()?,
             Some(Taken::Picture(packet)) => self.span.add(packet),
-            Some(Taken::Sound(packet)) => codecs::check_sound(self.audio.as_ref().map(codec::Parameters::id), packet)?,
+            Some(Taken::Sound(packet)) => {
+                codecs::check_sound(self.audio.as_ref().map(codec::Parameters::id), packet, self.becomes)?
+            }
         }
         if self.span.millis() > MAX_SEGMENT_MILLIS {
             return Err(self.too_long()?);

@@ -4,6 +4,7 @@ mod keys;
 mod ladder;
 mod lane;
 mod queues;
+mod recode;
 mod rung;
 mod sound;
 
@@ -16,18 +17,18 @@ use std::{
     thread::{self, Scope, ScopedJoinHandle},
 };
 
-use ffmpeg_next::Packet;
+use ffmpeg_next::{Packet, codec};
 use streamflow_types::Profile;
 
 pub(crate) use self::queues::Encoders;
-use self::{ladder::Ladder, lane::Lane, queues::Queues, sound::Sound};
+use self::{ladder::Ladder, lane::Lane, queues::Queues, recode::Recoder, sound::Sound};
 use crate::{
-    MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings,
+    MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings, codecs,
     decode::Frames,
     demux::{self, Live, Taken},
     evidence::Evidence,
     gpu::Hardware,
-    settings::{MAX_RENDITIONS, check_profile},
+    settings::{Audio, MAX_RENDITIONS, check_profile},
 };
 
 /// Frames that may wait to be scaled.
@@ -104,9 +105,16 @@ impl<'a> Job<'a> {
             Some(decoder) => decoder,
             None => demux::open_decoder(live.video.clone(), self.settings.decoding_threads())?,
         };
-        let sound = Arc::new(Sound::new(live.audio.as_ref()));
+        // Sound that is not taken may be announced and never come.
+        let taken = |sound: &&codec::Parameters| codecs::check_audio(sound.id(), self.settings.audio).is_ok();
+        let recoder = match self.settings.audio {
+            Audio::Aac => live.audio.as_ref().filter(taken).map(Recoder::open).transpose()?,
+            Audio::Copy => None,
+        };
+        let told = recoder.as_ref().map(Recoder::parameters).or_else(|| live.audio.clone());
+        let sound = Arc::new(Sound::new(told.as_ref()));
         let turn = live.turn;
-        let pictures = Pictures { live: &mut live, sound: &sound };
+        let pictures = Pictures { live: &mut live, sound: &sound, recoder };
         let mut frames = Frames::new(decoder, pictures, fps, turn).on_device(device);
         let first = frames.next_frame()?.ok_or(MediaError::NoFrames)?;
         let size = (first.width(), first.height());
@@ -166,6 +174,26 @@ impl<'a> Job<'a> {
 struct Pictures<'a> {
     live: &'a mut Live,
     sound: &'a Sound,
+    /// For sound that does not stay as it is.
+    recoder: Option<Recoder>,
+}
+
+impl Pictures<'_> {
+    fn hear(&mut self, packet: Packet) -> Result<(), MediaError> {
+        match &mut self.recoder {
+            Some(recoder) => recoder.push(&packet)?.into_iter().for_each(|packet| self.sound.push(packet)),
+            None => self.sound.push(packet),
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), MediaError> {
+        if let Some(mut recoder) = self.recoder.take() {
+            recoder.finish()?.into_iter().for_each(|packet| self.sound.push(packet));
+        }
+        self.sound.end();
+        Ok(())
+    }
 }
 
 impl Iterator for Pictures<'_> {
@@ -175,11 +203,11 @@ impl Iterator for Pictures<'_> {
         loop {
             match self.live.next() {
                 Ok(Some(Taken::Picture(packet))) => return Some(Ok(packet)),
-                Ok(Some(Taken::Sound(packet))) => self.sound.push(packet),
-                Ok(None) => {
-                    self.sound.end();
-                    return None;
-                }
+                Ok(Some(Taken::Sound(packet))) => match self.hear(packet) {
+                    Ok(()) => {}
+                    Err(error) => return Some(Err(error)),
+                },
+                Ok(None) => return self.end().err().map(Err),
                 Err(error) => return Some(Err(error)),
             }
         }

@@ -179,9 +179,9 @@ mod tests {
     use super::*;
     use crate::{
         Encoder, SourceSettings, TranscodeSettings,
+        engine::Place,
         gpu::testing::{device_or_skip, encodes_or_skip},
         play,
-        engine::Place,
         transcode::transcode_on,
     };
 

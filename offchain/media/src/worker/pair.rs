@@ -1,11 +1,7 @@
 //! Two segments of one process: one that is ending, and the next.
 use std::{
     io::Write,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::AtomicUsize,
-        mpsc::channel,
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize, mpsc::channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };

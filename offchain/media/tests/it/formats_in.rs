@@ -2,13 +2,13 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use streamflow_media::{Rendition, SourceReport, inspect, probe};
+use streamflow_media::{MediaError, Rendition, SourceReport, inspect, probe};
 use streamflow_types::{Container, Profile};
 
 use crate::{
     clip,
     made::{AV1, H264, HEVC, PICTURE, PICTURE_AND_SOUND, VP9, difference, made, remade, shown},
-    outcome::{profile, transcoded},
+    outcome::{profile, refused, transcoded},
     surgery,
 };
 
@@ -121,6 +121,16 @@ fn interlaced_pictures_come_out_whole_one_for_each() {
     }
     let times = |bytes: &Bytes| clip::times(bytes, "v", "pts").into_iter().collect::<BTreeSet<_>>();
     assert_eq!(times(&renditions[0].bytes), times(&source));
+}
+
+#[test]
+fn hevc_with_a_picture_for_each_field_is_refused() {
+    let fields = "-f lavfi -i testsrc2=s=160x96:r=50:d=0.2 -c:v libx265 -preset ultrafast \
+                  -x265-params log-level=error:interlace=tff";
+    assert_eq!(
+        refused(made(&[fields], "fields-hevc.ts")),
+        MediaError::UnsupportedVideo { codec: "hevc in fields".into() }
+    );
 }
 
 #[test]

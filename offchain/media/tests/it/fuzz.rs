@@ -3,11 +3,11 @@
 use std::{io::Cursor, ops::ControlFlow, sync::OnceLock};
 
 use bytes::Bytes;
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestCaseError};
 use streamflow_fuzz::damaged;
 use streamflow_media::{
-    IngestContainer, IngestSettings, MediaError, Sampling, SourceReport, Transcoded, compare, fragment, ingest,
-    inspect, probe, transcode,
+    Audio, IngestContainer, IngestSettings, MediaError, Sampling, SourceReport, TranscodeSettings, Transcoded, compare,
+    fragment, ingest, inspect, probe, transcode,
 };
 use streamflow_types::{Container, Profile};
 
@@ -61,6 +61,16 @@ fn segments() -> &'static [Vec<u8>] {
     })
 }
 
+/// With sound of every kind that is decoded.
+fn sounding() -> &'static [Vec<u8>] {
+    static SOUNDING: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    SOUNDING.get_or_init(|| {
+        let with = |codec: &str, file: &str| made(&[PICTURE_AND_SOUND, H264, "-c:a", codec], file).to_vec();
+        let kinds = ["aac", "libmp3lame", "mp2", "ac3", "eac3", "libopus"];
+        kinds.iter().map(|codec| with(codec, "sounding.ts")).chain([with("libopus", "sounding.mp4")]).collect()
+    })
+}
+
 /// As encoders and pipes bring them.
 fn streams() -> &'static [Vec<u8>] {
     static STREAMS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
@@ -74,6 +84,19 @@ fn badly_damaged(inputs: &[Vec<u8>]) -> impl Strategy<Value = Vec<u8>> + use<> {
 
 fn outline(outcome: &Result<Transcoded, MediaError>) -> Result<SourceReport, &MediaError> {
     outcome.as_ref().map(|made| made.source)
+}
+
+/// Damaged twice, a segment may be refused for either; but not taken once and refused once.
+fn either_way(
+    bytes: &Bytes,
+    profiles: &[Profile],
+    settings: &TranscodeSettings,
+    first: usize,
+) -> Result<(), TestCaseError> {
+    let whole = transcode(bytes, profiles, settings);
+    let live = piece_by_piece(bytes, profiles, settings, first);
+    prop_assert!(live == whole || live.is_err() && whole.is_err(), "{:?} {:?}", outline(&live), outline(&whole));
+    Ok(())
 }
 
 proptest! {
@@ -92,11 +115,15 @@ proptest! {
 
     #[test]
     fn segments_transcoded(bytes in badly_damaged(segments()), first in 0..6_usize, mp4: bool) {
-        let (bytes, profiles) = (Bytes::from(bytes), profile(if mp4 { Container::Mp4 } else { Container::MpegTs }));
-        let whole = transcode(&bytes, &profiles, &settings());
-        let live = piece_by_piece(&bytes, &profiles, &settings(), first);
-        // Damaged twice, a segment may be refused for either; but not taken once and refused once.
-        prop_assert!(live == whole || live.is_err() && whole.is_err(), "{:?} {:?}", outline(&live), outline(&whole));
+        let profiles = profile(if mp4 { Container::Mp4 } else { Container::MpegTs });
+        either_way(&bytes.into(), &profiles, &settings(), first)?;
+    }
+
+    #[test]
+    fn sound_made_anew(bytes in badly_damaged(sounding()), first in 0..6_usize, mp4: bool) {
+        let profiles = profile(if mp4 { Container::Mp4 } else { Container::MpegTs });
+        let anew = TranscodeSettings { audio: Audio::Aac, ..settings() };
+        either_way(&bytes.into(), &profiles, &anew, first)?;
     }
 
     #[test]

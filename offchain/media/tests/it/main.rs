@@ -19,6 +19,7 @@ mod odd_times;
 mod outcome;
 mod pool;
 mod quality;
+mod sound;
 mod source;
 mod stream;
 mod surgery;

@@ -7,7 +7,7 @@ use crate::{
     clip,
     made::{H264, HEVC, PICTURE, PICTURE_AND_SOUND, difference, made, remade, shown},
     outcome::{profile, refused, transcoded},
-    surgery::{PACKET, PICTURES, changed, kept, pid},
+    surgery::{PACKET, PICTURES, changed, kept, pid, shown_at},
 };
 
 fn plain() -> Bytes {
@@ -128,6 +128,20 @@ fn packets_lost_on_the_way_are_counted_and_concealed() {
     assert_eq!(inspect(&made.renditions[0].bytes).unwrap().decode_errors, 0, "the renditions are whole");
 }
 
+#[test]
+fn what_needs_a_lost_key_frame_is_left_out() {
+    let lossy = kept(&two_groups(), |_, packet| !begins_second_group(packet));
+    let made = transcoded(&lossy, &[profile(Container::MpegTs)]).unwrap();
+    assert!((10..20).contains(&made.source.frames), "{:?}", made.source);
+    assert_eq!(made.renditions[0].frames, made.source.frames);
+}
+
+/// Whether the second key frame begins in this packet of two groups.
+fn begins_second_group(packet: &[u8]) -> bool {
+    let first = clip::times(&two_groups(), "v", "pts")[0];
+    pid(packet) == PICTURES && packet[1] & 0x40 != 0 && shown_at(packet) == Some(first + 10 * 3600)
+}
+
 /// Two groups, of whose fifth picture the packet at this place is missing.
 fn without_packet(place: usize) -> Bytes {
     let (mut picture, mut at) = (0, 0);
@@ -177,6 +191,12 @@ fn pictures_above_the_limit_are_refused_before_they_are_decoded() {
         assert_eq!(refused(made(&[&source, H264], "large.ts")), limits(width, height));
         assert_eq!(refused(made(&[&source, HEVC], "large.mp4")), limits(width, height));
     }
+}
+
+#[test]
+fn pictures_below_the_limit_are_refused() {
+    let tiny = made(&["-f lavfi -i testsrc2=s=64x14:r=25:d=0.08", H264], "tiny.ts");
+    assert_eq!(refused(tiny), MediaError::Dimensions { width: 64, height: 14, min: 16, max: 4096 });
 }
 
 #[test]

@@ -13,7 +13,7 @@ use streamflow_types::{Container, Profile};
 
 /// The same bytes in every run.
 pub(crate) fn settings() -> TranscodeSettings {
-    TranscodeSettings { preset: "ultrafast".into(), encoder_threads: 1, ..TranscodeSettings::default() }
+    TranscodeSettings { preset: "ultrafast".into(), deterministic: true, ..TranscodeSettings::default() }
 }
 
 /// A rendition of 160 x 90 for sources of that shape, with bits enough to look like them.

@@ -47,6 +47,17 @@ pub(crate) struct Times {
     pub(crate) dts: Option<i64>,
 }
 
+/// When the picture is shown that begins in this packet, in ticks, if it says so.
+pub(crate) fn shown_at(packet: &[u8]) -> Option<i64> {
+    let header = &packet[payload(packet)..];
+    (header[7] & 0x80 != 0).then(|| ticks(&header[9..14]))
+}
+
+/// Where the payload begins.
+fn payload(packet: &[u8]) -> usize {
+    if packet[3] & 0x20 == 0 { 4 } else { 5 + usize::from(packet[4]) }
+}
+
 /// The same stream with other times: `change` gets the number of the picture, in decoding order. A time can be changed or
 /// left out, not added.
 pub(crate) fn retimed(segment: &Bytes, stream: u16, mut change: impl FnMut(usize, Times) -> Times) -> Bytes {
@@ -56,8 +67,8 @@ pub(crate) fn retimed(segment: &Bytes, stream: u16, mut change: impl FnMut(usize
         if !starts || pid(packet) != stream {
             return;
         }
-        let payload = if packet[3] & 0x20 == 0 { 4 } else { 5 + usize::from(packet[4]) };
-        let header = &mut packet[payload..];
+        let start = payload(packet);
+        let header = &mut packet[start..];
         assert_eq!(header[..3], [0, 0, 1]);
         let told = Times {
             pts: (header[7] & 0x80 != 0).then(|| ticks(&header[9..14])),

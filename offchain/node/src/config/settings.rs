@@ -128,6 +128,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Whether each frame is encoded before the next one comes: no lookahead, no B-frames, less quality.",
     ),
     set(
+        "transcoding.encode.audio",
+        "copy: renditions carry the sound of their source, which must be AAC, MP3 or AC-3. aac: it is made into AAC.",
+    ),
+    set(
         "transcoding.gpu.devices",
         "NVIDIA devices that decode, scale and, with nvenc, encode: auto (all with nvenc, none with x264), all, or a list\nof numbers as nvidia-smi has them: [0, 1]. With x264 they decode and scale.",
     ),

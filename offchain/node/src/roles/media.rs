@@ -8,6 +8,7 @@ use streamflow_orchestrator::{
     Live, LiveFuture, Rendition, Transcode, TranscodeError, TranscodeFuture, TranscodeJob, deadline, live_deadline,
 };
 use streamflow_transcoder::{LiveEvent, LocalError, LocalTranscoder};
+use streamflow_wire::capability::Capability;
 
 use crate::{admin::Readiness, config::TranscodingConfig, gpu};
 
@@ -120,6 +121,10 @@ impl Transcode for LocalWorkers {
             Ok(done.renditions.iter().map(|made| made.pixels).collect())
         }
         .boxed()
+    }
+
+    fn offers(&self, codec: Capability) -> bool {
+        self.local.offers(codec)
     }
 
     fn end_session(&self, _session_id: &str) {

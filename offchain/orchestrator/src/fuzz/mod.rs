@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use streamflow_fuzz::{damaged, damaged_text};
 use streamflow_nats::{Hello, NatsConfig, State};
-use streamflow_types::{Container, Profile};
+use streamflow_types::{Container, Profile, VideoCodec};
 use streamflow_wire::{
     capability::{self, OFFERED},
     header,
@@ -121,6 +121,7 @@ fn job() -> TranscodeJob {
         session_id: SESSION.into(),
         seq: 3,
         duration: Duration::from_secs(2),
+        source: VideoCodec::H264,
         input: Bytes::from_static(SEGMENT),
         profiles: vec![Profile::preset("P240p30fps16x9").unwrap(), Profile::preset("P144p30fps16x9").unwrap()],
     }

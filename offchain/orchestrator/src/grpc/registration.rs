@@ -3,7 +3,6 @@ use std::pin::Pin;
 
 use alloy_primitives::B256;
 use futures::{Stream, StreamExt};
-use streamflow_types::VideoCodec;
 use streamflow_wire::{
     Code, Refusal as Coded, SegmentRequest, TranscoderTask, capability,
     proto::{AuthToken, NotifySegment, RegisterRequest, transcoder_server::Transcoder},
@@ -76,7 +75,7 @@ fn request(job: &TranscodeJob) -> SegmentRequest {
     let duration_ms = u32::try_from(job.duration.as_millis()).unwrap_or(u32::MAX);
     let auth_token = AuthToken { session_id: job.session_id.clone(), ..Default::default() };
     SegmentRequest {
-        capabilities: Some(capability::job(VideoCodec::H264, &job.profiles, false)),
+        capabilities: Some(capability::job(job.source, &job.profiles, false)),
         auth_token: Some(auth_token),
         ..SegmentRequest::new(job.manifest_id.clone(), job.seq, B256::ZERO, job.profiles.clone(), duration_ms)
     }
@@ -101,7 +100,7 @@ impl Transcoder for Registration {
         if self.service.intake_closed().is_cancelled() {
             return Err(refusal::stopping().on_status(Status::unavailable("TranscoderStopped")));
         }
-        let capabilities = request.capabilities.unwrap_or_else(|| crate::service::capabilities(1));
+        let capabilities = request.capabilities.unwrap_or_else(|| crate::service::capabilities(1, |_| false));
         let membership = self.service.pool().join(request.capacity, capabilities);
         let membership = membership.map_err(|error| self.not_joined(error, request.capacity))?;
         tracing::info!(peer, capacity = request.capacity, "transcoder registered");

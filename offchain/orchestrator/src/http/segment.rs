@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use prost::Message;
-use streamflow_wire::{TranscodeError, WireError, header};
+use streamflow_wire::{TranscodeError, WireError, capability, header};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
@@ -125,6 +125,7 @@ fn queue(service: Service, admitted: Admitted, received: Received) -> Response {
         session_id: token.session_id.clone(),
         seq: segment.seq,
         duration: Duration::from_millis(segment.duration_ms.into()),
+        source: capability::source(segment.capabilities.as_ref()),
         input: received.data,
         profiles: segment.profiles.clone(),
     };

@@ -12,7 +12,7 @@ use axum::{
 use bytes::Bytes;
 use streamflow_types::{Keccak256, with_causes};
 use streamflow_wire::{
-    TranscodeError,
+    TranscodeError, capability,
     refusal::scrub,
     stream::{
         self, DownFrame, FrameReader, StreamFailure, StreamHead, StreamResult, StreamTrailer, StreamedRendition,
@@ -72,6 +72,7 @@ async fn run(service: Service, admitted: Admitted, mut body: BodyDataStream, ans
         session_id: token.session_id.clone(),
         seq: segment.seq,
         duration: Duration::from_millis(segment.duration_ms.into()),
+        source: capability::source(segment.capabilities.as_ref()),
         input: Bytes::new(),
         profiles: segment.profiles.clone(),
     };

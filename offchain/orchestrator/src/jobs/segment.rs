@@ -10,7 +10,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use streamflow_types::ManifestId;
+use streamflow_types::{ManifestId, VideoCodec};
 use streamflow_wire::{
     TranscodeError, header,
     jobs::{AUTH_TYPE, JobSegment, read_credentials},
@@ -114,6 +114,8 @@ async fn transcode(
         session_id: running.session.clone(),
         seq,
         duration: DURATION,
+        // Nothing says it.
+        source: VideoCodec::H264,
         input: received.data,
         profiles: running.profiles.clone(),
     };

@@ -3,7 +3,6 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use streamflow_types::VideoCodec;
 use streamflow_wire::{TranscodeError, capability, proto::Capabilities};
 use tokio::{
     sync::oneshot,
@@ -86,7 +85,7 @@ impl Attempts {
         Self {
             pool: pool.clone(),
             demand: Demand::of(&job.profiles, job.duration),
-            needed: capability::job(VideoCodec::H264, &job.profiles, false),
+            needed: capability::job(job.source, &job.profiles, false),
             job: Arc::new(job),
             end: Instant::now() + deadline,
             deadline,

@@ -10,7 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use streamflow_types::{Profile, VideoCodec};
-use streamflow_wire::{TranscodeError, capability, proto::Capabilities};
+use streamflow_wire::{
+    TranscodeError,
+    capability::{self, Capability},
+    proto::Capabilities,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval},
@@ -259,6 +263,10 @@ impl TranscoderPool {
 impl Transcode for TranscoderPool {
     fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_> {
         Box::pin(Attempts::new(self, job).run())
+    }
+
+    fn offers(&self, codec: Capability) -> bool {
+        self.lock().offers(codec.bit())
     }
 
     fn end_session(&self, session_id: &str) {

@@ -7,7 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use streamflow_wire::{TranscodeError, capability::is_compatible, proto::Capabilities};
+use streamflow_wire::{
+    TranscodeError,
+    capability::{has_bit, is_compatible},
+    proto::Capabilities,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -185,6 +189,11 @@ impl Registry {
     /// Members that are given work.
     pub(super) fn sound(&self, now: Instant) -> usize {
         self.members.values().filter(|member| !member.leaving && member.is_sound(now)).count()
+    }
+
+    /// Whether a member that is given work can do what this bit says.
+    pub(super) fn offers(&self, bit: u32) -> bool {
+        self.members.values().any(|member| !member.leaving && has_bit(&member.capabilities.bitstring, bit))
     }
 
     pub(super) fn add(
@@ -408,12 +417,14 @@ impl Registry {
     ) -> Result<MemberId, TranscodeError> {
         let usable = |id: &MemberId, member: &Member| !excluded.contains(id) && !member.leaving;
         if purpose == Purpose::Own {
-            let is_fit = |id: &MemberId, member: &Member| usable(id, member) && member.is_sound(now);
+            let is_fit = |id: &MemberId, member: &Member| {
+                usable(id, member) && member.is_sound(now) && is_compatible(&member.capabilities, needed)
+            };
             let stuck = self.sessions.get(session).filter(|id| self.members.get(id).is_some_and(|m| is_fit(id, m)));
             // Before its first segment it has room with one, and stays with none.
             let held = || {
                 let mut holding = self.members.iter().filter(|(_, member)| member.device.holds(session, now));
-                holding.find(|(id, m)| is_fit(id, m) && is_compatible(&m.capabilities, needed)).map(|(id, _)| id)
+                holding.find(|(id, member)| is_fit(id, member)).map(|(id, _)| id)
             };
             if let Some(id) = stuck.or_else(held) {
                 return Ok(*id);

@@ -16,6 +16,7 @@ fn job(session_id: &str) -> TranscodeJob {
         session_id: session_id.into(),
         seq: 3,
         duration: Duration::from_secs(2),
+        source: VideoCodec::H264,
         input: Bytes::from_static(b"input"),
         profiles: vec![Profile::preset("P240p30fps16x9").unwrap()],
     }
@@ -305,6 +306,32 @@ async fn session_stays_and_new_ones_go_to_the_least_loaded() {
     pool.end_session("a");
     assert!(matches!(small.inbox.recv().await, Some(Notice::EndSession(session)) if session == "a"));
     run("d", &mut small).await;
+}
+
+#[tokio::test]
+async fn sources_go_to_who_names_their_codec() {
+    let hevc = |session: &str| TranscodeJob { source: VideoCodec::H265, ..job(session) };
+    let pool = pool();
+    let mut plain = pool.join(4, able()).unwrap();
+    assert!(!pool.offers(Capability::HevcDecode));
+    assert_eq!(pool.transcode(hevc("a")).await, Err(TranscodeError::NoCapableTranscoder));
+    let all = capability::describe(&capability::offered(|codec| codec == Capability::HevcDecode), 1, "0.1.0");
+    let mut able = pool.join(1, all).unwrap();
+    assert!(pool.offers(Capability::HevcDecode) && !pool.offers(Capability::HevcEncode));
+    let run = async |job: TranscodeJob, member: &mut Membership| {
+        let waiting = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.transcode(job).await }
+        });
+        pool.complete(segment(member).await, Ok(renditions()));
+        waiting.await.unwrap().unwrap();
+    };
+    run(job("a"), &mut plain).await;
+    // A stream whose codec changes goes over.
+    run(hevc("a"), &mut able).await;
+    run(job("a"), &mut able).await;
+    drop(able);
+    assert!(!pool.offers(Capability::HevcDecode));
 }
 
 #[tokio::test]

@@ -6,12 +6,12 @@ use futures::StreamExt;
 use rustix::process::{Pid, Signal, kill_process};
 use streamflow_orchestrator::{LimitsConfig, OrchestratorConfig};
 use streamflow_transcoder::{RemoteTranscoder, TranscoderConfig, TranscoderError};
-use streamflow_types::Secret;
+use streamflow_types::{Secret, VideoCodec};
 use streamflow_wire::{
-    TranscoderTask,
-    capability::{self, OFFERED},
+    Offer, SegmentRequest, TranscoderTask,
+    capability::{self, Capability, OFFERED},
     header,
-    proto::{NotifySegment, RegisterRequest, transcoder_client::TranscoderClient},
+    proto::{Capabilities, NotifySegment, RegisterRequest, transcoder_client::TranscoderClient},
 };
 use tokio::{
     process::{Child, Command},
@@ -82,8 +82,13 @@ struct ByHand {
 
 impl ByHand {
     async fn register(orchestrator: &Running) -> Self {
+        Self::able(orchestrator, registration(SECRET, 4).capabilities).await
+    }
+
+    async fn able(orchestrator: &Running, capabilities: Option<Capabilities>) -> Self {
         let mut client = TranscoderClient::new(orchestrator.channel().await);
-        let registered = client.register_transcoder(registration(SECRET, 4)).await.unwrap();
+        let request = RegisterRequest { capabilities, ..registration(SECRET, 4) };
+        let registered = client.register_transcoder(request).await.unwrap();
         let member = registered.metadata().get("streamflow-member").unwrap().to_str().unwrap().to_owned();
         let notices = registered.into_inner();
         let http = orchestrator.http().build().unwrap();
@@ -93,6 +98,14 @@ impl ByHand {
     async fn task(&mut self) -> (i64, String) {
         match TranscoderTask::from_proto(self.notices.next().await.unwrap().unwrap()).unwrap() {
             TranscoderTask::Transcode { task_id, url, .. } => (task_id, url),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What comes with a task.
+    async fn told(&mut self) -> SegmentRequest {
+        match TranscoderTask::from_proto(self.notices.next().await.unwrap().unwrap()).unwrap() {
+            TranscoderTask::Transcode { segment, .. } => *segment,
             other => panic!("{other:?}"),
         }
     }
@@ -176,6 +189,38 @@ async fn results_are_checked_before_they_are_taken() {
     let reply = Reply::of(taken).await;
     let pixels: Vec<_> = reply.data().segments.iter().map(|segment| segment.pixels).collect();
     assert_eq!(pixels, [100, 50]);
+}
+
+#[tokio::test]
+async fn codecs_are_offered_while_a_transcoder_names_them_and_told_with_the_task() {
+    let world = World::new().await;
+    let orchestrator = world.start().await;
+    let broadcaster = Broadcaster::new(&orchestrator);
+    let bits = |offer: &Offer| capability::bits(&offer.capabilities.as_ref().unwrap().bitstring);
+    let body = Bytes::from_static(b"segment");
+    let send = async |offer: &Offer| {
+        let mut request = broadcaster.request(offer, 3, &body);
+        request.capabilities = Some(capability::job(VideoCodec::H265, &broadcaster.profiles, false));
+        broadcaster.sign(&mut request);
+        let draft = broadcaster.draft(&orchestrator, &broadcaster.pay(offer, 1), &request);
+        broadcaster.start(&draft, body.clone()).await
+    };
+    let plain = ByHand::register(&orchestrator).await;
+    let offer = broadcaster.offer(&orchestrator).await;
+    assert_eq!(bits(&offer), OFFERED.map(Capability::bit));
+    assert_eq!(send(&offer).await.status(), 403);
+    let described = capability::describe(&capability::offered(|codec| codec == Capability::HevcDecode), 4, "0.1.0");
+    let mut able = ByHand::able(&orchestrator, Some(described)).await;
+    let offer = broadcaster.offer(&orchestrator).await;
+    assert!(bits(&offer).contains(&Capability::HevcDecode.bit()));
+    assert_eq!(send(&offer).await.status(), 200);
+    let told = able.told().await.capabilities;
+    assert_eq!(capability::source(told.as_ref()), VideoCodec::H265);
+    // One that names nothing can do what all can.
+    drop((able, plain));
+    orchestrator.wait_for_transcoders(0).await;
+    let _silent = ByHand::able(&orchestrator, None).await;
+    assert_eq!(bits(&broadcaster.offer(&orchestrator).await), OFFERED.map(Capability::bit));
 }
 
 #[tokio::test]
