@@ -324,6 +324,38 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_takes_what_the_one_before_it_leaves() {
+        let all = Arc::new(Encoders::new(300 * MIB));
+        let first = beside(&all, &[100, 40, 20]);
+        let second = beside(&all, &[100, 40, 20]);
+        assert_eq!((running(&first), running(&second)), (vec![true; 3], vec![false; 3]));
+        first.end(2);
+        assert_eq!(running(&second), [false, false, true], "the largest that fits");
+        first.end(1);
+        assert_eq!(running(&second), [false, true, true]);
+        first.end(0);
+        assert_eq!(running(&second), [true; 3]);
+    }
+
+    #[test]
+    fn a_segment_that_waits_for_another_keeps_few_frames() {
+        let all = Arc::new(Encoders::new(100 * MIB));
+        let (first, second) = (beside(&all, &[100]), Arc::new(beside(&all, &[100])));
+        let (pushed, seen) = std::sync::mpsc::channel();
+        let pushing = std::thread::spawn({
+            let second = second.clone();
+            move || (0..10).for_each(|pts| pushed.send(second.push(0, show(pts))).unwrap())
+        });
+        let wait = std::time::Duration::from_secs(5);
+        (0..FRAMES_AHEAD).for_each(|_| seen.recv_timeout(wait).unwrap().unwrap());
+        assert!(seen.recv_timeout(wait / 50).is_err());
+        drop(first);
+        (0..10).for_each(|_| assert!(second.next(0).is_some()));
+        (FRAMES_AHEAD..10).for_each(|_| seen.recv_timeout(wait).unwrap().unwrap());
+        pushing.join().unwrap();
+    }
+
+    #[test]
     fn frames_that_find_no_room_make_everybody_run() {
         let queues = queues(&[180, 85], 192);
         for pts in 0..64 {

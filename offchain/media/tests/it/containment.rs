@@ -180,6 +180,62 @@ async fn four_sessions_lose_nothing_while_a_fifth_breaks_its_workers() {
     pool.shutdown().await;
 }
 
+/// A worker has the next segment before it is done with one: who is innocent of its end loses nothing.
+#[tokio::test]
+async fn segments_before_and_after_one_that_ends_its_worker_are_made() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let alone = transcode(&clip::segment(4), &profiles(), &settings()).unwrap();
+    for deed in ["abort", "abort-last"] {
+        let good = || async { pool.transcode(job(clip::segment(4))).await };
+        let bad = pool.transcode(job(hostile(deed, 0)));
+        let (before, bad, after, last) = tokio::join!(good(), bad, good(), good());
+        twice(bad.unwrap_err());
+        for made in [before, after, last] {
+            assert_eq!(made.unwrap().output, alone);
+        }
+    }
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn segments_that_follow_each_other_in_a_worker_are_what_they_are_alone() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let segments = clip::segments();
+    let together: Vec<_> = segments
+        .iter()
+        .map(|segment| {
+            tokio::spawn({
+                let (pool, segment) = (pool.clone(), segment.bytes.clone());
+                async move { pool.transcode(job(segment)).await }
+            })
+        })
+        .collect();
+    for (segment, made) in segments.iter().zip(together) {
+        let alone = transcode(&segment.bytes, &profiles(), &settings()).unwrap();
+        assert_eq!(made.await.unwrap().unwrap().output, alone);
+    }
+    assert_eq!(pool.workers().len(), 1);
+    pool.shutdown().await;
+}
+
+/// Who is gone before its turn takes nothing with it.
+#[tokio::test]
+async fn a_job_that_is_given_up_behind_another_costs_nobody_anything() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let alone = transcode(&clip::segment(4), &profiles(), &settings()).unwrap();
+    for milliseconds in [0, 50, 100, 150, 200, 300] {
+        let first = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.transcode(job(clip::segment(4))).await }
+        });
+        let given_up = pool.transcode(job(clip::segment(3)));
+        let _ = tokio::time::timeout(Duration::from_millis(milliseconds), given_up).await;
+        assert_eq!(first.await.unwrap().unwrap().output, alone);
+        assert_eq!(pool.transcode(job(clip::segment(4))).await.unwrap().output, alone);
+    }
+    pool.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_job_takes_two_workers_and_never_a_third() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
@@ -395,20 +451,4 @@ async fn a_worker_ends_with_the_process_that_started_it() {
     parent.wait().unwrap();
     pool::until("the end of the worker", || !Path::new(&worker).exists()).await;
     drop(open);
-}
-#[tokio::test]
-async fn zz_measure() {
-    let pool = WorkerPool::start(config(2)).await.unwrap();
-    for _ in 0..2 {
-        for s in clip::segments() {
-            let d = pool.transcode(job(s.bytes.clone())).await.unwrap();
-            eprintln!("{:?}", d.report);
-        }
-    }
-    for deed in ["abort", "eat", "spin"] {
-        let t = Instant::now();
-        let e = pool.transcode(job(hostile(deed, 1))).await.unwrap_err();
-        eprintln!("{deed} {:?} {:.40}", t.elapsed(), e.to_string());
-    }
-    pool.shutdown().await;
 }
