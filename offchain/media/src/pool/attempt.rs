@@ -157,7 +157,7 @@ impl Inner {
             }
             Err(broken) => {
                 let error = self.bury(worker, broken, due).await;
-                follower.into_iter().for_each(|follower| follower.tell(error.clone()));
+                follower.into_iter().for_each(|follower| follower.tell(&error));
                 Err(error)
             }
         }
@@ -180,7 +180,7 @@ impl Inner {
     ) -> PoolError {
         if error.is_fault() {
             replaced(&error);
-            follower.into_iter().for_each(|follower| follower.tell(error.clone()));
+            follower.into_iter().for_each(|follower| follower.tell(&error));
         } else {
             self.hand_on(worker, offer, follower);
         }

@@ -240,9 +240,11 @@ impl Drop for Offer {
 }
 
 impl Follower {
-    /// Its worker broke.
-    pub(super) fn tell(self, error: PoolError) {
-        let _ = self.worker.send(Err(error));
+    /// Its worker is gone. Who was not told of a failure tries again.
+    pub(super) fn tell(self, error: &PoolError) {
+        if error.is_fault() {
+            let _ = self.worker.send(Err(error.clone()));
+        }
     }
 }
 
