@@ -1,7 +1,7 @@
 //! A worker that does to itself what a segment asks for, as a hole in libav would: for the tests of what contains it.
 //!
 //! A segment asks with `hostile:` and a word, anywhere in its bytes: `abort`, `hang` (without using the CPU), `spin` (using
-//! it), `eat` (memory without end), before the first answer; or `abort-last`, before the last one.
+//! it), `eat` (memory without end), before the first answer; or `abort-last` and `hang-last`, before the last one.
 use std::{
     io::{self, Read, Write},
     sync::{Arc, Mutex, PoisonError},
@@ -21,6 +21,7 @@ enum Deed {
     Abort,
     AbortLast,
     Hang,
+    HangLast,
     Spin,
     Eat,
 }
@@ -31,6 +32,7 @@ impl Deed {
         let deeds = [
             (&b"abort-last;"[..], Self::AbortLast),
             (b"abort;", Self::Abort),
+            (b"hang-last;", Self::HangLast),
             (b"hang;", Self::Hang),
             (b"spin;", Self::Spin),
             (b"eat;", Self::Eat),
@@ -41,7 +43,7 @@ impl Deed {
     fn commit(self) -> ! {
         match self {
             Self::Abort | Self::AbortLast => std::process::abort(),
-            Self::Hang => loop {
+            Self::Hang | Self::HangLast => loop {
                 thread::park();
             },
             Self::Spin => loop {
@@ -90,7 +92,7 @@ impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         match asked {
-            Some(Deed::AbortLast) if !bytes.windows(10).any(|word| word == b"Transcoded") => {}
+            Some(Deed::AbortLast | Deed::HangLast) if !bytes.windows(10).any(|word| word == b"Transcoded") => {}
             Some(deed) => deed.commit(),
             None => {}
         }

@@ -197,6 +197,40 @@ async fn segments_before_and_after_one_that_ends_its_worker_are_made() {
     pool.shutdown().await;
 }
 
+/// It has said that it is ending, so that the next segment is with its worker.
+#[tokio::test]
+async fn a_segment_whose_worker_hangs_at_its_end_takes_no_other_with_it() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let alone = transcode(&clip::segment(4), &profiles(), &settings()).unwrap();
+    let good = || pool.transcode(job(clip::segment(4)));
+    let bad = TranscodeJob { deadline: Some(Instant::now() + CPU), ..job(hostile("hang-last", 0)) };
+    // Due first, it goes first.
+    let (bad, after, last) = tokio::join!(pool.transcode(bad), good(), good());
+    assert!(matches!(bad, Err(PoolError::WorkerHung { .. })), "{bad:?}");
+    for made in [after, last] {
+        assert_eq!(made.unwrap().output, alone);
+    }
+    // What followed is not remembered for it.
+    assert_eq!(good().await.unwrap().output, alone);
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_segment_behind_one_that_is_late_is_made() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let alone = transcode(&clip::segment(4), &profiles(), &settings()).unwrap();
+    let now = Instant::now();
+    let by = |time, segment| pool.transcode(TranscodeJob { deadline: Some(now + time), ..job(segment) });
+    let good = || pool.transcode(job(clip::segment(4)));
+    // The second gets its worker when the first has hung for most of its time.
+    let (hung, late, after) =
+        tokio::join!(by(CPU, hostile("hang", 0)), by(2 * CPU - CPU / 6, hostile("hang-last", 1)), good());
+    assert!(matches!(hung, Err(PoolError::WorkerHung { .. })), "{hung:?}");
+    assert!(matches!(late, Err(PoolError::Late { .. })), "{late:?}");
+    assert_eq!(after.unwrap().output, alone);
+    pool.shutdown().await;
+}
+
 #[tokio::test]
 async fn segments_that_follow_each_other_in_a_worker_are_what_they_are_alone() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
