@@ -348,9 +348,10 @@ impl AttemptError {
     /// ours broke on what it made of it.
     pub(crate) fn awaits_another(&self) -> bool {
         match self {
-            Self::Verify(VerifyError::Unchecked { source, .. }) => {
-                !matches!(source, PoolError::QueueFull { .. } | PoolError::Spawn(_) | PoolError::Closed)
-            }
+            Self::Verify(VerifyError::Unchecked { source, .. }) => !matches!(
+                source,
+                PoolError::QueueFull { .. } | PoolError::Spawn(_) | PoolError::NotReady(_) | PoolError::Closed
+            ),
             _ => self.blames_input().is_some(),
         }
     }

@@ -42,7 +42,8 @@ impl Inner {
             }
             let order = trail.next()?;
             let alone = first.is_some();
-            let ended = match self.next(alone, trail.device(), &order, blobs).await {
+            let next = due.wait(self.next(alone, trail.device(), &order, blobs)).await;
+            let ended = match next.and_then(|next| next) {
                 Ok(next) => self.attempt(next, order, blobs, due, (!alone).then_some(&mut slot)).await,
                 Err(error) => Err(error),
             };

@@ -112,8 +112,20 @@ impl Crew {
         let spare = pop(&mut lock(&self.spare), None);
         match spare {
             Some(worker) => Ok(worker),
-            None => self.ready().await,
+            None => self.ready_at_last().await,
         }
+    }
+
+    /// One that does not say hello, as on a machine that is short of everything, is no fault of the job that waits for it: a second
+    /// is started.
+    async fn ready_at_last(&self) -> Result<Worker, PoolError> {
+        match self.ready().await {
+            Err(error) if error.is_fault() => {
+                tracing::warn!(%error, "media worker did not get ready; another is started")
+            }
+            done => return done,
+        }
+        self.ready().await.map_err(|error| if error.is_fault() { PoolError::NotReady(Box::new(error)) } else { error })
     }
 
     /// Offers the place after a job whose worker is soon free.
@@ -280,4 +292,52 @@ fn pop(workers: &mut Vec<Worker>, device: Option<u32>) -> Option<Worker> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::worker::{Answer, Reply, head};
+
+    /// Notes each start; the first of the processes ends without a hello, or all do.
+    const SCRIPT: &str = r#"
+        echo start >> "$0/starts"
+        if [ "$1" = all ] || mkdir "$0/first" 2> /dev/null; then exit 1; fi
+        cat "$0/hello"
+        exec cat > /dev/null"#;
+
+    /// A crew without anybody, whose workers are that script.
+    async fn crew(directory: &Path, silent: &str) -> Arc<Crew> {
+        let hello = Reply { job: 1, wall: Duration::ZERO, cpu: Duration::ZERO, answer: Answer::Ready };
+        std::fs::write(directory.join("hello"), head(&hello, &[]).unwrap()).unwrap();
+        let args = ["-c".into(), SCRIPT.into(), directory.as_os_str().to_owned(), silent.into()];
+        Crew::start(Arc::new(PoolConfig { workers: 0, ..PoolConfig::new("/bin/sh", args) })).await.unwrap()
+    }
+
+    fn starts(directory: &Path) -> usize {
+        std::fs::read_to_string(directory.join("starts")).unwrap().lines().count()
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_does_not_say_hello_is_followed_by_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let crew = crew(directory.path(), "first").await;
+        crew.fresh().await.unwrap();
+        assert_eq!(starts(directory.path()), 2);
+    }
+
+    #[tokio::test]
+    async fn workers_that_say_no_hello_are_no_fault_of_the_job() {
+        let directory = tempfile::tempdir().unwrap();
+        let crew = crew(directory.path(), "all").await;
+        let error = crew.fresh().await.unwrap_err();
+        assert!(!error.is_fault(), "{error}");
+        assert!(
+            matches!(&error, PoolError::NotReady(last) if matches!(**last, PoolError::WorkerDied { .. })),
+            "{error:?}"
+        );
+        assert_eq!(starts(directory.path()), 2, "never a third");
+    }
 }

@@ -48,6 +48,9 @@ pub enum PoolError {
     /// No worker process could be started.
     #[error("media worker cannot be started")]
     Spawn(#[source] Arc<std::io::Error>),
+    /// Two worker processes, started one after the other, did not say hello. It says nothing of the job.
+    #[error("no media worker gets ready")]
+    NotReady(#[source] Box<PoolError>),
     /// More jobs wait than the configuration allows.
     #[error("media queue is full at {limit} jobs")]
     QueueFull {
@@ -108,7 +111,7 @@ impl PoolError {
             Self::Late { .. } => "late",
             Self::FeedAborted | Self::FeedLate { .. } | Self::NotTaken { .. } => "abandoned",
             Self::NoDevice(_) => "no_device",
-            Self::Spawn(_) | Self::Closed => "no_worker",
+            Self::Spawn(_) | Self::NotReady(_) | Self::Closed => "no_worker",
         }
     }
 

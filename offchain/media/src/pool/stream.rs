@@ -125,7 +125,7 @@ impl StreamJob {
         let mut trail = Trail::new(pool.fleet.get(), &asked);
         loop {
             self.request = trail.next()?;
-            let worker = pool.worker(first.is_some(), trail.device()).await?;
+            let worker = self.due.wait(pool.worker(first.is_some(), trail.device())).await??;
             let ended = self.attempt(worker).await;
             trail.ended(ended.as_ref().err());
             let again = !(self.feeder.is_cut() || self.due.left().is_zero());
