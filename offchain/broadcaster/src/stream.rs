@@ -99,10 +99,38 @@ struct Tally {
     width: u32,
     height: u32,
     fps: FrameRate,
-    codecs: String,
+    codecs: Codecs,
     bandwidth: u64,
     segments: u64,
     pixels: u64,
+}
+
+/// Codecs as playlists name them: of pictures and of sound, as each was last seen. A player reads them once and for all
+/// segments, and one of these may lack sound, as the last of a stream that was cut short does. An encoder that counts anew begins
+/// a new stream, and so anew here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Codecs {
+    pictures: Option<String>,
+    sound: Option<String>,
+}
+
+/// What names of codecs of sound begin with (RFC 6381).
+const SOUND: [&str; 2] = ["mp4a", "ac-3"];
+
+impl Codecs {
+    /// Takes over what a segment has.
+    fn see(&mut self, names: &str) {
+        for name in names.split(',').filter(|name| !name.is_empty()) {
+            let is_sound = SOUND.iter().any(|begins| name.starts_with(begins));
+            let known = if is_sound { &mut self.sound } else { &mut self.pictures };
+            *known = Some(name.to_owned());
+        }
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<_> = self.pictures.iter().chain(&self.sound).map(String::as_str).collect();
+        names.join(",")
+    }
 }
 
 #[derive(Debug)]
@@ -163,7 +191,7 @@ impl LiveStream {
             width,
             height,
             fps: FrameRate::new(0, 1),
-            codecs: String::new(),
+            codecs: Codecs::default(),
             bandwidth: 0,
             segments: 0,
             pixels: 0,
@@ -406,7 +434,7 @@ impl LiveStream {
             width: tally.width,
             height: tally.height,
             fps: tally.fps,
-            codecs: tally.codecs.clone(),
+            codecs: tally.codecs.names(),
         });
         variants.collect()
     }
@@ -598,7 +626,7 @@ impl Tally {
     fn describe(&mut self, info: &SegmentInfo) {
         (self.width, self.height) = (info.width, info.height);
         self.fps = info.fps;
-        self.codecs.clone_from(&info.codecs);
+        self.codecs.see(&info.codecs);
     }
 }
 
@@ -662,6 +690,21 @@ mod tests {
             let playlist = stream.media_playlist(rendition).await.unwrap_or_default();
             assert!(playlist.contains(&format!("{rendition}/1.ts")), "{rendition}: {playlist}");
         }
+    }
+
+    #[test]
+    fn codecs_are_those_of_all_segments_as_last_seen() {
+        let mut codecs = Codecs::default();
+        let mut after = |names: &str| {
+            codecs.see(names);
+            codecs.names()
+        };
+        assert_eq!(after(""), "");
+        assert_eq!(after("avc1.64001f"), "avc1.64001f");
+        assert_eq!(after("avc1.64001f,mp4a.40.2"), "avc1.64001f,mp4a.40.2");
+        assert_eq!(after("avc1.64001f"), "avc1.64001f,mp4a.40.2", "the last may be too short for sound");
+        assert_eq!(after("ac-3"), "avc1.64001f,ac-3");
+        assert_eq!(after("hvc1.1.6.L93.90,mp4a.40.34"), "hvc1.1.6.L93.90,mp4a.40.34");
     }
 
     #[test]

@@ -44,6 +44,18 @@ pub(crate) fn hevc() -> Bytes {
     made.stdout.into()
 }
 
+/// The same without its sound.
+pub(crate) fn silent(segment: &Bytes) -> Bytes {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source.ts");
+    std::fs::write(&source, segment).unwrap();
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-nostdin", "-v", "error", "-copyts", "-i"]).arg(source);
+    let made = ffmpeg.args(["-map", "0:v", "-c", "copy", "-muxdelay", "0", "-f", "mpegts", "-"]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    made.stdout.into()
+}
+
 /// A rendition as an orchestrator makes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Made {

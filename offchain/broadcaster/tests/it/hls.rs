@@ -44,6 +44,21 @@ async fn a_live_stream_is_served_with_all_its_renditions() {
 }
 
 #[tokio::test]
+async fn a_last_segment_without_sound_takes_none_from_the_playlist() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let running = Setup::new(&[orchestrator.url()]).start().await;
+    running.push_clip("movie", 0).await;
+    let reply = running.push("/live/movie/1.ts", clip::silent(&clip::segment(1))).await;
+    assert_eq!(reply.status(), StatusCode::OK);
+    let served = running.text("/stream/movie.m3u8").await;
+    let dir = running.stop().await;
+    let kept = std::fs::read_to_string(dir.path().join("streams/movie/master.m3u8")).unwrap();
+    for master in [served, kept] {
+        assert_eq!(master.matches(",mp4a.40.2\"").count(), 3, "{master}");
+    }
+}
+
+#[tokio::test]
 async fn unknown_streams_renditions_and_segments_are_not_found() {
     let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
     let running = Setup::new(&[orchestrator.url()]).start().await;
