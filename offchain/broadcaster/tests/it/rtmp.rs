@@ -97,6 +97,39 @@ async fn ffmpeg_publishes_with_and_without_sound_and_reordered_pictures() {
 }
 
 #[tokio::test]
+async fn the_last_segment_is_made_however_short_it_is() {
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
+    let running = Setup::new(&[orchestrator.url()]).with(over_rtmp).start().await;
+    let clip = clip::path();
+    let sound = ["-i", clip.to_str().unwrap(), "-map", "1:a", "-map", "0:v", "-c:a", "aac"];
+    let (picture, encoding) = PICTURE.split_at(4);
+    for (frames, reordered, sound) in [
+        ("51", "0", &[][..]),
+        ("51", "3", &sound),
+        ("52", "0", &sound),
+        ("52", "3", &[]),
+        ("53", "3", &sound),
+        ("54", "3", &[]),
+        ("74", "3", &sound),
+    ] {
+        let name = format!("tail{frames}-{reordered}-{}", sound.len());
+        let args = [picture, sound, encoding, &["-bf", reordered, "-frames:v", frames]].concat();
+        let published = publish(&args, &running.rtmp_url(&format!("stream/{name}"))).await;
+        assert!(published.status.success(), "{name}: {}", said(&published));
+        let ended = || running.handle.status().streams.iter().any(|s| s.name.as_str() == name && !s.live);
+        until("the end of the stream", ended).await;
+        let status = running.handle.status();
+        let segments = status.streams.iter().find(|stream| stream.name.as_str() == name).unwrap().segments;
+        assert_eq!((segments.received, segments.transcoded, segments.failed), (2, 2, 0), "{name}");
+        for rendition in ["source", "180p", "90p"] {
+            let counted = clip::frames(&running.file(&format!("{name}/{rendition}/index.m3u8")));
+            assert_eq!(counted.to_string(), frames, "{name} {rendition}");
+        }
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn what_encoders_should_not_send_is_refused_in_words_and_costs_nobody_else() {
     let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
     let running = Setup::new(&[orchestrator.url()]).with(over_rtmp).start().await;
