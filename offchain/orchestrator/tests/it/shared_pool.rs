@@ -1,8 +1,9 @@
 //! Several orchestrators over one pool, through a real NATS server.
 use std::{net::TcpListener, process::Stdio, time::Duration};
 
+use futures::StreamExt;
 use rustix::process::Signal;
-use streamflow_nats::{Hello, NatsConfig, State, hello_subject, seal};
+use streamflow_nats::{Hello, NatsConfig, State, Subscriber, TAKEN, hello_subject, seal};
 use streamflow_orchestrator::OrchestratorConfig;
 use streamflow_types::Secret;
 use streamflow_wire::{
@@ -64,7 +65,24 @@ impl Server {
     fn nats(&self) -> NatsConfig {
         NatsConfig { url: self.url().parse().ok(), ..Default::default() }
     }
+
+    /// All that is said on it from now on.
+    async fn listen(&self) -> Subscriber {
+        let client = streamflow_nats::connect(&self.nats(), &self.url().parse().unwrap(), "test").await.unwrap();
+        let words = client.subscribe(">").await.unwrap();
+        client.flush().await.unwrap();
+        words
+    }
 }
+
+/// Until a transcoder says that it takes a segment.
+async fn taken(mut words: Subscriber) {
+    while words.next().await.unwrap().payload != TAKEN.as_bytes() {}
+}
+
+/// Segments are called so long, in milliseconds: this gives them 24 s, of which one that a dead transcoder got lasts up to a
+/// third on the next, and a machine that is busy with other tests takes its own.
+const LONG: u32 = 6000;
 
 /// An orchestrator of the pool, and a stream at it.
 struct Stream {
@@ -84,11 +102,13 @@ impl Stream {
         Self { _world: world, orchestrator, broadcaster, offer, seq: 0 }
     }
 
-    /// One segment; `meanwhile` happens when it has been taken.
+    /// One segment; `meanwhile` happens when the orchestrator has it, perhaps before a transcoder hears of it.
     async fn segment(&mut self, meanwhile: impl Future<Output = ()>) {
         let body = clip::segment(self.seq as usize % 2);
         let payment = self.broadcaster.pay(&self.offer, 4);
-        let request = self.broadcaster.request(&self.offer, self.seq, &body);
+        let mut request = self.broadcaster.request(&self.offer, self.seq, &body);
+        request.duration_ms = LONG;
+        self.broadcaster.sign(&mut request);
         let taken = self.broadcaster.start(&self.broadcaster.draft(&self.orchestrator, &payment, &request), body).await;
         meanwhile.await;
         let reply = crate::fixture::Reply::of(taken).await;
@@ -117,7 +137,13 @@ async fn two_orchestrators_share_two_transcoders_and_survive_what_dies() {
     drop(orchestrator);
     second.segment(async {}).await;
     // The last transcoder is told to stop: it finishes its segment, and says that it goes.
-    second.segment(async { signal(&transcoders[1], Signal::TERM) }).await;
+    let words = server.listen().await;
+    let stop = async {
+        // Before, it would turn the segment away, and there is nobody else.
+        taken(words).await;
+        signal(&transcoders[1], Signal::TERM);
+    };
+    second.segment(stop).await;
     let ended = tokio::time::timeout(Duration::from_secs(10), transcoders[1].wait()).await.unwrap();
     assert!(ended.unwrap().success());
     let gone = async {
