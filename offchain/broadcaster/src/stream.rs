@@ -65,6 +65,8 @@ pub(crate) struct LiveStream {
     affinity: Affinity,
     /// Length of the newest segment, in milliseconds; 0 before the first.
     segment_millis: AtomicU64,
+    /// Length of the longest.
+    longest_millis: AtomicU64,
     /// Attempts beside slow ones.
     hedges: HedgeBudget,
     /// Attempts under way, with those that were overtaken.
@@ -223,6 +225,7 @@ impl LiveStream {
             first_prices: Mutex::default(),
             affinity: Affinity::default(),
             segment_millis: AtomicU64::default(),
+            longest_millis: AtomicU64::default(),
             hedges: HedgeBudget::new(&config.failover),
             attempts: TaskTracker::new(),
             retired: Mutex::default(),
@@ -259,11 +262,17 @@ impl LiveStream {
         &self.attempts
     }
 
+    /// The length that a segment's deadlines follow: that of the longest so far. The last one, which is cut short, waits for the
+    /// one before all the same, and players wait for it as for any other.
+    pub(crate) fn pace(&self, segment: Duration) -> Duration {
+        segment.max(Duration::from_millis(self.longest_millis.load(Ordering::Relaxed)))
+    }
+
     /// What an attempt at a segment has to move.
     pub(crate) fn load(&self, segment: &Segment, deadline: Duration) -> Load {
         let bits: u64 = self.profiles().iter().map(|profile| u64::from(profile.bitrate)).sum();
         let down = bits.saturating_mul(u64::from(segment.millis())) / 8000;
-        Load { segment: segment.duration, deadline, up: segment.media.len() as u64, down }
+        Load { segment: self.pace(segment.duration), deadline, up: segment.media.len() as u64, down }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -338,6 +347,7 @@ impl LiveStream {
         told?;
         let init = shown.publish(&mut files.source, seq, duration).await.map_err(keep)?;
         self.segment_millis.store(millis(duration), Ordering::Relaxed);
+        self.longest_millis.fetch_max(millis(duration), Ordering::Relaxed);
         let bandwidth = files.source.peak_bandwidth().max(SOURCE_BANDWIDTH);
         let resolution = resolution.or(info.map(|info| (info.width, info.height)));
         let published = Published { seq, duration, shown, init: init.as_deref() };
@@ -690,6 +700,21 @@ mod tests {
             let playlist = stream.media_playlist(rendition).await.unwrap_or_default();
             assert!(playlist.contains(&format!("{rendition}/1.ts")), "{rendition}: {playlist}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_short_segment_has_the_time_of_the_longest_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = BroadcasterConfig { data_dir: dir.path().to_owned(), ..BroadcasterConfig::default() };
+        let admission = Arc::new(Admission::plain(ManifestId::new("movie").unwrap(), &config));
+        let [long, short] = [4000, 40].map(Duration::from_millis);
+        let stream = LiveStream::create(&admission, &config, 0, short).await.unwrap();
+        assert_eq!(stream.pace(short), short);
+        let shown = Shown::Whole(bytes::Bytes::from_static(b"video"));
+        for (seq, length) in [(0, long), (1, short)] {
+            stream.keep_source(seq, length, &shown, None, None).await.unwrap();
+        }
+        assert_eq!([short, 2 * long].map(|length| stream.pace(length)), [long, 2 * long]);
     }
 
     #[test]

@@ -141,7 +141,12 @@ impl Race {
 
     /// A part of the segment's length: how long the same orchestrator is left alone, and the longest time between two looks.
     fn beat(&self) -> Duration {
-        counted_length(self.segment.duration) / 4
+        self.pace() / 4
+    }
+
+    /// The length that it is given time for.
+    fn pace(&self) -> Duration {
+        counted_length(self.stream.pace(self.segment.duration))
     }
 
     fn start(&mut self) -> Result<(), SegmentError> {
@@ -199,7 +204,7 @@ impl Race {
         let lane = Lane::new(self.won.clone(), self.redundant > 1);
         let multiplier = self.stream.orders().timeout_multiplier(&self.core.config);
         let patience = multiplier.saturating_mul(number.min(MOST_PATIENT));
-        let deadline = self.core.config.selection.deadline(self.segment.duration);
+        let deadline = self.core.config.selection.deadline(self.pace());
         let load = self.stream.load(&self.segment, deadline);
         let deadlines = Deadlines::new(load, &turn.link, turn.predicted, patience);
         let left = deadline.saturating_sub(self.segment.arrived.elapsed());
@@ -279,7 +284,7 @@ impl Race {
 
     fn may_start(&self, now: Instant) -> bool {
         let config = &self.core.config;
-        let patience = counted_length(self.segment.duration).saturating_mul(config.failover.patience_percent) / 100;
+        let patience = self.pace().saturating_mul(config.failover.patience_percent) / 100;
         let in_vain = self.started >= config.max_attempts || self.unchecked >= MOST_UNCHECKED;
         // What comes after the end of the stream would be paid for and published nowhere.
         !in_vain && !self.stream.has_ended() && now < self.segment.arrived + patience

@@ -130,6 +130,25 @@ async fn the_last_segment_is_made_however_short_it_is() {
 }
 
 #[tokio::test]
+async fn the_last_segment_has_the_time_of_those_before_it() {
+    // Longer than a segment of a second may take, and less than one of four seconds may.
+    let orchestrator = FakeOrchestrator::start(1, Conduct::Lingers(9000), true).await;
+    let four_seconds = |setup: &mut Setup| {
+        over_rtmp(setup);
+        setup.config.rtmp.as_mut().unwrap().segment = Duration::from_secs(4);
+    };
+    let running = Setup::new(&[orchestrator.url()]).with(four_seconds).start().await;
+    let args = [&["-re"], &PICTURE[..], &["-frames:v", "126"]].concat();
+    let published = publish(&args, &running.rtmp_url("stream/tail")).await;
+    assert!(published.status.success(), "{}", said(&published));
+    let ended = || running.handle.status().streams.iter().any(|stream| !stream.live);
+    until("the end of the stream", ended).await;
+    let segments = running.handle.status().segments;
+    assert_eq!((segments.received, segments.transcoded, segments.retried), (2, 2, 0));
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn what_encoders_should_not_send_is_refused_in_words_and_costs_nobody_else() {
     let orchestrator = FakeOrchestrator::start(1, Conduct::Honest, true).await;
     let running = Setup::new(&[orchestrator.url()]).with(over_rtmp).start().await;
