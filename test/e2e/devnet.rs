@@ -151,8 +151,15 @@ impl Drop for Devnet {
     }
 }
 
-/// Plays a playlist to its end with the reference decoder; returns the video frame count.
-pub(crate) fn play(playlist: &Path) -> u64 {
+/// What the reference decoder makes of a playlist.
+pub(crate) struct Played {
+    pub(crate) frames: u64,
+    /// Of all frames.
+    pub(crate) pixels: u64,
+}
+
+/// Plays a playlist to its end with the reference decoder.
+pub(crate) fn play(playlist: &Path) -> Played {
     let decoded = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
         .arg(playlist)
@@ -163,10 +170,14 @@ pub(crate) fn play(playlist: &Path) -> u64 {
     assert!(decoded.status.success() && complaints.is_empty(), "{} does not play: {complaints}", playlist.display());
     let counted = Command::new("ffprobe")
         .args(["-v", "error", "-count_frames", "-select_streams", "v:0"])
-        .args(["-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"])
+        .args(["-show_entries", "stream=width,height,nb_read_frames", "-of", "csv=p=0"])
         .arg(playlist)
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&counted.stdout);
-    text.lines().find_map(|line| line.trim_end_matches(',').parse().ok()).unwrap()
+    // Programs of a transport stream repeat the line, and end theirs with a comma.
+    let numbers = text.lines().next().unwrap_or_default().trim_end_matches(',').split(',').map(str::parse);
+    let numbers: Vec<u64> = numbers.collect::<Result<_, _>>().unwrap();
+    let [width, height, frames] = numbers[..] else { panic!("{} has no pictures: {text}", playlist.display()) };
+    Played { frames, pixels: width * height * frames }
 }

@@ -16,7 +16,7 @@ fn a_killed_transcoder_loses_no_segment() {
     assert_eq!(summary["segments"]["failed"], 0, "{summary:#}");
     assert_eq!(summary["segments"]["source"], summary["segments"]["transcoded"], "{summary:#}");
     for rendition in summary["renditions"].as_array().unwrap() {
-        assert_eq!(play(Path::new(rendition["playlist"].as_str().unwrap())), 500, "{rendition:#}");
+        assert_eq!(play(Path::new(rendition["playlist"].as_str().unwrap())).frames, 500, "{rendition:#}");
     }
 }
 

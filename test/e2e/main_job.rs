@@ -32,11 +32,13 @@ fn a_clip_goes_through_and_its_winners_are_paid() {
     assert!(summary["redemption"]["wei"].as_str().unwrap().parse::<U256>().unwrap() > U256::ZERO, "{summary:#}");
 
     let master = Path::new(summary["playlist"].as_str().unwrap());
-    let source_frames = play(&master.parent().unwrap().join("source/index.m3u8"));
+    let source_frames = play(&master.parent().unwrap().join("source/index.m3u8")).frames;
     assert_eq!(source_frames, 500, "20 s of 25 frames");
     for rendition in renditions {
         assert_eq!(rendition["segments"], segments["source"], "{summary:#}");
-        assert_eq!(play(Path::new(rendition["playlist"].as_str().unwrap())), source_frames, "{rendition:#}");
+        let played = play(Path::new(rendition["playlist"].as_str().unwrap()));
+        assert_eq!(played.frames, source_frames, "{rendition:#}");
+        assert_eq!(rendition["pixels"], played.pixels, "what is paid for is what players get: {rendition:#}");
     }
     play(master);
 }

@@ -87,14 +87,15 @@ impl State {
     fn admit(&mut self, budget: usize) {
         let mut used: usize = self.segments.iter().map(Segment::running).sum();
         let mut budget = budget;
-        for segment in &mut self.segments {
+        for (place, segment) in self.segments.iter_mut().enumerate() {
             let waiting = |lane: &&Queue| lane.stage == Stage::Waiting;
             let kept: usize = segment.lanes.iter().filter(waiting).map(|lane| lane.work.len() * lane.frame).sum();
             let mut order: Vec<_> = (0..segment.lanes.len()).filter(|at| waiting(&&segment.lanes[*at])).collect();
             order.sort_by_key(|at| std::cmp::Reverse(segment.lanes[*at].encoder));
             for at in order {
                 let lane = &mut segment.lanes[at];
-                if used == 0 || used + lane.encoder <= budget || kept > ROOM {
+                let overrun = place == 0 && kept > ROOM;
+                if used == 0 || used + lane.encoder <= budget || overrun {
                     lane.stage = Stage::Running;
                     used += lane.encoder;
                 }
@@ -353,6 +354,17 @@ mod tests {
         (0..10).for_each(|_| assert!(second.next(0).is_some()));
         (FRAMES_AHEAD..10).for_each(|_| seen.recv_timeout(wait).unwrap().unwrap());
         pushing.join().unwrap();
+    }
+
+    #[test]
+    fn large_frames_ahead_open_no_encoder_beside_the_segment_before() {
+        let all = Arc::new(Encoders::new(300 * MIB));
+        let first = beside(&all, &[200, 100]);
+        let second = Queues::new(&all, [Footprint { encoder: 200 * MIB, frame: ROOM }; 2]);
+        (0..FRAMES_AHEAD).for_each(|_| second.push(0, show(0)).unwrap());
+        assert_eq!(running(&second), [false; 2]);
+        first.end(0);
+        assert_eq!(running(&second), [true, false]);
     }
 
     #[test]

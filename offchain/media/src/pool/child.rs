@@ -28,8 +28,8 @@ use crate::{
 /// How long a dead worker's exit status and last words are waited for.
 const BURIAL: Duration = Duration::from_secs(2);
 
-/// Gives frames back to the system as soon as nobody uses them: glibc would keep them for encoders whose frames do not fit
-/// into the holes, and workers would be a quarter larger. Other allocators ignore these.
+/// What frames need is kept by the worker (`worker::heap`); what is large beside them goes back to the system as soon as nobody
+/// uses it, so that no holes are left. Allocators other than that of glibc ignore these.
 const ALLOCATOR: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
 

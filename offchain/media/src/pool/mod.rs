@@ -64,9 +64,9 @@ pub struct TranscodeJob {
 /// What a job cost its worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JobReport {
-    /// From the order's arrival to its answer.
+    /// From the order's arrival to its answer, which waits for that of the job before.
     pub wall: Duration,
-    /// CPU time of the worker process, all threads.
+    /// CPU time of the worker process, all threads. What two jobs took together is counted to the one that ends first.
     pub cpu: Duration,
 }
 

@@ -1,4 +1,5 @@
-//! The child process in which libav runs: orders come in on a pipe, one at a time, and replies go out on another.
+//! The child process in which libav runs: orders come in on a pipe, and replies go out on another in the same order.
+mod heap;
 mod inbox;
 mod limits;
 mod memory;
@@ -55,6 +56,7 @@ pub enum WorkerError {
 /// even if libav hangs. So this must only be called from a process that does nothing else.
 pub fn run(input: impl Read + Send + 'static, output: impl Write + Send + 'static) -> Result<(), WorkerError> {
     memory::prepare();
+    heap::keep();
     library::prepare();
     let unanswered = Arc::new(AtomicUsize::new(0));
     let (orders, inbox) = sync_channel(1);
@@ -90,6 +92,7 @@ pub fn run(input: impl Read + Send + 'static, output: impl Write + Send + 'stati
             request => request,
         };
         let output = pair.alone();
+        heap::next_segment();
         let stopwatch = Stopwatch::start();
         let mut answer = |answer: Answer, blobs: &[Bytes]| stopwatch.reply(&output, job, answer, blobs);
         let done = match request {

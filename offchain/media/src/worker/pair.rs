@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Answer, ProtocolError, Reply, TranscodeOrder, end_process, protocol, said, split_transcoded};
+use super::{Answer, ProtocolError, Reply, TranscodeOrder, end_process, heap, protocol, said, split_transcoded};
 use crate::{
     engine::{Encoders, Place},
     transcode::transcode_on,
@@ -50,6 +50,7 @@ impl<W: Write + Send + 'static> Pair<W> {
         let (ending, is_ending) = channel();
         let (output, unanswered, encoders) = (self.output.clone(), self.unanswered.clone(), self.encoders.clone());
         let before = Mutex::new(self.last.take());
+        heap::next_segment();
         let stopwatch = Stopwatch::start();
         self.last = Some(thread::spawn(move || {
             let segment = blobs.into_iter().next().unwrap_or_default();
