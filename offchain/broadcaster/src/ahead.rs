@@ -182,8 +182,8 @@ impl Early {
             Err(error) => Err(error),
         };
         let first = core.note_end(&stream, &session, first).await;
-        // Paid for as shorter than it is: that is our own doing.
-        let fell_short = segment.duration > outline.duration;
+        // Paid for as far shorter than it is: that is our own doing.
+        let fell_short = segment.duration > outline.duration * 3 / 2;
         let result = match first {
             Err(error) if fell_short && error.is_an_answer() => {
                 core.attempt_on(&stream, &segment, &session, deadlines, &lane).await
