@@ -88,6 +88,9 @@ pub enum CallError {
     /// It has no end.
     #[error("answer ended without a result")]
     Unfinished,
+    /// Nobody can have done what is not over.
+    #[error("answer has a result before the end of the segment")]
+    Premature,
     /// Pieces were void again and again.
     #[error("renditions began anew more than {0} times")]
     Restarts(u32),
@@ -118,6 +121,7 @@ impl CallError {
                 | Self::Decode(_)
                 | Self::Stream(_)
                 | Self::Unfinished
+                | Self::Premature
                 | Self::Restarts(_)
         )
     }

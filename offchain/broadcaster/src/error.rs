@@ -356,6 +356,11 @@ impl AttemptError {
         }
     }
 
+    /// Whether the orchestrator says so in its answer to the segment.
+    pub(crate) fn is_an_answer(&self) -> bool {
+        matches!(self, Self::Orchestrator(_) | Self::Coded { .. })
+    }
+
     /// Whether the orchestrator only has no room now: peers say it in these words (node.md §5.3).
     pub(crate) fn is_busy(&self) -> bool {
         let says = |text: &str| ["OrchestratorBusy", "OrchestratorCapped"].iter().any(|word| text.contains(word));

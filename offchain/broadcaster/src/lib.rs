@@ -5,6 +5,8 @@
 //! as `watch` channels ([`Deps`]); it never talks to the chain itself.
 
 mod admission;
+mod ahead;
+mod arriving;
 mod broadcaster;
 mod budget;
 mod client;

@@ -99,6 +99,16 @@ pub(crate) fn redundant_result() {
     counter!("streamflow_broadcaster_redundant_results_total").increment(1);
 }
 
+/// A segment was sent while it came in.
+pub(crate) fn sent_ahead() {
+    counter!("streamflow_broadcaster_sent_ahead_segments_total").increment(1);
+}
+
+/// It broke off, or was another than expected.
+pub(crate) fn sent_ahead_in_vain() {
+    counter!("streamflow_broadcaster_sent_ahead_in_vain_total").increment(1);
+}
+
 /// A stream changed its orchestrator.
 pub(crate) fn orchestrator_swapped() {
     counter!("streamflow_broadcaster_orchestrator_swaps_total").increment(1);

@@ -32,6 +32,11 @@ impl Numbers {
         Self { first, highest: first, missing: BTreeSet::from([first]), lost: Vec::new() }
     }
 
+    /// Whether this number would be taken, and is one of the next.
+    pub(crate) fn expects(&self, seq: u64) -> bool {
+        seq.checked_sub(self.highest).is_some_and(|ahead| (1..=GIVE_UP_AFTER).contains(&ahead))
+    }
+
     pub(crate) fn take(&mut self, seq: u64) -> Numbering {
         if self.missing.remove(&seq) {
             return Numbering::Taken;
@@ -69,6 +74,15 @@ mod tests {
         let mut numbers = Numbers::from(0);
         assert_eq!([1, 0, 2].map(|seq| numbers.take(seq)), [Numbering::Taken, Numbering::Taken, Numbering::Taken]);
         assert_eq!(numbers.take(0), Numbering::Restarted);
+    }
+
+    #[test]
+    fn the_next_numbers_are_expected_and_no_other() {
+        let mut numbers = Numbers::from(5);
+        numbers.take(5);
+        numbers.take(7);
+        let expected: Vec<u64> = (0..200).filter(|seq| numbers.expects(*seq)).collect();
+        assert_eq!(expected, [8, 9, 10, 11]);
     }
 
     #[test]

@@ -125,6 +125,11 @@ impl Payer {
         &*self.funding.signer
     }
 
+    /// The same for what goes on by itself.
+    pub(crate) fn shared_signer(&self) -> Arc<dyn TicketSigner> {
+        self.funding.signer.clone()
+    }
+
     /// Where receipts count.
     pub(crate) fn receipts(&self) -> Option<ReceiptDomain> {
         self.funding.receipts

@@ -2,7 +2,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, header};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use streamflow_types::{Container, ManifestId, ManifestIdError, Profile, Secret};
 use tokio::{
@@ -10,7 +10,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::webhook::{OrdersError, parse_header};
+use crate::{
+    arriving::Arriving,
+    webhook::{OrdersError, parse_header},
+};
 
 /// A sender that is silent for this long has gone.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
@@ -154,12 +157,13 @@ pub(crate) fn take(memory: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemapho
     memory.clone().try_acquire_many_owned(bytes).map_err(|_| PushError::Memory)
 }
 
-/// Reads the body, at most `limit` bytes. Its bytes count against `memory` until the permit is dropped.
+/// Reads the body into `arriving`, at most `limit` bytes. Its bytes count against `memory` until the permit is dropped.
 pub(crate) async fn read_body(
     body: axum::body::Body,
     headers: &HeaderMap,
     limit: u64,
     memory: &Arc<Semaphore>,
+    arriving: &Arriving,
 ) -> Result<(Bytes, OwnedSemaphorePermit), PushError> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit) {
@@ -167,18 +171,19 @@ pub(crate) async fn read_body(
     }
     let (mut held, end) = (take(memory, 0)?, Instant::now() + BODY_TIME);
     let mut chunks = body.into_data_stream();
-    let mut segment = BytesMut::new();
+    let mut length = 0;
     loop {
         let waited = timeout_at(end.min(Instant::now() + BODY_SILENCE), chunks.next()).await;
         let late = if Instant::now() < end { PushError::Silence(BODY_SILENCE) } else { PushError::Slow(BODY_TIME) };
         let chunk = waited.map_err(|_| late)?;
-        let Some(chunk) = chunk else { return Ok((segment.freeze(), held)) };
+        let Some(chunk) = chunk else { return Ok((arriving.complete(), held)) };
         let chunk = chunk.map_err(PushError::CutOff)?;
-        if (segment.len() + chunk.len()) as u64 > limit {
+        length += chunk.len() as u64;
+        if length > limit {
             return Err(PushError::TooLarge(limit));
         }
         held.merge(take(memory, chunk.len())?);
-        segment.extend_from_slice(&chunk);
+        arriving.put(&chunk);
     }
 }
 
@@ -244,7 +249,7 @@ mod tests {
 
     async fn read(body: Body, headers: &HeaderMap, limit: u64, memory: usize) -> Result<Bytes, PushError> {
         let memory = Arc::new(Semaphore::new(memory));
-        read_body(body, headers, limit, &memory).await.map(|(segment, _)| segment)
+        read_body(body, headers, limit, &memory, &Arriving::default()).await.map(|(segment, _)| segment)
     }
 
     #[tokio::test]
@@ -260,11 +265,14 @@ mod tests {
     async fn uploads_share_a_bounded_memory() {
         let memory = Arc::new(Semaphore::new(15));
         let none = HeaderMap::new();
-        let (_, held) = read_body(Body::from(vec![0; 10]), &none, 100, &memory).await.unwrap();
-        let second = read_body(Body::from(vec![0; 10]), &none, 100, &memory).await;
+        let read = async || {
+            read_body(Body::from(vec![0; 10]), &none, 100, &memory, &Arriving::default()).await.map(|(_, held)| held)
+        };
+        let held = read().await.unwrap();
+        let second = read().await;
         assert!(matches!(second, Err(PushError::Memory)));
         drop(held);
-        assert!(read_body(Body::from(vec![0; 10]), &none, 100, &memory).await.is_ok());
+        assert!(read().await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

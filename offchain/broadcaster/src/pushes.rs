@@ -85,6 +85,7 @@ impl Pushes {
             resolution: None,
             memory,
             admission: self.admission.clone(),
+            ahead: None,
         };
         let (core, name) = (self.core.clone(), self.admission.name.clone());
         self.under_way.spawn(async move { core.push(name, pushed).await.map(drop) });

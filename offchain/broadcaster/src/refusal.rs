@@ -185,11 +185,11 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::push::read_body;
+    use crate::{arriving::Arriving, push::read_body};
 
     async fn refused(body: Body) -> Coded {
         let memory = Arc::new(Semaphore::new(100));
-        let error = read_body(body, &HeaderMap::new(), 100, &memory).await.unwrap_err();
+        let error = read_body(body, &HeaderMap::new(), 100, &memory, &Arriving::default()).await.unwrap_err();
         error.coded(&BroadcasterConfig::default())
     }
 

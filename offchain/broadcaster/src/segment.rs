@@ -10,6 +10,7 @@ use tracing::Instrument as _;
 
 use crate::{
     admission::Admission,
+    ahead::{Ahead, Begun},
     broadcaster::Core,
     error::{Refusal, SegmentError},
     metrics,
@@ -33,6 +34,8 @@ pub(crate) struct Pushed {
     pub(crate) memory: OwnedSemaphorePermit,
     /// What its stream is, if it is the first.
     pub(crate) admission: Arc<Admission>,
+    /// Where it went while it came.
+    pub(crate) ahead: Option<Ahead>,
 }
 
 /// Video that can be transcoded.
@@ -49,15 +52,29 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// What orchestrators must decode. The deployed wire has no word for AV1.
-    pub(crate) fn codec(&self) -> VideoCodec {
-        match self.info.video_codec.as_str() {
-            "hevc" => VideoCodec::H265,
-            "vp9" => VideoCodec::Vp9,
-            _ => VideoCodec::H264,
-        }
+    pub(crate) fn outline(&self) -> Outline {
+        Outline { seq: self.seq, duration: self.duration, codec: codec_of(&self.info) }
     }
+}
 
+/// What orchestrators must decode. The deployed wire has no word for AV1.
+pub(crate) fn codec_of(info: &SegmentInfo) -> VideoCodec {
+    match info.video_codec.as_str() {
+        "hevc" => VideoCodec::H265,
+        "vp9" => VideoCodec::Vp9,
+        _ => VideoCodec::H264,
+    }
+}
+
+/// What orchestrators are told of a segment before they have it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outline {
+    pub(crate) seq: u64,
+    pub(crate) duration: Duration,
+    pub(crate) codec: VideoCodec,
+}
+
+impl Outline {
     /// At least 1.
     pub(crate) fn millis(&self) -> u32 {
         u32::try_from(self.duration.as_millis()).unwrap_or(u32::MAX).max(1)
@@ -77,7 +94,7 @@ impl Core {
     async fn process(self: &Arc<Self>, pushed: Pushed) -> Result<Vec<Bytes>, SegmentError> {
         self.check_ready()?;
         let arrived = Instant::now();
-        let Pushed { seq, media, duration, resolution, memory, admission } = pushed;
+        let Pushed { seq, media, duration, resolution, memory, admission, ahead } = pushed;
         let info = self.probe(&media).await?;
         let known = info.as_ref().map(|info| info.duration).filter(|known| !known.is_zero());
         let duration = known.or(duration).unwrap_or(DEFAULT_DURATION);
@@ -98,7 +115,7 @@ impl Core {
             }
             (Ok(_), Some(info)) => {
                 let segment = Segment { seq, media, duration, info, arrived, _memory: memory };
-                self.transcode_and_publish(&stream, segment).await
+                self.transcode_and_publish(&stream, segment, ahead).await
             }
         };
         match &done {
@@ -138,10 +155,14 @@ impl Core {
         self: &Arc<Self>,
         stream: &Arc<LiveStream>,
         segment: Segment,
+        ahead: Option<Ahead>,
     ) -> Result<Vec<Bytes>, SegmentError> {
-        let _turn = stream.turn().await?;
+        let (_turn, begun): (_, Option<Begun>) = match ahead.filter(|ahead| ahead.begun.is_of(stream, &segment)) {
+            Some(Ahead { turn, begun }) => (turn, Some(begun)),
+            None => (stream.turn().await?, None),
+        };
         let (seq, duration, started) = (segment.seq, segment.duration, Instant::now());
-        let renditions = self.transcode(stream, segment).await?;
+        let renditions = self.transcode(stream, segment, begun).await?;
         metrics::transcoded(started.elapsed());
         let shown = renditions.iter().map(|rendition| self.show(stream, &rendition.media, true));
         let shown = try_join_all(shown).await?;

@@ -1,5 +1,5 @@
 //! The HTTP surface: push, HLS, status, page.
-use std::{io, path::Path as FsPath, sync::Arc};
+use std::{io, path::Path as FsPath, pin::pin, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 
 use crate::{
     admission::{AdmitError, Claim},
+    arriving::Arriving,
     broadcaster::Core,
     config::SOURCE,
     error::{Refusal, SegmentError},
@@ -93,11 +94,22 @@ async fn accept_push(
     let admission = core.admit_push(claim).await?;
     let name = admission.name.clone();
     let _announced = core.announce(&name, seq);
-    let (media, memory) = tokio::select! { biased;
-        () = core.stopping.cancelled() => return Err(SegmentError::from(Refusal::Stopping).into()),
-        read = read_body(body, headers, core.config.max_segment_bytes, &core.memory) => read?,
+    let arriving = Arriving::default();
+    let mut read = pin!(read_body(body, headers, core.config.max_segment_bytes, &core.memory, &arriving));
+    let read = async {
+        tokio::select! { biased;
+            read = &mut read => read.map(|read| (read, None)),
+            () = arriving.lasts() => {
+                let ahead = core.send_ahead(&name, seq, duration, &arriving);
+                read.await.map(|read| (read, ahead))
+            }
+        }
     };
-    let pushed = Pushed { seq, media, duration, resolution, memory, admission };
+    let ((media, memory), ahead) = tokio::select! { biased;
+        () = core.stopping.cancelled() => return Err(SegmentError::from(Refusal::Stopping).into()),
+        read = read => read?,
+    };
+    let pushed = Pushed { seq, media, duration, resolution, memory, admission, ahead };
     let renditions = core.clone().push(name.clone(), pushed).await?;
     if !multipart {
         return Ok(StatusCode::OK.into_response());

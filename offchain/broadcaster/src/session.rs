@@ -197,8 +197,7 @@ impl Session {
     /// Neither do they where it is open whether it has: the books of both sides must agree.
     pub(crate) fn outlives(&self, error: &AttemptError) -> bool {
         let doubtful = self.remote.is_some() || self.doubtful.load(Ordering::Relaxed);
-        matches!(error, AttemptError::Orchestrator(_) | AttemptError::Coded { .. })
-            || (!doubtful && error.brought_new_params())
+        error.is_an_answer() || (!doubtful && error.brought_new_params())
     }
 
     /// Takes note of a refusal, before its new params are taken into use.

@@ -14,9 +14,9 @@ use streamflow_media::{
     FrameRate, SegmentInfo,
     hls::{HlsConfig, HlsError, HlsWriter, Variant, master_playlist, write_master},
 };
-use streamflow_types::{ManifestId, Price, Profile, with_causes};
+use streamflow_types::{ManifestId, Price, Profile, VideoCodec, with_causes};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -33,7 +33,7 @@ use crate::{
     orchestrators::{Orchestrators, millis},
     output::{Copies, Published, Shown, Track},
     race::{HedgeBudget, Load},
-    segment::Segment,
+    segment::{Outline, codec_of},
     selection::Affinity,
     session::Session,
     status::{RenditionStatus, SegmentStatus, StreamStatus},
@@ -57,7 +57,9 @@ pub(crate) struct LiveStream {
     places: Arc<Semaphore>,
     capacity: usize,
     /// One for each segment being transcoded.
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
+    /// For the one segment that goes to an orchestrator while it comes.
+    ahead: Arc<Semaphore>,
     sessions: Mutex<HashMap<Url, Slot>>,
     /// What each orchestrator asked first.
     first_prices: Mutex<HashMap<Url, Price>>,
@@ -84,6 +86,8 @@ struct Progress {
     /// One for the source and one for each profile.
     tallies: Vec<Tally>,
     numbers: Numbers,
+    /// Length and coding of the newest segment with video.
+    newest: Option<(Duration, VideoCodec)>,
     last_activity: Instant,
     life: Life,
 }
@@ -213,6 +217,7 @@ impl LiveStream {
                 counts: SegmentStatus::default(),
                 tallies,
                 numbers: Numbers::from(first_seq),
+                newest: None,
                 last_activity: Instant::now(),
                 life: Life::Open,
             }),
@@ -220,7 +225,8 @@ impl LiveStream {
             budget: StreamBudget::new(&config.budget),
             places: Arc::new(Semaphore::new(capacity)),
             capacity,
-            turns: Semaphore::new(config.max_segments_in_flight),
+            turns: Arc::new(Semaphore::new(config.max_segments_in_flight)),
+            ahead: Arc::new(Semaphore::new(1)),
             sessions: Mutex::default(),
             first_prices: Mutex::default(),
             affinity: Affinity::default(),
@@ -268,11 +274,34 @@ impl LiveStream {
         segment.max(Duration::from_millis(self.longest_millis.load(Ordering::Relaxed)))
     }
 
-    /// What an attempt at a segment has to move.
-    pub(crate) fn load(&self, segment: &Segment, deadline: Duration) -> Load {
+    /// What an attempt at a segment of so many bytes has to move.
+    pub(crate) fn load(&self, outline: &Outline, up: usize, deadline: Duration) -> Load {
         let bits: u64 = self.profiles().iter().map(|profile| u64::from(profile.bitrate)).sum();
-        let down = bits.saturating_mul(u64::from(segment.millis())) / 8000;
-        Load { segment: self.pace(segment.duration), deadline, up: segment.media.len() as u64, down }
+        let down = bits.saturating_mul(u64::from(outline.millis())) / 8000;
+        Load { segment: self.pace(outline.duration), deadline, up: up as u64, down }
+    }
+
+    /// What a segment that has only begun to come will be: as the one before, if nothing speaks against it. `told` is the
+    /// length that its encoder tells; one far from that of the segment before is not believed.
+    pub(crate) fn foresee(&self, seq: u64, told: Option<Duration>) -> Option<Outline> {
+        let progress = self.progress();
+        let (newest, codec) =
+            progress.newest.filter(|_| progress.life == Life::Open && progress.numbers.expects(seq))?;
+        let duration = told.unwrap_or(newest);
+        (duration <= newest * 2 && newest <= duration * 2).then_some(Outline { seq, duration, codec })
+    }
+
+    /// A segment came to nothing on its way: the next one is not foreseen, nor any until one has come.
+    pub(crate) fn disappointed(&self) {
+        self.progress().newest = None;
+    }
+
+    /// A turn for a segment that still comes, and the place of the only such segment. However long it takes, others find a
+    /// turn.
+    pub(crate) fn turn_ahead(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let ahead = self.ahead.clone().try_acquire_owned().ok()?;
+        let mut turns = self.turns.clone().try_acquire_many_owned(2).ok()?;
+        Some((turns.split(1)?, ahead))
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -320,8 +349,8 @@ impl LiveStream {
     }
 
     /// Waits until fewer segments than the limit are being transcoded.
-    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>, SegmentError> {
-        self.turns.acquire().await.map_err(|_| SegmentError::Abandoned)
+    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, SegmentError> {
+        self.turns.clone().acquire_owned().await.map_err(|_| SegmentError::Abandoned)
     }
 
     pub(crate) fn count(&self, change: impl FnOnce(&mut SegmentStatus)) {
@@ -353,6 +382,7 @@ impl LiveStream {
         let published = Published { seq, duration, shown, init: init.as_deref() };
         files.copy(None, &published, Track::new(SOURCE, bandwidth, resolution.unwrap_or_default()));
         let mut progress = self.progress();
+        progress.newest = info.map(|info| (duration, codec_of(info)));
         let tally = &mut progress.tallies[0];
         tally.segments += 1;
         tally.bandwidth = bandwidth;
@@ -508,6 +538,13 @@ impl LiveStream {
             self.retire(old);
         }
         Ok(opened)
+    }
+
+    /// The session with an orchestrator that a segment may be streamed in at once.
+    pub(crate) fn streaming_session(&self, url: &Url) -> Option<Arc<Session>> {
+        let slot = self.slot(url);
+        let session = slot.try_lock().ok()?.clone()?;
+        (session.streams && !session.is_stale(Instant::now())).then_some(session)
     }
 
     /// Uses a session for no new segment.

@@ -1,12 +1,16 @@
 //! POST /segment/stream: a segment in frames, and renditions that arrive while they are made
 //! (docs/designs/038-streaming-wire.md). All of them are provisional until the result has come and was verified.
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use alloy_primitives::{Address, B256, keccak256};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
 use streamflow_pm::{SignError, TicketSigner, eip191_digest, recover_signer};
-use streamflow_types::Profile;
+use streamflow_types::{Keccak256, Profile};
 use streamflow_wire::{
     SegmentRequest, header, proto,
     stream::{
@@ -18,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::{
+    arriving::{Arriving, Next},
     client::{CallError, OrchestratorClient, join, refused},
     error::VerifyError,
 };
@@ -26,42 +31,85 @@ use crate::{
 const MOST_RESTARTS: u32 = 1;
 
 /// One POST /segment/stream.
-#[derive(Debug)]
 pub(crate) struct StreamSubmission {
     base: Url,
     head: StreamHead,
     segment: String,
     payment: String,
-    media: Bytes,
-    trailer: StreamTrailer,
+    media: Arriving,
+    /// When a segment that has not come is not waited for any more.
+    until: Instant,
+    signer: Option<Arc<dyn TicketSigner>>,
     /// Most bytes of each rendition.
     limits: Vec<usize>,
 }
 
+impl fmt::Debug for StreamSubmission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamSubmission").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
 impl StreamSubmission {
-    /// A whole segment, of which `request` asks for renditions of these lengths at most. Nothing is signed off-chain.
+    /// A segment that is there, or is there `until` then, of which `request` asks for renditions of these lengths at most.
+    /// Nothing is signed off-chain.
     pub(crate) fn new(
         base: Url,
         mut request: SegmentRequest,
         payment: String,
-        media: Bytes,
+        (media, until): (Arriving, Instant),
         limits: Vec<usize>,
-        signer: Option<&dyn TicketSigner>,
+        signer: Option<Arc<dyn TicketSigner>>,
     ) -> Result<Self, SignError> {
         request.hash = B256::ZERO;
-        let head = match signer {
-            Some(signer) => sign_stream_head(&mut request, &payment, signer)?,
+        let head = match &signer {
+            Some(signer) => sign_stream_head(&mut request, &payment, signer.as_ref())?,
             None => StreamHead::new(&request, &payment),
         };
-        let trailer = StreamTrailer::new(&head, media.len() as u64, keccak256(&media), signer)?;
         let segment = header::encode_segment(&request.to_proto());
-        Ok(Self { base, head, segment, payment, media, trailer, limits })
+        Ok(Self { base, head, segment, payment, media, until, signer, limits })
+    }
+}
+
+/// A segment on its way up.
+struct Outgoing {
+    media: Arriving,
+    until: Instant,
+    head: StreamHead,
+    signer: Option<Arc<dyn TicketSigner>>,
+    sent: usize,
+    hasher: Keccak256,
+    /// Filled with the trailer before it leaves.
+    trailer: Arc<OnceLock<StreamTrailer>>,
+}
+
+impl Outgoing {
+    /// The next frame; none after the trailer, or where the segment broke off.
+    async fn next(&mut self) -> Result<Option<UpFrame>, SignError> {
+        if self.trailer.get().is_some() {
+            return Ok(None);
+        }
+        match self.media.next(self.sent, self.until).await {
+            Next::Bytes(bytes) => {
+                self.sent += bytes.len();
+                self.hasher.update(&bytes);
+                Ok(Some(UpFrame::Media(bytes)))
+            }
+            Next::End => {
+                let hash = self.hasher.clone().finalize();
+                let trailer = StreamTrailer::new(&self.head, self.sent as u64, hash, self.signer.as_deref())?;
+                Ok(Some(UpFrame::Trailer(*self.trailer.get_or_init(|| trailer))))
+            }
+            Next::BrokenOff => Ok(None),
+        }
     }
 
-    fn body(&self) -> reqwest::Body {
-        let frames = UpFrame::media(self.media.clone()).chain([UpFrame::Trailer(self.trailer)]);
-        let frames = frames.map(|frame| Ok::<_, std::convert::Infallible>(frame.to_bytes()));
-        reqwest::Body::wrap_stream(futures::stream::iter(frames))
+    fn body(self) -> reqwest::Body {
+        let frames = futures::stream::try_unfold(self, |mut outgoing| async move {
+            let frame = outgoing.next().await?;
+            Ok::<_, SignError>(frame.map(|frame| (frame.to_bytes(), outgoing)))
+        });
+        reqwest::Body::wrap_stream(frames)
     }
 }
 
@@ -123,9 +171,13 @@ impl OrchestratorClient {
         wanted: impl Fn() -> bool,
     ) -> Result<Result<Streamed, StreamFailure>, CallError> {
         let end = Instant::now() + limit;
-        let post = self.http().post(join(&request.base, stream::PATH));
-        let post = post.header(header::SEGMENT, &request.segment).header(header::PAYMENT, &request.payment);
-        let sent = post.header(reqwest::header::CONTENT_TYPE, stream::CONTENT_TYPE).body(request.body()).send();
+        let StreamSubmission { base, head, segment, payment, media, until, signer, limits } = request;
+        let trailer = Arc::<OnceLock<StreamTrailer>>::default();
+        let (hasher, known) = (Keccak256::new(), trailer.clone());
+        let outgoing = Outgoing { media, until, head, signer, sent: 0, hasher, trailer: known };
+        let post = self.http().post(join(&base, stream::PATH));
+        let post = post.header(header::SEGMENT, segment).header(header::PAYMENT, payment);
+        let sent = post.header(reqwest::header::CONTENT_TYPE, stream::CONTENT_TYPE).body(outgoing.body()).send();
         let reply =
             timeout_at(end, sent).await.map_err(|_| CallError::HeaderTimeout(limit))?.map_err(CallError::Send)?;
         if !reply.status().is_success() {
@@ -133,10 +185,15 @@ impl OrchestratorClient {
             return Err(refused.unwrap_or(CallError::BodyTimeout(limit)));
         }
         accepted();
-        let answered = timeout_at(end, receive(reply.bytes_stream(), request.limits, wanted)).await;
+        let answered = timeout_at(end, receive(reply.bytes_stream(), limits, wanted)).await;
         let (renditions, ended) = answered.map_err(|_| CallError::BodyTimeout(limit))??;
-        let StreamSubmission { head, trailer, .. } = request;
-        Ok(ended.map(|result| Streamed { head, trailer, renditions, result }))
+        match ended {
+            Ok(result) => {
+                let trailer = *trailer.get().ok_or(CallError::Premature)?;
+                Ok(Ok(Streamed { head, trailer, renditions, result }))
+            }
+            Err(failure) => Ok(Err(failure)),
+        }
     }
 }
 

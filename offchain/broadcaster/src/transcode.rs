@@ -1,7 +1,7 @@
 //! One orchestrator's try at a segment: pay, upload, settle, verify. Who tries, and who comes next: [`crate::race`].
 use std::{sync::Arc, time::Duration};
 
-use alloy_primitives::keccak256;
+use alloy_primitives::{B256, keccak256};
 use streamflow_pm::{Outcome, SignError};
 use streamflow_types::{Price, Profile, VideoCodec, with_causes};
 use streamflow_wire::{
@@ -13,13 +13,15 @@ use streamflow_wire::{
 use tokio::time::Instant;
 
 use crate::{
+    arriving::Arriving,
     broadcaster::Core,
     client::{CallError, Submission},
     discovery::Candidate,
     error::{AttemptError, PaymentError, QuoteError, Refusal},
     metrics,
+    payment::Payer,
     race::{Deadlines, Finished, Lane},
-    segment::Segment,
+    segment::{Outline, Segment},
     session::{Paid, Purse, Quote, Session, complete},
     stream::LiveStream,
     streamed::{Delivered, StreamSubmission, Streamed},
@@ -38,13 +40,25 @@ impl Core {
     ) -> Result<Finished, AttemptError> {
         let session = stream.session(self, candidate).await?;
         let first = self.attempt_on(stream, segment, &session, deadlines, lane).await;
+        self.with_newer_terms(first, &session, (stream, segment, candidate), deadlines, lane).await
+    }
+
+    /// Tries the segment once more at once if the `first` try failed for its terms alone.
+    pub(crate) async fn with_newer_terms(
+        &self,
+        first: Result<Finished, AttemptError>,
+        session: &Arc<Session>,
+        (stream, segment, candidate): (&LiveStream, &Segment, &Candidate),
+        deadlines: Deadlines,
+        lane: &Lane,
+    ) -> Result<Finished, AttemptError> {
         match first {
             Err(error) if session.outlives(&error) && error.brought_new_params() => {
-                self.attempt_on(stream, segment, &session, deadlines, lane).await
+                self.attempt_on(stream, segment, session, deadlines, lane).await
             }
             Err(error) if error.wants_new_quote() => {
                 tracing::debug!(url = %candidate.url, error = with_causes(&error), "asking for a new quote");
-                stream.forget(&session).await;
+                stream.forget(session).await;
                 let session = stream.session(self, candidate).await?;
                 self.attempt_on(stream, segment, &session, deadlines, lane).await
             }
@@ -52,7 +66,7 @@ impl Core {
         }
     }
 
-    async fn attempt_on(
+    pub(crate) async fn attempt_on(
         &self,
         stream: &LiveStream,
         segment: &Segment,
@@ -61,6 +75,16 @@ impl Core {
         lane: &Lane,
     ) -> Result<Finished, AttemptError> {
         let done = self.submit_and_verify(stream, segment, session, deadlines, lane).await;
+        self.note_end(stream, session, done).await
+    }
+
+    /// Uses the session no more if it ended with the try.
+    pub(crate) async fn note_end(
+        &self,
+        stream: &LiveStream,
+        session: &Arc<Session>,
+        done: Result<Finished, AttemptError>,
+    ) -> Result<Finished, AttemptError> {
         if done.as_ref().is_err_and(|error| !session.outlives(error)) {
             stream.forget(session).await;
         }
@@ -79,24 +103,27 @@ impl Core {
         if lane.is_overtaken() {
             return Ok(Finished::Unpaid);
         }
-        let mut request = self.segment_request(stream, segment, session)?;
-        let (payment, paid) = session.pay(self.purse(), stream.budget(), &mut request).await?;
         let limit = deadlines.last;
-        let answer = match session.streams {
-            true => self.stream_segment(segment, session, request, payment, limit, lane).await,
-            false => Ok(self.send_segment(segment, session, &request, payment, limit, lane).await),
-        };
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(unsigned) => {
-                complete(self.purse(), session, paid, Outcome::NotSent, false).await;
-                return Err(PaymentError::Sender(unsigned.into()).into());
+        let sent = match session.streams {
+            true => {
+                let media = (Arriving::whole(segment.media.clone()), Instant::now() + limit);
+                self.submit_stream(stream, session, &segment.outline(), media, limit, lane).await?
             }
+            false => self.submit_whole(stream, session, segment, limit, lane).await?,
         };
-        if answer.as_ref().err().is_none_or(CallError::payment_may_have_left) {
-            self.count_tickets(session, &paid);
-        }
-        let (delivered, receipt) = self.settle(session, paid, answer).await?;
+        self.accept(stream, segment, session, sent, deadlines, lane).await
+    }
+
+    /// Verifies what an orchestrator sent.
+    pub(crate) async fn accept(
+        &self,
+        stream: &LiveStream,
+        segment: &Segment,
+        session: &Session,
+        Sent { delivered, receipt }: Sent,
+        deadlines: Deadlines,
+        lane: &Lane,
+    ) -> Result<Finished, AttemptError> {
         if lane.is_overtaken() {
             return Ok(Finished::Overtaken);
         }
@@ -121,16 +148,21 @@ impl Core {
         Ok(Finished::Done(checked.renditions))
     }
 
-    /// By the deployed wire.
-    async fn send_segment(
+    /// Pays, and sends the segment by the deployed wire.
+    async fn submit_whole(
         &self,
-        segment: &Segment,
+        stream: &LiveStream,
         session: &Session,
-        request: &SegmentRequest,
-        payment: String,
+        segment: &Segment,
         limit: Duration,
         lane: &Lane,
-    ) -> Result<Answer, CallError> {
+    ) -> Result<Sent, AttemptError> {
+        let mut request = segment_request(stream, &segment.outline(), session);
+        request.hash = keccak256(&segment.media);
+        if let Some(payer) = &self.payer {
+            sign_segment(&mut request, payer.signer()).map_err(unsigned)?;
+        }
+        let (payment, paid) = session.pay(self.purse(), stream.budget(), &mut request).await?;
         let submission = Submission {
             base: session.service.clone(),
             segment: header::encode_segment(&request.to_proto()),
@@ -141,53 +173,48 @@ impl Core {
             lane.accept();
             self.orchestrators.measured(&session.url, |link| link.uploaded(segment.media.len() as u64, took));
         };
-        self.client.submit(submission, limit, accepted).await.map(Answer::from)
+        let answer = self.client.submit(submission, limit, accepted).await;
+        self.settle(session, paid, answer.map(Answer::from)).await
     }
 
-    /// By our own. The head is taken before the upload, and the renditions come before the result: neither way is measured.
-    async fn stream_segment(
-        &self,
-        segment: &Segment,
-        session: &Session,
-        request: SegmentRequest,
-        payment: String,
-        limit: Duration,
-        lane: &Lane,
-    ) -> Result<Result<Answer, CallError>, SignError> {
-        let limits = request.profiles.iter().map(|profile| size_limit(profile, segment.duration)).collect();
-        let signer = self.payer.as_ref().map(|payer| payer.signer());
-        let (base, media) = (session.service.clone(), segment.media.clone());
-        let submission = StreamSubmission::new(base, request, payment, media, limits, signer)?;
-        let answer = self.client.stream(submission, limit, || lane.accept(), || !lane.is_overtaken()).await;
-        Ok(answer.map(Answer::from))
-    }
-
-    fn segment_request(
+    /// The same by our own, for a segment that is there or comes until then. The head is taken before the upload, and the
+    /// renditions come before the result: neither way is measured.
+    pub(crate) async fn submit_stream(
         &self,
         stream: &LiveStream,
-        segment: &Segment,
         session: &Session,
-    ) -> Result<SegmentRequest, PaymentError> {
-        let hash = keccak256(&segment.media);
-        let profiles = stream.profiles().to_vec();
-        let mut request = SegmentRequest::new(stream.name().clone(), segment.seq, hash, profiles, segment.millis());
-        request.capabilities = Some(capability::job(session.told(segment.codec()), stream.profiles(), false));
-        request.auth_token = Some(session.token.clone());
-        if let Some(payer) = &self.payer {
-            sign_segment(&mut request, payer.signer()).map_err(|error| PaymentError::Sender(error.into()))?;
-        }
-        Ok(request)
+        outline: &Outline,
+        media: (Arriving, Instant),
+        limit: Duration,
+        lane: &Lane,
+    ) -> Result<Sent, AttemptError> {
+        let mut request = segment_request(stream, outline, session);
+        let (payment, paid) = session.pay(self.purse(), stream.budget(), &mut request).await?;
+        let limits = request.profiles.iter().map(|profile| size_limit(profile, outline.duration)).collect();
+        let signer = self.payer.as_ref().map(Payer::shared_signer);
+        let submission = StreamSubmission::new(session.service.clone(), request, payment, media, limits, signer);
+        let submission = match submission {
+            Ok(submission) => submission,
+            Err(error) => {
+                complete(self.purse(), session, paid, Outcome::NotSent, false).await;
+                return Err(unsigned(error).into());
+            }
+        };
+        let answer = self.client.stream(submission, limit, || lane.accept(), || !lane.is_overtaken()).await;
+        self.settle(session, paid, answer.map(Answer::from)).await
     }
 
-    /// Closes the payment by what the orchestrator answered, and takes its new params into use. The renditions come with
-    /// their receipt.
+    /// Closes the payment by what the orchestrator answered, and takes its new params into use.
     async fn settle(
         &self,
         session: &Session,
         paid: Paid,
         answer: Result<Answer, CallError>,
-    ) -> Result<(Delivered, Vec<u8>), AttemptError> {
+    ) -> Result<Sent, AttemptError> {
         let purse = self.purse();
+        if answer.as_ref().err().is_none_or(CallError::payment_may_have_left) {
+            self.count_tickets(session, &paid);
+        }
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -274,15 +301,33 @@ struct Answer {
     billed: u64,
     /// Terms for the next payment.
     info: Option<OrchestratorInfo>,
-    /// The renditions with their receipt.
-    outcome: Result<(Delivered, Vec<u8>), AttemptError>,
+    outcome: Result<Sent, AttemptError>,
+}
+
+/// What came back for a segment: the renditions, or where they are, and an encoded receipt.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    delivered: Delivered,
+    receipt: Vec<u8>,
+}
+
+fn segment_request(stream: &LiveStream, outline: &Outline, session: &Session) -> SegmentRequest {
+    let (profiles, millis) = (stream.profiles().to_vec(), outline.millis());
+    let mut request = SegmentRequest::new(stream.name().clone(), outline.seq, B256::ZERO, profiles, millis);
+    request.capabilities = Some(capability::job(session.told(outline.codec), stream.profiles(), false));
+    request.auth_token = Some(session.token.clone());
+    request
+}
+
+fn unsigned(error: SignError) -> PaymentError {
+    PaymentError::Sender(error.into())
 }
 
 impl From<TranscodeResult> for Answer {
     fn from(result: TranscodeResult) -> Self {
         let (billed, outcome) = match result.result {
             Some(transcode_result::Result::Data(data)) => {
-                (billed_pixels(&data), Ok((Delivered::ByLink(data), result.receipt)))
+                (billed_pixels(&data), Ok(Sent { delivered: Delivered::ByLink(data), receipt: result.receipt }))
             }
             Some(transcode_result::Result::Error(text)) => {
                 (0, Err(failed(&text, result.refusal.as_ref().and_then(Coded::from_proto))))
@@ -299,7 +344,7 @@ impl From<Result<Streamed, StreamFailure>> for Answer {
             Ok(mut streamed) => {
                 let (info, receipt) = (streamed.result.info.take(), std::mem::take(&mut streamed.result.receipt));
                 let billed = streamed.result.renditions.iter().map(|told| told.pixels).fold(0, u64::saturating_add);
-                Self { billed, info, outcome: Ok((Delivered::Streamed(Box::new(streamed)), receipt)) }
+                Self { billed, info, outcome: Ok(Sent { delivered: Delivered::Streamed(Box::new(streamed)), receipt }) }
             }
             Err(StreamFailure { text, refusal, charged, info }) => {
                 Self { billed: charged, info, outcome: Err(failed(&text, refusal)) }

@@ -240,7 +240,7 @@ impl Orchestrators {
     /// The same beside those who work on the segment already, if there is anybody who is wanted.
     pub(crate) fn choose_besides(&self, ask: Ask<'_>, working: &[&Url], wanted: Wanted) -> Option<Turn> {
         let deadline = self.rules.selection.deadline(ask.segment);
-        let mut book = self.book();
+        let book = self.book();
         let mut standings = self.standings(&book, &ask);
         for (record, standing) in book.records.iter().zip(&mut standings) {
             if working.contains(&&record.candidate.url) {
@@ -251,6 +251,27 @@ impl Orchestrators {
         if wanted == Wanted::Fit && how == How::NobodyElse {
             return None;
         }
+        let mut turn = self.deal(book, ask, &standings, index);
+        if ask.tried.is_empty() && leaves_home(&standings, &standings[index], deadline) {
+            settle(ask.affinity, &turn.candidate.url);
+        }
+        turn.begin(ask.segment, ask.now);
+        Some(turn)
+    }
+
+    /// The stream's orchestrator for a segment that still comes, if it would have it once those before are done. The turn
+    /// has to begin.
+    pub(crate) fn choose_home(&self, ask: Ask<'_>) -> Option<Turn> {
+        let deadline = self.rules.selection.deadline(ask.segment);
+        let book = self.book();
+        let standings = self.standings(&book, &Ask { affinity: &ask.affinity.later(), ..ask });
+        let (index, how) = pick(&standings, deadline, &self.rules.selection, rand::random())?;
+        (standings[index].home && how != How::NobodyElse).then(|| self.deal(book, ask, &standings, index))
+    }
+
+    /// A turn of the one at this place.
+    fn deal(&self, mut book: MutexGuard<'_, Book>, ask: Ask<'_>, standings: &[Standing], index: usize) -> Turn {
+        let deadline = self.rules.selection.deadline(ask.segment);
         let others = standings.iter().enumerate().filter(|(other, standing)| *other != index && standing.is_clear());
         let alternative = others.filter_map(|(_, standing)| standing.predicted).min();
         let (predicted, number) = (standings[index].predicted, book.turns);
@@ -261,16 +282,12 @@ impl Orchestrators {
         let start = record.turn.max(virtual_time);
         record.turn = start + record.cost();
         record.in_flight += 1;
-        record.under_way.push((number, ask.now, ask.segment));
         let (candidate, link) = (record.candidate.clone(), record.link);
         book.virtual_time = start;
         drop(book);
-        if ask.tried.is_empty() && leaves_home(&standings, &standings[index], deadline) {
-            settle(ask.affinity, &candidate.url);
-        }
         ask.affinity.begin(&candidate.url);
         let (affinity, segment) = (ask.affinity.clone(), ask.segment);
-        Some(Turn { orchestrators: self.clone(), candidate, affinity, segment, number, predicted, hedge, link })
+        Turn { orchestrators: self.clone(), candidate, affinity, segment, number, predicted, hedge, link }
     }
 
     fn standings(&self, book: &Book, ask: &Ask<'_>) -> Vec<Standing> {
@@ -574,6 +591,13 @@ impl Orchestrators {
 }
 
 impl Turn {
+    /// The segment is there, and this long: from now on it may be late.
+    pub(crate) fn begin(&mut self, segment: Duration, now: Instant) {
+        self.segment = segment;
+        self.orchestrators
+            .with_record(&self.candidate.url, |record| record.under_way.push((self.number, now, segment)));
+    }
+
     /// The segment is done. A stream whose orchestrator failed at it goes over to this one.
     pub(crate) fn succeeded(&self, took: Duration, now: Instant) {
         let url = &self.candidate.url;

@@ -563,3 +563,27 @@ fn one_that_was_caught_is_asked_for_quotes_and_will_do_where_nobody_else_is_left
     assert!(orchestrators.any_ready(later));
     assert_eq!(port(&alone(&orchestrators, later)), 2);
 }
+
+#[test]
+fn a_segment_that_still_comes_waits_at_home_behind_another_one_and_is_not_late_before_it_begins() {
+    let (orchestrators, now) = three();
+    let stream = Affinity::default();
+    let home = || orchestrators.choose_home(Ask { affinity: &stream, segment: SEGMENT, tried: &[], now });
+    assert!(home().is_none(), "a stream begins with whole segments");
+    for _ in 0..3 {
+        next(&orchestrators, &stream, &[], now).succeeded(SEGMENT * 2 / 3, now);
+    }
+    let first = next(&orchestrators, &stream, &[], now);
+    assert_ne!(port(&next(&orchestrators, &stream, &[], now)), port(&first), "two take longer than one may");
+    let mut coming = home().unwrap();
+    assert_eq!(coming.candidate.url, first.candidate.url);
+    drop(first);
+    let later = now + SEGMENT * 10;
+    assert_ne!(session(&orchestrators, port(&coming), later).code, "overdue");
+    coming.begin(SEGMENT, now);
+    assert_eq!(session(&orchestrators, port(&coming), later).code, "overdue");
+    coming.failed(&broken(), now);
+    drop(coming);
+    assert!(home().is_none(), "it rests");
+    assert_eq!(stream.home().map(|url| session(&orchestrators, url.port().unwrap(), now).in_flight), Some(0));
+}

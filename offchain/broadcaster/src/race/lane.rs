@@ -17,6 +17,8 @@ pub(crate) enum Finished {
     Overtaken,
     /// Another was first, before anything was paid.
     Unpaid,
+    /// There was no segment in the end, or none that was expected.
+    BrokenOff,
 }
 
 #[derive(Clone, Debug)]

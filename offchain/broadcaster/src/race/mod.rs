@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use streamflow_types::with_causes;
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use url::Url;
@@ -26,6 +26,7 @@ pub(crate) use pace::{HedgePoint, Pace};
 pub use settings::{FailoverConfig, RedundancyConfig};
 
 use crate::{
+    ahead::Begun,
     broadcaster::Core,
     error::{AttemptError, Refusal, SegmentError},
     metrics,
@@ -43,14 +44,16 @@ const MOST_PATIENT: u32 = 3;
 const MOST_UNCHECKED: u32 = 3;
 
 impl Core {
-    /// Has a segment transcoded, by as many orchestrators as it takes up to the limits.
+    /// Has a segment transcoded, by as many orchestrators as it takes up to the limits. One may have begun.
     pub(crate) async fn transcode(
         self: &Arc<Self>,
         stream: &Arc<LiveStream>,
         segment: Segment,
+        begun: Option<Begun>,
     ) -> Result<Vec<Rendition>, SegmentError> {
-        let mut race = Race::new(self.clone(), stream.clone(), segment);
-        race.start()?;
+        let won = begun.as_ref().map(|begun| begun.won().clone());
+        let mut race = Race::new(self.clone(), stream.clone(), segment, won.unwrap_or_default());
+        race.start(begun)?;
         race.run().await
     }
 }
@@ -117,14 +120,14 @@ impl Runner {
 }
 
 impl Race {
-    fn new(core: Arc<Core>, stream: Arc<LiveStream>, segment: Segment) -> Self {
+    fn new(core: Arc<Core>, stream: Arc<LiveStream>, segment: Segment, won: CancellationToken) -> Self {
         stream.hedges().segment();
         Self {
             redundant: core.config.redundancy.draw(),
             core,
             stream,
             segment: Arc::new(segment),
-            won: CancellationToken::new(),
+            won,
             attempts: FuturesUnordered::new(),
             running: Vec::new(),
             tried: Vec::new(),
@@ -149,9 +152,13 @@ impl Race {
         counted_length(self.stream.pace(self.segment.duration))
     }
 
-    fn start(&mut self) -> Result<(), SegmentError> {
+    fn start(&mut self, begun: Option<Begun>) -> Result<(), SegmentError> {
         if self.stream.has_ended() {
             return Err(Refusal::Ending(self.stream.name().clone()).into());
+        }
+        if let Some(begun) = begun.filter(Begun::take) {
+            self.adopt(begun);
+            return Ok(());
         }
         let turn = self.core.orchestrators.choose(self.ask(Instant::now()))?;
         self.launch(turn, Cause::First);
@@ -197,30 +204,48 @@ impl Race {
         self.suspects.iter().chain(self.last.iter().filter(|(_, error)| error.awaits_another()))
     }
 
+    /// The attempt that began before the segment was there, which counts from now on.
+    fn adopt(&mut self, mut begun: Begun) {
+        let (now, lane) = (Instant::now(), begun.lane().clone());
+        let deadlines = self.enter(begun.begin(&self.segment, now), Cause::First, lane, now);
+        self.follow(begun.go(self.segment.clone(), deadlines));
+    }
+
     fn launch(&mut self, turn: Turn, cause: Cause) {
         let now = Instant::now();
+        let lane = Lane::new(self.won.clone(), self.redundant > 1);
+        let deadlines = self.enter(&turn, cause, lane.clone(), now);
+        let attempt = attempt(self.core.clone(), self.stream.clone(), self.segment.clone(), turn, deadlines, lane);
+        let attempt = self.stream.attempts().track_future(attempt.instrument(tracing::Span::current()));
+        self.follow(self.core.tracker.spawn(attempt));
+    }
+
+    /// Counts another attempt, and says how long it may take.
+    fn enter(&mut self, turn: &Turn, cause: Cause, lane: Lane, now: Instant) -> Deadlines {
         self.started += 1;
         let (number, url) = (self.started, turn.candidate.url.clone());
-        let lane = Lane::new(self.won.clone(), self.redundant > 1);
         let multiplier = self.stream.orders().timeout_multiplier(&self.core.config);
         let patience = multiplier.saturating_mul(number.min(MOST_PATIENT));
         let deadline = self.core.config.selection.deadline(self.pace());
-        let load = self.stream.load(&self.segment, deadline);
+        let load = self.stream.load(&self.segment.outline(), self.segment.media.len(), deadline);
         let deadlines = Deadlines::new(load, &turn.link, turn.predicted, patience);
         let left = deadline.saturating_sub(self.segment.arrived.elapsed());
         self.running.push(Runner {
             number,
             url: url.clone(),
             cause,
-            lane: lane.clone(),
+            lane,
             hedge_at: now + turn.hedge.after(left),
             upload_by: now + deadlines.upload,
             whole_by: now + deadlines.whole,
         });
         self.tried.push(url);
-        let attempt = attempt(self.core.clone(), self.stream.clone(), self.segment.clone(), turn, deadlines, lane);
-        let attempt = self.stream.attempts().track_future(attempt.instrument(tracing::Span::current()));
-        let task = self.core.tracker.spawn(attempt);
+        deadlines
+    }
+
+    /// Waits for the end of the attempt that was counted last.
+    fn follow(&mut self, task: JoinHandle<Result<Finished, AttemptError>>) {
+        let number = self.started;
         // Dropping the handle leaves the task running.
         let ended = task.map(move |ended| (number, ended.unwrap_or_else(|panic| Err(AttemptError::Abandoned(panic)))));
         self.attempts.push(ended.boxed());
@@ -240,7 +265,7 @@ impl Race {
                 self.disprove(&runner.url);
                 return Some(renditions);
             }
-            Ok(Finished::Overtaken | Finished::Unpaid) => {}
+            Ok(Finished::Overtaken | Finished::Unpaid | Finished::BrokenOff) => {}
             Err(error) => self.failed(runner.url, error),
         }
         None
@@ -363,8 +388,14 @@ async fn attempt(
 ) -> Result<Finished, AttemptError> {
     let started = Instant::now();
     let result = core.attempt(&stream, &segment, &turn.candidate, deadlines, &lane).await;
+    note(&core, &turn, &lane, started, &result);
+    result
+}
+
+/// Notes what an attempt says about the orchestrator. It `started` when the segment was there.
+pub(crate) fn note(core: &Core, turn: &Turn, lane: &Lane, started: Instant, result: &Result<Finished, AttemptError>) {
     let (took, now) = (started.elapsed(), Instant::now());
-    match &result {
+    match result {
         Ok(Finished::Done(_)) => {
             turn.succeeded(took, now);
             if lane.is_compared() {
@@ -375,7 +406,7 @@ async fn attempt(
             turn.overtaken(took, now);
             metrics::overtaken();
         }
-        Ok(Finished::Unpaid) => {}
+        Ok(Finished::Unpaid | Finished::BrokenOff) => {}
         Err(error) => {
             tracing::warn!(url = %turn.candidate.url, error = with_causes(error), "attempt failed");
             metrics::attempt_failed(error);
@@ -385,7 +416,6 @@ async fn attempt(
             }
         }
     }
-    result
 }
 
 /// Whether an error is the orchestrator's doing. What only another one can show is known once somebody has `won`; before, the

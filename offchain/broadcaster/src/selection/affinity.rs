@@ -22,6 +22,11 @@ impl Affinity {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same stream once nothing of it is under way any more.
+    pub(crate) fn later(&self) -> Self {
+        Self(Arc::new(Mutex::new(Held { home: self.home(), ..Held::default() })))
+    }
+
     /// The orchestrator of the stream.
     pub(crate) fn home(&self) -> Option<Url> {
         self.held().home.clone()

@@ -137,12 +137,12 @@ impl Core {
         let attempt = async move {
             let candidate = Candidate::own(url.clone());
             let deadline = self.config.selection.deadline(segment.duration);
-            let load = stream.load(segment, deadline);
+            let load = stream.load(&segment.outline(), segment.media.len(), deadline);
             let multiplier = stream.orders().timeout_multiplier(&self.config);
             let deadlines = Deadlines::new(load, &Link::default(), None, multiplier);
             match self.attempt(stream, segment, &candidate, deadlines, &Lane::alone()).await? {
                 Finished::Done(renditions) => Ok(renditions.into_iter().map(|rendition| rendition.media).collect()),
-                Finished::Overtaken | Finished::Unpaid => Ok(Vec::new()),
+                Finished::Overtaken | Finished::Unpaid | Finished::BrokenOff => Ok(Vec::new()),
             }
         };
         attempt.boxed()

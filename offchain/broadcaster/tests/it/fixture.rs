@@ -126,7 +126,7 @@ impl Setup {
     }
 }
 
-async fn workers() -> WorkerPool {
+pub(crate) async fn workers() -> WorkerPool {
     let exe = std::env::current_exe().unwrap();
     let program = exe.parent().and_then(|deps| deps.parent()).unwrap().join("examples/broadcaster_worker");
     WorkerPool::start(PoolConfig { workers: 1, ..PoolConfig::new(program, [] as [&str; 0]) }).await.unwrap()

@@ -1,6 +1,7 @@
 //! The broadcaster on a real port, with real video, against orchestrators that keep to the rules and such that do not.
 #![allow(clippy::unwrap_used)]
 
+mod ahead;
 mod browser;
 mod cheater;
 mod clip;
@@ -12,6 +13,7 @@ mod http;
 mod live;
 mod obs;
 mod orchestrator;
+mod ours;
 mod output;
 mod payment;
 mod race;

@@ -135,6 +135,8 @@ pub(crate) enum Break {
     OneMore,
     /// All renditions, and then a failure that was charged.
     Fails,
+    /// A result before the end of the segment.
+    Hasty,
     /// Renditions that are void, and then the true ones.
     Again,
     /// The same, on and on.
@@ -151,6 +153,10 @@ pub(crate) struct Seen {
     pub(crate) segments: Vec<u64>,
     /// Of them, those that were streamed, with their pieces answered.
     pub(crate) streamed: usize,
+    /// Bytes of segments in streams, as they came.
+    pub(crate) coming: usize,
+    /// Streams without a trailer.
+    pub(crate) cut_off: usize,
     /// Renditions that somebody came for.
     pub(crate) fetched: usize,
     /// (commitment, nonce) of every ticket.
@@ -487,24 +493,28 @@ impl Inner {
     }
 }
 
-async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body) -> Response {
+/// What it answers to a segment that it does not want, whichever way it comes.
+async fn unwilling(inner: &Inner, headers: &HeaderMap) -> Option<Response> {
     inner.seen.lock().unwrap().requests += 1;
-    match inner.conduct() {
-        Conduct::Delays(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+    let answer = match inner.conduct() {
+        Conduct::Delays(millis) => {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            return None;
+        }
         Conduct::HangsUp => {
             inner.hang_up.notify_waiters();
             return std::future::pending().await;
         }
         Conduct::Stalls => return std::future::pending().await,
-        Conduct::Refuses(status, text) => return refusal(status, text),
+        Conduct::Refuses(status, text) => refusal(status, text),
         Conduct::RefusesOnceWith(code) if inner.refused.fetch_add(1, Ordering::SeqCst) == 0 => {
             let mut refusal = refusal(403, "a text of tomorrow");
             let header = Coded::new(code, 1, 2).to_header().parse().unwrap();
             refusal.headers_mut().insert(streamflow_wire::refusal::HEADER, header);
-            return refusal;
+            refusal
         }
         Conduct::ExpiredOnce if inner.refused.fetch_add(1, Ordering::SeqCst) == 0 => {
-            return refusal(400, "TicketParams expired");
+            refusal(400, "TicketParams expired")
         }
         Conduct::ExpiredOnceWithTerms if inner.refused.fetch_add(1, Ordering::SeqCst) == 0 => {
             let token =
@@ -512,9 +522,16 @@ async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body
             let mut refusal = refusal(400, "TicketParams expired");
             let info = header::encode_info(&inner.info(token)).parse().unwrap();
             refusal.headers_mut().insert("streamflow-orchestrator-info", info);
-            return refusal;
+            refusal
         }
-        _ => {}
+        _ => return None,
+    };
+    Some(answer)
+}
+
+async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body) -> Response {
+    if let Some(answer) = unwilling(&inner, &headers).await {
+        return answer;
     }
     let data = header::decode_segment(headers.get(header::SEGMENT).unwrap().to_str().unwrap()).unwrap();
     let request = SegmentRequest::from_proto(data).unwrap();
@@ -545,8 +562,11 @@ async fn segment(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body
     Body::from_stream(futures::stream::once(result)).into_response()
 }
 
-/// The same in frames. The whole stream is read before anything is answered.
+/// The same in frames. The whole stream is read before any frame is answered.
 async fn streamed(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Body) -> Response {
+    if let Some(answer) = unwilling(&inner, &headers).await {
+        return answer;
+    }
     let text = |name: &str| headers.get(name).unwrap().to_str().unwrap().to_owned();
     let request = SegmentRequest::from_proto(header::decode_segment(&text(header::SEGMENT)).unwrap()).unwrap();
     let is_signed = |payment: &str, sender| verify_stream_head(&request, payment, sender);
@@ -554,47 +574,78 @@ async fn streamed(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bod
         return refusal(status, &text);
     }
     let head = StreamHead::new(&request, &text(header::PAYMENT));
-    let (media, trailer) = read_stream(body).await;
-    assert_eq!((trailer.length, trailer.hash), (media.len() as u64, keccak256(&media)));
-    let sender = KeySigner::from_bytes([0x11; 32]).unwrap().address();
-    assert_eq!(trailer.is_signed_by(&head, sender), inner.paid);
-    let request = SegmentRequest { hash: trailer.hash, ..request };
-    let made = {
-        let (media, profiles) = (media.clone(), request.profiles.clone());
-        tokio::task::spawn_blocking(move || clip::renditions(&media, &profiles)).await.unwrap()
-    };
-    let (frames, result) = inner.answer(&request, &head, &trailer, made);
-    let (then, lingers, stalls) = match inner.conduct() {
-        Conduct::Streams(Break::Lingers(millis)) => (result, millis, false),
-        Conduct::Streams(Break::Stalls) => (None, 0, true),
-        Conduct::Streams(Break::NoEnd) => (None, 0, false),
-        _ => (result, 0, false),
-    };
-    let seen = inner.clone();
-    let first = futures::stream::iter(frames.into_iter().map(Ok::<_, Infallible>));
-    let last = async move {
-        {
-            let mut seen = seen.seen.lock().unwrap();
-            seen.segments.push(request.seq);
-            seen.streamed += 1;
+    let answer = async move {
+        if inner.conduct() == Conduct::Streams(Break::Hasty) {
+            let result = DownFrame::Result(Box::default()).to_bytes();
+            return futures::stream::once(async { Ok(result) }).boxed();
         }
-        tokio::time::sleep(Duration::from_millis(lingers)).await;
-        if stalls {
-            std::future::pending::<()>().await;
-        }
-        Ok(then.unwrap_or_default())
+        let Some((media, trailer)) = read_stream(&inner, body).await else {
+            inner.seen.lock().unwrap().cut_off += 1;
+            let failure = StreamFailure { text: "the segment did not come".into(), ..StreamFailure::default() };
+            let failure = DownFrame::Failure(Box::new(failure)).to_bytes();
+            return futures::stream::once(async { Ok(failure) }).boxed();
+        };
+        inner.end_of(request, head, media, trailer).await
     };
-    Body::from_stream(first.chain(futures::stream::once(last))).into_response()
+    Body::from_stream(futures::stream::once(answer).flatten()).into_response()
 }
 
-async fn read_stream(body: Body) -> (Bytes, StreamTrailer) {
-    let mut reader = FrameReader::default();
-    reader.push(&axum::body::to_bytes(body, 100_000_000).await.unwrap());
-    let mut media = Vec::new();
+type Frames = futures::stream::BoxStream<'static, Result<Bytes, Infallible>>;
+
+impl Inner {
+    /// What is answered to a stream that ended well.
+    async fn end_of(
+        self: Arc<Self>,
+        request: SegmentRequest,
+        head: StreamHead,
+        media: Bytes,
+        trailer: StreamTrailer,
+    ) -> Frames {
+        let inner = self;
+        assert_eq!((trailer.length, trailer.hash), (media.len() as u64, keccak256(&media)));
+        let sender = KeySigner::from_bytes([0x11; 32]).unwrap().address();
+        assert_eq!(trailer.is_signed_by(&head, sender), inner.paid);
+        let request = SegmentRequest { hash: trailer.hash, ..request };
+        let made = {
+            let (media, profiles) = (media.clone(), request.profiles.clone());
+            tokio::task::spawn_blocking(move || clip::renditions(&media, &profiles)).await.unwrap()
+        };
+        let (frames, result) = inner.answer(&request, &head, &trailer, made);
+        let (then, lingers, stalls) = match inner.conduct() {
+            Conduct::Streams(Break::Lingers(millis)) => (result, millis, false),
+            Conduct::Streams(Break::Stalls) => (None, 0, true),
+            Conduct::Streams(Break::NoEnd) => (None, 0, false),
+            _ => (result, 0, false),
+        };
+        let seen = inner.clone();
+        let first = futures::stream::iter(frames.into_iter().map(Ok::<_, Infallible>));
+        let last = async move {
+            {
+                let mut seen = seen.seen.lock().unwrap();
+                seen.segments.push(request.seq);
+                seen.streamed += 1;
+            }
+            tokio::time::sleep(Duration::from_millis(lingers)).await;
+            if stalls {
+                std::future::pending::<()>().await;
+            }
+            Ok(then.unwrap_or_default())
+        };
+        first.chain(futures::stream::once(last)).boxed()
+    }
+}
+
+/// None of a stream without a trailer.
+async fn read_stream(inner: &Inner, body: Body) -> Option<(Bytes, StreamTrailer)> {
+    let (mut reader, mut body, mut media) = (FrameReader::default(), body.into_data_stream(), Vec::new());
     loop {
-        match reader.next_up().unwrap().unwrap() {
-            UpFrame::Media(bytes) => media.extend_from_slice(&bytes),
-            UpFrame::Trailer(trailer) => return (media.into(), trailer),
+        match reader.next_up().unwrap() {
+            Some(UpFrame::Media(bytes)) => {
+                inner.seen.lock().unwrap().coming += bytes.len();
+                media.extend_from_slice(&bytes);
+            }
+            Some(UpFrame::Trailer(trailer)) => return Some((media.into(), trailer)),
+            None => reader.push(&body.next().await?.ok()?),
         }
     }
 }

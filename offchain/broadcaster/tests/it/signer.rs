@@ -1,26 +1,17 @@
 //! A broadcaster that holds no key: a signer pays.
 use std::{
     collections::BTreeSet,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use alloy_primitives::{Address, U256};
 use streamflow_broadcaster::{PaymentMode, RemoteSigner};
-use streamflow_orchestrator::{
-    ChainDeps, Deps as OrchestratorDeps, FundsFuture, Live, LiveFuture, Orchestrator, OrchestratorConfig, Rendition,
-    SenderFundsSource, TicketConfig, Transcode, TranscodeFuture, TranscodeJob,
-};
-use streamflow_pm::{KeySigner, QuoteDomain, QuoteSecret, TicketSigner};
+use streamflow_pm::{KeySigner, TicketSigner as _};
 use streamflow_signer::{Deps, Handle, Registered, Roster, Signer, SignerConfig};
-use streamflow_store::{Store, TicketStatus};
+use streamflow_store::TicketStatus;
 use streamflow_types::{ChainView, Price, SenderFunds};
-use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
@@ -28,15 +19,8 @@ use crate::{
     clip,
     fixture::{DEPLOYMENT, Setup, VIEW, until},
     orchestrator::{Conduct, FakeOrchestrator},
+    ours::{NOW, Ours, ether},
 };
-
-/// Unix seconds.
-const NOW: u64 = 1_700_000_000;
-
-fn ether() -> SenderFunds {
-    let wei = U256::from(1_000_000_000_000_000_000_u64);
-    SenderFunds { deposit: wei, reserve: wei, pool_size: 2, ..SenderFunds::default() }
-}
 
 /// A running signer; stops when dropped.
 struct RunningSigner {
@@ -99,138 +83,19 @@ fn keyless(orchestrator: Url, signer: &RunningSigner) -> Setup {
     })
 }
 
-#[derive(Debug)]
-struct AnybodysFunds;
-
-impl SenderFundsSource for AnybodysFunds {
-    fn funds(&self, _sender: Address) -> FundsFuture<'_> {
-        Box::pin(async { Ok(ether()) })
-    }
-}
-
-/// Counts the segments that came as streams.
-#[derive(Debug)]
-struct InProcess(Arc<AtomicUsize>);
-
-impl Transcode for InProcess {
-    fn transcode(&self, job: TranscodeJob) -> TranscodeFuture<'_> {
-        Box::pin(async move {
-            let make = move || clip::renditions(&job.input, &job.profiles);
-            let made = tokio::task::spawn_blocking(make).await.unwrap();
-            Ok(made.into_iter().map(|made| Rendition { data: made.bytes, pixels: made.pixels }).collect())
-        })
-    }
-
-    fn transcode_live(&self, job: TranscodeJob, live: Live) -> LiveFuture<'_> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async move {
-            let input = live.input.whole().await?;
-            let made = self.transcode(TranscodeJob { input, ..job }).await?;
-            for (index, rendition) in made.iter().enumerate() {
-                live.output.put(index, &rendition.data)?;
-            }
-            Ok(made.into_iter().map(|rendition| rendition.pixels).collect())
-        })
-    }
-
-    fn end_session(&self, _session_id: &str) {}
-}
-
-/// An orchestrator of ours; its files and winners outlive its runs.
-struct Ours {
-    dir: TempDir,
-    store: Store,
-    listen: SocketAddr,
-    /// Wei for a pixel.
-    price: u64,
-    /// Segments that came as streams.
-    streamed: Arc<AtomicUsize>,
-    run: Option<Run>,
-}
-
-struct Run {
-    stop: CancellationToken,
-    serving: JoinHandle<()>,
-    /// The chain as it knows it ends with these.
-    _chain: (watch::Sender<Option<ChainView>>, watch::Sender<bool>),
-}
-
-impl Ours {
-    fn key() -> KeySigner {
-        KeySigner::from_bytes([0x0a; 32]).unwrap()
-    }
-
-    /// A signer that pays it.
-    async fn signer() -> RunningSigner {
-        RunningSigner::start(Self::key().address(), |config| {
-            config.tickets.max_ticket_ev = U256::from(1_000_000_000_000_000_u64);
-            config.tickets.max_total_ev = U256::from(100_000_000_000_000_000_u64);
-        })
-        .await
-    }
-
-    async fn start(price: u64) -> Self {
-        let (dir, store) = (tempfile::tempdir().unwrap(), Store::in_memory().await.unwrap());
-        let (listen, streamed) = ("127.0.0.1:0".parse().unwrap(), Arc::default());
-        let mut ours = Self { dir, store, listen, price, streamed, run: None };
-        ours.begin().await;
-        ours
-    }
-
-    async fn begin(&mut self) {
-        let (chain, view) = watch::channel(Some(ChainView { base_fee: 10_000_000, ..VIEW }));
-        let (active, is_active) = watch::channel(true);
-        let deps = OrchestratorDeps {
-            chain: Some(ChainDeps {
-                view,
-                active: is_active,
-                funds: Arc::new(AnybodysFunds),
-                signer: Arc::new(Self::key()),
-                domain: QuoteDomain { chain_id: 31337, broker: Address::repeat_byte(0xbb) },
-                secrets: watch::Sender::new(QuoteSecret::new([7; 32]).into()).subscribe(),
-                deployment: Some(DEPLOYMENT),
-                late_blocks: 10,
-                receipts: None,
-                store: self.store.clone(),
-                rpc: "none".into(),
-            }),
-            local: Some(Arc::new(InProcess(self.streamed.clone()))),
-            secret: [7; 32],
-            data_dir: self.dir.path().to_owned(),
-            clock: Arc::new(|| NOW),
-        };
-        // Nine of ten tickets win.
-        let config = OrchestratorConfig {
-            listen: self.listen,
-            price: Price::new(self.price, 1).unwrap(),
-            tickets: TicketConfig { ev: U256::from(315_000_000_000_000_u64), ..TicketConfig::default() },
-            ..OrchestratorConfig::default()
-        };
-        let orchestrator = Orchestrator::bind(config, deps).await.unwrap();
-        self.listen = orchestrator.local_addr();
-        let stop = CancellationToken::new();
-        let serving = orchestrator.run(stop.clone());
-        let serving = tokio::spawn(async move {
-            serving.await;
-        });
-        self.run = Some(Run { stop, serving, _chain: (chain, active) });
-    }
-
-    async fn end(&mut self) {
-        let run = self.run.take().unwrap();
-        run.stop.cancel();
-        run.serving.await.unwrap();
-    }
-
-    fn url(&self) -> Url {
-        format!("https://{}", self.listen).parse().unwrap()
-    }
+/// A signer that pays an orchestrator of ours.
+async fn signer_of_ours() -> RunningSigner {
+    RunningSigner::start(Ours::key().address(), |config| {
+        config.tickets.max_ticket_ev = U256::from(1_000_000_000_000_000_u64);
+        config.tickets.max_total_ev = U256::from(100_000_000_000_000_000_u64);
+    })
+    .await
 }
 
 #[tokio::test]
 async fn an_orchestrator_of_ours_takes_what_the_signer_pays() {
     // A segment costs about four tickets.
-    let (signer, mut ours) = (Ours::signer().await, Ours::start(140_000_000).await);
+    let (signer, mut ours) = (signer_of_ours().await, Ours::start(140_000_000).await);
     let running = keyless(ours.url(), &signer).start().await;
     until("the signer's address", || running.handle.status().refusing.is_none()).await;
     for seq in 0..3 {
@@ -273,7 +138,7 @@ async fn an_orchestrator_of_ours_is_streamed_to_by_who_has_a_key() {
 #[tokio::test]
 async fn a_restarted_orchestrator_is_paid_from_nothing_at_once() {
     // A segment costs a part of a ticket: the signer finds that the change of two pays for the third.
-    let (signer, mut ours) = (Ours::signer().await, Ours::start(10_000_000).await);
+    let (signer, mut ours) = (signer_of_ours().await, Ours::start(10_000_000).await);
     let running = keyless(ours.url(), &signer).start().await;
     until("the signer's address", || running.handle.status().refusing.is_none()).await;
     running.push_clip("movie", 0).await;

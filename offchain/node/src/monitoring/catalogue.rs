@@ -65,6 +65,12 @@ pub const ALL: &[Metric] = &[
     counter("streamflow_broadcaster_refused_terms_total", &["remedy"], "Terms that were not accepted, by what helps."),
     gauge("streamflow_broadcaster_reserve_gwei", &[], "Reserve in TicketBroker, in gwei, rounded down."),
     gauge("streamflow_broadcaster_runway_hours", &[], "Hours that the deposit lasts at the present rate."),
+    counter(
+        "streamflow_broadcaster_sent_ahead_in_vain_total",
+        &[],
+        "Of those sent while they were pushed, broken off.",
+    ),
+    counter("streamflow_broadcaster_sent_ahead_segments_total", &[], "Segments sent on while they were pushed."),
     counter("streamflow_broadcaster_sent_tickets_total", &[], "Tickets sent to orchestrators."),
     counter(
         "streamflow_broadcaster_suspected_results_total",
