@@ -231,6 +231,25 @@ async fn a_segment_behind_one_that_is_late_is_made() {
     pool.shutdown().await;
 }
 
+/// An answer that nobody asked for is not the end of a job, nor left to the next.
+#[tokio::test]
+async fn a_worker_that_answers_out_of_turn_is_ended_and_others_lose_nothing() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let alone = transcode(&clip::segment(4), &profiles(), &settings()).unwrap();
+    for deed in ["ending-twice", "played"] {
+        let good = || pool.transcode(job(clip::segment(4)));
+        let bad = pool.transcode(job(hostile(deed, 0)));
+        let (before, bad, after) = tokio::join!(good(), bad, good());
+        for error in twice(bad.unwrap_err()) {
+            assert!(matches!(error, PoolError::WorkerGarbage { .. }), "{deed}: {error:?}");
+        }
+        for made in [before, after] {
+            assert_eq!(made.unwrap().output, alone, "{deed}");
+        }
+    }
+    pool.shutdown().await;
+}
+
 #[tokio::test]
 async fn segments_that_follow_each_other_in_a_worker_are_what_they_are_alone() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
