@@ -1,6 +1,6 @@
 //! A job on a worker, and once more on another if that one fails.
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Inner, PoolError,
@@ -123,6 +123,7 @@ impl Inner {
         let mut offer = None;
         let mut follower = None;
         let left = due.left();
+        let began = Instant::now();
         let answered = timeout(left, async {
             if !ordered {
                 worker.order(request.clone(), blobs).await?;
@@ -137,7 +138,7 @@ impl Inner {
                 expected(asked, reply, made)
             };
             let Some(slot) = slot else { return reply.await };
-            let offer = offer.insert(self.crew.offer());
+            let offer = offer.insert(self.crew.offer(began.elapsed()));
             *slot = None;
             tokio::pin!(reply);
             loop {

@@ -250,6 +250,28 @@ async fn a_worker_that_answers_out_of_turn_is_ended_and_others_lose_nothing() {
     pool.shutdown().await;
 }
 
+/// The one in front hangs for as long as it may.
+#[tokio::test]
+async fn a_segment_behind_one_that_does_not_end_is_made_on_the_next_worker_that_is_free() {
+    let pool = WorkerPool::start(config(2)).await.unwrap();
+    let alone = transcode(&clip::segment(4), &profiles(), &settings()).unwrap();
+    let hanging = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.transcode(job(hostile("hang-last", 0))).await }
+    });
+    pool::busy_worker(&pool).await;
+    let started = Instant::now();
+    let good = || pool.transcode(job(clip::segment(4)));
+    for (one, other) in [tokio::join!(good(), good()), tokio::join!(good(), good())] {
+        assert_eq!(one.unwrap().output, alone);
+        assert_eq!(other.unwrap().output, alone);
+    }
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(!hanging.is_finished());
+    hanging.abort();
+    pool.shutdown().await;
+}
+
 #[tokio::test]
 async fn segments_that_follow_each_other_in_a_worker_are_what_they_are_alone() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
