@@ -273,6 +273,20 @@ async fn a_segment_behind_one_that_does_not_end_is_made_on_the_next_worker_that_
 }
 
 #[tokio::test]
+async fn a_worker_whose_thread_panics_ends_at_once() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    for error in twice(pool.transcode(job(hostile("panic", 0))).await.unwrap_err()) {
+        match error {
+            PoolError::WorkerDied { exit: Some(1), stderr, .. } => {
+                assert!(stderr.iter().any(|line| line.contains("as asked")), "{stderr:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    pool.shutdown().await;
+}
+
+#[tokio::test]
 async fn segments_that_follow_each_other_in_a_worker_are_what_they_are_alone() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
     let segments = clip::segments();
