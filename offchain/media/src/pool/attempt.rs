@@ -34,11 +34,17 @@ impl Inner {
     ) -> Result<Done, PoolError> {
         let place = self.queue.enter()?;
         let mut first = self.failed_before(request, blobs).await?;
+        let known = first.is_some();
         let mut slot = None;
         let mut trail = Trail::new(self.fleet.get(), request);
         loop {
             if slot.is_none() {
-                slot = Some(due.wait(place.slot(due.at())).await?);
+                match due.wait(place.slot(due.at())).await {
+                    Ok(next) => slot = Some(next),
+                    Err(late) => {
+                        return Err(self.no_second(kind, request, blobs, first.filter(|_| !known), late).await);
+                    }
+                }
             }
             let order = trail.next()?;
             let alone = first.is_some();
@@ -51,6 +57,9 @@ impl Inner {
             let error = match ended {
                 Err(error) if trail.leaves(&error) && !due.left().is_zero() => continue,
                 Err(error) if error.is_fault() && !blobs.is_empty() => error,
+                Err(error @ (PoolError::Late { .. } | PoolError::NotReady(_) | PoolError::Spawn(_))) => {
+                    return Err(self.no_second(kind, request, blobs, first.filter(|_| !known), error).await);
+                }
                 ended => return ended,
             };
             if first.is_some() || due.left().is_zero() {
@@ -198,6 +207,21 @@ impl Inner {
         let error = due.judge(worker.bury(broken).await);
         replaced(&error);
         error
+    }
+
+    /// A job that has no second attempt, or none that tells anything, is told how its first one `failed`.
+    async fn no_second(
+        &self,
+        kind: &'static str,
+        request: &Request,
+        blobs: &[Bytes],
+        failed: Option<PoolError>,
+        error: PoolError,
+    ) -> PoolError {
+        match failed {
+            Some(failed) => self.give_up(kind, request, blobs, None, failed).await,
+            None => error,
+        }
     }
 
     /// Remembers a job on which one worker failed, or the second one too, and says what the caller is told.

@@ -286,6 +286,30 @@ async fn a_worker_whose_thread_panics_ends_at_once() {
     pool.shutdown().await;
 }
 
+/// It gave its turn to another when it was ending, and gets no second one in time.
+#[tokio::test]
+async fn a_segment_that_waits_in_vain_for_a_second_worker_is_remembered() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let bad = hostile("abort-last", 0);
+    let failing = tokio::spawn({
+        let job = TranscodeJob { deadline: Some(Instant::now() + 2 * CPU), ..job(bad.clone()) };
+        let pool = pool.clone();
+        async move { pool.transcode(job).await }
+    });
+    pool::busy_worker(&pool).await;
+    let hanging = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.transcode(job(hostile("hang", 1))).await }
+    });
+    let failed = failing.await.unwrap().unwrap_err();
+    assert!(matches!(failed, PoolError::WorkerDied { signal: Some(ABORTED), .. }), "{failed:?}");
+    hanging.abort();
+    let (refused, used) = busy_during(&pool, pool.transcode(job(bad))).await;
+    twice(refused.unwrap_err());
+    assert_eq!(used.len(), 1);
+    pool.shutdown().await;
+}
+
 #[tokio::test]
 async fn segments_that_follow_each_other_in_a_worker_are_what_they_are_alone() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
