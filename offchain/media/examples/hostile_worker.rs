@@ -1,7 +1,8 @@
 //! A worker that does to itself what a segment asks for, as a hole in libav would: for the tests of what contains it.
 //!
 //! A segment asks with `hostile:` and a word, anywhere in its bytes: `abort`, `hang` (without using the CPU), `spin` (using
-//! it), `eat` (memory without end), before the first answer; or `abort-last` and `hang-last`, before the last one.
+//! it), `eat` (memory without end), `panic`, before the first answer; `abort-last` and `hang-last`, before the last one;
+//! `ending-twice` and `played`, with an answer that nobody asked for where it says that it is ending.
 use std::{
     io::{self, Read, Write},
     sync::{Arc, Mutex, PoisonError},
@@ -11,6 +12,7 @@ use std::{
 use streamflow_media::worker::{WorkerError, run};
 
 const MARK: &[u8] = b"hostile:";
+const ENDING: &[u8] = b"\"Ending\"";
 /// Longest mark and word.
 const MARK_BYTES: usize = 32;
 /// Bytes eaten at a time.
@@ -24,6 +26,9 @@ enum Deed {
     HangLast,
     Spin,
     Eat,
+    Panic,
+    EndingTwice,
+    Played,
 }
 
 impl Deed {
@@ -36,11 +41,24 @@ impl Deed {
             (b"hang;", Self::Hang),
             (b"spin;", Self::Spin),
             (b"eat;", Self::Eat),
+            (b"panic;", Self::Panic),
+            (b"ending-twice;", Self::EndingTwice),
+            (b"played;", Self::Played),
         ];
         deeds.into_iter().find_map(|(name, deed)| word.starts_with(name).then_some(deed))
     }
 
-    fn commit(self) -> ! {
+    /// Whether an answer that begins with these bytes still leaves.
+    fn waits_for_more_than(self, bytes: &[u8]) -> bool {
+        let has = |answer: &[u8]| bytes.windows(answer.len()).any(|word| word == answer);
+        match self {
+            Self::AbortLast | Self::HangLast => !has(b"Transcoded"),
+            Self::EndingTwice | Self::Played => !has(ENDING),
+            _ => false,
+        }
+    }
+
+    fn commit(self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Abort | Self::AbortLast => std::process::abort(),
             Self::Hang | Self::HangLast => loop {
@@ -54,6 +72,12 @@ impl Deed {
                 loop {
                     eaten.push(vec![1_u8; BITE]);
                 }
+            }
+            Self::Panic => panic!("as asked"),
+            Self::EndingTwice => [bytes, bytes].into_iter().try_for_each(|bytes| io::stdout().write_all(bytes)),
+            Self::Played => {
+                let said = String::from_utf8_lossy(bytes).replace("\"Ending\"", "\"Played\"");
+                io::stdout().write_all(said.as_bytes())
             }
         }
     }
@@ -75,7 +99,7 @@ impl Read for Input {
             if seen == MARK
                 && let Some(deed) = Deed::asked(&self.tail[at + MARK.len()..])
             {
-                *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(deed);
+                self.asked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(deed);
             }
         }
         self.tail.drain(..self.tail.len().saturating_sub(MARK_BYTES));
@@ -92,11 +116,9 @@ impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         match asked {
-            Some(Deed::AbortLast | Deed::HangLast) if !bytes.windows(10).any(|word| word == b"Transcoded") => {}
-            Some(deed) => deed.commit(),
-            None => {}
+            Some(deed) if !deed.waits_for_more_than(bytes) => deed.commit(bytes).map(|()| bytes.len()),
+            _ => io::stdout().write(bytes),
         }
-        io::stdout().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -7,7 +7,7 @@ use streamflow_types::{Profile, VideoCodec};
 use super::{
     keys::KeyClock,
     lane::LanePlan,
-    queues::{Footprint, Queues},
+    queues::{Closing, Footprint, Queues},
     rung::{Pace, Rung},
 };
 use crate::{
@@ -112,11 +112,11 @@ impl<'a> Ladder<'a> {
         mut self,
         frames: Receiver<Option<frame::Video>>,
         step: i64,
-        queues: &Queues,
+        closing: Closing,
     ) -> Result<(), MediaError> {
-        let shown = self.show_all(&frames, step, queues);
-        queues.close(shown.is_ok());
-        shown
+        self.show_all(&frames, step, closing.queues())?;
+        closing.complete();
+        Ok(())
     }
 
     fn show_all(

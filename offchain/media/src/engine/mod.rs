@@ -14,14 +14,20 @@ use std::{
         Arc,
         mpsc::{SyncSender, sync_channel},
     },
-    thread::{self, Scope, ScopedJoinHandle},
+    thread::{self, Builder, Scope, ScopedJoinHandle},
 };
 
 use ffmpeg_next::{Packet, codec};
 use streamflow_types::Profile;
 
 pub(crate) use self::queues::Encoders;
-use self::{ladder::Ladder, lane::Lane, queues::Queues, recode::Recoder, sound::Sound};
+use self::{
+    ladder::Ladder,
+    lane::Lane,
+    queues::{Closing, Queues},
+    recode::Recoder,
+    sound::Sound,
+};
 use crate::{
     MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings, codecs,
     decode::Frames,
@@ -65,7 +71,7 @@ pub(crate) fn run(
     thread::scope(|scope| {
         let (pieces, made) = sync_channel(QUEUED_PIECES);
         let job = Job { profiles, settings, hardware, encoders, ending, pieces };
-        let front = scope.spawn(move || job.run(scope, open));
+        let front = begin(scope, Builder::new(), move || job.run(scope, open))?;
         for piece in made {
             if emit(piece).is_break() {
                 break;
@@ -73,6 +79,15 @@ pub(crate) fn run(
         }
         front.join().unwrap_or(Err(MediaError::Panicked))
     })
+}
+
+/// Starts a thread of a job. A worker whose memory has no room for its stack has no memory.
+fn begin<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    thread: Builder,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>, MediaError> {
+    thread.spawn_scoped(scope, work).map_err(|_| MediaError::OutOfMemory { step: "start a thread".into() })
 }
 
 /// What is to be made, and where it goes.
@@ -121,15 +136,15 @@ impl<'a> Job<'a> {
         demux::check_size(size.0, size.1)?;
         let (ladder, plans) = Ladder::new(self.profiles, self.settings, self.hardware, &first, fps);
         let queues = Arc::new(Queues::new(&self.encoders, plans.iter().map(|plan| plan.footprint)));
+        let closing = Closing::new(queues.clone());
         let run = |plan| {
             let (lane, queues) = (Lane::new(plan, self.hardware, sound.clone(), self.pieces.clone()), queues.clone());
-            scope.spawn(move || lane.run(&queues))
+            begin(scope, Builder::new(), move || lane.run(&queues))
         };
-        let lanes: Vec<LaneThread<'_>> = plans.into_iter().map(run).collect();
+        let lanes = plans.into_iter().map(run).collect::<Result<Vec<LaneThread<'_>>, _>>()?;
         drop(self.pieces);
         let (decoded, to_scale) = sync_channel(DECODED_FRAMES);
-        let all = queues.clone();
-        let scaling = scope.spawn(move || ladder.run(to_scale, fps.frame_ticks(), &all));
+        let scaling = begin(scope, Builder::new(), move || ladder.run(to_scale, fps.frame_ticks(), closing))?;
         let send = |frame| decoded.send(frame).map_err(|_| MediaError::Abandoned);
         let mut next = Some(first);
         let shown: Result<(), MediaError> = (|| {
@@ -211,5 +226,18 @@ impl Iterator for Pictures<'_> {
                 Err(error) => return Some(Err(error)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_finds_no_room_is_no_memory() {
+        thread::scope(|scope| {
+            let begun = begin(scope, Builder::new().stack_size(usize::MAX / 4), || ());
+            assert!(matches!(begun, Err(MediaError::OutOfMemory { .. })));
+        });
     }
 }

@@ -205,7 +205,7 @@ impl Queues {
     }
 
     /// No more frames come. Unless they are `complete`, nobody wants what waits.
-    pub(super) fn close(&self, complete: bool) {
+    fn close(&self, complete: bool) {
         self.change(|segment| {
             segment.closed = true;
             if !complete {
@@ -280,6 +280,33 @@ pub(super) struct Ending<'a> {
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.queues.end(self.lane);
+    }
+}
+
+/// Closes the queues when it is dropped: whatever happens to who was to fill them, no lane waits for ever.
+pub(super) struct Closing {
+    queues: Arc<Queues>,
+    complete: bool,
+}
+
+impl Closing {
+    pub(super) fn new(queues: Arc<Queues>) -> Self {
+        Self { queues, complete: false }
+    }
+
+    pub(super) fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    /// All frames are there.
+    pub(super) fn complete(mut self) {
+        self.complete = true;
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.queues.close(self.complete);
     }
 }
 
@@ -388,6 +415,24 @@ mod tests {
         queues.close(true);
         assert!(matches!(queues.next(1), Some(Work::Show { pts: 0, .. })));
         assert!(queues.next(1).is_none());
+    }
+
+    #[test]
+    fn lanes_end_with_who_was_to_fill_them() {
+        let queues = Arc::new(queues(&[180, 85], 192));
+        let (ended, seen) = std::sync::mpsc::channel();
+        for lane in [0, 1] {
+            let (queues, ended) = (queues.clone(), ended.clone());
+            thread::spawn(move || ended.send(queues.begin(lane) && queues.next(lane).is_some()));
+        }
+        let filling = thread::spawn(move || {
+            let _closing = Closing::new(queues);
+            panic!("as a thread does that cannot start another");
+        });
+        assert!(filling.join().is_err());
+        for _ in [0, 1] {
+            assert_eq!(seen.recv_timeout(std::time::Duration::from_secs(5)), Ok(false));
+        }
     }
 
     #[test]

@@ -95,9 +95,9 @@ impl Rung {
                 break;
             }
             self.send(picture.clone(), pts, queues)?;
-        }
-        if self.shown > MAX_FRAMES_PER_FRAME * self.seen {
-            return Err(MediaError::FramesRunaway { decoded: self.seen, encoded: self.shown });
+            if self.shown > MAX_FRAMES_PER_FRAME * self.seen {
+                return Err(MediaError::FramesRunaway { decoded: self.seen, encoded: self.shown });
+            }
         }
         Ok(())
     }
@@ -106,5 +106,35 @@ impl Rung {
         self.shown += 1;
         let key = self.keys.is_key(pts);
         queues.push(self.lane, Work::Show { picture, pts, key })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use streamflow_types::Gop;
+
+    use super::{
+        super::queues::{Closing, Footprint},
+        *,
+    };
+    use crate::rate::{FrameRate, TICKS_PER_SECOND};
+
+    /// Two lanes, of which the second takes everything and encodes nothing.
+    fn queues() -> Arc<Queues> {
+        let lane = |encoder| Footprint { encoder, frame: 0 };
+        Arc::new(Queues::new(&Arc::default(), [lane(usize::MAX / 4), lane(usize::MAX / 8)]))
+    }
+
+    #[test]
+    fn a_long_pause_is_refused_before_it_is_filled() {
+        let queues = queues();
+        let mut rung = Rung::new(Pace::Grid(Grid(FrameRate::new(480, 1))), KeyClock::new(Gop::EncoderDefault), 1);
+        let picture = || Arc::new(frame::Video::empty());
+        rung.see(picture(), 0, &queues).unwrap();
+        let refused = rung.see(picture(), 30 * TICKS_PER_SECOND, &queues);
+        let most = 2 * MAX_FRAMES_PER_FRAME + 1;
+        assert_eq!(refused, Err(MediaError::FramesRunaway { decoded: 2, encoded: most }));
+        Closing::new(queues.clone()).complete();
+        assert_eq!(std::iter::from_fn(|| queues.next(1)).count() as u64, most);
     }
 }

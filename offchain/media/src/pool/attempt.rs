@@ -1,6 +1,6 @@
 //! A job on a worker, and once more on another if that one fails.
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Inner, PoolError,
@@ -34,11 +34,17 @@ impl Inner {
     ) -> Result<Done, PoolError> {
         let place = self.queue.enter()?;
         let mut first = self.failed_before(request, blobs).await?;
+        let known = first.is_some();
         let mut slot = None;
         let mut trail = Trail::new(self.fleet.get(), request);
         loop {
             if slot.is_none() {
-                slot = Some(due.wait(place.slot(due.at())).await?);
+                match due.wait(place.slot(due.at())).await {
+                    Ok(next) => slot = Some(next),
+                    Err(late) => {
+                        return Err(self.no_second(kind, request, blobs, first.filter(|_| !known), late).await);
+                    }
+                }
             }
             let order = trail.next()?;
             let alone = first.is_some();
@@ -51,6 +57,9 @@ impl Inner {
             let error = match ended {
                 Err(error) if trail.leaves(&error) && !due.left().is_zero() => continue,
                 Err(error) if error.is_fault() && !blobs.is_empty() => error,
+                Err(error @ (PoolError::Late { .. } | PoolError::NotReady(_) | PoolError::Spawn(_))) => {
+                    return Err(self.no_second(kind, request, blobs, first.filter(|_| !known), error).await);
+                }
                 ended => return ended,
             };
             if first.is_some() || due.left().is_zero() {
@@ -114,26 +123,32 @@ impl Inner {
         due: Due,
         slot: Option<&mut Option<Slot>>,
     ) -> Result<Done, PoolError> {
-        let (mut worker, request) = match next {
-            Next::Ready(worker) => (worker, Some(request)),
-            Next::Ordered(worker) => (worker, None),
+        let (mut worker, ordered) = match next {
+            Next::Ready(worker) => (worker, false),
+            Next::Ordered(worker) => (worker, true),
         };
+        let may_end = matches!(&request, Request::Transcode(TranscodeOrder { device: None, .. })) && !blobs.is_empty();
+        let asked = (&request, blobs.len());
         let mut offer = None;
         let mut follower = None;
         let left = due.left();
+        let began = Instant::now();
         let answered = timeout(left, async {
-            if let Some(request) = request {
-                worker.order(request, blobs).await?;
+            if !ordered {
+                worker.order(request.clone(), blobs).await?;
             }
             let (stdin, stdout, job) = worker.pipes()?;
-            let (reply, blobs) = read_reply(stdout, job).await?;
-            if !matches!(reply.answer, Answer::Ending) {
-                return Ok((reply, blobs));
+            let (reply, made) = read_reply(stdout, job).await?;
+            if !(may_end && matches!(reply.answer, Answer::Ending)) {
+                return expected(asked, reply, made);
             }
-            let Some(slot) = slot else { return read_reply(stdout, job).await };
-            let offer = offer.insert(self.crew.offer());
+            let reply = async {
+                let (reply, made) = read_reply(stdout, job).await?;
+                expected(asked, reply, made)
+            };
+            let Some(slot) = slot else { return reply.await };
+            let offer = offer.insert(self.crew.offer(began.elapsed()));
             *slot = None;
-            let reply = read_reply(stdout, job);
             tokio::pin!(reply);
             loop {
                 tokio::select! { biased;
@@ -148,13 +163,13 @@ impl Inner {
             }
         });
         match answered.await.unwrap_or(Err(Broken::Hung(left))) {
-            Ok((Reply { answer: Answer::Failed(mut error), .. }, _)) => {
+            Ok(Done { reply: Reply { answer: Answer::Failed(mut error), .. }, .. }) => {
                 worker.explain(&mut error).await;
                 Err(self.release(worker, error.into(), offer, follower))
             }
-            Ok((reply, blobs)) => {
+            Ok(done) => {
                 self.hand_on(worker, offer, follower);
-                Ok(Done { reply, blobs })
+                Ok(done)
             }
             Err(broken) => {
                 let error = self.bury(worker, broken, due).await;
@@ -194,6 +209,21 @@ impl Inner {
         error
     }
 
+    /// A job that has no second attempt, or none that tells anything, is told how its first one `failed`.
+    async fn no_second(
+        &self,
+        kind: &'static str,
+        request: &Request,
+        blobs: &[Bytes],
+        failed: Option<PoolError>,
+        error: PoolError,
+    ) -> PoolError {
+        match failed {
+            Some(failed) => self.give_up(kind, request, blobs, None, failed).await,
+            None => error,
+        }
+    }
+
     /// Remembers a job on which one worker failed, or the second one too, and says what the caller is told.
     pub(super) async fn give_up(
         &self,
@@ -215,6 +245,26 @@ impl Inner {
         }
         PoolError::Quarantined { first, second }
     }
+}
+
+/// A worker that answers anything else than the end of the job that it was asked for would leave the rest to the next job.
+fn expected((request, given): (&Request, usize), reply: Reply, blobs: Vec<Bytes>) -> Result<Done, Broken> {
+    let made = blobs.len();
+    let is_end = match (&reply.answer, request) {
+        (Answer::Failed(_), _)
+        | (Answer::Probed(_), Request::Probe)
+        | (Answer::Inspected(_), Request::Inspect)
+        | (Answer::Measured(_), Request::Quality)
+        | (Answer::EncoderWorks, Request::ProbeEncoder(_))
+        | (Answer::Tried(_), Request::TryDevice(_)) => made == 0,
+        (Answer::Compared(all), Request::Compare(_)) => made == 0 && all.len() + 1 == given,
+        (Answer::Fragmented, Request::Fragment) => made == 2,
+        (Answer::Transcoded(report), Request::Transcode(order)) => {
+            made == order.profiles.len() && made == report.renditions.len()
+        }
+        _ => false,
+    };
+    if is_end { Ok(Done { reply, blobs }) } else { Err(Broken::Garbage("answer to another request".into())) }
 }
 
 fn replaced(error: &PoolError) {

@@ -196,6 +196,11 @@ impl Worker {
         Ok(Self { child, stdin, stdout, stderr, pid, jobs: 0, cpu: None, registry: registry.clone(), device: None })
     }
 
+    #[cfg(test)]
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     pub(super) fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }

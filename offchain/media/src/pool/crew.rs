@@ -6,8 +6,9 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    sync::{Mutex as AsyncMutex, oneshot},
+    sync::{Mutex as AsyncMutex, Notify, oneshot},
     task::JoinHandle,
+    time::{Instant, sleep_until},
 };
 
 use super::{
@@ -21,6 +22,8 @@ use crate::{
 
 /// Time between two tries to start a worker.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A segment that is ending for as long as it took until then, and for this long, keeps nobody waiting any more.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Worker processes between two jobs.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct Crew {
     free: Mutex<Free>,
     /// Those that never had a job.
     spare: Mutex<Vec<Worker>>,
+    /// Told when there is one more of either.
+    more: Notify,
     /// Only one is started at a time, so that there are never too many.
     starting: AsyncMutex<()>,
     registry: Arc<Registry>,
@@ -41,6 +46,7 @@ impl Crew {
         let crew = Arc::new(Self {
             free: Mutex::default(),
             spare: Mutex::default(),
+            more: Notify::new(),
             starting: AsyncMutex::default(),
             registry: Arc::default(),
             config,
@@ -72,34 +78,58 @@ impl Crew {
         if self.registry.crew() <= self.config.workers {
             let worker = self.ready().await?;
             lock(&self.spare).push(worker);
+            self.more.notify_waiters();
         }
         Ok(())
     }
 
     /// A worker for a job, rather one that used this device last, as it keeps it open. Where all have one, the job follows
-    /// another: its order, if it is known, is sent ahead, and what ends that worker is told as the job's own fault.
-    pub(super) async fn worker(&self, device: Option<u32>, order: Option<Ahead>) -> Result<Next, PoolError> {
+    /// another: its order, if it is known, is sent ahead, and what ends that worker is told as the job's own fault. When the
+    /// one in front does not end, whatever other worker is free first is taken.
+    pub(super) async fn worker(&self, device: Option<u32>, mut order: Option<Ahead>) -> Result<Next, PoolError> {
         loop {
-            let coming = {
+            let seat = {
                 let mut free = lock(&self.free);
                 if let Some(worker) = pop(&mut free.idle, device) {
                     return Ok(Next::Ready(worker));
                 }
-                let (worker, coming) = oneshot::channel();
-                free.seats.pop().map(|(_, seat)| {
-                    // Its holder drops it before it goes.
-                    let _ = seat.send(Follower { order: order.clone(), worker });
-                    coming
-                })
+                free.seats.pop()
             };
-            let Some(coming) = coming else { return self.fresh().await.map(Next::Ready) };
-            match (coming.await, &order) {
+            let Some(Seat { patient, follower, .. }) = seat else { return self.fresh().await.map(Next::Ready) };
+            let (worker, coming) = oneshot::channel();
+            // Its holder drops it before it goes.
+            let _ = follower.send(Follower { order: order.clone(), worker });
+            let came = tokio::select! { biased;
+                came = coming => came,
+                // Who was to come has an order that nobody wants, and ends.
+                worker = self.another(device, patient) => return Ok(Next::Ready(worker)),
+            };
+            match (came, &order) {
                 (Ok(Ok(worker)), Some(_)) => return Ok(Next::Ordered(worker)),
                 (Ok(Ok(worker)), None) => return Ok(Next::Ready(worker)),
+                // It was the time of the one in front. Should it have been this one's doing, it takes no other with it.
+                (Ok(Err(PoolError::WorkerHung { .. })), Some(_)) => order = None,
                 (Ok(Err(error)), Some(_)) => return Err(error),
                 // It says nothing of who only waited.
                 (Ok(Err(_)), None) | (Err(_), _) => {}
             }
+        }
+    }
+
+    /// The next that is free from then on. May be cancelled.
+    async fn another(&self, device: Option<u32>, from: Instant) -> Worker {
+        sleep_until(from).await;
+        loop {
+            let more = self.more.notified();
+            let idle = pop(&mut lock(&self.free).idle, device);
+            if let Some(worker) = idle {
+                return worker;
+            }
+            let spare = pop(&mut lock(&self.spare), device);
+            if let Some(worker) = spare {
+                return worker;
+            }
+            more.await;
         }
     }
 
@@ -128,13 +158,13 @@ impl Crew {
         self.ready().await.map_err(|error| if error.is_fault() { PoolError::NotReady(Box::new(error)) } else { error })
     }
 
-    /// Offers the place after a job whose worker is soon free.
-    pub(super) fn offer(self: &Arc<Self>) -> Offer {
-        let (seat, follower) = oneshot::channel();
+    /// Offers the place after a job that took so long until it was ending: its worker is soon free.
+    pub(super) fn offer(self: &Arc<Self>, took: Duration) -> Offer {
+        let (sender, follower) = oneshot::channel();
         let mut free = lock(&self.free);
         free.offers += 1;
         let number = free.offers;
-        free.seats.push((number, seat));
+        free.seats.push(Seat { number, patient: Instant::now() + took.max(PATIENCE), follower: sender });
         Offer { crew: self.clone(), number, follower }
     }
 
@@ -142,6 +172,7 @@ impl Crew {
     pub(super) fn take_back(&self, worker: Worker) {
         worker.set(Duty::Idle);
         lock(&self.free).idle.push(worker);
+        self.more.notify_waiters();
     }
 
     /// Starts a worker for other work than that of the crew. Its work has no end that is known, so its CPU time has none.
@@ -180,9 +211,18 @@ impl Crew {
 #[derive(Debug, Default)]
 struct Free {
     idle: Vec<Worker>,
-    seats: Vec<(u64, oneshot::Sender<Follower>)>,
+    seats: Vec<Seat>,
     /// Numbers given to offers.
     offers: u64,
+}
+
+/// The place after a job.
+#[derive(Debug)]
+struct Seat {
+    number: u64,
+    /// Until when whoever takes it waits for nobody else.
+    patient: Instant,
+    follower: oneshot::Sender<Follower>,
 }
 
 /// An order that may be sent before its worker is free.
@@ -224,7 +264,7 @@ impl Offer {
     /// sent, if it has one.
     pub(super) fn end(mut self, follower: Option<Follower>, mut worker: Worker) {
         let mut free = lock(&self.crew.free);
-        free.seats.retain(|(number, _)| *number != self.number);
+        free.seats.retain(|seat| seat.number != self.number);
         let late = self.follower.try_recv().ok();
         drop(free);
         match (follower, late) {
@@ -247,7 +287,7 @@ impl Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        lock(&self.crew.free).seats.retain(|(number, _)| *number != self.number);
+        lock(&self.crew.free).seats.retain(|seat| seat.number != self.number);
     }
 }
 
@@ -326,6 +366,47 @@ mod tests {
         let crew = crew(directory.path(), "first").await;
         crew.fresh().await.unwrap();
         assert_eq!(starts(directory.path()), 2);
+    }
+
+    /// An order that is sent ahead, and nobody's.
+    fn ahead() -> Option<Ahead> {
+        Some((Request::Probe, Vec::new()))
+    }
+
+    #[tokio::test]
+    async fn who_follows_one_that_hangs_is_not_blamed_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let crew = crew(directory.path(), "first").await;
+        let mut offer = crew.offer(Duration::ZERO);
+        let hung = async {
+            let follower = offer.taken().await;
+            assert!(follower.order.is_some());
+            drop(offer);
+            follower.tell(&PoolError::WorkerHung { deadline: Duration::ZERO });
+        };
+        let (next, ()) = tokio::join!(crew.worker(None, ahead()), hung);
+        assert!(matches!(next, Ok(Next::Ready(_))));
+    }
+
+    #[tokio::test]
+    async fn who_follows_one_that_does_not_end_takes_the_next_that_is_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let crew = crew(directory.path(), "first").await;
+        let (free, behind) = (crew.fresh().await.unwrap(), crew.fresh().await.unwrap());
+        let pids = (free.pid(), behind.pid());
+        let mut offer = crew.offer(Duration::ZERO);
+        let came = async {
+            let follower = offer.taken().await;
+            crew.take_back(free);
+            follower
+        };
+        let (next, follower) = tokio::join!(crew.worker(None, ahead()), came);
+        match next {
+            Ok(Next::Ready(worker)) => assert_eq!(worker.pid(), pids.0),
+            _ => panic!("it waited for the other"),
+        }
+        offer.end(Some(follower), behind);
+        assert_eq!(crew.registry.crew(), 0, "one whose order nobody wants is kept");
     }
 
     #[tokio::test]

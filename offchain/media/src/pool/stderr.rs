@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::worker::JOB_MARK;
+use crate::worker::{BEGIN_MARK, JOB_MARK};
 
 /// Lines kept.
 const KEPT_LINES: usize = 20;
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Follows one pipe until it ends or this is dropped.
 #[derive(Debug)]
 pub(super) struct StderrLog {
-    lines: Arc<Mutex<VecDeque<String>>>,
+    lines: Arc<Mutex<VecDeque<Line>>>,
     /// Last job of which all was said; `u64::MAX` once the pipe has ended.
     finished: watch::Receiver<u64>,
     task: JoinHandle<()>,
@@ -40,20 +40,35 @@ impl StderrLog {
     pub(super) fn follow(pid: u32, pipe: impl AsyncRead + Send + Unpin + 'static) -> Self {
         let lines = Arc::default();
         let (mark, finished) = watch::channel(0);
-        let reader = Reader { pid, lines: Arc::clone(&lines), mark, rest: Vec::new(), job_ended: false };
+        let reader = Reader { pid, lines: Arc::clone(&lines), mark, rest: Vec::new(), open: Vec::new(), begun: 0 };
         Self { lines, finished, task: tokio::spawn(reader.run(pipe)) }
     }
 
-    /// What libav said about a job that has been answered.
+    /// What libav said about a job that has been answered. What it said while the process was at another as well may be of
+    /// that one, which is not for the same eyes.
     pub(super) async fn said_about(&self, job: u64) -> Vec<String> {
-        let _ = timeout(PATIENCE, self.finished.clone().wait_for(|finished| *finished >= job)).await;
-        lock(&self.lines).iter().map(|line| without_context(line).to_owned()).collect()
+        self.said(job, |line| line.job == Some(job)).await
     }
 
     /// The last lines of a process that has ended.
     pub(super) async fn last_words(&self) -> Vec<String> {
-        self.said_about(u64::MAX).await
+        self.said(u64::MAX, |_| true).await
     }
+
+    async fn said(&self, job: u64, which: impl Fn(&Line) -> bool) -> Vec<String> {
+        let _ = timeout(PATIENCE, self.finished.clone().wait_for(|finished| *finished >= job)).await;
+        lock(&self.lines).iter().filter(|line| which(line)).map(|line| without_context(&line.said).to_owned()).collect()
+    }
+}
+
+/// What was said.
+#[derive(Debug)]
+struct Line {
+    said: String,
+    /// The job that it is about, where there was one.
+    job: Option<u64>,
+    /// The job that began last.
+    begun: u64,
 }
 
 /// libav starts its lines with `[name @ 0x55…]`, which says nothing to a reader.
@@ -67,17 +82,19 @@ fn is_of_a_trace(line: &str) -> bool {
     line == "stack backtrace:" || line.starts_with("  ") || line.starts_with("note: ")
 }
 
-fn lock(lines: &Mutex<VecDeque<String>>) -> MutexGuard<'_, VecDeque<String>> {
+fn lock(lines: &Mutex<VecDeque<Line>>) -> MutexGuard<'_, VecDeque<Line>> {
     lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Reader {
     pid: u32,
-    lines: Arc<Mutex<VecDeque<String>>>,
+    lines: Arc<Mutex<VecDeque<Line>>>,
     mark: watch::Sender<u64>,
     rest: Vec<u8>,
-    /// The lines kept belong to a job that has ended; the next line starts anew.
-    job_ended: bool,
+    /// Jobs that the process is at.
+    open: Vec<u64>,
+    /// The last of them that began.
+    begun: u64,
 }
 
 impl Reader {
@@ -100,9 +117,12 @@ impl Reader {
     fn take(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line = line.trim_end();
+        if let Some(job) = line.strip_prefix(BEGIN_MARK).and_then(|job| job.parse().ok()) {
+            return self.begin(job);
+        }
         if let Some(job) = line.strip_prefix(JOB_MARK).and_then(|job| job.parse().ok()) {
+            self.open.retain(|open| *open != job);
             self.mark.send_replace(job);
-            self.job_ended = true;
             return;
         }
         if line.is_empty() {
@@ -112,14 +132,22 @@ impl Reader {
         if is_of_a_trace(line) {
             return;
         }
+        let job = match self.open.as_slice() {
+            [job] => Some(*job),
+            _ => None,
+        };
         let mut lines = lock(&self.lines);
-        if std::mem::take(&mut self.job_ended) {
-            lines.clear();
-        }
         if lines.len() == KEPT_LINES {
             lines.pop_front();
         }
-        lines.push_back(line.to_owned());
+        lines.push_back(Line { said: line.to_owned(), job, begun: self.begun });
+    }
+
+    /// Forgets what was said before the oldest job that the process is at.
+    fn begin(&mut self, job: u64) {
+        lock(&self.lines).retain(|line| self.open.contains(&line.begun));
+        self.open.push(job);
+        self.begun = job;
     }
 }
 
@@ -127,12 +155,30 @@ impl Reader {
 mod tests {
     use super::*;
 
+    /// Once the process has ended.
+    async fn all_of(said: &str) -> StderrLog {
+        let log = StderrLog::follow(1, std::io::Cursor::new(said.to_owned()));
+        log.finished.clone().wait_for(|finished| *finished == u64::MAX).await.unwrap();
+        log
+    }
+
     #[tokio::test]
     async fn lines_of_an_earlier_job_are_forgotten() {
-        let said = b"[a @ 0x1] one\n\x1e1\n[h264_nvenc @ 0x2] Cannot load libcuda.so.1\n\x1e2\n".as_slice();
-        let log = StderrLog::follow(1, said);
-        log.finished.clone().wait_for(|finished| *finished == u64::MAX).await.unwrap();
+        let log =
+            all_of("\x1d1\n[a @ 0x1] one\n\x1e1\n\x1d2\n[h264_nvenc @ 0x2] Cannot load libcuda.so.1\n\x1e2\n").await;
         assert_eq!(log.said_about(2).await, ["Cannot load libcuda.so.1"]);
+        assert_eq!(log.last_words().await, ["Cannot load libcuda.so.1"]);
+    }
+
+    #[tokio::test]
+    async fn what_may_be_of_another_job_explains_none() {
+        let both = "\x1d1\nof one\n\x1d2\nof either\n\x1e1\nof two\n";
+        let log = all_of(both).await;
+        assert_eq!(log.said_about(1).await, ["of one"]);
+        assert_eq!(log.said_about(2).await, ["of two"]);
+        let log = all_of(&format!("{both}\x1d3\nof two or three\n\x1e2\nof three\n")).await;
+        assert_eq!(log.said_about(3).await, ["of three"]);
+        assert_eq!(log.last_words().await, ["of either", "of two", "of two or three", "of three"]);
     }
 
     #[tokio::test]

@@ -25,14 +25,9 @@ const LARGE: usize = 128 << 10;
 const PIECES: usize = 4096;
 /// What a piece that `realloc` moves is aligned to: the widest instructions want no more.
 const MOVED: usize = 64;
-/// Of what was in use at a time, the part that pieces may take together with those that are kept. Pieces that were used before
+/// Tenths of what was in use at a time that pieces may take together with those that are kept. Pieces that were used before
 /// have all their pages, new ones only those that were written to.
-const FULL: Ratio = Ratio { of: 10, part: 9 };
-
-struct Ratio {
-    of: usize,
-    part: usize,
-}
+const FULL: usize = 9;
 
 static KEEPS: AtomicBool = AtomicBool::new(false);
 static HEAP: Mutex<Heap> = Mutex::new(Heap::new());
@@ -134,7 +129,7 @@ impl Heap {
     /// last. Segments are alike, so that what was freed first is needed first.
     fn make_room(&mut self, more: usize) {
         let most = self.most[0].max(self.most[1]).max(self.used + more);
-        let full = (most / FULL.of * FULL.part).max(self.used + more);
+        let full = (most / 10 * FULL).max(self.used + more);
         while self.used + more + self.kept > full {
             let stale = |piece: &Piece| !piece.used && piece.freed + 1 < self.segment;
             let last = || self.all().iter().rposition(|piece| !piece.used);

@@ -22,7 +22,8 @@ use std::{
 use bytes::Bytes;
 pub(crate) use limits::Limits;
 pub(crate) use protocol::{
-    Answer, JOB_MARK, Order, ProtocolError, Reply, Request, SourceHead, TranscodeOrder, head, parse_head, parse_len,
+    Answer, BEGIN_MARK, JOB_MARK, Order, ProtocolError, Reply, Request, SourceHead, TranscodeOrder, head, parse_head,
+    parse_len,
 };
 use rustix::process::{Pid, getppid};
 pub use stored::{run_stored, store};
@@ -86,6 +87,7 @@ pub fn run(input: impl Read + Send + 'static, output: impl Write + Send + 'stati
         }
         let request = match request {
             Request::Transcode(order) if order.device.is_none() && !blobs.is_empty() => {
+                begins(job);
                 pair.transcode(job, order, blobs);
                 continue;
             }
@@ -93,6 +95,7 @@ pub fn run(input: impl Read + Send + 'static, output: impl Write + Send + 'stati
         };
         let output = pair.alone();
         heap::next_segment();
+        begins(job);
         let stopwatch = Stopwatch::start();
         let mut answer = |answer: Answer, blobs: &[Bytes]| stopwatch.reply(&output, job, answer, blobs);
         let done = match request {
@@ -113,10 +116,20 @@ pub fn run(input: impl Read + Send + 'static, output: impl Write + Send + 'stati
     Ok(())
 }
 
+/// Tells the reader of standard error that this job may be spoken of from now on.
+fn begins(job: u64) {
+    mark(BEGIN_MARK, job);
+}
+
 /// Tells the reader of standard error that everything said about this job has been said.
 fn said(job: u64, unanswered: &AtomicUsize) {
-    let _ = writeln!(io::stderr(), "{JOB_MARK}{job}");
+    mark(JOB_MARK, job);
     unanswered.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// A line of its own, at one go: the threads of another job may be in the middle of theirs.
+fn mark(mark: char, job: u64) {
+    let _ = io::stderr().write_all(format!("\n{mark}{job}\n").as_bytes());
 }
 
 /// Ends this process when the one that started it has gone: a job that hangs may keep its end from being noticed otherwise.

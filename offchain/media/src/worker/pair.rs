@@ -1,6 +1,7 @@
 //! Two segments of one process: one that is ending, and the next.
 use std::{
     io::Write,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize, mpsc::channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -52,7 +53,7 @@ impl<W: Write + Send + 'static> Pair<W> {
         let before = Mutex::new(self.last.take());
         heap::next_segment();
         let stopwatch = Stopwatch::start();
-        self.last = Some(thread::spawn(move || {
+        let work = move || {
             let segment = blobs.into_iter().next().unwrap_or_default();
             let after_the_one_before = || lock(&before).take().into_iter().for_each(wait_for);
             let tell = |answer, blobs: &[Bytes]| {
@@ -71,6 +72,12 @@ impl<W: Write + Send + 'static> Pair<W> {
             let (answer, blobs) = made.map_or_else(|error| (Answer::Failed(error), Vec::new()), split_transcoded);
             tell(answer, &blobs);
             said(job, &unanswered);
+        };
+        self.last = Some(thread::spawn(move || {
+            // The pool hears of it now, not when it has another order.
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                end_process();
+            }
         }));
         // An error is the end of a job that failed before.
         let _ = is_ending.recv();

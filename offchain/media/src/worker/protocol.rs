@@ -19,7 +19,9 @@ use crate::{
 const MAX_HEAD_BYTES: u32 = 1 << 20;
 /// A source and all its renditions.
 const MAX_BLOBS: usize = MAX_RENDITIONS + 1;
-/// Starts the line on standard error that ends what is said about one job; the job's number follows.
+/// Starts the line on standard error before what is said about one job; the job's number follows.
+pub(crate) const BEGIN_MARK: char = '\u{1d}';
+/// Starts the line that ends what is said about one job.
 pub(crate) const JOB_MARK: char = '\u{1e}';
 
 /// What a pool asks of a worker.

@@ -231,6 +231,85 @@ async fn a_segment_behind_one_that_is_late_is_made() {
     pool.shutdown().await;
 }
 
+/// An answer that nobody asked for is not the end of a job, nor left to the next.
+#[tokio::test]
+async fn a_worker_that_answers_out_of_turn_is_ended_and_others_lose_nothing() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let alone = transcode(&clip::segment(4), &profiles(), &settings()).unwrap();
+    for deed in ["ending-twice", "played"] {
+        let good = || pool.transcode(job(clip::segment(4)));
+        let bad = pool.transcode(job(hostile(deed, 0)));
+        let (before, bad, after) = tokio::join!(good(), bad, good());
+        for error in twice(bad.unwrap_err()) {
+            assert!(matches!(error, PoolError::WorkerGarbage { .. }), "{deed}: {error:?}");
+        }
+        for made in [before, after] {
+            assert_eq!(made.unwrap().output, alone, "{deed}");
+        }
+    }
+    pool.shutdown().await;
+}
+
+/// The one in front hangs for as long as it may.
+#[tokio::test]
+async fn a_segment_behind_one_that_does_not_end_is_made_on_the_next_worker_that_is_free() {
+    let pool = WorkerPool::start(config(2)).await.unwrap();
+    let alone = transcode(&clip::segment(4), &profiles(), &settings()).unwrap();
+    let hanging = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.transcode(job(hostile("hang-last", 0))).await }
+    });
+    pool::busy_worker(&pool).await;
+    let started = Instant::now();
+    let good = || pool.transcode(job(clip::segment(4)));
+    for (one, other) in [tokio::join!(good(), good()), tokio::join!(good(), good())] {
+        assert_eq!(one.unwrap().output, alone);
+        assert_eq!(other.unwrap().output, alone);
+    }
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(!hanging.is_finished());
+    hanging.abort();
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_thread_panics_ends_at_once() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    for error in twice(pool.transcode(job(hostile("panic", 0))).await.unwrap_err()) {
+        match error {
+            PoolError::WorkerDied { exit: Some(1), stderr, .. } => {
+                assert!(stderr.iter().any(|line| line.contains("as asked")), "{stderr:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    pool.shutdown().await;
+}
+
+/// It gave its turn to another when it was ending, and gets no second one in time.
+#[tokio::test]
+async fn a_segment_that_waits_in_vain_for_a_second_worker_is_remembered() {
+    let pool = WorkerPool::start(config(1)).await.unwrap();
+    let bad = hostile("abort-last", 0);
+    let failing = tokio::spawn({
+        let job = TranscodeJob { deadline: Some(Instant::now() + 2 * CPU), ..job(bad.clone()) };
+        let pool = pool.clone();
+        async move { pool.transcode(job).await }
+    });
+    pool::busy_worker(&pool).await;
+    let hanging = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.transcode(job(hostile("hang", 1))).await }
+    });
+    let failed = failing.await.unwrap().unwrap_err();
+    assert!(matches!(failed, PoolError::WorkerDied { signal: Some(ABORTED), .. }), "{failed:?}");
+    hanging.abort();
+    let (refused, used) = busy_during(&pool, pool.transcode(job(bad))).await;
+    twice(refused.unwrap_err());
+    assert_eq!(used.len(), 1);
+    pool.shutdown().await;
+}
+
 #[tokio::test]
 async fn segments_that_follow_each_other_in_a_worker_are_what_they_are_alone() {
     let pool = WorkerPool::start(config(1)).await.unwrap();
