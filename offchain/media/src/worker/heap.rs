@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn what_a_segment_needs_is_there_for_the_one_after_it() {
         let mut heap = Heap::new();
-        let mut segment = |heap: &mut Heap| {
+        let segment = |heap: &mut Heap| {
             heap.next_segment();
             let frames: Vec<_> = (1..=20).map(|len| heap.take(64, len * LARGE).unwrap()).collect();
             frames.iter().for_each(|start| assert!(heap.give(*start)));

@@ -37,8 +37,8 @@ struct Bench<'a> {
     context: &'a Context,
     clip: Clip,
     ladder: Vec<Profile>,
-    /// Segments of a stream that are in the pool at a time.
-    in_flight: usize,
+    /// Segments of a stream that are in the pool at a time, if it is told.
+    in_flight: Option<usize>,
     rounds: u32,
     /// Every single measurement.
     rows: Vec<Row>,
@@ -99,10 +99,10 @@ impl<'a> Bench<'a> {
         ladder: Vec<Profile>,
     ) -> anyhow::Result<Self> {
         let config = &context.config.transcoding;
-        let (in_flight, room) = (args.in_flight.unwrap_or(config.workers + 1), config.workers + config.queue);
-        if in_flight > room {
+        let (in_flight, room) = (args.in_flight, config.workers + config.queue);
+        if let Some(told) = in_flight.filter(|told| *told > room) {
             let settings = "transcoding.workers and transcoding.queue together";
-            return Err(Usage(format!("--in-flight {in_flight}: there is room for {room}, {settings}")).into());
+            return Err(Usage(format!("--in-flight {told}: there is room for {room}, {settings}")).into());
         }
         context.output.note(format_args!("preparing {} s of {}", args.duration.as_secs(), input.display()));
         let pool = start_workers(config).await?;
@@ -118,6 +118,11 @@ impl<'a> Bench<'a> {
 
     fn work(&self, settings: TranscodeSettings) -> Work {
         Work { profiles: self.ladder.clone(), settings }
+    }
+
+    /// Segments of a stream that so many workers have at a time: one more, so that one begins while another ends.
+    fn in_flight(&self, workers: usize) -> usize {
+        self.in_flight.unwrap_or(workers + 1)
     }
 
     /// New workers, which remember nothing of what was done before.

@@ -23,8 +23,8 @@ pub(super) struct TranscodeReport {
     segments: usize,
     source_frames: u64,
     renditions: Vec<String>,
-    /// Segments of a stream in the workers at a time.
-    in_flight: usize,
+    /// Segments of a stream in the workers at a time, if it was told.
+    in_flight: Option<usize>,
     rounds: u32,
     pub(super) presets: Vec<PresetReport>,
     pub(super) latency: Option<LatencyReport>,

@@ -67,16 +67,16 @@ impl Bench<'_> {
         };
         let settings = self.settings(preset);
         let work = self.work(settings.clone());
+        let in_flight = self.in_flight(self.context.config.transcoding.workers);
         let mut counts: Vec<Count> = Vec::new();
         for sessions in 1..=most {
             self.context.output.note(format_args!("{preset}: {sessions} of {most} sessions"));
             let pool = self.workers().await?;
-            run_sessions(&pool, &self.clip.within(WARM_UP), &work, sessions.min(self.in_flight), Pacing::FlatOut)
-                .await?;
+            run_sessions(&pool, &self.clip.within(WARM_UP), &work, sessions.min(in_flight), Pacing::FlatOut).await?;
             let run = run_sessions(&pool, &self.clip, &work, sessions, pacing).await?;
             let mut count = Count::of(sessions, &run);
             if run.refused == 0 {
-                let found = measure_quality(&pool, &self.clip, &run.ladder.renditions, self.in_flight).await?;
+                let found = measure_quality(&pool, &self.clip, &run.ladder.renditions, in_flight).await?;
                 let bits = run.ladder.video_bytes().iter().sum::<u64>() as f64 * 8.0;
                 count.bitrate_bps = Some(bits / self.clip.duration().as_secs_f64());
                 count.psnr_db = found.iter().map(|rendition| rendition.psnr).reduce(f64::min);

@@ -53,7 +53,8 @@ impl Bench<'_> {
                 output.note(format_args!("{preset}: {done} of {segments} segments"));
             }
         };
-        let run = run_soak(&pool, &sources, &work, segments, self.in_flight, progress).await?;
+        let in_flight = self.in_flight(self.context.config.transcoding.workers);
+        let run = run_soak(&pool, &sources, &work, segments, in_flight, progress).await?;
         pool.shutdown().await;
         Ok(SoakReport {
             preset: preset.to_owned(),

@@ -112,15 +112,15 @@ impl Bench<'_> {
     pub(super) async fn versus(&mut self, preset: &str) -> anyhow::Result<PresetReport> {
         let output = self.context.output;
         let (settings, ffmpeg) = (self.settings(preset), Ffmpeg::prepare(Path::new(PEER), &self.clip)?);
-        let work = self.work(settings.clone());
-        let pool = self.workers().await?;
+        let (work, in_flight) = (self.work(settings.clone()), self.in_flight(1));
+        let pool = self.one_worker().await?;
         output.note(format_args!("{preset}: warming up"));
         // Workers that live take their memory and code pages once.
-        let made = run_pool(&pool, &self.clip, &work, self.in_flight).await?;
+        let made = run_pool(&pool, &self.clip, &work, in_flight).await?;
         let (mut rounds, mut theirs) = (Vec::new(), LadderRun::default());
         for number in 1..=self.rounds {
             output.note(format_args!("{preset}: round {number} of {}", self.rounds));
-            let ours = run_pool(&pool, &self.clip, &work, self.in_flight).await?;
+            let ours = run_pool(&pool, &self.clip, &work, in_flight).await?;
             let segment = ffmpeg.run_segments(&work).await?;
             let stream = ffmpeg.run_stream(&work).await?;
             let round =
@@ -174,7 +174,7 @@ impl Bench<'_> {
         let seconds = self.clip.duration().as_secs_f64();
         let mut sides = Vec::new();
         for run in [ours, theirs] {
-            let quality = measure_quality(pool, &self.clip, &run.renditions, self.in_flight).await?;
+            let quality = measure_quality(pool, &self.clip, &run.renditions, self.in_flight(1)).await?;
             let bitrates = run.video_bytes().into_iter().map(|bytes| bytes as f64 * 8.0 / seconds);
             sides.push(bitrates.zip(quality).collect::<Vec<_>>());
         }

@@ -48,7 +48,7 @@ pub struct BenchTranscodeArgs {
     /// Rounds of the comparison, in which all sides take turns; medians count
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Segments of a stream in the workers at a time; without it, one more than transcoding.workers
+    /// Segments of a stream in the workers at a time; without it, one more than there are workers
     #[arg(long, value_name = "N", value_parser = at_a_time)]
     pub in_flight: Option<usize>,
     /// Play 1 to N sessions at a time, until they are no longer in real time
