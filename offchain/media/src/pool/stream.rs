@@ -299,13 +299,13 @@ impl Reader<'_> {
                 used += since.max(end).elapsed();
             }
             match (reply.answer, blobs.into_iter().next()) {
-                (Answer::Piece { rendition }, Some(piece)) if rendition < count => {
+                (Answer::Piece { rendition, pixels }, Some(piece)) if rendition < count => {
                     bytes += piece.len();
                     if bytes > MAX_MADE_BYTES {
                         return Err(Broken::Garbage(format!("renditions of more than {MAX_MADE_BYTES} bytes")));
                     }
                     *emitted = true;
-                    if !taken(output, Made::Piece(Piece { rendition, bytes: piece }), deadline).await {
+                    if !taken(output, Made::Piece(Piece { rendition, bytes: piece, pixels }), deadline).await {
                         return Ok(Err(PoolError::NotTaken { deadline }));
                     }
                 }
