@@ -74,7 +74,7 @@ pub(super) fn start(pool: Arc<Inner>, request: Request, count: usize, due: Due, 
     let (feed, feeder) = feed(due.left());
     let (output, made) = mpsc::channel(MADE);
     let deadline = pool.config.job_deadline;
-    let job = StreamJob { pool, request, count, due, feeder, output, deadline, emitted: false };
+    let job = StreamJob { pool, request, count, due, feeder, output, deadline, beginnings: Beginnings::default() };
     (feed, MadeStream { made, task: tokio::spawn(job.run(place)), deadline, ended: false })
 }
 
@@ -87,8 +87,30 @@ struct StreamJob {
     output: Output,
     /// Longest that one piece may wait to be taken.
     deadline: Duration,
-    /// Whether a piece has left since the last worker began.
+    beginnings: Beginnings,
+}
+
+/// Whoever takes pieces hears once at most that they are void.
+#[derive(Clone, Copy, Debug, Default)]
+struct Beginnings {
+    /// A piece has left since the last worker began.
     emitted: bool,
+    /// Pieces were void already.
+    voided: bool,
+}
+
+impl Beginnings {
+    /// Whether no other worker may begin.
+    fn is_last(self) -> bool {
+        self.emitted && self.voided
+    }
+
+    /// Another worker begins; true if there are pieces that are void for it.
+    fn again(&mut self) -> bool {
+        let voids = std::mem::take(&mut self.emitted);
+        self.voided |= voids;
+        voids
+    }
 }
 
 type Transcoded = Reported<TranscodeReport>;
@@ -128,7 +150,7 @@ impl StreamJob {
             let worker = pool.worker(first.is_some(), trail.device()).await?;
             let ended = self.attempt(worker).await;
             trail.ended(ended.as_ref().err());
-            let again = !(self.feeder.is_cut() || self.due.left().is_zero());
+            let again = !(self.feeder.is_cut() || self.due.left().is_zero() || self.beginnings.is_last());
             let moved = matches!(&ended, Err(error) if again && trail.leaves(error));
             let error = match ended {
                 Err(error) if moved || error.is_fault() => error,
@@ -142,7 +164,7 @@ impl StreamJob {
                     return Err(self.give_up(first, error).await);
                 }
             }
-            if std::mem::take(&mut self.emitted) && !taken(&self.output, Made::Again, self.deadline).await {
+            if self.beginnings.again() && !taken(&self.output, Made::Again, self.deadline).await {
                 return Err(PoolError::NotTaken { deadline: self.deadline });
             }
             if !moved {
@@ -200,7 +222,7 @@ impl StreamJob {
     /// Feeds and reads at once, so that neither side waits for the other. A worker that did not break is ready for its next
     /// order, unless the pieces were not taken.
     async fn exchange(&mut self, worker: &mut Worker) -> Result<Result<Transcoded, PoolError>, Broken> {
-        let Self { request, count, due, feeder, output, deadline, emitted, .. } = self;
+        let Self { request, count, due, feeder, output, deadline, beginnings, .. } = self;
         let deadline = *deadline;
         let ordered = timeout(deadline, worker.order(request.clone(), &[])).await;
         ordered.unwrap_or(Err(Broken::Hung(deadline)))?;
@@ -212,6 +234,7 @@ impl StreamJob {
             end.send_replace(Some((Instant::now(), due.left())));
             fed
         };
+        let emitted = &mut beginnings.emitted;
         let reading = Reader { ended, deadline, count: *count, output, emitted }.run(stdout, job);
         tokio::pin!(feeding, reading);
         let mut fed = None;
@@ -333,5 +356,23 @@ async fn hung(mut ended: Ended, since: Instant, used: Duration) -> Duration {
             limit
         }
         _ => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_void_once_at_most() {
+        let mut beginnings = Beginnings::default();
+        for _device in 0..3 {
+            assert!(!beginnings.is_last() && !beginnings.again(), "nobody has anything yet");
+        }
+        beginnings.emitted = true;
+        assert!(!beginnings.is_last() && beginnings.again());
+        assert!(!beginnings.is_last() && !beginnings.again(), "one that made nothing voids nothing");
+        beginnings.emitted = true;
+        assert!(beginnings.is_last());
     }
 }
