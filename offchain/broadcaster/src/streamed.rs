@@ -10,14 +10,14 @@ use streamflow_types::Profile;
 use streamflow_wire::{
     SegmentRequest, header, proto,
     stream::{
-        self, DownFrame, FrameReader, StreamError, StreamFailure, StreamHead, StreamResult, StreamTrailer, UpFrame,
-        sign_stream_head,
+        self, DownFrame, FrameReader, StreamError, StreamHead, StreamResult, StreamTrailer, UpFrame, sign_stream_head,
     },
 };
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::{
+    charge::Failed,
     client::{CallError, OrchestratorClient, join, refused},
     error::VerifyError,
 };
@@ -79,6 +79,8 @@ struct Incoming {
     renditions: Vec<BytesMut>,
     limits: Vec<usize>,
     restarts: u32,
+    /// Something came, void or not.
+    any: bool,
 }
 
 impl Incoming {
@@ -91,6 +93,7 @@ impl Incoming {
         if made.len() + bytes.len() > *limit {
             return Err(CallError::TooLarge(*limit));
         }
+        self.any = true;
         match wanted {
             true => made.extend_from_slice(bytes),
             // Another orchestrator was first: only the end matters, for what it costs.
@@ -121,7 +124,7 @@ impl OrchestratorClient {
         limit: Duration,
         accepted: impl FnOnce(),
         wanted: impl Fn() -> bool,
-    ) -> Result<Result<Streamed, StreamFailure>, CallError> {
+    ) -> Result<Result<Streamed, Failed>, CallError> {
         let end = Instant::now() + limit;
         let post = self.http().post(join(&request.base, stream::PATH));
         let post = post.header(header::SEGMENT, &request.segment).header(header::PAYMENT, &request.payment);
@@ -140,7 +143,7 @@ impl OrchestratorClient {
     }
 }
 
-type Ended = Result<StreamResult, StreamFailure>;
+type Ended = Result<StreamResult, Failed>;
 
 async fn receive(
     body: impl Stream<Item = reqwest::Result<Bytes>>,
@@ -148,7 +151,7 @@ async fn receive(
     wanted: impl Fn() -> bool,
 ) -> Result<(Vec<Bytes>, Ended), CallError> {
     let mut body = std::pin::pin!(body);
-    let mut incoming = Incoming { renditions: vec![BytesMut::new(); limits.len()], limits, restarts: 0 };
+    let mut incoming = Incoming { renditions: vec![BytesMut::new(); limits.len()], limits, restarts: 0, any: false };
     let mut frames = FrameReader::default();
     loop {
         while let Some(frame) = frames.next_down().map_err(CallError::Stream)? {
@@ -162,7 +165,7 @@ async fn receive(
                     continue;
                 }
                 DownFrame::Result(result) => Ok(*result),
-                DownFrame::Failure(failure) => Err(*failure),
+                DownFrame::Failure(failure) => Err(Failed { failure: *failure, any_piece: incoming.any }),
             };
             return Ok((incoming.renditions.into_iter().map(BytesMut::freeze).collect(), ended));
         }

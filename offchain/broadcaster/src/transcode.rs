@@ -2,7 +2,7 @@
 use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::keccak256;
-use streamflow_pm::{Outcome, SignError};
+use streamflow_pm::{Outcome, SignError, estimated_pixels};
 use streamflow_types::{Price, Profile, VideoCodec, with_causes};
 use streamflow_wire::{
     Refusal as Coded, SegmentRequest, TranscodeError, capability, header,
@@ -14,9 +14,10 @@ use tokio::time::Instant;
 
 use crate::{
     broadcaster::Core,
+    charge::Failed,
     client::{CallError, Submission},
     discovery::Candidate,
-    error::{AttemptError, PaymentError, QuoteError, Refusal},
+    error::{AttemptError, PaymentError, QuoteError, Refusal, VerifyError},
     metrics,
     race::{Deadlines, Finished, Lane},
     segment::Segment,
@@ -154,12 +155,14 @@ impl Core {
         limit: Duration,
         lane: &Lane,
     ) -> Result<Result<Answer, CallError>, SignError> {
-        let limits = request.profiles.iter().map(|profile| size_limit(profile, segment.duration)).collect();
+        let profiles = request.profiles.clone();
+        let limits = profiles.iter().map(|profile| size_limit(profile, segment.duration)).collect();
         let signer = self.payer.as_ref().map(|payer| payer.signer());
         let (base, media) = (session.service.clone(), segment.media.clone());
         let submission = StreamSubmission::new(base, request, payment, media, limits, signer)?;
         let answer = self.client.stream(submission, limit, || lane.accept(), || !lane.is_overtaken()).await;
-        Ok(answer.map(Answer::from))
+        let estimate = estimated_pixels(&profiles, segment.millis().into());
+        Ok(answer.map(|ended| Answer::of_stream(ended, estimate)))
     }
 
     fn segment_request(
@@ -206,7 +209,7 @@ impl Core {
                 return Err(error);
             }
         };
-        complete(purse, session, paid, Outcome::Served { pixels: answer.billed }, true).await;
+        complete(purse, session, paid, answer.cost, true).await;
         if let Some(info) = answer.info {
             self.renew(session, info).await;
         }
@@ -270,8 +273,8 @@ impl Core {
 /// What an orchestrator answered to a segment that it took, whichever wire it came by.
 #[derive(Debug)]
 struct Answer {
-    /// Pixels that it takes off our balance.
-    billed: u64,
+    /// What it takes off our balance.
+    cost: Outcome,
     /// Terms for the next payment.
     info: Option<OrchestratorInfo>,
     /// The renditions with their receipt.
@@ -289,20 +292,31 @@ impl From<TranscodeResult> for Answer {
             }
             None => (0, Err(AttemptError::Orchestrator("no result".to_owned()))),
         };
-        Self { billed, info: result.info, outcome }
+        Self { cost: Outcome::Served { pixels: billed }, info: result.info, outcome }
     }
 }
 
-impl From<Result<Streamed, StreamFailure>> for Answer {
-    fn from(ended: Result<Streamed, StreamFailure>) -> Self {
+impl Answer {
+    /// Of a segment of about so many pixels.
+    fn of_stream(ended: Result<Streamed, Failed>, estimate: u64) -> Self {
         match ended {
             Ok(mut streamed) => {
                 let (info, receipt) = (streamed.result.info.take(), std::mem::take(&mut streamed.result.receipt));
                 let billed = streamed.result.renditions.iter().map(|told| told.pixels).fold(0, u64::saturating_add);
-                Self { billed, info, outcome: Ok((Delivered::Streamed(Box::new(streamed)), receipt)) }
+                let cost = Outcome::Served { pixels: billed };
+                Self { cost, info, outcome: Ok((Delivered::Streamed(Box::new(streamed)), receipt)) }
             }
-            Err(StreamFailure { text, refusal, charged, info }) => {
-                Self { billed: charged, info, outcome: Err(failed(&text, refusal)) }
+            Err(ended) => {
+                let charged = ended.charged(estimate);
+                let StreamFailure { text, refusal, info, .. } = ended.failure;
+                match charged {
+                    Ok(pixels) => Self { cost: Outcome::Served { pixels }, info, outcome: Err(failed(&text, refusal)) },
+                    // Whoever lies has our tickets, and gets no more of them.
+                    Err(lie) => {
+                        let outcome = Err(VerifyError::from(lie).into());
+                        Self { cost: Outcome::Lost, info: None, outcome }
+                    }
+                }
             }
         }
     }
