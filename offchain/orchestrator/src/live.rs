@@ -13,7 +13,10 @@ use streamflow_wire::{
     TranscodeError,
     stream::{DownFrame, MAX_MEDIA},
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
 use streamflow_types::Keccak256;
 
@@ -50,6 +53,8 @@ struct Inflow {
 struct Unread {
     bytes: BytesMut,
     end: Option<Result<(), BrokenOff>>,
+    /// Time in which there was nothing to fetch.
+    waited: Duration,
 }
 
 impl Inflow {
@@ -113,8 +118,15 @@ impl LiveInput {
                     None => {}
                 }
             }
+            let since = Instant::now();
             changed.await;
+            self.0.lock().waited += since.elapsed();
         }
+    }
+
+    /// Tells how long nothing was there for whoever takes the segment.
+    pub(crate) fn waiting(&self) -> Waiting {
+        Waiting(self.0.clone())
     }
 
     /// The same as a stream, which ends after an error.
@@ -139,6 +151,16 @@ impl LiveInput {
             all.extend_from_slice(&bytes);
         }
         Ok(all.freeze())
+    }
+}
+
+/// Time for which a segment kept its taker waiting.
+#[derive(Debug)]
+pub(crate) struct Waiting(Arc<Inflow>);
+
+impl Waiting {
+    pub(crate) fn time(&self) -> Duration {
+        self.0.lock().waited
     }
 }
 
@@ -570,7 +592,7 @@ mod tests {
         answer.output().put(0, b"12345678", 1).unwrap();
         answer.end(DownFrame::Result(Box::default()));
         assert!(fetching.next().await.is_some() && fetching.next().await.is_some());
-        let before = tokio::time::Instant::now();
+        let before = Instant::now();
         answer.fetched(Duration::from_secs(8)).await;
         assert_eq!(before.elapsed(), Duration::ZERO);
     }
