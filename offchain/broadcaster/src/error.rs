@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::{
     budget::BudgetError,
+    charge::ChargeError,
     client::CallError,
     config::BroadcasterConfigError,
     discovery::Dropped,
@@ -638,6 +639,9 @@ pub enum VerifyError {
     /// No good receipt, where one is required.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
+    /// A charge for nothing.
+    #[error(transparent)]
+    Charge(#[from] ChargeError),
     /// It looks odd, and nothing could be made to compare it with.
     #[error("rendition {name} looks odd ({doubt}) and cannot be judged")]
     Doubtful {

@@ -9,6 +9,7 @@ mod ahead;
 mod arriving;
 mod broadcaster;
 mod budget;
+mod charge;
 mod client;
 mod config;
 mod connections;
@@ -48,6 +49,7 @@ mod webhook;
 pub use admission::AdmitError;
 pub use broadcaster::{Broadcaster, BroadcasterHandle, Deps};
 pub use budget::{BudgetError, Clock};
+pub use charge::ChargeError;
 pub use client::{CallError, OrchestratorClient, Submission};
 pub use config::{
     BroadcasterConfig, BroadcasterConfigError, BudgetConfig, FileInput, HlsFormat, PaymentConfig, RtmpConfig,

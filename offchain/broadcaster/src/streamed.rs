@@ -14,8 +14,7 @@ use streamflow_types::{Keccak256, Profile};
 use streamflow_wire::{
     SegmentRequest, header, proto,
     stream::{
-        self, DownFrame, FrameReader, StreamError, StreamFailure, StreamHead, StreamResult, StreamTrailer, UpFrame,
-        sign_stream_head,
+        self, DownFrame, FrameReader, StreamError, StreamHead, StreamResult, StreamTrailer, UpFrame, sign_stream_head,
     },
 };
 use tokio::time::{Instant, timeout_at};
@@ -23,6 +22,7 @@ use url::Url;
 
 use crate::{
     arriving::{Arriving, Next},
+    charge::Failed,
     client::{CallError, OrchestratorClient, join, refused},
     error::VerifyError,
 };
@@ -79,14 +79,14 @@ struct Outgoing {
     signer: Option<Arc<dyn TicketSigner>>,
     sent: usize,
     hasher: Keccak256,
-    /// Filled with the trailer before it leaves.
-    trailer: Arc<OnceLock<StreamTrailer>>,
+    /// Filled at the end, before it leaves: with the trailer, or nothing where the segment broke off.
+    end: Arc<OnceLock<Option<StreamTrailer>>>,
 }
 
 impl Outgoing {
     /// The next frame; none after the trailer, or where the segment broke off.
     async fn next(&mut self) -> Result<Option<UpFrame>, SignError> {
-        if self.trailer.get().is_some() {
+        if self.end.get().is_some() {
             return Ok(None);
         }
         match self.media.next(self.sent, self.until).await {
@@ -98,9 +98,9 @@ impl Outgoing {
             Next::End => {
                 let hash = self.hasher.clone().finalize();
                 let trailer = StreamTrailer::new(&self.head, self.sent as u64, hash, self.signer.as_deref())?;
-                Ok(Some(UpFrame::Trailer(*self.trailer.get_or_init(|| trailer))))
+                Ok(self.end.get_or_init(|| Some(trailer)).map(UpFrame::Trailer))
             }
-            Next::BrokenOff => Ok(None),
+            Next::BrokenOff => Ok(self.end.get_or_init(|| None).map(UpFrame::Trailer)),
         }
     }
 
@@ -127,6 +127,8 @@ struct Incoming {
     renditions: Vec<BytesMut>,
     limits: Vec<usize>,
     restarts: u32,
+    /// Something came, void or not.
+    any: bool,
 }
 
 impl Incoming {
@@ -139,6 +141,7 @@ impl Incoming {
         if made.len() + bytes.len() > *limit {
             return Err(CallError::TooLarge(*limit));
         }
+        self.any = true;
         match wanted {
             true => made.extend_from_slice(bytes),
             // Another orchestrator was first: only the end matters, for what it costs.
@@ -169,12 +172,12 @@ impl OrchestratorClient {
         limit: Duration,
         accepted: impl FnOnce(),
         wanted: impl Fn() -> bool,
-    ) -> Result<Result<Streamed, StreamFailure>, CallError> {
+    ) -> Result<Result<Streamed, Failed>, CallError> {
         let end = Instant::now() + limit;
         let StreamSubmission { base, head, segment, payment, media, until, signer, limits } = request;
-        let trailer = Arc::<OnceLock<StreamTrailer>>::default();
-        let (hasher, known) = (Keccak256::new(), trailer.clone());
-        let outgoing = Outgoing { media, until, head, signer, sent: 0, hasher, trailer: known };
+        let own_end = Arc::<OnceLock<Option<StreamTrailer>>>::default();
+        let (hasher, known) = (Keccak256::new(), own_end.clone());
+        let outgoing = Outgoing { media, until, head, signer, sent: 0, hasher, end: known };
         let post = self.http().post(join(&base, stream::PATH));
         let post = post.header(header::SEGMENT, segment).header(header::PAYMENT, payment);
         let sent = post.header(reqwest::header::CONTENT_TYPE, stream::CONTENT_TYPE).body(outgoing.body()).send();
@@ -189,15 +192,15 @@ impl OrchestratorClient {
         let (renditions, ended) = answered.map_err(|_| CallError::BodyTimeout(limit))??;
         match ended {
             Ok(result) => {
-                let trailer = *trailer.get().ok_or(CallError::Premature)?;
+                let trailer = own_end.get().copied().flatten().ok_or(CallError::Premature)?;
                 Ok(Ok(Streamed { head, trailer, renditions, result }))
             }
-            Err(failure) => Ok(Err(failure)),
+            Err(failed) => Ok(Err(Failed { broken_off: own_end.get() == Some(&None), ..failed })),
         }
     }
 }
 
-type Ended = Result<StreamResult, StreamFailure>;
+type Ended = Result<StreamResult, Failed>;
 
 async fn receive(
     body: impl Stream<Item = reqwest::Result<Bytes>>,
@@ -205,7 +208,7 @@ async fn receive(
     wanted: impl Fn() -> bool,
 ) -> Result<(Vec<Bytes>, Ended), CallError> {
     let mut body = std::pin::pin!(body);
-    let mut incoming = Incoming { renditions: vec![BytesMut::new(); limits.len()], limits, restarts: 0 };
+    let mut incoming = Incoming { renditions: vec![BytesMut::new(); limits.len()], limits, restarts: 0, any: false };
     let mut frames = FrameReader::default();
     loop {
         while let Some(frame) = frames.next_down().map_err(CallError::Stream)? {
@@ -219,7 +222,9 @@ async fn receive(
                     continue;
                 }
                 DownFrame::Result(result) => Ok(*result),
-                DownFrame::Failure(failure) => Err(*failure),
+                DownFrame::Failure(failure) => {
+                    Err(Failed { failure: *failure, any_piece: incoming.any, broken_off: false })
+                }
             };
             return Ok((incoming.renditions.into_iter().map(BytesMut::freeze).collect(), ended));
         }

@@ -2,7 +2,7 @@
 use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::{B256, keccak256};
-use streamflow_pm::{Outcome, SignError};
+use streamflow_pm::{Outcome, SignError, estimated_pixels};
 use streamflow_types::{Price, Profile, VideoCodec, with_causes};
 use streamflow_wire::{
     Refusal as Coded, SegmentRequest, TranscodeError, capability, header,
@@ -15,9 +15,10 @@ use tokio::time::Instant;
 use crate::{
     arriving::Arriving,
     broadcaster::Core,
+    charge::Failed,
     client::{CallError, Submission},
     discovery::Candidate,
-    error::{AttemptError, PaymentError, QuoteError, Refusal},
+    error::{AttemptError, PaymentError, QuoteError, Refusal, VerifyError},
     metrics,
     payment::Payer,
     race::{Deadlines, Finished, Lane},
@@ -191,6 +192,7 @@ impl Core {
         let mut request = segment_request(stream, outline, session);
         let (payment, paid) = session.pay(self.purse(), stream.budget(), &mut request).await?;
         let limits = request.profiles.iter().map(|profile| size_limit(profile, outline.duration)).collect();
+        let estimate = estimated_pixels(&request.profiles, outline.millis().into());
         let signer = self.payer.as_ref().map(Payer::shared_signer);
         let submission = StreamSubmission::new(session.service.clone(), request, payment, media, limits, signer);
         let submission = match submission {
@@ -201,7 +203,7 @@ impl Core {
             }
         };
         let answer = self.client.stream(submission, limit, || lane.accept(), || !lane.is_overtaken()).await;
-        self.settle(session, paid, answer.map(Answer::from)).await
+        self.settle(session, paid, answer.map(|ended| Answer::of_stream(ended, estimate))).await
     }
 
     /// Closes the payment by what the orchestrator answered, and takes its new params into use.
@@ -233,7 +235,7 @@ impl Core {
                 return Err(error);
             }
         };
-        complete(purse, session, paid, Outcome::Served { pixels: answer.billed }, true).await;
+        complete(purse, session, paid, answer.cost, true).await;
         if let Some(info) = answer.info {
             self.renew(session, info).await;
         }
@@ -297,8 +299,8 @@ impl Core {
 /// What an orchestrator answered to a segment that it took, whichever wire it came by.
 #[derive(Debug)]
 struct Answer {
-    /// Pixels that it takes off our balance.
-    billed: u64,
+    /// What it takes off our balance.
+    cost: Outcome,
     /// Terms for the next payment.
     info: Option<OrchestratorInfo>,
     outcome: Result<Sent, AttemptError>,
@@ -334,20 +336,31 @@ impl From<TranscodeResult> for Answer {
             }
             None => (0, Err(AttemptError::Orchestrator("no result".to_owned()))),
         };
-        Self { billed, info: result.info, outcome }
+        Self { cost: Outcome::Served { pixels: billed }, info: result.info, outcome }
     }
 }
 
-impl From<Result<Streamed, StreamFailure>> for Answer {
-    fn from(ended: Result<Streamed, StreamFailure>) -> Self {
+impl Answer {
+    /// Of a segment of about so many pixels.
+    fn of_stream(ended: Result<Streamed, Failed>, estimate: u64) -> Self {
         match ended {
             Ok(mut streamed) => {
                 let (info, receipt) = (streamed.result.info.take(), std::mem::take(&mut streamed.result.receipt));
                 let billed = streamed.result.renditions.iter().map(|told| told.pixels).fold(0, u64::saturating_add);
-                Self { billed, info, outcome: Ok(Sent { delivered: Delivered::Streamed(Box::new(streamed)), receipt }) }
+                let cost = Outcome::Served { pixels: billed };
+                Self { cost, info, outcome: Ok(Sent { delivered: Delivered::Streamed(Box::new(streamed)), receipt }) }
             }
-            Err(StreamFailure { text, refusal, charged, info }) => {
-                Self { billed: charged, info, outcome: Err(failed(&text, refusal)) }
+            Err(ended) => {
+                let charged = ended.charged(estimate);
+                let StreamFailure { text, refusal, info, .. } = ended.failure;
+                match charged {
+                    Ok(pixels) => Self { cost: Outcome::Served { pixels }, info, outcome: Err(failed(&text, refusal)) },
+                    // Whoever lies has our tickets, and gets no more of them.
+                    Err(lie) => {
+                        let outcome = Err(VerifyError::from(lie).into());
+                        Self { cost: Outcome::Lost, info: None, outcome }
+                    }
+                }
             }
         }
     }

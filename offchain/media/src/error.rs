@@ -187,6 +187,57 @@ pub enum MediaError {
     Panicked,
 }
 
+impl MediaError {
+    /// Steps of [`Self::Libav`] that depend on nothing but the segment.
+    pub const OF_THE_SEGMENT: [&str; 11] = [
+        "open the segment",
+        "read a packet",
+        "set up the decoder",
+        "open the decoder",
+        "decode a packet",
+        "decode a frame",
+        "flush the decoder",
+        "scale a frame",
+        "filter a frame",
+        "set up sound",
+        "encode sound",
+    ];
+
+    /// Whether the segment is to blame, so that nobody can transcode it.
+    pub fn blames_segment(&self) -> bool {
+        match self {
+            Self::SegmentSize { .. }
+            | Self::NotTransportStream
+            | Self::NotMp4
+            | Self::Truncated { .. }
+            | Self::Encrypted
+            | Self::NoVideoStream
+            | Self::UnsupportedVideo { .. }
+            | Self::UnsupportedAudio { .. }
+            | Self::NoKeyFrame
+            | Self::NoFrames
+            | Self::Dimensions { .. }
+            | Self::TooLong { .. }
+            | Self::FramesRunaway { .. } => true,
+            Self::Libav { step, .. } => Self::OF_THE_SEGMENT.contains(&step.as_str()),
+            Self::RenditionCount { .. }
+            | Self::UnsupportedProfile { .. }
+            | Self::FramesLost { .. }
+            | Self::EncoderUnavailable { .. }
+            | Self::NoDriver { .. }
+            | Self::Gpu { .. }
+            | Self::KeyFramesTooFar { .. }
+            | Self::LiveSegmentSize { .. }
+            | Self::LiveInput { .. }
+            | Self::Source { .. }
+            | Self::OutOfMemory { .. }
+            | Self::Abandoned
+            | Self::Limits { .. }
+            | Self::Panicked => false,
+        }
+    }
+}
+
 /// Names the step in an error of libav.
 pub(crate) fn libav(step: &'static str) -> impl Fn(ffmpeg_next::Error) -> MediaError {
     move |error| match error {

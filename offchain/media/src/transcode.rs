@@ -69,6 +69,8 @@ pub struct Piece {
     pub rendition: usize,
     /// Never empty.
     pub bytes: Bytes,
+    /// Of the pictures in it; those of all pieces are those of the report.
+    pub pixels: u64,
 }
 
 /// A rendition apart from its bytes.

@@ -289,7 +289,7 @@ impl Default for LimitsConfig {
             header_timeout: Duration::from_secs(10),
             body_idle_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
-            max_segment_bytes: 300_000_000,
+            max_segment_bytes: 128 << 20,
             max_result_bytes: 1_000_000_000,
             max_buffered_bytes: 2_000_000_000,
             keep_alive: Duration::from_secs(2),

@@ -32,6 +32,15 @@ impl ByteBudget {
         Self { used: Arc::default(), max }
     }
 
+    /// The same bytes under another bound.
+    pub(crate) fn with_max(&self, max: u64) -> Self {
+        Self { used: self.used.clone(), max }
+    }
+
+    pub(crate) fn is_unused(&self) -> bool {
+        self.used.load(Ordering::Acquire) == 0
+    }
+
     /// A share of no bytes yet.
     pub(crate) fn share(&self) -> BudgetShare {
         BudgetShare { budget: self.clone(), bytes: 0 }
@@ -59,6 +68,11 @@ impl BudgetShare {
         }
         self.bytes += bytes;
         Ok(())
+    }
+
+    /// What all shares of the budget may have.
+    pub(crate) fn max(&self) -> u64 {
+        self.budget.max
     }
 
     /// Gives some back.

@@ -13,6 +13,8 @@ use futures::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::intake::ByteBudget;
+
 /// Senders that are told apart. More share one set of quotas.
 const MAX_SENDERS: usize = 65_536;
 /// Time between two looks for senders that have all their quotas again.
@@ -32,6 +34,8 @@ pub struct QuotaConfig {
     pub byte_burst: u64,
     /// Segments of one sender that are uploaded at a time.
     pub max_uploads: usize,
+    /// Bytes of streamed renditions that one sender leaves unfetched at a time.
+    pub max_unfetched_bytes: u64,
     /// Quotes given to one IP address in a second, in the long run.
     pub quotes_per_second: u32,
     /// Quotes given to one IP address at once, after a pause.
@@ -46,6 +50,7 @@ impl Default for QuotaConfig {
             bytes_per_second: 500_000_000,
             byte_burst: 2_000_000_000,
             max_uploads: 1024,
+            max_unfetched_bytes: 500_000_000,
             quotes_per_second: 100,
             quote_burst: 2000,
         }
@@ -54,13 +59,14 @@ impl Default for QuotaConfig {
 
 impl QuotaConfig {
     /// Settings that must not be 0.
-    pub(crate) fn counts(&self) -> [(&'static str, u64); 7] {
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 8] {
         [
             ("quotas.segments_per_second", self.segments_per_second.into()),
             ("quotas.segment_burst", self.segment_burst.into()),
             ("quotas.bytes_per_second", self.bytes_per_second),
             ("quotas.byte_burst", self.byte_burst),
             ("quotas.max_uploads", self.max_uploads as u64),
+            ("quotas.max_unfetched_bytes", self.max_unfetched_bytes),
             ("quotas.quotes_per_second", self.quotes_per_second.into()),
             ("quotas.quote_burst", self.quote_burst.into()),
         ]
@@ -216,6 +222,7 @@ struct Account {
     quotes: Bucket,
     uploads: usize,
     max_uploads: usize,
+    unfetched: ByteBudget,
 }
 
 impl Account {
@@ -227,6 +234,7 @@ impl Account {
             quotes: of(config.quotes_per_second.into(), config.quote_burst.into()),
             uploads: 0,
             max_uploads: config.max_uploads,
+            unfetched: ByteBudget::new(config.max_unfetched_bytes),
         }
     }
 
@@ -241,11 +249,13 @@ impl Account {
             *bucket = Bucket { left: new.burst - used, ..new };
         }
         self.max_uploads = config.max_uploads;
+        self.unfetched = self.unfetched.with_max(config.max_unfetched_bytes);
     }
 
     /// Whether it is as a new one would be.
     fn is_whole(&self, now: Instant) -> bool {
-        self.uploads == 0 && [self.segments, self.bytes, self.quotes].iter().all(|bucket| bucket.is_full(now))
+        let idle = self.uploads == 0 && self.unfetched.is_unused();
+        idle && [self.segments, self.bytes, self.quotes].iter().all(|bucket| bucket.is_full(now))
     }
 }
 
@@ -309,9 +319,10 @@ impl Quotas {
             }
             account.segments.left -= 1.0;
             account.uploads += 1;
-            Ok(sender)
+            Ok((sender, account.unfetched.clone()))
         })?;
-        Ok(Upload { quotas: self.clone(), sender: counted })
+        let (sender, unfetched) = counted;
+        Ok(Upload { quotas: self.clone(), sender, unfetched })
     }
 
     fn with<T>(&self, sender: Sender, now: Instant, ask: impl FnOnce(Sender, &mut Account) -> T) -> T {
@@ -337,9 +348,15 @@ impl Quotas {
 pub(crate) struct Upload {
     quotas: Quotas,
     sender: Sender,
+    unfetched: ByteBudget,
 }
 
 impl Upload {
+    /// What answers to its sender may hold.
+    pub(crate) fn unfetched(&self) -> &ByteBudget {
+        &self.unfetched
+    }
+
     /// Counts what comes, whatever becomes of it.
     pub(crate) fn counting<E>(
         &self,
@@ -382,6 +399,7 @@ mod tests {
             bytes_per_second: 100,
             byte_burst: 200,
             max_uploads: 2,
+            max_unfetched_bytes: 100,
             quotes_per_second: 1,
             quote_burst: 2,
         })

@@ -79,8 +79,9 @@ pub trait Transcode: Send + Sync + fmt::Debug {
         Box::pin(async move {
             let input = live.input.whole().await?;
             let renditions = self.transcode(TranscodeJob { input, ..job }).await?;
+            live.output.expect(renditions.iter().fold(0, |sum, rendition| rendition.pixels.saturating_add(sum)))?;
             for (index, rendition) in renditions.iter().enumerate() {
-                live.output.put(index, &rendition.data)?;
+                live.output.put(index, &rendition.data, rendition.pixels)?;
             }
             Ok(renditions.into_iter().map(|rendition| rendition.pixels).collect())
         })

@@ -15,6 +15,9 @@ use crate::{
     transcode::{LiveFuture, Transcode, TranscodeFuture, TranscodeJob, deadline, live_deadline},
 };
 
+/// A live segment that is waited for longer than this part of its time is no sample of what work costs.
+const PACED_PART: u32 = 8;
+
 /// Who transcodes. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) enum Workers {
@@ -168,8 +171,11 @@ impl LocalDevice {
         let session = job.session_id.clone();
         Box::pin(async move {
             let mut running = Running::start(self, session, demand, live_deadline(job.duration));
+            let (began, waiting) = (Instant::now(), live.input.waiting());
             let result = self.transcode.transcode_live(job, live).await;
-            running.ended = if result.is_ok() { Ended::Done } else { Ended::Failed };
+            let was_paced = waiting.time() * PACED_PART > began.elapsed();
+            // How fast a sender sends says nothing about the device.
+            running.ended = if result.is_ok() && !was_paced { Ended::Done } else { Ended::Failed };
             result
         })
     }
@@ -285,5 +291,43 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(workers.room(demand), Ok(()), "quiet for two segments, it holds no room");
         streams.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    /// Makes nothing of what comes.
+    #[derive(Debug)]
+    struct Idle;
+
+    impl Transcode for Idle {
+        fn transcode(&self, _job: TranscodeJob) -> TranscodeFuture<'_> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
+        fn end_session(&self, _session_id: &str) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_fast_a_segment_comes_is_not_taken_for_what_it_costs() {
+        use crate::{
+            intake::ByteBudget,
+            live::{Answer, AnswerRoom, LiveInput},
+        };
+        let device = LocalDevice::new(Arc::new(Idle), 0.8);
+        let profiles = vec![Profile::preset("P240p30fps16x9").unwrap()];
+        let demand = Demand::of(&profiles, Duration::from_secs(2));
+        for (pause, is_sample) in [(Duration::from_secs(2), false), (Duration::ZERO, true)] {
+            let (feed, input) = LiveInput::new();
+            let budget = ByteBudget::new(1000);
+            let room = AnswerRoom { all: budget.share(), own: budget.share(), pixels: None };
+            let (answer, _outbox) = Answer::new(1, room);
+            let live = Live { input, output: answer.output().clone() };
+            let coming = async {
+                tokio::time::sleep(pause).await;
+                feed.put(b"all of it");
+                feed.finish();
+            };
+            let (done, ()) = tokio::join!(device.transcode_live(job("a", &profiles), live), coming);
+            done.unwrap();
+            assert_eq!(device.lock().expected(demand).is_some(), is_sample);
+        }
     }
 }

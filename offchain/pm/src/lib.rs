@@ -42,8 +42,8 @@ pub use nonces::MAX_NONCES;
 pub use payment::{MAX_TICKETS, Payment, TicketSig, signed_from_params, ticket_from_params};
 pub use policy::{NoTerms, Terms, TicketPolicy};
 pub use pricing::{
-    PriceGuard, PriceGuardError, base_token_to_fixed, estimated_pixels, is_credible_bill, price_to_fixed,
-    with_estimate_margin, with_redemption_overhead,
+    PriceGuard, PriceGuardError, base_token_to_fixed, estimated_pixels, is_credible_bill, most_credible_bill,
+    price_to_fixed, with_estimate_margin, with_redemption_overhead,
 };
 pub use quota::RecoveryQuota;
 pub use ratio::RatioError;

@@ -55,7 +55,12 @@ pub fn with_estimate_margin(pixels: u64) -> u64 {
 /// Whether a bill may be true for work estimated at `estimate` pixels: at most twice as many. A frame rate or a length
 /// that was guessed explains that much; more is a lie of whoever counted the pixels, or told the length.
 pub fn is_credible_bill(estimate: u64, billed: u64) -> bool {
-    billed <= estimate.saturating_mul(2)
+    billed <= most_credible_bill(estimate)
+}
+
+/// The largest of those bills.
+pub fn most_credible_bill(estimate: u64) -> u64 {
+    estimate.saturating_mul(2)
 }
 
 /// Stops a session whose orchestrator raises its price.

@@ -3,7 +3,7 @@ use std::{ops::ControlFlow, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use streamflow_media::{Made, TranscodeReport};
+use streamflow_media::{Made, Piece, TranscodeReport};
 use streamflow_types::Profile;
 use tokio::time::{Instant, timeout};
 
@@ -21,6 +21,8 @@ pub enum LiveEvent {
         rendition: usize,
         /// The bytes.
         bytes: Bytes,
+        /// Of the pictures in them.
+        pixels: u64,
     },
     /// Another worker begins anew: all pieces so far are void.
     Again,
@@ -67,7 +69,7 @@ impl LocalTranscoder {
         let mut taking = pin!(async {
             while let Some(event) = made.next().await {
                 let event = match event? {
-                    Made::Piece(piece) => LiveEvent::Piece { rendition: piece.rendition, bytes: piece.bytes },
+                    Made::Piece(Piece { rendition, bytes, pixels }) => LiveEvent::Piece { rendition, bytes, pixels },
                     Made::Again => LiveEvent::Again,
                     Made::Done(report) => return Ok(report.output),
                 };

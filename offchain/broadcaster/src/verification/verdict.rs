@@ -37,10 +37,12 @@ pub enum Verdict {
     ForeignLink,
     /// A receipt that does not state what was delivered.
     FalseReceipt,
+    /// A charge for what was not delivered, and not our fault.
+    FalseCharge,
 }
 
 impl Verdict {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::BlackFrames,
         Self::FlatFrames,
         Self::FrozenFrames,
@@ -55,6 +57,7 @@ impl Verdict {
         Self::Undecodable,
         Self::ForeignLink,
         Self::FalseReceipt,
+        Self::FalseCharge,
     ];
 
     /// The verdict of that label.
@@ -81,6 +84,7 @@ impl Verdict {
             VerifyError::Media { .. } | VerifyError::Damaged { .. } => Self::Undecodable,
             VerifyError::Url { .. } => Self::ForeignLink,
             VerifyError::Receipt(error) if *error != ReceiptError::Missing => Self::FalseReceipt,
+            VerifyError::Charge(_) => Self::FalseCharge,
             _ => return None,
         })
     }
@@ -107,6 +111,7 @@ impl Verdict {
             Self::Undecodable => "undecodable",
             Self::ForeignLink => "foreign_link",
             Self::FalseReceipt => "false_receipt",
+            Self::FalseCharge => "false_charge",
         }
     }
 }

@@ -124,7 +124,7 @@ impl Transcode for Worker {
                     match event.map_err(|error| TranscodeError::Other(error.to_string()))? {
                         Made::Piece(piece) => {
                             self.seen.pieces.fetch_add(1, Ordering::SeqCst);
-                            live.output.put(piece.rendition, &piece.bytes)?;
+                            live.output.put(piece.rendition, &piece.bytes, piece.pixels)?;
                         }
                         Made::Again => live.output.again(),
                         Made::Done(report) => {

@@ -133,10 +133,12 @@ pub(crate) enum Break {
     Endless,
     /// A rendition more than was asked for.
     OneMore,
-    /// All renditions, and then a failure that was charged.
+    /// All renditions, and then a failure that costs nothing.
     Fails,
     /// A result before the end of the segment.
     Hasty,
+    /// All renditions, and then a charge for a trailer that was right.
+    DeniesTrailer,
     /// Renditions that are void, and then the true ones.
     Again,
     /// The same, on and on.
@@ -682,7 +684,12 @@ impl Inner {
             }
             Conduct::Streams(Break::AgainAndAgain) => frames = vec![DownFrame::Again.to_bytes(); 100],
             Conduct::Streams(Break::Fails) => {
-                let failure = StreamFailure { text: "TranscoderBusy".into(), charged: 1, info, refusal: None };
+                let failure = StreamFailure { text: "TranscoderBusy".into(), charged: 0, info, refusal: None };
+                return (frames, Some(DownFrame::Failure(Box::new(failure)).to_bytes()));
+            }
+            Conduct::Streams(Break::DeniesTrailer) => {
+                let refusal = Some(Coded::new(Code::StreamTrailerWrong, "one hash", "another"));
+                let failure = StreamFailure { text: "no".into(), charged: 1000, info, refusal };
                 return (frames, Some(DownFrame::Failure(Box::new(failure)).to_bytes()));
             }
             _ => {}

@@ -61,7 +61,7 @@ impl Transcode for InProcess {
             let input = live.input.whole().await?;
             let made = self.transcode(TranscodeJob { input, ..job }).await?;
             for (index, rendition) in made.iter().enumerate() {
-                live.output.put(index, &rendition.data)?;
+                live.output.put(index, &rendition.data, rendition.pixels)?;
             }
             Ok(made.into_iter().map(|rendition| rendition.pixels).collect())
         })

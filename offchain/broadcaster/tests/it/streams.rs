@@ -64,6 +64,12 @@ async fn a_result_of_other_bytes_than_came_is_a_lie() {
 }
 
 #[tokio::test]
+async fn who_charges_for_a_trailer_that_was_right_lies() {
+    is_found_out(Break::DeniesTrailer, "1000 pixels were charged for StreamTrailerWrong", Some(Verdict::FalseCharge))
+        .await;
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_goes_to_another_orchestrator() {
     is_found_out(Break::Garbage, "answer cannot be read", None).await;
     is_found_out(Break::NoEnd, "answer ended without a result", None).await;

@@ -43,6 +43,8 @@ pub(super) struct Lane {
     /// Packets of sound written.
     heard: usize,
     frames: u64,
+    /// Pictures written since the last piece.
+    written: u64,
     codec: Option<String>,
     /// Of all bytes handed on.
     hash: Keccak256,
@@ -81,6 +83,7 @@ impl Lane {
             waiting: VecDeque::new(),
             heard: 0,
             frames: 0,
+            written: 0,
             codec: None,
             hash: Keccak256::new(),
         }
@@ -170,6 +173,7 @@ impl Lane {
             }
             writer.write(picture)?;
             self.waiting.pop_front();
+            self.written += 1;
         }
         let bytes = writer.take();
         self.hand_on(bytes)
@@ -180,7 +184,13 @@ impl Lane {
             return Ok(());
         }
         self.hash.update(&bytes);
-        self.pieces.send(Piece { rendition: self.plan.rendition, bytes }).map_err(|_| MediaError::Abandoned)
+        let pixels = std::mem::take(&mut self.written) * self.picture();
+        self.pieces.send(Piece { rendition: self.plan.rendition, bytes, pixels }).map_err(|_| MediaError::Abandoned)
+    }
+
+    /// Pixels of one picture.
+    fn picture(&self) -> u64 {
+        u64::from(self.plan.encoder.width) * u64::from(self.plan.encoder.height)
     }
 
     fn finish(mut self) -> Result<RenditionReport, MediaError> {
@@ -190,9 +200,13 @@ impl Lane {
                 self.sound.rest(self.heard).iter().try_for_each(|packet| writer.write(packet))?;
                 writer.finish()?
             }
-            File::Mp4(pictures) => mux::fragmented(&pictures, self.plan.encoder.fps, self.sound.track()?.as_ref())?,
+            File::Mp4(pictures) => {
+                self.written = self.frames;
+                mux::fragmented(&pictures, self.plan.encoder.fps, self.sound.track()?.as_ref())?
+            }
         };
         self.hand_on(end)?;
+        let pixels = self.frames * self.picture();
         let Plan { width, height, .. } = self.plan.encoder;
         let codecs: Vec<_> = self.codec.as_deref().into_iter().chain(self.sound.codec()).collect();
         Ok(RenditionReport {
@@ -201,7 +215,7 @@ impl Lane {
             width,
             height,
             frames: self.frames,
-            pixels: self.frames * u64::from(width) * u64::from(height),
+            pixels,
             hash: self.hash.finalize(),
         })
     }

@@ -108,11 +108,17 @@ impl Feeder {
         self.end = Some(end);
     }
 
-    /// Waits for the bytes by which a segment is suspected, or for its end.
-    pub(super) async fn head(&mut self) -> Bytes {
-        while self.came.len() < HEAD_BYTES && self.end.is_none() {
+    /// Waits for so many bytes, or for the end, and tells it if it is known. May be cancelled.
+    pub(super) async fn at_least(&mut self, bytes: usize) -> Option<End> {
+        while self.came.len() < bytes && self.end.is_none() {
             self.take().await;
         }
+        self.end.clone()
+    }
+
+    /// Waits for the bytes by which a segment is suspected, or for its end.
+    pub(super) async fn head(&mut self) -> Bytes {
+        self.at_least(HEAD_BYTES).await;
         Bytes::copy_from_slice(&self.came[..self.came.len().min(HEAD_BYTES)])
     }
 
@@ -124,6 +130,11 @@ impl Feeder {
             }
             self.take().await;
         }
+    }
+
+    /// Whether its end is not known yet.
+    pub(super) fn is_coming(&self) -> bool {
+        self.end.is_none()
     }
 
     /// Whether it is known that the rest will not come.

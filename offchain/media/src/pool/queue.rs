@@ -101,6 +101,11 @@ impl Drop for Place {
 }
 
 impl Place {
+    /// Whether somebody waits for a worker.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.0.lock().waiting.is_empty()
+    }
+
     /// Waits for a worker; of those who wait, the one that is due first gets the next.
     pub(super) async fn slot(&self, due: Instant) -> Slot {
         let queue = &self.0;

@@ -14,7 +14,7 @@ use super::{
     child::{Broken, Worker, read_reply, write_order},
     due::Due,
     feeder::{End, Feed, Feeder, Next, feed},
-    queue::Place,
+    queue::{Place, Slot},
     trail::Trail,
 };
 use crate::{
@@ -26,6 +26,12 @@ use crate::{
 const KIND: &str = "transcode_stream";
 /// Pieces of renditions that wait for whoever asked for them.
 const MADE: usize = 8;
+/// What has come of a segment before a worker is taken for it, unless that is all of it.
+const FIRST_BYTES: usize = 16 << 10;
+/// How long a worker waits for a segment in all, if other jobs wait for a worker.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Time between two looks whether they do.
+const LOOK: Duration = Duration::from_millis(50);
 /// Most bytes of renditions, as for a job whose answer is one frame.
 const MAX_MADE_BYTES: usize = 4 * MAX_SEGMENT_BYTES;
 
@@ -74,7 +80,17 @@ pub(super) fn start(pool: Arc<Inner>, request: Request, count: usize, due: Due, 
     let (feed, feeder) = feed(due.left());
     let (output, made) = mpsc::channel(MADE);
     let deadline = pool.config.job_deadline;
-    let job = StreamJob { pool, request, count, due, feeder, output, deadline, emitted: false };
+    let job = StreamJob {
+        pool,
+        request,
+        count,
+        due,
+        feeder,
+        output,
+        deadline,
+        beginnings: Beginnings::default(),
+        yielded: false,
+    };
     (feed, MadeStream { made, task: tokio::spawn(job.run(place)), deadline, ended: false })
 }
 
@@ -87,8 +103,32 @@ struct StreamJob {
     output: Output,
     /// Longest that one piece may wait to be taken.
     deadline: Duration,
-    /// Whether a piece has left since the last worker began.
+    beginnings: Beginnings,
+    /// The last worker was taken away, as it had to wait.
+    yielded: bool,
+}
+
+/// Whoever takes pieces hears once at most that they are void.
+#[derive(Clone, Copy, Debug, Default)]
+struct Beginnings {
+    /// A piece has left since the last worker began.
     emitted: bool,
+    /// Pieces were void already.
+    voided: bool,
+}
+
+impl Beginnings {
+    /// Whether no other worker may begin.
+    fn is_last(self) -> bool {
+        self.emitted && self.voided
+    }
+
+    /// Another worker begins; true if there are pieces that are void for it.
+    fn again(&mut self) -> bool {
+        let voids = std::mem::take(&mut self.emitted);
+        self.voided |= voids;
+        voids
+    }
 }
 
 type Transcoded = Reported<TranscodeReport>;
@@ -110,25 +150,30 @@ impl StreamJob {
     async fn transcode(&mut self, place: Place) -> Result<Transcoded, PoolError> {
         let pool = self.pool.clone();
         let mut first = self.failed_before().await?;
-        let slot = {
-            let slot = self.due.wait(place.slot(self.due.at()));
-            tokio::pin!(slot);
-            tokio::select! { biased;
-                slot = &mut slot => slot?,
-                end = self.feeder.rest() => match end {
-                    End::Whole => slot.await?,
-                    End::Cut(error) => return Err(error),
-                },
-            }
-        };
+        // Who sends slowly keeps no worker from others.
+        if let Some(End::Cut(error)) = self.feeder.at_least(FIRST_BYTES).await {
+            return Err(error);
+        }
+        let mut slot = self.slot(&place).await?;
         let asked = self.request.clone();
         let mut trail = Trail::new(pool.fleet.get(), &asked);
         loop {
             self.request = trail.next()?;
             let worker = self.due.wait(pool.worker(first.is_some(), trail.device())).await??;
-            let ended = self.attempt(worker).await;
+            let ended = self.attempt(worker, &place).await;
+            if std::mem::take(&mut self.yielded) {
+                drop(slot);
+                if self.beginnings.again() && !taken(&self.output, Made::Again, self.deadline).await {
+                    return Err(PoolError::NotTaken { deadline: self.deadline });
+                }
+                self.whole().await?;
+                slot = self.slot(&place).await?;
+                self.request = asked.clone();
+                trail = Trail::new(pool.fleet.get(), &asked);
+                continue;
+            }
             trail.ended(ended.as_ref().err());
-            let again = !(self.feeder.is_cut() || self.due.left().is_zero());
+            let again = !(self.feeder.is_cut() || self.due.left().is_zero() || self.beginnings.is_last());
             let moved = matches!(&ended, Err(error) if again && trail.leaves(error));
             let error = match ended {
                 Err(error) if moved || error.is_fault() => error,
@@ -142,13 +187,42 @@ impl StreamJob {
                     return Err(self.give_up(first, error).await);
                 }
             }
-            if std::mem::take(&mut self.emitted) && !taken(&self.output, Made::Again, self.deadline).await {
+            if self.beginnings.again() && !taken(&self.output, Made::Again, self.deadline).await {
                 return Err(PoolError::NotTaken { deadline: self.deadline });
             }
             if !moved {
                 metrics::retried();
                 first = Some(error);
             }
+        }
+    }
+
+    /// Waits for a worker's turn. A segment that is still coming leaves it to jobs that wait.
+    async fn slot(&mut self, place: &Place) -> Result<Slot, PoolError> {
+        loop {
+            let slot = {
+                let slot = self.due.wait(place.slot(self.due.at()));
+                tokio::pin!(slot);
+                tokio::select! { biased;
+                    slot = &mut slot => slot?,
+                    end = self.feeder.rest() => match end {
+                        End::Whole => slot.await?,
+                        End::Cut(error) => return Err(error),
+                    },
+                }
+            };
+            if !self.feeder.is_coming() || !place.is_wanted() {
+                return Ok(slot);
+            }
+            drop(slot);
+            self.whole().await?;
+        }
+    }
+
+    async fn whole(&mut self) -> Result<(), PoolError> {
+        match self.feeder.rest().await {
+            End::Whole => Ok(()),
+            End::Cut(error) => Err(error),
         }
     }
 
@@ -179,8 +253,8 @@ impl StreamJob {
         }
     }
 
-    async fn attempt(&mut self, mut worker: Worker) -> Result<Transcoded, PoolError> {
-        match self.exchange(&mut worker).await {
+    async fn attempt(&mut self, mut worker: Worker, place: &Place) -> Result<Transcoded, PoolError> {
+        match self.exchange(&mut worker, place).await {
             Ok(Ok(done)) => {
                 self.pool.crew.take_back(worker);
                 metrics::transcoded(&done.output);
@@ -199,19 +273,22 @@ impl StreamJob {
 
     /// Feeds and reads at once, so that neither side waits for the other. A worker that did not break is ready for its next
     /// order, unless the pieces were not taken.
-    async fn exchange(&mut self, worker: &mut Worker) -> Result<Result<Transcoded, PoolError>, Broken> {
-        let Self { request, count, due, feeder, output, deadline, emitted, .. } = self;
+    async fn exchange(&mut self, worker: &mut Worker, place: &Place) -> Result<Result<Transcoded, PoolError>, Broken> {
+        let Self { request, count, due, feeder, output, deadline, beginnings, yielded, .. } = self;
         let deadline = *deadline;
         let ordered = timeout(deadline, worker.order(request.clone(), &[])).await;
         ordered.unwrap_or(Err(Broken::Hung(deadline)))?;
         let (stdin, stdout, job) = worker.pipes()?;
         let (end, ended) = watch::channel(None);
         let (stop, stopped) = watch::channel(false);
+        // Pieces can be void but once.
+        let yields = (!beginnings.voided).then_some((place, yielded));
         let feeding = async {
-            let fed = feed_all(feeder, stopped, stdin, job, deadline).await;
+            let fed = feed_all(feeder, stopped, stdin, job, deadline, yields).await;
             end.send_replace(Some((Instant::now(), due.left())));
             fed
         };
+        let emitted = &mut beginnings.emitted;
         let reading = Reader { ended, deadline, count: *count, output, emitted }.run(stdout, job);
         tokio::pin!(feeding, reading);
         let mut fed = None;
@@ -237,20 +314,33 @@ impl StreamJob {
     }
 }
 
-/// Feeds a worker until the end of the segment, or until it wants no more; how the segment ended is known in the first case.
+/// Feeds a worker until the end of the segment, or until it wants no more; how the segment ended is known in the first case. One
+/// that waits for the segment for long while others wait for a worker is given up to them, and told so, if there is a place to.
 async fn feed_all(
     feeder: &mut Feeder,
     mut stopped: watch::Receiver<bool>,
     stdin: &mut ChildStdin,
     job: u64,
     deadline: Duration,
+    mut yields: Option<(&Place, &mut bool)>,
 ) -> Result<End, Broken> {
-    let mut fed = 0;
+    let (mut fed, mut waited) = (0, Duration::ZERO);
     loop {
-        let next = tokio::select! { biased;
-            Ok(_) = stopped.wait_for(|stopped| *stopped) => return Ok(End::Whole),
-            next = feeder.piece(fed) => next,
+        let since = Instant::now();
+        let next = loop {
+            tokio::select! { biased;
+                Ok(_) = stopped.wait_for(|stopped| *stopped) => return Ok(End::Whole),
+                next = feeder.piece(fed) => break next,
+                () = tokio::time::sleep(LOOK), if yields.is_some() => {
+                    let long = waited + since.elapsed() >= PATIENCE;
+                    if let Some((_, yielded)) = yields.as_mut().filter(|(place, _)| long && place.is_wanted()) {
+                        **yielded = true;
+                        break Next::End(End::Cut(PoolError::FeedAborted));
+                    }
+                }
+            }
         };
+        waited += since.elapsed();
         let (request, blobs, last) = match next {
             Next::Piece(piece) => {
                 fed += piece.len();
@@ -299,13 +389,13 @@ impl Reader<'_> {
                 used += since.max(end).elapsed();
             }
             match (reply.answer, blobs.into_iter().next()) {
-                (Answer::Piece { rendition }, Some(piece)) if rendition < count => {
+                (Answer::Piece { rendition, pixels }, Some(piece)) if rendition < count => {
                     bytes += piece.len();
                     if bytes > MAX_MADE_BYTES {
                         return Err(Broken::Garbage(format!("renditions of more than {MAX_MADE_BYTES} bytes")));
                     }
                     *emitted = true;
-                    if !taken(output, Made::Piece(Piece { rendition, bytes: piece }), deadline).await {
+                    if !taken(output, Made::Piece(Piece { rendition, bytes: piece, pixels }), deadline).await {
                         return Ok(Err(PoolError::NotTaken { deadline }));
                     }
                 }
@@ -333,5 +423,23 @@ async fn hung(mut ended: Ended, since: Instant, used: Duration) -> Duration {
             limit
         }
         _ => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_void_once_at_most() {
+        let mut beginnings = Beginnings::default();
+        for _device in 0..3 {
+            assert!(!beginnings.is_last() && !beginnings.again(), "nobody has anything yet");
+        }
+        beginnings.emitted = true;
+        assert!(!beginnings.is_last() && beginnings.again());
+        assert!(!beginnings.is_last() && !beginnings.again(), "one that made nothing voids nothing");
+        beginnings.emitted = true;
+        assert!(beginnings.is_last());
     }
 }

@@ -227,8 +227,8 @@ fn transcode_fed(
 ) -> Result<(), ProtocolError> {
     let TranscodeOrder { profiles, settings, device } = order;
     let mut sent = Ok(());
-    let mut emit = |Piece { rendition, bytes }| {
-        sent = answer(Answer::Piece { rendition }, &[bytes]);
+    let mut emit = |Piece { rendition, bytes, pixels }| {
+        sent = answer(Answer::Piece { rendition, pixels }, &[bytes]);
         if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     let made = kept.run(device.as_ref(), |hardware| {

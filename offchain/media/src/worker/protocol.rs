@@ -85,9 +85,10 @@ pub(crate) enum Answer {
     Measured(Quality),
     /// Two blobs: what decoders need first, and the fragment.
     Fragmented,
-    /// One blob: the next bytes of the rendition of this index.
+    /// One blob: the next bytes of the rendition of this index, and the pixels of the pictures in them.
     Piece {
         rendition: usize,
+        pixels: u64,
     },
     /// The first encoder of a segment that came whole is done: another order is served while the others end.
     Ending,

@@ -90,9 +90,9 @@ fn serve(
                 let found = segment.and_then(|segment| stored.get(&key(&segment))).cloned().map(split_transcoded);
                 wait(encode.saturating_sub(began.elapsed()));
                 let (answer, mut blobs) = found.unwrap_or((Answer::Failed(MediaError::NoVideoStream), Vec::new()));
-                if streamed {
-                    for (rendition, piece) in blobs.drain(..).enumerate() {
-                        reply(Answer::Piece { rendition }, &[piece])?;
+                if let (true, Answer::Transcoded(report)) = (streamed, &answer) {
+                    for (rendition, (piece, made)) in blobs.drain(..).zip(&report.renditions).enumerate() {
+                        reply(Answer::Piece { rendition, pixels: made.pixels }, &[piece])?;
                     }
                 }
                 reply(answer, &blobs)

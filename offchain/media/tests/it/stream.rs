@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use streamflow_media::{
-    Feed, MAX_RENDITIONS, MAX_SEGMENT_BYTES, Made, MadeStream, MediaError, PoolConfig, PoolError, TranscodeReport,
-    TranscodeSettings, Transcoded, WorkerPool, transcode,
+    Feed, MAX_RENDITIONS, MAX_SEGMENT_BYTES, Made, MadeStream, MediaError, PoolConfig, PoolError, TranscodeJob,
+    TranscodeReport, TranscodeSettings, Transcoded, WorkerPool, transcode,
 };
-use streamflow_types::Profile;
+use streamflow_types::{Container, Profile};
 
 use crate::{clip, pool};
 
@@ -182,11 +182,82 @@ async fn renditions_that_nobody_takes_free_the_worker_at_the_deadline() {
 async fn a_dropped_stream_frees_its_worker() {
     let pool = WorkerPool::start(pool::config(1)).await.unwrap();
     let (feed, made) = start(&pool);
-    assert!(feed.send(clip::segment(4).slice(..1000)).await);
+    assert!(feed.send(clip::segment(4).slice(..100_000)).await);
     let worker = pool::busy_worker(&pool).await;
     drop(made);
     let _ = feed.finish().await;
     pool.probe(clip::segment(4)).await.unwrap();
     assert!(pool.workers().iter().all(|other| other.pid != worker));
+    pool.shutdown().await;
+}
+
+fn whole_job(segment: usize) -> TranscodeJob {
+    TranscodeJob { segment: clip::segment(segment), profiles: profiles(), settings: settings(), deadline: None }
+}
+
+#[tokio::test]
+async fn a_segment_that_has_hardly_begun_has_no_worker() {
+    let pool = WorkerPool::start(pool::config(1)).await.unwrap();
+    let segment = clip::segment(4);
+    let (sink, made) = start(&pool);
+    assert!(sink.send(segment.slice(..1000)).await);
+    let collecting = tokio::spawn(collect(made, profiles().len()));
+    pool.transcode(whole_job(3)).await.unwrap();
+    feed(sink, segment.slice(1000..), 5000).await;
+    let whole = transcode(&segment, &profiles(), &settings()).unwrap();
+    assert_same(collecting.await.unwrap().unwrap(), &whole);
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_segment_that_comes_slowly_leaves_its_worker_to_others_once() {
+    let pool = WorkerPool::start(pool::config(1)).await.unwrap();
+    let worker = pool.workers()[0].pid;
+    let segment = clip::segment(4);
+    let (sink, mut made) = start(&pool);
+    assert!(sink.send(segment.slice(..segment.len() - 188)).await);
+    let Some(Ok(Made::Piece(_))) = made.next().await else { panic!("no piece comes") };
+    let collecting = tokio::spawn(async move {
+        let mut anew = 0;
+        let mut renditions = vec![Vec::new(); profiles().len()];
+        loop {
+            match made.next().await.unwrap().unwrap() {
+                Made::Piece(piece) => renditions[piece.rendition].extend_from_slice(&piece.bytes),
+                Made::Again => {
+                    anew += 1;
+                    renditions.iter_mut().for_each(Vec::clear);
+                }
+                Made::Done(done) => return (anew, (renditions, done.output)),
+            }
+        }
+    });
+    for _ in 0..2 {
+        pool.transcode(whole_job(3)).await.unwrap();
+    }
+    feed(sink, segment.slice(segment.len() - 188..), 188).await;
+    let (anew, streamed) = collecting.await.unwrap();
+    assert_eq!(anew, 1);
+    assert_same(streamed, &transcode(&segment, &profiles(), &settings()).unwrap());
+    assert_eq!(pool.workers()[0].pid, worker, "the worker is not to blame");
+    pool.shutdown().await;
+}
+
+#[tokio::test]
+async fn pixels_of_the_pieces_are_those_of_the_report() {
+    let pool = WorkerPool::start(pool::config(1)).await.unwrap();
+    let mp4 = Profile { format: Container::Mp4, ..profiles().remove(1) };
+    let asked = vec![profiles().remove(0), mp4];
+    let (sink, mut made) = pool.transcode_stream(asked, settings(), None).unwrap();
+    let feeding = tokio::spawn(feed(sink, clip::segment(4), 50_000));
+    let mut pixels = [0, 0];
+    let report = loop {
+        match made.next().await.unwrap().unwrap() {
+            Made::Piece(piece) => pixels[piece.rendition] += piece.pixels,
+            Made::Again => pixels = [0, 0],
+            Made::Done(done) => break done.output,
+        }
+    };
+    assert!(feeding.await.unwrap());
+    assert_eq!(report.renditions.iter().map(|made| made.pixels).collect::<Vec<_>>(), pixels);
     pool.shutdown().await;
 }

@@ -252,6 +252,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("orchestrator.quotas.bytes_per_second", "Bytes of one sender in a second, in the long run."),
     set("orchestrator.quotas.byte_burst", "Bytes of one sender at once, after a pause."),
     set("orchestrator.quotas.max_uploads", "Segments of one sender that are uploaded at a time."),
+    set(
+        "orchestrator.quotas.max_unfetched_bytes",
+        "Bytes of streamed renditions that one sender leaves unfetched at a time.",
+    ),
     set("orchestrator.quotas.quotes_per_second", "Quotes given to one IP address in a second, in the long run."),
     set("orchestrator.quotas.quote_burst", "Quotes given to one IP address at once, after a pause."),
     set("orchestrator.storage.objects_per_directory", "Renditions kept in memory for download, per stream."),

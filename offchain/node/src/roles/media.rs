@@ -102,7 +102,7 @@ impl Transcode for LocalWorkers {
         let Live { input, output } = live;
         let put = move |event| {
             let put = match event {
-                LiveEvent::Piece { rendition, bytes } => output.put(rendition, &bytes),
+                LiveEvent::Piece { rendition, bytes, pixels } => output.put(rendition, &bytes, pixels),
                 LiveEvent::Again => {
                     output.again();
                     Ok(())

@@ -173,6 +173,7 @@ impl Desk {
                 bytes_per_second: u64::MAX,
                 byte_burst: u64::MAX,
                 max_uploads: usize::MAX,
+                max_unfetched_bytes: u64::MAX,
                 quotes_per_second: u32::MAX,
                 quote_burst: u32::MAX,
             },

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use streamflow_pm::{SignError, TRANSCODING_H264, WorkReceipt, is_credible_bill};
 use streamflow_types::{Profile, with_causes};
 use streamflow_wire::{
-    Code, Refusal as Coded, SegmentRequest, TranscodeError, encode_receipt, proto, refusal::scrub, result_hash_of,
-    settings_id, sign_result, software_id, stream::StreamError,
+    Code, Refusal as Coded, SegmentRequest, TranscodeError, encode_receipt, proto,
+    refusal::{is_bad_input, scrub},
+    result_hash_of, settings_id, sign_result, software_id,
+    stream::StreamError,
 };
 use tokio::time::Instant;
 
@@ -179,15 +181,30 @@ pub(super) enum Undelivered {
     Frames(#[from] StreamError),
     #[error("the trailer is not of what came")]
     Trailer { got: String, told: String },
+    /// More bytes of renditions wait for the sender than it may leave.
+    #[error("renditions are not fetched")]
+    Unfetched { max: u64 },
+}
+
+/// Who is to blame for a segment that is not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// This node, or who works for it.
+    Ours,
+    /// Nobody could transcode it to its end; or its sender does not take what is made of it.
+    Segment,
+    /// The sender broke its own stream.
+    Sender,
 }
 
 impl Undelivered {
-    /// Whether the sender broke its own stream.
-    pub(super) fn is_the_senders(&self) -> bool {
+    pub(super) fn fault(&self) -> Fault {
         match self {
-            Self::Body(error) => *error != BodyError::Overloaded,
-            Self::Frames(_) | Self::Trailer { .. } => true,
-            _ => false,
+            Self::Body(BodyError::Overloaded) => Fault::Ours,
+            Self::Body(_) | Self::Frames(_) | Self::Trailer { .. } => Fault::Sender,
+            Self::Pixels { .. } | Self::Unfetched { .. } => Fault::Segment,
+            Self::Transcode(TranscodeError::Other(text)) if is_bad_input(text) => Fault::Segment,
+            Self::Transcode(_) | Self::Sign(_) | Self::TooLarge { .. } | Self::Upload(_) => Fault::Ours,
         }
     }
 
@@ -208,6 +225,9 @@ impl Undelivered {
             Self::Body(error) => of_body(error, service),
             Self::Frames(error) => Coded::new(Code::StreamUnreadable, error, "frames of version 1 of the stream"),
             Self::Trailer { got, told } => Coded::new(Code::StreamTrailerWrong, got, told),
+            Self::Unfetched { max } => {
+                Coded::new(Code::MemoryFull, "more renditions unfetched", format!("{max} bytes for a sender"))
+            }
         }
     }
 }

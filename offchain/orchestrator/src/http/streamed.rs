@@ -10,6 +10,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use streamflow_pm::most_credible_bill;
 use streamflow_types::{Keccak256, with_causes};
 use streamflow_wire::{
     TranscodeError, capability,
@@ -24,16 +25,16 @@ use tracing::Instrument as _;
 
 use super::{
     admit::{Admitted, Manner, admit, estimate, terms},
-    delivery::{Delivery, Undelivered},
+    delivery::{Delivery, Fault, Undelivered},
 };
 use crate::{
     intake::{BodyError, BudgetShare, Timed, drain},
-    live::{Answer, Live, LiveFeed, LiveInput, LiveOutput},
+    live::{Answer, AnswerRoom, Live, LiveFeed, LiveInput, LiveOutput, Overrun},
     metrics,
     payments::Hold,
     quotas::Upload,
     service::Service,
-    transcode::{TranscodeJob, check_lengths, deadline},
+    transcode::{TranscodeJob, check_lengths, deadline, live_deadline},
 };
 
 #[tracing::instrument(name = "segment", skip_all, fields(stream, seq, session))]
@@ -50,7 +51,11 @@ pub(super) async fn post(State(service): State<Service>, request: Request) -> Re
 
 /// The head of the answer leaves now.
 fn begin(service: Service, admitted: Admitted, body: BodyDataStream) -> Response {
-    let (answer, outbox) = Answer::new(admitted.segment.profiles.len(), service.intake().budget().share());
+    // Off-chain nobody is charged for pixels.
+    let most = admitted.hold.as_ref().map(|_| most_credible_bill(estimate(&admitted.segment)));
+    let room =
+        AnswerRoom { all: service.intake().budget().share(), own: admitted.upload.unfetched().share(), pixels: most };
+    let (answer, outbox) = Answer::new(admitted.segment.profiles.len(), room);
     let deliveries = service.deliveries().clone();
     deliveries.spawn(run(service, admitted, body, answer).in_current_span());
     let frames = futures::stream::unfold(outbox, |mut outbox| async move {
@@ -76,10 +81,10 @@ async fn run(service: Service, admitted: Admitted, mut body: BodyDataStream, ans
         input: Bytes::new(),
         profiles: segment.profiles.clone(),
     };
+    let duration = job.duration;
     // Until the segment is done its bytes may be in memory.
     let mut share = service.intake().budget().share();
-    let coming =
-        Coming { service: &service, head, sender, feed, upload: &upload, share: &mut share, duration: job.duration };
+    let coming = Coming { service: &service, head, sender, feed, upload: &upload, share: &mut share, duration };
     let queued = service.sessions().submit_live(job, owner, Live { input, output: answer.output().clone() });
     let done = async {
         let made = queued?;
@@ -95,15 +100,20 @@ async fn run(service: Service, admitted: Admitted, mut body: BodyDataStream, ans
         }
     };
     let done = done.await;
+    drop(share);
     let delivery = Delivery { service: service.clone(), sender, token, segment };
     let last = Streamed { delivery, head, output: answer.output() }.conclude(done, hold, started).await;
     let failed = matches!(last, DownFrame::Failure(_));
     answer.end(last);
-    if failed {
-        tokio::select! { biased;
-            () = service.intake_closed().cancelled() => {}
-            () = drain(&mut body, service.intake().limits()) => {}
+    let ending = async {
+        if failed {
+            drain(&mut body, service.intake().limits()).await;
         }
+        answer.fetched(live_deadline(duration)).await;
+    };
+    tokio::select! { biased;
+        () = service.intake_closed().cancelled() => {}
+        () = ending => {}
     }
 }
 
@@ -184,8 +194,15 @@ impl Streamed<'_> {
         hold: Option<Hold>,
         started: Instant,
     ) -> DownFrame {
-        // The reason is that there was no memory, and not what the transcoder made of it.
-        let done = if self.output.overrun() { Err(BodyError::Overloaded.into()) } else { done };
+        // The reason is that there was no room, and not what the transcoder made of it.
+        let done = match self.output.overrun() {
+            None => done,
+            Some(Overrun::Memory) => Err(BodyError::Overloaded.into()),
+            Some(Overrun::Unfetched { max }) => Err(Undelivered::Unfetched { max }),
+            Some(Overrun::Pixels { got }) => {
+                Err(Undelivered::Pixels { got, estimate: estimate(&self.delivery.segment) })
+            }
+        };
         let mut hold = hold;
         let sealed = done.and_then(|(trailer, pixels)| self.seal(trailer, pixels, &mut hold));
         metrics::segment_done(sealed.is_ok(), started.elapsed());
@@ -246,11 +263,16 @@ impl Streamed<'_> {
         Ok(StreamResult { renditions, signature, receipt, info: None })
     }
 
-    /// Pixels that a sender is charged who broke its own stream after renditions had left: those that it named in the head.
-    /// It could have work for nothing otherwise. Whose stream this node breaks is charged nothing, as ever.
+    /// Pixels that a segment without a result costs: those that have left, where sender or segment are to blame, and at least
+    /// those that its head named, where the sender broke its own stream. It could have work for nothing otherwise. Whose
+    /// stream this node breaks is charged nothing, as ever.
     fn charge(&self, error: &Undelivered, hold: Option<Hold>) -> u64 {
-        let Some(hold) = hold.filter(|_| error.is_the_senders() && self.output.any_left()) else { return 0 };
-        let pixels = estimate(&self.delivery.segment);
+        let Some((hold, left)) = hold.zip(self.output.stop()) else { return 0 };
+        let pixels = match error.fault() {
+            Fault::Ours => return 0,
+            Fault::Segment => left,
+            Fault::Sender => left.max(estimate(&self.delivery.segment)),
+        };
         hold.debit(pixels);
         pixels
     }

@@ -1,6 +1,7 @@
 //! An orchestrator on a real TLS port, with real tickets, SQLite and video.
 #![allow(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
+mod blame;
 mod checks;
 mod clip;
 mod discovery;

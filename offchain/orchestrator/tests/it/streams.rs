@@ -10,7 +10,8 @@ use futures::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use streamflow_media::TranscodeSettings;
 use streamflow_orchestrator::{
-    LimitsConfig, Live, LiveFuture, OrchestratorConfig, Transcode, TranscodeError, TranscodeFuture, TranscodeJob,
+    LimitsConfig, Live, LiveFuture, OrchestratorConfig, QuotaConfig, Transcode, TranscodeError, TranscodeFuture,
+    TranscodeJob,
 };
 use streamflow_pm::{Payment, TicketSigner as _, estimated_pixels};
 use streamflow_types::Signature65;
@@ -184,9 +185,9 @@ impl Case {
     }
 }
 
-/// Answers each part of a segment with a part of every rendition, and counts the parts.
+/// Answers each part of a segment with a part of every rendition, which has so many pixels, and counts the parts.
 #[derive(Debug, Default)]
-struct Echo(Arc<AtomicUsize>);
+struct Echo(Arc<AtomicUsize>, u64);
 
 impl Transcode for Echo {
     fn transcode(&self, _job: TranscodeJob) -> TranscodeFuture<'_> {
@@ -198,7 +199,7 @@ impl Transcode for Echo {
             while let Some(bytes) = live.input.next().await? {
                 self.0.fetch_add(1, Ordering::SeqCst);
                 for rendition in 0..job.profiles.len() {
-                    live.output.put(rendition, &bytes)?;
+                    live.output.put(rendition, &bytes, self.1)?;
                 }
             }
             Ok(vec![1000; job.profiles.len()])
@@ -220,7 +221,7 @@ impl Transcode for Unwilling {
     fn transcode_live(&self, _job: TranscodeJob, mut live: Live) -> LiveFuture<'_> {
         Box::pin(async move {
             let first = live.input.next().await?.unwrap_or_default();
-            live.output.put(0, &first)?;
+            live.output.put(0, &first, 1000)?;
             Err(TranscodeError::Other("out of luck".to_owned()))
         })
     }
@@ -230,7 +231,7 @@ impl Transcode for Unwilling {
 
 async fn echo() -> (Case, Arc<AtomicUsize>) {
     let parts = Arc::<AtomicUsize>::default();
-    (with_local(Echo(parts.clone()), config()).await, parts)
+    (with_local(Echo(parts.clone(), 500), config()).await, parts)
 }
 
 fn media(text: &'static [u8]) -> UpFrame {
@@ -409,7 +410,118 @@ async fn who_breaks_its_stream_after_renditions_have_left_is_charged_what_its_he
 }
 
 #[tokio::test]
+async fn who_breaks_its_stream_is_charged_all_that_has_left_where_that_is_more() {
+    let case = with_local(Echo(Arc::default(), 12_000_000), config()).await;
+    let estimate = estimated_pixels(&case.broadcaster.profiles, 2000);
+    let draft = case.broadcaster.paid_draft(&case.orchestrator, &case.offer, 8, 0);
+    let mut streaming = case.broadcaster.open(&draft).await.unwrap();
+    let before = case.balance();
+    streaming.send(&media(BODY)).await;
+    for _ in 0..case.broadcaster.profiles.len() {
+        assert!(matches!(streaming.next().await, Some(DownFrame::Piece { .. })));
+    }
+    streaming.send(&UpFrame::Trailer(case.broadcaster.trailer(&draft, b"something else"))).await;
+    let answered = streaming.rest().await;
+    assert!(estimate < 24_000_000);
+    assert_eq!((answered.code(), answered.failure().charged), (Code::StreamTrailerWrong, 24_000_000));
+    assert_eq!(before - case.balance(), 24_000_000 * PRICE);
+}
+
+/// Four seconds.
+fn long_clip() -> Vec<u8> {
+    [clip::segment(0), clip::segment(1)].concat()
+}
+
+/// Sends a segment with an honest trailer that fails nevertheless, and checks that what came of it is what it cost.
+async fn costs_what_came(case: &Case, draft: &StreamDraft, body: &Bytes) -> Answered {
+    let streaming = case.broadcaster.open(draft).await.unwrap();
+    let before = case.balance();
+    for frame in UpFrame::media(body.clone()) {
+        streaming.send(&frame).await;
+    }
+    streaming.send(&UpFrame::Trailer(case.broadcaster.trailer(draft, body))).await;
+    let answered = streaming.rest().await;
+    let pixels = |made: &Vec<u8>| streamflow_media::inspect(&made.clone().into()).unwrap().pixels;
+    let came: u64 = answered.renditions.iter().filter(|made| !made.is_empty()).map(pixels).sum();
+    let charged = answered.failure().charged;
+    assert!(came > 0 && charged >= came, "{came} pixels came for {charged}");
+    assert!(charged <= 2 * estimated_pixels(&draft.request.profiles, draft.request.duration_ms.into()), "{charged}");
+    assert_eq!(before - case.balance(), i128::from(charged) * PRICE);
+    answered
+}
+
+#[tokio::test]
+async fn a_segment_that_is_bad_at_its_end_costs_what_has_left_of_it() {
+    let case = with_local(clip::InProcess(clip::local_transcoder().await), config()).await;
+    let body = [long_clip(), clip::segment(0)[..100].to_vec()].concat().into();
+    let mut request = case.broadcaster.request(&case.offer, 0, &[]);
+    request.duration_ms = 4000;
+    let draft = case.broadcaster.stream_draft(&case.orchestrator, &case.broadcaster.pay(&case.offer, 8), &request);
+    let answered = costs_what_came(&case, &draft, &body).await;
+    assert_eq!(answered.code(), Code::SegmentFormatDidntMatchJobInputParams);
+}
+
+#[tokio::test]
+async fn a_segment_longer_than_its_sender_says_is_stopped_on_its_way_and_costs_what_has_left() {
+    let case = with_local(clip::InProcess(clip::local_transcoder().await), config()).await;
+    let mut request = case.broadcaster.request(&case.offer, 0, &[]);
+    request.duration_ms = 1;
+    request.profiles.iter_mut().for_each(|profile| (profile.fps, profile.fps_den) = (25, 1));
+    let draft = case.broadcaster.stream_draft(&case.orchestrator, &case.broadcaster.pay(&case.offer, 8), &request);
+    let answered = costs_what_came(&case, &draft, &long_clip().into()).await;
+    assert_eq!(answered.code(), Code::PixelsBeyondEstimate);
+}
+
+#[tokio::test]
+async fn who_leaves_renditions_unfetched_is_stopped_and_charged_what_has_left() {
+    let quotas = QuotaConfig { max_unfetched_bytes: 1_000_000, ..Default::default() };
+    let case = with_local(Echo(Arc::default(), 1000), OrchestratorConfig { quotas, ..config() }).await;
+    let draft = case.broadcaster.paid_draft(&case.orchestrator, &case.offer, 4, 0);
+    let streaming = case.broadcaster.open(&draft).await.unwrap();
+    let before = case.balance();
+    for frame in UpFrame::media(vec![7; 12 << 20].into()) {
+        streaming.send(&frame).await;
+    }
+    let answered = streaming.rest().await;
+    let failure = answered.failure();
+    assert_eq!((answered.code(), &*failure.text), (Code::MemoryFull, "renditions are not fetched"));
+    assert_eq!(failure.refusal.clone().unwrap().limit, "1000000 bytes for a sender");
+    assert!(failure.charged > 0);
+    assert_eq!(before - case.balance(), i128::from(failure.charged) * PRICE);
+}
+
+#[tokio::test]
+async fn a_segment_on_which_workers_die_costs_nothing() {
+    let (local, pool) = clip::local_transcoder_and_pool(TranscodeSettings::default()).await;
+    let case = with_local(clip::InProcess(local), config()).await;
+    let draft = case.broadcaster.paid_draft(&case.orchestrator, &case.offer, 8, 0);
+    let mut streaming = case.broadcaster.open(&draft).await.unwrap();
+    let before = case.balance();
+    let body = Bytes::from(long_clip());
+    let (first, rest) = (body.slice(..body.len() / 4 * 3), body.slice(body.len() / 4 * 3..));
+    for frame in UpFrame::media(first) {
+        streaming.send(&frame).await;
+    }
+    for _ in 0..2 {
+        while !matches!(streaming.next().await, Some(DownFrame::Piece { .. })) {}
+        let busy = pool.workers().into_iter().find(|worker| worker.busy).unwrap();
+        kill_process(Pid::from_raw(busy.pid as i32).unwrap(), Signal::KILL).unwrap();
+        while pool.workers().iter().any(|worker| worker.pid == busy.pid) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+    for frame in UpFrame::media(rest) {
+        streaming.send(&frame).await;
+    }
+    streaming.send(&UpFrame::Trailer(case.broadcaster.trailer(&draft, &body))).await;
+    let answered = streaming.rest().await;
+    assert_eq!((answered.code(), answered.failure().charged), (Code::TranscoderFailed, 0));
+    assert_eq!(before, case.balance());
+}
+
+#[tokio::test]
 async fn what_fails_here_costs_nothing_and_is_told_at_once() {
+    // A transcoder elsewhere that counts too much: nothing of it has left.
     let case = with_local(Claiming(1_000_000_000), config()).await;
     let answered = case.stream_with(|_| {}).await;
     assert_eq!((answered.code(), answered.failure().charged), (Code::PixelsBeyondEstimate, 0));

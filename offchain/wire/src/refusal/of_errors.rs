@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Texts by which transcoders say that nobody could transcode the segment (node.md §5.5), and those of our own.
-const BAD_INPUT: [&str; 22] = [
+const BAD_INPUT: [&str; 25] = [
     "TranscoderInvalidResolution",
     "TranscoderInvalidVideo",
     "TranscoderInvalidDuration",
@@ -26,15 +26,38 @@ const BAD_INPUT: [&str; 22] = [
     "segment is not an mpeg transport stream",
     "segment is cut after",
     "segment has no ",
-    "segment of 0 bytes",
+    "segment of ",
+    "segment is encrypted",
+    "segment is not mp4",
+    "frames encoded from ",
     "segment lasts ",
     "video codec ",
     "audio codec ",
     "video size ",
 ];
 
+/// How our own transcoders tell that libav failed, and what it failed at where that is the segment's fault: its reason may be one
+/// of the texts above, whatever it failed at.
+const LIBAV: &str = "libav cannot ";
+const OF_THE_SEGMENT: [&str; 11] = [
+    "open the segment: ",
+    "read a packet: ",
+    "set up the decoder: ",
+    "open the decoder: ",
+    "decode a packet: ",
+    "decode a frame: ",
+    "flush the decoder: ",
+    "scale a frame: ",
+    "filter a frame: ",
+    "set up sound: ",
+    "encode sound: ",
+];
+
 /// Whether a transcoder's text says that the segment is at fault, and not who tried it.
 pub fn is_bad_input(text: &str) -> bool {
+    if let Some(failed) = text.strip_prefix(LIBAV) {
+        return OF_THE_SEGMENT.iter().any(|step| failed.starts_with(step));
+    }
     BAD_INPUT.iter().any(|known| text.contains(known))
 }
 
