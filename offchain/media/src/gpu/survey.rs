@@ -239,10 +239,12 @@ impl WorkerPool {
         for codec in ENCODED {
             encodes.push((codec, self.tried(Trial::Encode(device, codec)).await?.map(drop)));
         }
-        let sessions = match self.tried(Trial::Sessions(device)).await? {
-            Ok(Finding::Sessions(count)) if count < MAX_TRIED_SESSIONS => Some(count),
-            _ => None,
-        };
+        let mut sessions = None;
+        if encodes.iter().any(|(_, tried)| tried.is_ok())
+            && let Ok(Finding::Sessions(count)) = self.tried(Trial::Sessions(device)).await?
+        {
+            sessions = Some(count).filter(|count| *count < MAX_TRIED_SESSIONS);
+        }
         Ok(DeviceReport { name, opens, decodes, scales, encodes, sessions })
     }
 
