@@ -150,6 +150,7 @@ impl StreamJob {
     async fn transcode(&mut self, place: Place) -> Result<Transcoded, PoolError> {
         let pool = self.pool.clone();
         let mut first = self.failed_before().await?;
+        let known = first.is_some();
         // Who sends slowly keeps no worker from others.
         if let Some(End::Cut(error)) = self.feeder.at_least(FIRST_BYTES).await {
             return Err(error);
@@ -159,7 +160,14 @@ impl StreamJob {
         let mut trail = Trail::new(pool.fleet.get(), &asked);
         loop {
             self.request = trail.next()?;
-            let worker = self.due.wait(pool.worker(first.is_some(), trail.device())).await??;
+            let worker = match self.due.wait(pool.worker(first.is_some(), trail.device())).await.and_then(|next| next) {
+                Ok(worker) => worker,
+                // There is no second worker: the first failure is what the job ends with.
+                Err(error) => match first.filter(|_| !known) {
+                    Some(failed) => return Err(self.give_up(None, failed).await),
+                    None => return Err(error),
+                },
+            };
             let ended = self.attempt(worker, &place).await;
             if std::mem::take(&mut self.yielded) {
                 drop(slot);

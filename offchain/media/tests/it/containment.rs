@@ -1,6 +1,7 @@
 //! Workers that abort, hang, spin and eat memory, and what others notice of it: nothing.
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     fs,
     io::{BufRead, BufReader},
     path::Path,
@@ -306,6 +307,33 @@ async fn a_segment_that_waits_in_vain_for_a_second_worker_is_remembered() {
     hanging.abort();
     let (refused, used) = busy_during(&pool, pool.transcode(job(bad))).await;
     twice(refused.unwrap_err());
+    assert_eq!(used.len(), 1);
+    pool.shutdown().await;
+}
+
+/// No worker starts any more when the first has failed.
+#[tokio::test]
+async fn a_streamed_segment_that_finds_no_second_worker_is_remembered() {
+    let directory = tempfile::tempdir().unwrap();
+    let gone = directory.path().join("gone");
+    let start = "[ -e \"$0\" ] && exit 7; exec \"$1\"";
+    let args = ["-c".as_ref(), start.as_ref(), gone.as_os_str(), pool::program("hostile_worker").as_os_str()]
+        .map(OsString::from);
+    let pool =
+        WorkerPool::start(PoolConfig { args: args.into(), program: "/bin/sh".into(), ..config(1) }).await.unwrap();
+    let streamed = || async {
+        let (feed, made) = pool.transcode_stream(profiles(), settings(), None).unwrap();
+        let feeding = tokio::spawn(stream::feed(feed, hostile("abort", 0), 10_000));
+        let collected = stream::collect(made, 1).await;
+        feeding.await.unwrap();
+        collected.unwrap_err()
+    };
+    fs::write(&gone, "").unwrap();
+    let failed = streamed().await;
+    assert!(matches!(failed, PoolError::WorkerDied { signal: Some(ABORTED), .. }), "{failed:?}");
+    fs::remove_file(&gone).unwrap();
+    let (refused, used) = busy_during(&pool, streamed()).await;
+    twice(refused);
     assert_eq!(used.len(), 1);
     pool.shutdown().await;
 }
