@@ -12,8 +12,8 @@ pub(super) fn prepare() {
     let _ = disable_transparent_huge_pages(true);
 }
 
-/// Gives back the pages that loading the libraries took: most of their code is never run. What is needed again is read
-/// from the page cache, where it stays as long as any process uses it.
+/// Gives back the pages that loading the libraries took, or a first job: most of their code is never run, or once. What is
+/// needed again is read from the page cache, where it stays as long as any process uses it.
 pub(super) fn settle() {
     // Where /proc is not mounted, a worker is just larger.
     let maps = fs::read_to_string("/proc/self/smaps").unwrap_or_default();
