@@ -25,6 +25,9 @@ use crate::{
 const LEAST_STEP: u32 = 2;
 /// Frames that libx264 keeps beside those it looks ahead over, as measured at 3.7 bytes a pixel.
 const FRAMES_BESIDE_LOOKAHEAD: usize = 16;
+/// Frames that the largest rendition's libx264 takes in while it decides on those before: without them its threads run dry at each
+/// decision, and then all others wait. They change nothing that is made.
+const SYNC_LOOKAHEAD: u32 = 2;
 /// Frames by which an encoder may delay its output.
 const REORDER_FRAMES: i64 = 4;
 
@@ -80,14 +83,14 @@ impl<'a> Ladder<'a> {
             });
             let may_reorder = first.pts().unwrap_or(0) >= REORDER_FRAMES * rate.frame_ticks();
             let is_largest = Some(index) == largest;
-            let encoder_threads = if is_largest && !settings.deterministic { settings.encoder_threads } else { 1 };
+            let encoder_threads = encoder_threads(settings, is_largest);
             // What a device does not make, the CPU does.
             let encoder = if hardware.is_some() && !there { Encoder::X264 } else { settings.encoder };
             let settings = &TranscodeSettings { encoder, encoder_threads, ..settings.clone() };
             let mut options = encoder_options(settings, profile, EncoderInput { fps: rate, may_reorder });
-            if is_largest && settings.encoder == Encoder::X264 && profile.encoder == VideoCodec::H264 {
-                // A queue between its threads that changes nothing but its memory.
-                add_x264_params(&mut options, "sync-lookahead=0");
+            if settings.encoder == Encoder::X264 && profile.encoder == VideoCodec::H264 && !settings.low_latency {
+                let ahead = if is_largest { SYNC_LOOKAHEAD } else { 0 };
+                add_x264_params(&mut options, &format!("sync-lookahead={ahead}"));
             }
             plans.push(LanePlan {
                 rendition: index,
@@ -154,6 +157,17 @@ impl<'a> Ladder<'a> {
     }
 }
 
+/// Threads of an encoder. The largest, which all others wait for, has half as many again: libx264 would take one and a half for
+/// each core. With low latency they are slices, which cost bits: there the largest alone has more than one.
+fn encoder_threads(settings: &TranscodeSettings, is_largest: bool) -> u32 {
+    let threads = settings.encoder_threads;
+    match (settings.deterministic, settings.low_latency, is_largest) {
+        (true, ..) | (_, true, false) => 1,
+        (_, false, true) => threads.saturating_add(threads / 2),
+        _ => threads,
+    }
+}
+
 fn pixels((width, height): (u32, u32)) -> u64 {
     u64::from(width) * u64::from(height)
 }
@@ -180,6 +194,17 @@ fn same_rate(one: FrameRate, other: FrameRate) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_has_more_threads_and_bytes_that_must_not_differ_have_one() {
+        let threads = |deterministic, low_latency, encoder_threads| {
+            let settings =
+                TranscodeSettings { deterministic, low_latency, encoder_threads, ..TranscodeSettings::default() };
+            [true, false].map(|is_largest| super::encoder_threads(&settings, is_largest))
+        };
+        assert_eq!([0, 1, 2, 4].map(|each| threads(false, false, each)), [[0, 0], [1, 1], [3, 2], [6, 4]]);
+        assert_eq!((threads(false, true, 2), threads(true, false, 2)), ([2, 1], [1, 1]));
+    }
 
     #[test]
     fn rungs_are_made_of_the_smallest_that_has_twice_their_sides() {

@@ -37,8 +37,8 @@ use crate::{
     settings::{Audio, MAX_RENDITIONS, check_profile},
 };
 
-/// Frames that may wait to be scaled.
-const DECODED_FRAMES: usize = 2;
+/// Frames that may wait to be scaled: encoders have those that wait.
+const DECODED_FRAMES: usize = 0;
 /// Pieces of all renditions that may wait to be taken.
 const QUEUED_PIECES: usize = 32;
 

@@ -15,7 +15,7 @@ use crate::MediaError;
 /// Bytes that encoders may take together for each core: with more of them open, cores only wait for each other.
 const ENCODERS_PER_CORE: usize = 144 << 20;
 /// Frames that may wait for an encoder that runs.
-const QUEUED_FRAMES: usize = 2;
+const QUEUED_FRAMES: usize = 1;
 /// Bytes of frames that may wait for encoders that do not run yet; with more, they run all the same.
 const ROOM: usize = 64 << 20;
 /// Frames that may wait for an encoder that is opened when the segment before has ended.

@@ -117,7 +117,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("transcoding.encode.encoder", "x264, on the CPU, or nvenc, on NVIDIA devices."),
     set("transcoding.encode.preset", "Preset of libx264."),
     set("transcoding.encode.nvenc_preset", "Preset of h264_nvenc."),
-    set("transcoding.encode.encoder_threads", "Threads of each libx264 encoder; 0 lets it choose."),
+    set(
+        "transcoding.encode.encoder_threads",
+        "Threads of each libx264 encoder, half as many again for the largest rendition; 0 lets it choose.",
+    ),
     set("transcoding.encode.decoder_threads", "Threads of the decoder."),
     set(
         "transcoding.encode.deterministic",
