@@ -5,7 +5,7 @@ use streamflow_types::Container;
 
 use crate::{
     clip,
-    made::{H264, HEVC, PICTURE, PICTURE_AND_SOUND, difference, made, remade, shown},
+    made::{AV1, H264, HEVC, PICTURE, PICTURE_AND_SOUND, VP9, difference, made, remade, shown},
     outcome::{profile, refused, transcoded},
     surgery::{PACKET, PICTURES, changed, kept, pid, shown_at},
 };
@@ -60,6 +60,14 @@ fn pictures_without_parameter_sets_are_refused() {
     }
     let drop = ["-c", "copy", "-bsf:v", "filter_units=remove_types=32-34"];
     assert_eq!(refused(remade(&made(&[PICTURE, HEVC], "a.ts"), "a.ts", &drop, "none.ts")), MediaError::NoFrames);
+}
+
+#[test]
+fn mp4_that_keeps_no_parameter_sets_is_refused() {
+    let whole = made(&[PICTURE, H264], "plain.mp4");
+    let at = whole.windows(4).position(|word| word == b"avcC").unwrap();
+    let bare: Bytes = [&whole[..at], b"none", &whole[at + 4..]].concat().into();
+    assert_eq!(refused(bare), MediaError::NotMp4);
 }
 
 #[test]
@@ -186,6 +194,10 @@ fn pictures_of_extreme_shape_keep_it_as_far_as_players_go() {
 #[test]
 fn pictures_above_the_limit_are_refused_before_they_are_decoded() {
     let limits = |width, height| MediaError::Dimensions { width, height, min: 16, max: 4096 };
+    for codec in [VP9, AV1] {
+        let source = "-f lavfi -i testsrc2=s=4224x64:r=25:d=0.04";
+        assert_eq!(refused(made(&[source, codec], "large.mp4")), limits(4224, 64), "{codec}");
+    }
     for (size, width, height) in [("7680x4320", 7680, 4320), ("4224x64", 4224, 64)] {
         let source = format!("-f lavfi -i testsrc2=s={size}:r=25:d=0.04");
         assert_eq!(refused(made(&[&source, H264], "large.ts")), limits(width, height));
