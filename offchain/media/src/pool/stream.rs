@@ -162,11 +162,11 @@ impl StreamJob {
             self.request = trail.next()?;
             let worker = match self.due.wait(pool.worker(first.is_some(), trail.device())).await.and_then(|next| next) {
                 Ok(worker) => worker,
-                // There is no second worker: the first failure is what the job ends with.
-                Err(error) => match first.filter(|_| !known) {
-                    Some(failed) => return Err(self.give_up(None, failed).await),
-                    None => return Err(error),
-                },
+                Err(error) => {
+                    self.request = asked;
+                    drop(slot);
+                    return Err(self.no_second(first.filter(|_| !known), error).await);
+                }
             };
             let ended = self.attempt(worker, &place).await;
             if std::mem::take(&mut self.yielded) {
@@ -174,9 +174,12 @@ impl StreamJob {
                 if self.beginnings.again() && !taken(&self.output, Made::Again, self.deadline).await {
                     return Err(PoolError::NotTaken { deadline: self.deadline });
                 }
-                self.whole().await?;
-                slot = self.slot(&place).await?;
                 self.request = asked.clone();
+                self.whole().await?;
+                slot = match self.slot(&place).await {
+                    Ok(slot) => slot,
+                    Err(error) => return Err(self.no_second(first.filter(|_| !known), error).await),
+                };
                 trail = Trail::new(pool.fleet.get(), &asked);
                 continue;
             }
@@ -247,6 +250,14 @@ impl StreamJob {
         match self.feeder.rest().await {
             End::Whole => pool.failed_before(&self.request, &[self.feeder.segment()]).await,
             End::Cut(error) => Err(error),
+        }
+    }
+
+    /// What a job ends with that gets no second worker: how it failed on the first.
+    async fn no_second(&mut self, failed: Option<PoolError>, error: PoolError) -> PoolError {
+        match failed {
+            Some(failed) => self.give_up(None, failed).await,
+            None => error,
         }
     }
 

@@ -26,14 +26,16 @@ pub(super) fn settle() {
 }
 
 /// Mappings of files that cannot be written to and were not, out of `/proc/self/smaps`. Relocated tables cannot be written to
-/// either, but were, which shows in their anonymous pages.
+/// either, but were, which shows in their anonymous pages, and where those are if there are none.
 fn code(smaps: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut current = None;
     for line in smaps.lines() {
         if let Some(mapping) = mapping(line) {
             current = mapping;
-        } else if line.strip_prefix("Anonymous:").is_some_and(|size| size.trim() == "0 kB") {
+        } else if line.strip_prefix("Anonymous:").is_some_and(|size| size.trim() != "0 kB") {
+            current = None;
+        } else if line.strip_prefix("Swap:").is_some_and(|size| size.trim() == "0 kB") {
             found.extend(current.take());
         }
     }
@@ -60,17 +62,26 @@ mod tests {
 55d0c0000000-55d0c0002000 r--p 00000000 08:01 42                         /usr/bin/worker
 Rss:                   8 kB
 Anonymous:             0 kB
+Swap:                  0 kB
 VmFlags: rd mr mw me sd
 7f0a00000000-7f0a00010000 r-xp 00002000 08:01 43                         /usr/lib/libx264.so.164
 Anonymous:             0 kB
+Swap:                  0 kB
 7f0a00010000-7f0a00020000 r--p 00012000 08:01 43                         /usr/lib/libx264.so.164
 Anonymous:            64 kB
+Swap:                  0 kB
 7f0a00020000-7f0a00030000 rw-p 00022000 08:01 43                         /usr/lib/libx264.so.164
 Anonymous:             0 kB
+Swap:                  0 kB
 7f0a00030000-7f0a00040000 r--p 00000000 00:00 0
 Anonymous:             0 kB
+Swap:                  0 kB
+7f0a00040000-7f0a00050000 r--p 00012000 08:01 43                         /usr/lib/libx264.so.164
+Anonymous:             0 kB
+Swap:                 64 kB
 7ffd00000000-7ffd00002000 r-xp 00000000 00:00 0                          [vdso]
 Anonymous:             0 kB
+Swap:                  0 kB
 ";
 
     #[test]

@@ -43,9 +43,6 @@ use crate::{
 /// Time between two looks whether the pool is still there.
 const PARENT_CHECK: Duration = Duration::from_secs(1);
 
-/// The greeting, and a first job: what those alone needed of the libraries is needed no more.
-const FIRST_JOBS: u64 = 2;
-
 /// Why a worker process ended other than by its input being closed.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
@@ -84,12 +81,15 @@ pub fn run(input: impl Read + Send + 'static, output: impl Write + Send + 'stati
     let mut kept = gpu::Kept::default();
     let mut limits: Option<Limits> = None;
     let mut pair = Pair::new(output, unanswered.clone());
-    let mut jobs = 0;
+    let mut transcodes = 0_u64;
     while let Some((Order { job, request }, blobs)) = inbox.next() {
-        if jobs == FIRST_JOBS {
-            memory::settle();
+        if matches!(request, Request::Transcode(_)) {
+            // What only the first one needed of the libraries.
+            if transcodes == 1 {
+                memory::settle();
+            }
+            transcodes += 1;
         }
-        jobs += 1;
         if let Some(limits) = &limits {
             limits.begin_job();
         }
