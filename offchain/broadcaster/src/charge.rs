@@ -58,9 +58,7 @@ impl Failed {
             charged => Ok(charged),
         }
     }
-}
 
-impl Failed {
     /// Whether it is of a segment that this node broke off.
     fn cut_off(&self, code: Code) -> bool {
         self.broken_off && code == Code::SegmentCutOff

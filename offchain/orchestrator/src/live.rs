@@ -273,7 +273,7 @@ impl LiveOutput {
     /// There is no such rendition, no memory for it, or too much of it: the segment is lost.
     pub fn put(&self, rendition: usize, bytes: &[u8], pixels: u64) -> Result<(), TranscodeError> {
         let mut pieces = self.0.lock();
-        pieces.expect(pixels)?;
+        pieces.check(pixels)?;
         let pieces = &mut *pieces;
         pieces.made = pieces.made.saturating_add(pixels);
         let made = pieces.renditions.get_mut(rendition).ok_or(TranscodeError::MismatchedSegments)?;
@@ -299,8 +299,8 @@ impl LiveOutput {
     ///
     /// # Errors
     /// They are too many for the segment's length: it is lost.
-    pub fn expect(&self, pixels: u64) -> Result<(), TranscodeError> {
-        self.0.lock().expect(pixels)
+    pub fn check(&self, pixels: u64) -> Result<(), TranscodeError> {
+        self.0.lock().check(pixels)
     }
 
     /// All that was put in is void: another worker makes the renditions anew.
@@ -405,7 +405,7 @@ impl Pieces {
         overrun.into()
     }
 
-    fn expect(&mut self, pixels: u64) -> Result<(), TranscodeError> {
+    fn check(&mut self, pixels: u64) -> Result<(), TranscodeError> {
         let got = self.made.saturating_add(pixels);
         match self.room.pixels {
             Some(max) if got > max => Err(self.refuse(Overrun::Pixels { got })),
@@ -567,7 +567,7 @@ mod tests {
         let (answer, mut outbox) = Answer::new(1, room(&ByteBudget::new(1000)));
         let output = answer.output();
         output.put(0, b"most", 99).unwrap();
-        assert!(output.expect(1).is_ok());
+        assert!(output.check(1).is_ok());
         assert!(output.put(0, b"one more", 2).is_err());
         assert_eq!(output.overrun(), Some(Overrun::Pixels { got: 101 }));
         assert_eq!(outbox.next().await, piece(0, b"most"));

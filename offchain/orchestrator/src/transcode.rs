@@ -79,7 +79,7 @@ pub trait Transcode: Send + Sync + fmt::Debug {
         Box::pin(async move {
             let input = live.input.whole().await?;
             let renditions = self.transcode(TranscodeJob { input, ..job }).await?;
-            live.output.expect(renditions.iter().fold(0, |sum, rendition| rendition.pixels.saturating_add(sum)))?;
+            live.output.check(renditions.iter().fold(0, |sum, rendition| rendition.pixels.saturating_add(sum)))?;
             for (index, rendition) in renditions.iter().enumerate() {
                 live.output.put(index, &rendition.data, rendition.pixels)?;
             }

@@ -23,7 +23,8 @@ use crate::{
 /// A rung is scaled from a larger one that has at least this many times its sides, else from the source. With less, the
 /// pictures of nearly the same size that lie between cost what two bicubic steps blur.
 const LEAST_STEP: u32 = 2;
-/// Frames that libx264 keeps beside those it looks ahead over, as measured at 3.7 bytes a pixel.
+/// Frames that libx264 keeps beside those it looks ahead over, as measured at 3.7 bytes a pixel with two threads. Each further
+/// thread keeps two and a half, and a frame of sync-lookahead one, which are not counted.
 const FRAMES_BESIDE_LOOKAHEAD: usize = 16;
 /// Frames that the largest rendition's libx264 takes in while it decides on those before: without them its threads run dry at each
 /// decision, and then all others wait. They change nothing that is made.
