@@ -15,6 +15,7 @@ pub mod hls;
 mod ingest;
 mod inspect;
 mod library;
+mod loader;
 mod metrics;
 mod mux;
 mod pool;

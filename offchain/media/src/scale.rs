@@ -21,13 +21,6 @@ pub(crate) fn share(frame: &frame::Video) -> Result<frame::Video, MediaError> {
     if code < 0 { Err(libav("share a frame")(ffmpeg_next::Error::from(code))) } else { Ok(shared) }
 }
 
-/// Whether nobody else holds the picture.
-#[allow(unsafe_code)] // the library has no getter
-fn is_alone(frame: &mut frame::Video) -> bool {
-    // SAFETY: the pointer is that of a live frame which nobody else can reach.
-    unsafe { ffi::av_frame_is_writable(frame.as_mut_ptr()) > 0 }
-}
-
 /// Brings frames of any size and pixel format to one size and [`PIXELS`].
 pub(crate) struct Scaler {
     width: u32,
@@ -36,14 +29,12 @@ pub(crate) struct Scaler {
     context: Option<scaling::Context>,
     /// For frames on a device.
     device: Option<LentScaler>,
-    /// Frames that were handed out, to be used again when all who got them are done.
-    pool: Vec<Arc<frame::Video>>,
 }
 
 impl Scaler {
     /// Bicubic, rounded as it is fastest here.
     pub(crate) fn new(width: u32, height: u32) -> Self {
-        Self { width, height, flags: scaling::Flags::BICUBIC, context: None, device: None, pool: Vec::new() }
+        Self { width, height, flags: scaling::Flags::BICUBIC, context: None, device: None }
     }
 
     /// Bicubic, rounded alike by every processor.
@@ -75,11 +66,9 @@ impl Scaler {
         if self.passes(source) {
             return Ok(source.clone());
         }
-        let mut scaled = self.blank();
-        let target = Arc::get_mut(&mut scaled).ok_or(MediaError::OutOfMemory { step: "scale a frame".into() })?;
-        self.run(source, target)?;
-        self.pool.push(scaled.clone());
-        Ok(scaled)
+        let mut scaled = frame::Video::empty();
+        self.run(source, &mut scaled)?;
+        Ok(Arc::new(scaled))
     }
 
     /// The same for one frame that is not shared.
@@ -90,12 +79,6 @@ impl Scaler {
         let mut scaled = frame::Video::empty();
         self.run(source, &mut scaled)?;
         Ok(scaled)
-    }
-
-    /// A frame of the pool that nobody uses any more, or an empty one.
-    fn blank(&mut self) -> Arc<frame::Video> {
-        let free = self.pool.iter_mut().position(|frame| Arc::get_mut(frame).is_some_and(is_alone));
-        free.map_or_else(|| Arc::new(frame::Video::empty()), |free| self.pool.swap_remove(free))
     }
 
     fn run(&mut self, source: &frame::Video, target: &mut frame::Video) -> Result<(), MediaError> {

@@ -9,7 +9,8 @@ use ffmpeg_next::{
 use crate::{
     MediaError,
     demux::TICKS,
-    filters::{Chain, Ends},
+    error::libav,
+    filters::{Avfilter, Chain, Source},
     gpu,
 };
 
@@ -118,10 +119,11 @@ impl Upright {
         }
         if self.filters.as_ref().is_none_or(|(of, _)| *of != input) {
             self.finish()?;
-            self.filters = Some((input, Chain::open(Ends::Pictures, &input.told(), &chain.join(","))?));
+            let filters = Chain::open(Avfilter::load()?, Source::Pictures(input.told()), &chain);
+            self.filters = Some((input, filters.map_err(libav("set up filters"))?));
         }
         if let Some((_, filters)) = &mut self.filters {
-            self.ready.extend(filters.run(Some(&frame), frame::Video::empty, TICKS)?);
+            self.ready.extend(filters.run(Some(&frame), frame::Video::empty, TICKS).map_err(libav("filter a frame"))?);
         }
         Ok(())
     }
@@ -129,7 +131,7 @@ impl Upright {
     /// What was held back comes after this.
     pub(crate) fn finish(&mut self) -> Result<(), MediaError> {
         if let Some((_, mut filters)) = self.filters.take() {
-            self.ready.extend(filters.run(None, frame::Video::empty, TICKS)?);
+            self.ready.extend(filters.run(None, frame::Video::empty, TICKS).map_err(libav("filter a frame"))?);
         }
         Ok(())
     }

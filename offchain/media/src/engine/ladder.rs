@@ -1,5 +1,9 @@
 //! The renditions of one segment, largest first: each is scaled from the source, or from a larger one.
-use std::sync::{Arc, mpsc::Receiver};
+use std::{
+    num::NonZero,
+    sync::{Arc, mpsc::Receiver},
+    thread,
+};
 
 use ffmpeg_next::frame;
 use streamflow_types::{Profile, VideoCodec};
@@ -177,7 +181,12 @@ fn pixels((width, height): (u32, u32)) -> u64 {
 fn footprint(settings: &TranscodeSettings, size: (u32, u32)) -> Footprint {
     let pixels = usize::try_from(pixels(size)).unwrap_or(usize::MAX);
     let kept = settings.lookahead_frames() + FRAMES_BESIDE_LOOKAHEAD;
-    Footprint { encoder: pixels.saturating_mul(kept * 37) / 10, frame: pixels.saturating_mul(3) / 2 }
+    let threads = match usize::try_from(settings.encoder_threads).unwrap_or(usize::MAX) {
+        // libx264 itself takes one and a half for each core.
+        0 => thread::available_parallelism().map_or(1, NonZero::get).saturating_mul(3) / 2,
+        threads => threads,
+    };
+    Footprint { encoder: pixels.saturating_mul(kept * 37) / 10, threads, frame: pixels.saturating_mul(3) / 2 }
 }
 
 /// The smallest rung from which one of this size is scaled.

@@ -135,7 +135,8 @@ impl<'a> Job<'a> {
         let size = (first.width(), first.height());
         demux::check_size(size.0, size.1)?;
         let (ladder, plans) = Ladder::new(self.profiles, self.settings, self.hardware, &first, fps);
-        let queues = Arc::new(Queues::new(&self.encoders, plans.iter().map(|plan| plan.footprint)));
+        let queues =
+            Arc::new(Queues::new(&self.encoders, plans.iter().map(|plan| plan.footprint), self.ending.is_some()));
         let closing = Closing::new(queues.clone());
         let run = |plan| {
             let (lane, queues) = (Lane::new(plan, self.hardware, sound.clone(), self.pieces.clone()), queues.clone());

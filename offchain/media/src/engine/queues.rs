@@ -1,7 +1,8 @@
 //! Frames on their way to the encoders, and which encoders may be open: those of one process together keep within their memory.
 //!
 //! An encoder that looks ahead holds two to four times the bytes of the frames it was given. Where all of them at once would
-//! take too much, the smaller ones begin when a larger one has ended; until then their frames wait here, which costs less.
+//! take too much, or have more threads than keep all cores busy, the smaller ones begin when a larger one has ended; until
+//! then their frames wait here, which costs less.
 use std::{
     collections::VecDeque,
     num::NonZero,
@@ -14,31 +15,43 @@ use crate::MediaError;
 
 /// Bytes that encoders may take together for each core: with more of them open, cores only wait for each other.
 const ENCODERS_PER_CORE: usize = 144 << 20;
+/// Threads of encoders for each core from which on all cores are busy: with more, encoders take memory and gain nothing.
+const THREADS_PER_CORE: usize = 2;
 /// Frames that may wait for an encoder that runs.
 const QUEUED_FRAMES: usize = 1;
 /// Bytes of frames that may wait for encoders that do not run yet; with more, they run all the same.
 const ROOM: usize = 64 << 20;
 /// Frames that may wait for an encoder that is opened when the segment before has ended.
 const FRAMES_AHEAD: usize = 4;
+/// The same while the largest encoder of its segment runs, which they are not to keep waiting: more than it encodes until the last
+/// one of the segment before has ended.
+const FRAMES_BEHIND: usize = 20;
 
 /// The encoders of all segments that one process works on at a time.
 pub(crate) struct Encoders {
     state: Mutex<State>,
     changed: Condvar,
-    /// Bytes that they may take together.
-    budget: usize,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Bytes that encoders may take together.
+    memory: usize,
+    /// Threads of encoders that are enough for a segment that is there as a whole.
+    threads: usize,
 }
 
 impl Default for Encoders {
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        Self::new(ENCODERS_PER_CORE * cores)
+        Self::new(Limits { memory: ENCODERS_PER_CORE * cores, threads: THREADS_PER_CORE * cores })
     }
 }
 
 impl Encoders {
-    fn new(budget: usize) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), budget }
+    fn new(limits: Limits) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), limits }
     }
 }
 
@@ -54,6 +67,8 @@ struct State {
 struct Segment {
     number: u64,
     lanes: Vec<Queue>,
+    /// It is there as a whole: what counts is when all is done, and not the first piece of each rendition.
+    whole: bool,
     /// The most bytes that its encoders took at a time.
     most: usize,
     /// No more frames come.
@@ -62,10 +77,7 @@ struct Segment {
 
 struct Queue {
     work: VecDeque<Work>,
-    /// Bytes that its encoder is thought to take.
-    encoder: usize,
-    /// Bytes of one frame.
-    frame: usize,
+    lane: Footprint,
     stage: Stage,
 }
 
@@ -77,34 +89,55 @@ enum Stage {
 }
 
 impl Segment {
-    fn running(&self) -> usize {
-        self.lanes.iter().filter(|lane| lane.stage == Stage::Running).map(|lane| lane.encoder).sum()
+    fn running(&self) -> impl Iterator<Item = &Footprint> {
+        self.lanes.iter().filter(|queue| queue.stage == Stage::Running).map(|queue| &queue.lane)
+    }
+
+    /// Bytes of its encoders.
+    fn encoders(&self) -> usize {
+        self.running().map(|lane| lane.encoder).sum()
+    }
+
+    /// Bytes of frames that wait for encoders to be opened.
+    fn waiting(&self) -> usize {
+        let waiting = self.lanes.iter().filter(|queue| queue.stage == Stage::Waiting);
+        waiting.map(|queue| queue.work.len() * queue.lane.frame).sum()
+    }
+
+    /// Frames that may wait for each of its encoders while another segment is before it.
+    fn ahead(&self) -> usize {
+        let largest = self.lanes.iter().max_by_key(|queue| queue.lane.encoder);
+        let runs = largest.is_some_and(|queue| queue.stage != Stage::Waiting);
+        if runs && self.waiting() < ROOM { FRAMES_BEHIND } else { FRAMES_AHEAD }
     }
 }
 
 impl State {
     /// Lets the largest begin that fit beside those that run. A segment that follows another takes what that one has left.
-    fn admit(&mut self, budget: usize) {
-        let mut used: usize = self.segments.iter().map(Segment::running).sum();
-        let mut budget = budget;
+    fn admit(&mut self, limits: Limits) {
+        let running = || self.segments.iter().flat_map(Segment::running);
+        let mut memory: usize = running().map(|lane| lane.encoder).sum();
+        let mut threads: usize = running().map(|lane| lane.threads).sum();
+        let mut most = limits.memory;
         for (place, segment) in self.segments.iter_mut().enumerate() {
-            let waiting = |lane: &&Queue| lane.stage == Stage::Waiting;
-            let kept: usize = segment.lanes.iter().filter(waiting).map(|lane| lane.work.len() * lane.frame).sum();
-            let mut order: Vec<_> = (0..segment.lanes.len()).filter(|at| waiting(&&segment.lanes[*at])).collect();
-            order.sort_by_key(|at| std::cmp::Reverse(segment.lanes[*at].encoder));
+            let overrun = place == 0 && segment.waiting() > ROOM;
+            let waiting = |at: &usize| segment.lanes[*at].stage == Stage::Waiting;
+            let mut order: Vec<_> = (0..segment.lanes.len()).filter(waiting).collect();
+            order.sort_by_key(|at| std::cmp::Reverse(segment.lanes[*at].lane.encoder));
             for at in order {
-                let lane = &mut segment.lanes[at];
-                let overrun = place == 0 && kept > ROOM;
-                if used == 0 || used + lane.encoder <= budget || overrun {
-                    lane.stage = Stage::Running;
-                    used += lane.encoder;
+                let Queue { lane, stage, .. } = &mut segment.lanes[at];
+                let fits = memory + lane.encoder <= most && !(segment.whole && threads >= limits.threads);
+                if memory == 0 || overrun || fits {
+                    *stage = Stage::Running;
+                    memory += lane.encoder;
+                    threads += lane.threads;
                 }
             }
-            segment.most = segment.most.max(segment.running());
+            segment.most = segment.most.max(segment.encoders());
             if segment.lanes.iter().any(|lane| lane.stage == Stage::Waiting) {
                 return;
             }
-            budget = budget.min(segment.most);
+            most = most.min(segment.most);
         }
     }
 
@@ -117,12 +150,14 @@ impl State {
     }
 }
 
-/// What a lane takes, in bytes.
+/// What a lane takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Footprint {
-    /// Its encoder.
+    /// Bytes of its encoder.
     pub(super) encoder: usize,
-    /// A frame that waits for it.
+    /// Threads of its encoder.
+    pub(super) threads: usize,
+    /// Bytes of a frame that waits for it.
     pub(super) frame: usize,
 }
 
@@ -136,26 +171,25 @@ impl Drop for Queues {
     fn drop(&mut self) {
         let mut state = self.lock();
         state.segments.retain(|segment| segment.number != self.number);
-        state.admit(self.encoders.budget);
+        state.admit(self.encoders.limits);
         drop(state);
         self.encoders.changed.notify_all();
     }
 }
 
 impl Queues {
-    pub(super) fn new(encoders: &Arc<Encoders>, lanes: impl IntoIterator<Item = Footprint>) -> Self {
+    pub(super) fn new(encoders: &Arc<Encoders>, lanes: impl IntoIterator<Item = Footprint>, whole: bool) -> Self {
         let queue = |lane: Footprint| Queue {
             work: VecDeque::new(),
-            encoder: lane.encoder.max(1),
-            frame: lane.frame,
+            lane: Footprint { encoder: lane.encoder.max(1), ..lane },
             stage: Stage::Waiting,
         };
         let lanes = lanes.into_iter().map(queue).collect();
         let mut state = encoders.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.came += 1;
         let number = state.came;
-        state.segments.push(Segment { number, lanes, most: 0, closed: false });
-        state.admit(encoders.budget);
+        state.segments.push(Segment { number, lanes, whole, most: 0, closed: false });
+        state.admit(encoders.limits);
         drop(state);
         Self { encoders: encoders.clone(), number }
     }
@@ -174,7 +208,7 @@ impl Queues {
         if let Some(segment) = state.segment(self.number) {
             change(segment);
         }
-        state.admit(self.encoders.budget);
+        state.admit(self.encoders.limits);
         drop(state);
         self.encoders.changed.notify_all();
     }
@@ -185,12 +219,13 @@ impl Queues {
         loop {
             let first = state.is_first(self.number);
             let segment = state.segment(self.number).ok_or(MediaError::Abandoned)?;
+            let ahead = segment.ahead();
             let queue = segment.lanes.get_mut(lane).ok_or(MediaError::Abandoned)?;
             let enough = match queue.stage {
                 Stage::Ended => return Err(MediaError::Abandoned),
                 Stage::Running => queue.work.len() >= QUEUED_FRAMES,
                 // The segment before it goes first.
-                Stage::Waiting => !first && queue.work.len() >= FRAMES_AHEAD,
+                Stage::Waiting => !first && queue.work.len() >= ahead,
             };
             if !enough {
                 queue.work.push_back(work);
@@ -198,7 +233,7 @@ impl Queues {
             }
             state = self.wait(state);
         }
-        state.admit(self.encoders.budget);
+        state.admit(self.encoders.limits);
         drop(state);
         self.encoders.changed.notify_all();
         Ok(())
@@ -318,12 +353,20 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    fn queues(encoders: &[usize], budget: usize) -> Queues {
-        beside(&Arc::new(Encoders::new(budget * MIB)), encoders)
+    fn all(memory: usize) -> Arc<Encoders> {
+        Arc::new(Encoders::new(Limits { memory: memory * MIB, threads: 4 }))
+    }
+
+    fn queues(encoders: &[usize], memory: usize) -> Queues {
+        beside(&all(memory), encoders)
+    }
+
+    fn footprint(encoder: usize, threads: usize) -> Footprint {
+        Footprint { encoder: encoder * MIB, threads, frame: MIB }
     }
 
     fn beside(others: &Arc<Encoders>, encoders: &[usize]) -> Queues {
-        Queues::new(others, encoders.iter().map(|encoder| Footprint { encoder: encoder * MIB, frame: MIB }))
+        Queues::new(others, encoders.iter().map(|encoder| footprint(*encoder, 1)), true)
     }
 
     fn running(queues: &Queues) -> Vec<bool> {
@@ -353,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_segment_takes_what_the_one_before_it_leaves() {
-        let all = Arc::new(Encoders::new(300 * MIB));
+        let all = all(300);
         let first = beside(&all, &[100, 40, 20]);
         let second = beside(&all, &[100, 40, 20]);
         assert_eq!((running(&first), running(&second)), (vec![true; 3], vec![false; 3]));
@@ -366,8 +409,49 @@ mod tests {
     }
 
     #[test]
+    fn what_has_threads_enough_begins_no_more_unless_all_renditions_are_waited_for() {
+        let lanes = [footprint(20, 2), footprint(100, 3), footprint(40, 2)];
+        let (at_leisure, live) = (Queues::new(&all(300), lanes, true), Queues::new(&all(300), lanes, false));
+        assert_eq!((running(&at_leisure), running(&live)), (vec![false, true, true], vec![true; 3]));
+        at_leisure.end(1);
+        assert_eq!(running(&at_leisure), [true, false, true]);
+    }
+
+    #[test]
+    fn threads_of_the_segment_before_count() {
+        let all = all(300);
+        let lanes = [footprint(100, 3), footprint(40, 2), footprint(20, 2)];
+        let (first, second) = (Queues::new(&all, lanes, true), Queues::new(&all, lanes, true));
+        first.end(0);
+        assert_eq!((running(&first), running(&second)), (vec![false, true, true], vec![false; 3]));
+        first.end(1);
+        assert_eq!(running(&second), [true, false, false]);
+        first.end(2);
+        assert_eq!(running(&second), [true, true, false]);
+    }
+
+    #[test]
+    fn more_frames_wait_while_the_largest_encoder_runs() {
+        let all = all(120);
+        let first = beside(&all, &[100, 20]);
+        let second = beside(&all, &[100, 20]);
+        first.end(0);
+        assert_eq!(running(&second), [true, false]);
+        (0..FRAMES_BEHIND).for_each(|_| second.push(1, show(0)).unwrap());
+        thread::scope(|scope| {
+            let (pushed, seen) = std::sync::mpsc::channel();
+            let second = &second;
+            scope.spawn(move || pushed.send(second.push(1, show(0))).unwrap());
+            assert!(seen.recv_timeout(std::time::Duration::from_millis(100)).is_err());
+            drop(first);
+            (0..=FRAMES_BEHIND).for_each(|_| assert!(second.next(1).is_some()));
+            assert_eq!(seen.recv(), Ok(Ok(())));
+        });
+    }
+
+    #[test]
     fn a_segment_that_waits_for_another_keeps_few_frames() {
-        let all = Arc::new(Encoders::new(100 * MIB));
+        let all = all(100);
         let (first, second) = (beside(&all, &[100]), Arc::new(beside(&all, &[100])));
         let (pushed, seen) = std::sync::mpsc::channel();
         let pushing = std::thread::spawn({
@@ -385,9 +469,9 @@ mod tests {
 
     #[test]
     fn large_frames_ahead_open_no_encoder_beside_the_segment_before() {
-        let all = Arc::new(Encoders::new(300 * MIB));
+        let all = all(300);
         let first = beside(&all, &[200, 100]);
-        let second = Queues::new(&all, [Footprint { encoder: 200 * MIB, frame: ROOM }; 2]);
+        let second = Queues::new(&all, [Footprint { frame: ROOM, ..footprint(200, 1) }; 2], true);
         (0..FRAMES_AHEAD).for_each(|_| second.push(0, show(0)).unwrap());
         assert_eq!(running(&second), [false; 2]);
         first.end(0);

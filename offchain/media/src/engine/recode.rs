@@ -5,7 +5,7 @@ use crate::{
     MediaError,
     demux::TICKS,
     error::libav,
-    filters::{Chain, Ends},
+    filters::{Avfilter, Chain, Source},
 };
 
 /// Samples a second of each channel, of which there are two: what every player knows.
@@ -79,11 +79,12 @@ impl Recoder {
             let input = Heard::like(&heard);
             if self.resampler.as_ref().is_none_or(|(of, _)| *of != input) {
                 made.extend(self.drain()?);
-                let resampler = Chain::open(Ends::Sound, &input.told(), &input.filters())?;
-                self.resampler = Some((input, resampler));
+                let resampler = Chain::open(Avfilter::load()?, Source::Sound(input.told()), &input.filters());
+                self.resampler = Some((input, resampler.map_err(libav("set up filters"))?));
             }
             if let Some((_, resampler)) = &mut self.resampler {
-                let resampled = resampler.run(Some(&heard), frame::Audio::empty, SAMPLES)?;
+                let resampled =
+                    resampler.run(Some(&heard), frame::Audio::empty, SAMPLES).map_err(libav("filter a frame"))?;
                 made.extend(self.encode_all(resampled)?);
             }
         }
@@ -93,7 +94,7 @@ impl Recoder {
     /// What the resampler holds back.
     fn drain(&mut self) -> Result<Vec<Packet>, MediaError> {
         let Some((_, mut resampler)) = self.resampler.take() else { return Ok(Vec::new()) };
-        let rest = resampler.run(None, frame::Audio::empty, SAMPLES)?;
+        let rest = resampler.run(None, frame::Audio::empty, SAMPLES).map_err(libav("filter a frame"))?;
         self.encode_all(rest)
     }
 
@@ -158,9 +159,10 @@ impl Heard {
     }
 
     /// libav's filters that bring it into the form and the portions that the encoder takes; the last is filled with silence.
-    fn filters(&self) -> String {
+    fn filters(&self) -> Vec<String> {
         // By itself libav makes one channel softer.
-        let both = if self.layout.channels() == 1 { "pan=stereo|c0=c0|c1=c0," } else { "" };
-        format!("{both}aresample={RATE},aformat=sample_fmts=fltp:channel_layouts=stereo,asetnsamples=n={FRAME}:p=1")
+        let both = (self.layout.channels() == 1).then(|| "pan=stereo|c0=c0|c1=c0".into());
+        let encoded = "aformat=sample_fmts=fltp:channel_layouts=stereo".into();
+        both.into_iter().chain([format!("aresample={RATE}"), encoded, format!("asetnsamples=n={FRAME}:p=1")]).collect()
     }
 }

@@ -3,8 +3,7 @@ use std::ffi::{CStr, c_char, c_int};
 
 use serde::{Deserialize, Serialize};
 
-use super::library::Library;
-use crate::MediaError;
+use crate::{MediaError, loader::Library};
 
 const CUDA_LIBRARY: &str = "libcuda.so.1";
 /// Longest name of a device, in bytes.

@@ -1,11 +1,11 @@
 //! Scaling on a device.
-use ffmpeg_next::{ffi, frame};
+use ffmpeg_next::{Error, error::EAGAIN, ffi, frame};
 
-use super::{
-    device::{Device, fault},
-    filter::{Chain, Step},
+use super::device::{Device, fault};
+use crate::{
+    MediaError,
+    filters::{Avfilter, Chain, Source},
 };
-use crate::MediaError;
 
 /// Where scaled frames go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,26 +73,31 @@ impl Scaler {
         let chain = match &mut self.chain {
             Some((known, chain)) if *known == shape => chain,
             slot => {
-                let made = Chain::new(source, &steps(self.width, self.height, self.target));
+                let steps = steps(self.width, self.height, self.target);
+                let made = Chain::open(Avfilter::load()?, Source::Like(source), &steps);
                 &mut slot.insert((shape, made.map_err(fault(device, "set up the scaler"))?)).1
             }
         };
-        chain.run(source).map_err(fault(device, "scale a frame"))
+        let mut scale = || {
+            chain.feed(Some(source))?;
+            chain.next(frame::Video::empty)?.ok_or(Error::Other { errno: EAGAIN })
+        };
+        scale().map_err(fault(device, "scale a frame"))
     }
 }
 
 /// The device's encoder takes luma and interleaved chroma as its decoder makes them; libx264 takes three planes.
-fn steps(width: u32, height: u32, target: Target) -> Vec<Step> {
+fn steps(width: u32, height: u32, target: Target) -> Vec<String> {
     let format = match target {
         Target::Device => "nv12",
         Target::Memory => "yuv420p",
     };
     // Frames that have the size already are copied as well: surfaces of the decoder must not wait for an encoder.
-    let size = format!("w={width}:h={height}:format={format}:interp_algo=bicubic:passthrough=0");
-    let mut steps = vec![(c"scale_cuda", size)];
+    let scale = format!("scale_cuda=w={width}:h={height}:format={format}:interp_algo=bicubic:passthrough=0");
+    let mut steps = vec![scale];
     if target == Target::Memory {
-        steps.push((c"hwdownload", String::new()));
-        steps.push((c"format", format!("pix_fmts={format}")));
+        steps.push("hwdownload".into());
+        steps.push(format!("format=pix_fmts={format}"));
     }
     steps
 }

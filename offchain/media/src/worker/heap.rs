@@ -254,7 +254,8 @@ mod tests {
     #[test]
     fn what_is_freed_serves_the_next_that_is_as_long() {
         let mut heap = Heap::new();
-        let [first, other] = [heap.take(64, MIB).unwrap(), heap.take(64, 16 * MIB).unwrap()];
+        let [first, other, more] = [MIB, 16 * MIB, 16 * MIB].map(|len| heap.take(64, len).unwrap());
+        assert!(heap.give(more));
         assert!(heap.give(first));
         assert!(!heap.give(first), "it is free already");
         assert_ne!(heap.take(64, 2 * MIB).unwrap(), first);

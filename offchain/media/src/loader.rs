@@ -1,4 +1,4 @@
-//! Shared libraries that only a machine with a device has: opened at run time.
+//! Shared libraries opened when they are needed: those that only some machines have, and those that few segments take.
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
     ptr::NonNull,
@@ -16,7 +16,7 @@ unsafe extern "C" {
 
 /// An open library. It stays loaded until the process ends: drivers start threads that would run on in freed code.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Library(NonNull<c_void>);
+pub(crate) struct Library(NonNull<c_void>);
 
 // SAFETY: the handle is never closed, and looking up symbols is allowed from every thread.
 #[allow(unsafe_code)]
@@ -29,7 +29,7 @@ impl Library {
     /// # Errors
     /// The words of the dynamic loader, which name the library.
     #[allow(unsafe_code)] // the call into the loader
-    pub(super) fn open(name: &str) -> Result<Self, String> {
+    pub(crate) fn open(name: &str) -> Result<Self, String> {
         let c_name = CString::new(name).map_err(|error| error.to_string())?;
         // SAFETY: the name is a C string that lives through the call. Initialisers of the library run: it is the vendor's
         // driver or a part of libav, of which this process already runs others.
@@ -42,7 +42,7 @@ impl Library {
     /// # Safety
     /// `F` must be the type of a pointer to the function of that name, calling convention included.
     #[allow(unsafe_code)] // what a symbol is, the loader does not know
-    pub(super) unsafe fn function<F: Copy>(self, name: &CStr) -> Result<F, String> {
+    pub(crate) unsafe fn function<F: Copy>(self, name: &CStr) -> Result<F, String> {
         const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
         // SAFETY: the handle is open, and the name is a C string that lives through the call.
         let symbol = unsafe { dlsym(self.0.as_ptr(), name.as_ptr()) };
