@@ -12,6 +12,9 @@ use crate::{
 /// Pixel format of every rendition.
 pub(crate) const PIXELS: Pixel = Pixel::YUV420P;
 
+/// Frames that nobody uses and that are kept beside the one that is used next.
+const SPARE_FRAMES: usize = 1;
+
 /// Another handle of the same picture: its buffers are counted, not copied, and its time and type are its own.
 #[allow(unsafe_code)] // the library's clone copies the pixels
 pub(crate) fn share(frame: &frame::Video) -> Result<frame::Video, MediaError> {
@@ -19,6 +22,13 @@ pub(crate) fn share(frame: &frame::Video) -> Result<frame::Video, MediaError> {
     // SAFETY: both pointers are of live frames; the second is empty, as `av_frame_ref` wants it, and owned here alone.
     let code = unsafe { ffi::av_frame_ref(shared.as_mut_ptr(), frame.as_ptr()) };
     if code < 0 { Err(libav("share a frame")(ffmpeg_next::Error::from(code))) } else { Ok(shared) }
+}
+
+/// Whether nobody else holds the picture.
+#[allow(unsafe_code)] // the library has no getter
+fn is_alone(frame: &mut frame::Video) -> bool {
+    // SAFETY: the pointer is that of a live frame which nobody else can reach.
+    unsafe { ffi::av_frame_is_writable(frame.as_mut_ptr()) > 0 }
 }
 
 /// Brings frames of any size and pixel format to one size and [`PIXELS`].
@@ -29,12 +39,14 @@ pub(crate) struct Scaler {
     context: Option<scaling::Context>,
     /// For frames on a device.
     device: Option<LentScaler>,
+    /// Frames that were handed out, to be used again when all who got them are done.
+    pool: Vec<Arc<frame::Video>>,
 }
 
 impl Scaler {
     /// Bicubic, rounded as it is fastest here.
     pub(crate) fn new(width: u32, height: u32) -> Self {
-        Self { width, height, flags: scaling::Flags::BICUBIC, context: None, device: None }
+        Self { width, height, flags: scaling::Flags::BICUBIC, context: None, device: None, pool: Vec::new() }
     }
 
     /// Bicubic, rounded alike by every processor.
@@ -66,9 +78,11 @@ impl Scaler {
         if self.passes(source) {
             return Ok(source.clone());
         }
-        let mut scaled = frame::Video::empty();
-        self.run(source, &mut scaled)?;
-        Ok(Arc::new(scaled))
+        let mut scaled = self.blank();
+        let target = Arc::get_mut(&mut scaled).ok_or(MediaError::OutOfMemory { step: "scale a frame".into() })?;
+        self.run(source, target)?;
+        self.pool.push(scaled.clone());
+        Ok(scaled)
     }
 
     /// The same for one frame that is not shared.
@@ -79,6 +93,17 @@ impl Scaler {
         let mut scaled = frame::Video::empty();
         self.run(source, &mut scaled)?;
         Ok(scaled)
+    }
+
+    /// A frame of the pool that nobody uses any more, or an empty one.
+    fn blank(&mut self) -> Arc<frame::Video> {
+        let mut free = self.pool.extract_if(.., |frame| Arc::get_mut(frame).is_some_and(is_alone));
+        let next = free.next();
+        let mut spare: Vec<_> = free.collect();
+        // Those that waited for an encoder are more than are needed when it runs.
+        spare.truncate(SPARE_FRAMES);
+        self.pool.extend(spare);
+        next.unwrap_or_else(|| Arc::new(frame::Video::empty()))
     }
 
     fn run(&mut self, source: &frame::Video, target: &mut frame::Video) -> Result<(), MediaError> {

@@ -49,6 +49,8 @@ pub(crate) struct Place<'a> {
     pub(crate) hardware: Option<&'a Hardware>,
     /// Those of the process, all its segments'.
     pub(crate) encoders: Arc<Encoders>,
+    /// Called when the input is open and its decoder runs: what that took is not needed for the rest.
+    pub(crate) opened: Option<&'a (dyn Fn() + Sync)>,
     /// Called when the first encoder is done, all frames being decoded and scaled long since: another segment may begin.
     pub(crate) ending: Option<&'a (dyn Fn() + Sync)>,
 }
@@ -67,10 +69,10 @@ pub(crate) fn run(
     profiles.iter().try_for_each(|profile| check_profile(profile, settings.encoder))?;
     // What a device decodes and scales is its own.
     let hardware = place.hardware.filter(|_| !settings.deterministic);
-    let Place { encoders, ending, .. } = place;
+    let Place { encoders, opened, ending, .. } = place;
     thread::scope(|scope| {
         let (pieces, made) = sync_channel(QUEUED_PIECES);
-        let job = Job { profiles, settings, hardware, encoders, ending, pieces };
+        let job = Job { profiles, settings, hardware, encoders, opened, ending, pieces };
         let front = begin(scope, Builder::new(), move || job.run(scope, open))?;
         for piece in made {
             if emit(piece).is_break() {
@@ -96,6 +98,7 @@ struct Job<'a> {
     settings: &'a TranscodeSettings,
     hardware: Option<&'a Hardware>,
     encoders: Arc<Encoders>,
+    opened: Option<&'a (dyn Fn() + Sync)>,
     ending: Option<&'a (dyn Fn() + Sync)>,
     pieces: SyncSender<Piece>,
 }
@@ -132,6 +135,7 @@ impl<'a> Job<'a> {
         let pictures = Pictures { live: &mut live, sound: &sound, recoder };
         let mut frames = Frames::new(decoder, pictures, fps, turn).on_device(device);
         let first = frames.next_frame()?.ok_or(MediaError::NoFrames)?;
+        self.opened.into_iter().for_each(|opened| opened());
         let size = (first.width(), first.height());
         demux::check_size(size.0, size.1)?;
         let (ladder, plans) = Ladder::new(self.profiles, self.settings, self.hardware, &first, fps);

@@ -15,12 +15,17 @@ use std::{
 
 use rustix::{
     io::Errno,
-    mm::{MapFlags, ProtFlags, mmap_anonymous, munmap},
+    mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap},
 };
 
 const PAGE: usize = 4096;
 /// Bytes from which on a piece is kept.
 const LARGE: usize = 128 << 10;
+/// Sixteenths of a piece that are nearly all of it.
+const NEARLY: usize = 15;
+/// Lengths of pieces of which is known what of them is written to, and their most pages.
+const LENGTHS: usize = 32;
+const PAGES: usize = 2048;
 /// Pieces that there may be; more are glibc's.
 const PIECES: usize = 4096;
 /// What a piece that `realloc` moves is aligned to: the widest instructions want no more.
@@ -59,6 +64,46 @@ struct Piece {
     freed: u64,
 }
 
+/// What was written to of the last piece of a length that was given back to the system, if it was nearly all: the next is likely to
+/// need the same pages, and many at once cost a third of what each costs alone. Others have only what they are written to.
+#[derive(Clone, Copy)]
+struct Written {
+    /// Bytes; 0 where none is known.
+    len: usize,
+    /// As mincore(2) tells of each.
+    pages: [u8; PAGES],
+}
+
+impl Written {
+    const NONE: Self = Self { len: 0, pages: [0; PAGES] };
+
+    /// Looks at a piece.
+    #[allow(unsafe_code)] // a function of the C library
+    fn look(&mut self, start: usize, len: usize) {
+        // SAFETY: the pages are mapped, and there is a byte for each.
+        let known = unsafe { mincore(start as *mut c_void, len, self.pages.as_mut_ptr()) } == 0;
+        let pages = len / PAGE;
+        let written = self.pages[..pages].iter().filter(|page| *page & 1 == 1).count();
+        self.len = if known && written * 16 >= pages * NEARLY { len } else { 0 };
+    }
+
+    /// Gives a new piece the pages.
+    fn populate(&self, start: usize) {
+        let pages = &self.pages[..self.len / PAGE];
+        let mut at = 0;
+        for run in pages.chunk_by(|one, other| one & 1 == other & 1) {
+            if run[0] & 1 == 1 {
+                // SAFETY: the pages are mapped, and nobody has them yet. Where it fails, each comes when it is written to.
+                #[allow(unsafe_code)]
+                let _ = unsafe {
+                    madvise((start + at * PAGE) as *mut c_void, run.len() * PAGE, Advice::LinuxPopulateWrite)
+                };
+            }
+            at += run.len();
+        }
+    }
+}
+
 /// Allocates nothing itself: allocations come here.
 struct Heap {
     /// Those that are kept in the order they were freed.
@@ -71,12 +116,24 @@ struct Heap {
     /// The most bytes that were in use at a time, in this segment and in the one before it.
     most: [usize; 2],
     segment: u64,
+    written: [Written; LENGTHS],
+    /// The one of `written` that is forgotten next.
+    oldest: usize,
 }
 
 impl Heap {
     const fn new() -> Self {
         let none = Piece { start: 0, len: 0, used: false, freed: 0 };
-        Self { pieces: [none; PIECES], count: 0, used: 0, kept: 0, most: [0; 2], segment: 0 }
+        Self {
+            pieces: [none; PIECES],
+            count: 0,
+            used: 0,
+            kept: 0,
+            most: [0; 2],
+            segment: 0,
+            written: [Written::NONE; LENGTHS],
+            oldest: 0,
+        }
     }
 
     fn all(&self) -> &[Piece] {
@@ -106,7 +163,11 @@ impl Heap {
             if self.count == PIECES {
                 return None;
             }
-            map(align, len)?
+            let start = map(align, len)?;
+            if let Some(written) = self.written.iter().find(|written| written.len == len) {
+                written.populate(start);
+            }
+            start
         };
         self.insert(Piece { start, len, used: true, freed: 0 });
         self.used += len;
@@ -136,8 +197,22 @@ impl Heap {
             let Some(at) = self.all().iter().position(stale).or_else(last) else { return };
             let Piece { start, len, .. } = self.remove(at);
             self.kept -= len;
+            self.look(start, len);
             unmap(start, len);
         }
+    }
+
+    /// Remembers what was written to of a piece.
+    fn look(&mut self, start: usize, len: usize) {
+        if len > PAGES * PAGE {
+            return;
+        }
+        let known = self.written.iter().position(|written| written.len == len);
+        let at = known.unwrap_or_else(|| {
+            self.oldest = (self.oldest + 1) % LENGTHS;
+            self.oldest
+        });
+        self.written[at].look(start, len);
     }
 
     fn insert(&mut self, piece: Piece) {
@@ -180,6 +255,7 @@ unsafe extern "C" {
     fn __libc_memalign(align: usize, size: usize) -> *mut c_void;
     fn __libc_realloc(start: *mut c_void, size: usize) -> *mut c_void;
     fn __libc_free(start: *mut c_void);
+    fn mincore(start: *mut c_void, len: usize, pages: *mut u8) -> c_int;
 }
 
 /// Whether this can be the beginning of a piece.
@@ -310,6 +386,43 @@ mod tests {
         all.into_iter().for_each(|start| assert!(heap.give(start)));
         assert!(heap.take(64, PAGE).is_some());
         assert_eq!(heap.take(64, usize::MAX), None);
+    }
+
+    #[test]
+    fn a_piece_has_the_pages_that_the_last_of_its_length_was_written_to() {
+        let mut heap = Heap::new();
+        let (len, pages) = (MIB, MIB / PAGE);
+        let mut again = |written: usize| {
+            let start = map(64, len).unwrap();
+            // SAFETY: the piece is that long, and nobody else's.
+            #[allow(unsafe_code)]
+            unsafe { std::slice::from_raw_parts_mut(start as *mut u8, written * PAGE) }.fill(7);
+            heap.look(start, len);
+            unmap(start, len);
+            let (next, mut look) = (heap.take(64, len).unwrap(), Written::NONE);
+            // SAFETY: the piece is mapped, and there is a byte for each of its pages.
+            #[allow(unsafe_code)]
+            unsafe {
+                mincore(next as *mut c_void, len, look.pages.as_mut_ptr())
+            };
+            look.pages[..pages].iter().filter(|page| *page & 1 == 1).count()
+        };
+        assert_eq!([pages, pages - 2, pages / 2, 0].map(&mut again), [pages, pages - 2, 0, 0]);
+    }
+
+    #[test]
+    fn more_lengths_than_there_is_room_for_forget_the_oldest() {
+        let mut heap = Heap::new();
+        for pages in 1..=LENGTHS + 1 {
+            let start = map(64, pages * PAGE).unwrap();
+            // SAFETY: the piece is that long, and nobody else's.
+            #[allow(unsafe_code)]
+            unsafe { std::slice::from_raw_parts_mut(start as *mut u8, pages * PAGE) }.fill(7);
+            heap.look(start, pages * PAGE);
+        }
+        let known = |pages: usize| heap.written.iter().any(|written| written.len == pages * PAGE);
+        assert_eq!((known(1), known(2), known(LENGTHS + 1)), (false, true, true));
+        heap.look(PAGE, (PAGES + 1) * PAGE);
     }
 
     /// The one test that shares this process's heap: libraries have to come here.

@@ -81,15 +81,7 @@ pub fn run(input: impl Read + Send + 'static, output: impl Write + Send + 'stati
     let mut kept = gpu::Kept::default();
     let mut limits: Option<Limits> = None;
     let mut pair = Pair::new(output, unanswered.clone());
-    let mut transcodes = 0_u64;
     while let Some((Order { job, request }, blobs)) = inbox.next() {
-        if matches!(request, Request::Transcode(_)) {
-            // What only the first one needed of the libraries.
-            if transcodes == 1 {
-                memory::settle();
-            }
-            transcodes += 1;
-        }
         if let Some(limits) = &limits {
             limits.begin_job();
         }
@@ -189,7 +181,12 @@ fn serve(
         Request::Fragment => fragment(&segment).map(|made| (Answer::Fragmented, vec![made.init, made.media])),
         Request::Transcode(TranscodeOrder { profiles, settings, device }) => {
             let work = |hardware: Option<&_>| {
-                transcode_on(&segment, &profiles, &settings, Place { hardware, ..Place::default() })
+                transcode_on(
+                    &segment,
+                    &profiles,
+                    &settings,
+                    Place { hardware, opened: Some(&memory::settle), ..Place::default() },
+                )
             };
             kept.run(device.as_ref(), work).map(split_transcoded)
         }
@@ -240,7 +237,13 @@ fn transcode_fed(
         if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     let made = kept.run(device.as_ref(), |hardware| {
-        transcode_live_on(feed, profiles, settings, Place { hardware, ..Place::default() }, &mut emit)
+        transcode_live_on(
+            feed,
+            profiles,
+            settings,
+            Place { hardware, opened: Some(&memory::settle), ..Place::default() },
+            &mut emit,
+        )
     });
     sent?;
     match made {

@@ -10,7 +10,9 @@ use std::{
 use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Answer, ProtocolError, Reply, TranscodeOrder, end_process, heap, protocol, said, split_transcoded};
+use super::{
+    Answer, ProtocolError, Reply, TranscodeOrder, end_process, heap, memory, protocol, said, split_transcoded,
+};
 use crate::{
     engine::{Encoders, Place},
     transcode::transcode_on,
@@ -67,7 +69,7 @@ impl<W: Write + Send + 'static> Pair<W> {
                 tell(Answer::Ending, &[]);
                 let _ = ending.send(());
             };
-            let place = Place { encoders, ending: Some(&told), ..Place::default() };
+            let place = Place { encoders, opened: Some(&memory::settle), ending: Some(&told), ..Place::default() };
             let made = transcode_on(&segment, &order.profiles, &order.settings, place);
             let (answer, blobs) = made.map_or_else(|error| (Answer::Failed(error), Vec::new()), split_transcoded);
             tell(answer, &blobs);
