@@ -34,9 +34,13 @@ impl Avfilter {
     /// # Errors
     /// [`MediaError::Libav`] in the words of the dynamic loader where the library, or a function of it, is not there.
     pub(crate) fn load() -> Result<&'static Self, MediaError> {
-        static LOADED: OnceLock<Result<Avfilter, String>> = OnceLock::new();
-        let loaded = LOADED.get_or_init(Self::open).as_ref();
-        loaded.map_err(|reason| MediaError::Libav { step: "load libavfilter".into(), reason: reason.clone() })
+        static LOADED: OnceLock<Avfilter> = OnceLock::new();
+        if let Some(loaded) = LOADED.get() {
+            return Ok(loaded);
+        }
+        // What failed for want of memory or of files may be there the next time.
+        let loaded = Self::open().map_err(|reason| MediaError::Libav { step: "load libavfilter".into(), reason })?;
+        Ok(LOADED.get_or_init(|| loaded))
     }
 
     #[allow(unsafe_code)] // the types of foreign functions

@@ -145,7 +145,8 @@ impl Chain {
     /// Takes a frame, or the end.
     #[allow(unsafe_code)] // the functions are the library's
     pub(crate) fn feed(&mut self, frame: Option<&Frame>) -> Result<(), Error> {
-        // SAFETY: with the flag the frame is only read, and a reference to its data is taken.
+        // SAFETY: with the flag a reference to the frame's data is taken, and its data only read. Of sound without a layout of
+        // channels the layout may be filled in: such a frame is its decoder's and this thread's alone.
         let frame = frame.map_or(ptr::null_mut(), |frame| unsafe { frame.as_ptr() }.cast_mut());
         // SAFETY: the source belongs to this graph; null is the end.
         check(unsafe { (self.library.add_frame)(self.source, frame, KEEP_FRAME) })

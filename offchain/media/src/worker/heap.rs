@@ -25,7 +25,7 @@ const LARGE: usize = 128 << 10;
 const NEARLY: usize = 15;
 /// Lengths of pieces of which is known what of them is written to, and their most pages.
 const LENGTHS: usize = 32;
-const PAGES: usize = 2048;
+const PAGES: usize = 4096;
 /// Pieces that there may be; more are glibc's.
 const PIECES: usize = 4096;
 /// What a piece that `realloc` moves is aligned to: the widest instructions want no more.
@@ -77,16 +77,6 @@ struct Written {
 impl Written {
     const NONE: Self = Self { len: 0, pages: [0; PAGES] };
 
-    /// Looks at a piece.
-    #[allow(unsafe_code)] // a function of the C library
-    fn look(&mut self, start: usize, len: usize) {
-        // SAFETY: the pages are mapped, and there is a byte for each.
-        let known = unsafe { mincore(start as *mut c_void, len, self.pages.as_mut_ptr()) } == 0;
-        let pages = len / PAGE;
-        let written = self.pages[..pages].iter().filter(|page| *page & 1 == 1).count();
-        self.len = if known && written * 16 >= pages * NEARLY { len } else { 0 };
-    }
-
     /// Gives a new piece the pages.
     fn populate(&self, start: usize) {
         let pages = &self.pages[..self.len / PAGE];
@@ -119,6 +109,8 @@ struct Heap {
     written: [Written; LENGTHS],
     /// The one of `written` that is forgotten next.
     oldest: usize,
+    /// Of the piece that was looked at last.
+    pages: [u8; PAGES],
 }
 
 impl Heap {
@@ -133,6 +125,7 @@ impl Heap {
             segment: 0,
             written: [Written::NONE; LENGTHS],
             oldest: 0,
+            pages: [0; PAGES],
         }
     }
 
@@ -202,17 +195,24 @@ impl Heap {
         }
     }
 
-    /// Remembers what was written to of a piece.
+    /// Remembers what was written to of a piece, if it was nearly all.
+    #[allow(unsafe_code)] // a function of the C library
     fn look(&mut self, start: usize, len: usize) {
-        if len > PAGES * PAGE {
-            return;
-        }
-        let known = self.written.iter().position(|written| written.len == len);
-        let at = known.unwrap_or_else(|| {
-            self.oldest = (self.oldest + 1) % LENGTHS;
-            self.oldest
-        });
-        self.written[at].look(start, len);
+        let Some(pages) = self.pages.get_mut(..len / PAGE) else { return };
+        // SAFETY: the pages are mapped, and there is a byte for each.
+        let looked = unsafe { mincore(start as *mut c_void, len, pages.as_mut_ptr()) } == 0;
+        let written = pages.iter().filter(|page| *page & 1 == 1).count();
+        let nearly_all = looked && written * 16 >= pages.len() * NEARLY;
+        let at = match self.written.iter().position(|written| written.len == len) {
+            Some(known) => known,
+            None if nearly_all => {
+                self.oldest = (self.oldest + 1) % LENGTHS;
+                self.oldest
+            }
+            None => return,
+        };
+        self.written[at].len = if nearly_all { len } else { 0 };
+        self.written[at].pages[..pages.len()].copy_from_slice(pages);
     }
 
     fn insert(&mut self, piece: Piece) {
@@ -390,6 +390,7 @@ mod tests {
 
     #[test]
     fn a_piece_has_the_pages_that_the_last_of_its_length_was_written_to() {
+        crate::worker::memory::prepare();
         let mut heap = Heap::new();
         let (len, pages) = (MIB, MIB / PAGE);
         let mut again = |written: usize| {
@@ -422,7 +423,24 @@ mod tests {
         }
         let known = |pages: usize| heap.written.iter().any(|written| written.len == pages * PAGE);
         assert_eq!((known(1), known(2), known(LENGTHS + 1)), (false, true, true));
-        heap.look(PAGE, (PAGES + 1) * PAGE);
+        // Too long to be looked at.
+        heap.look(0, (PAGES + 1) * PAGE);
+    }
+
+    #[test]
+    fn what_is_hardly_written_to_makes_nobody_forgotten() {
+        let mut heap = Heap::new();
+        let mut look = |pages: usize, written: usize| {
+            let start = map(64, pages * PAGE).unwrap();
+            // SAFETY: the piece is that long, and nobody else's.
+            #[allow(unsafe_code)]
+            unsafe { std::slice::from_raw_parts_mut(start as *mut u8, written * PAGE) }.fill(7);
+            heap.look(start, pages * PAGE);
+            unmap(start, pages * PAGE);
+        };
+        look(9, 9);
+        (10..20 + LENGTHS).for_each(|pages| look(pages, 1));
+        assert!(heap.written.iter().any(|written| written.len == 9 * PAGE));
     }
 
     /// The one test that shares this process's heap: libraries have to come here.

@@ -6,25 +6,29 @@ use rustix::{
     thread::disable_transparent_huge_pages,
 };
 
+/// What [`settle`] gives back.
+static CODE: OnceLock<Vec<Range<usize>>> = OnceLock::new();
+
 /// Frames are a little larger than a huge page, of which the second would hardly be used: a tenth of all memory.
+///
+/// Must come before anything loads a library that it may unload.
 pub(super) fn prepare() {
     // Kernels without huge pages have nothing to disable.
     let _ = disable_transparent_huge_pages(true);
+    CODE.get_or_init(|| {
+        // Where /proc is not mounted, a worker is just larger.
+        let maps = fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+        let program = env::current_exe().unwrap_or_default();
+        code(&maps, &program.to_string_lossy())
+    });
 }
 
 /// Gives back the pages that loading the libraries took, or opening a segment: most of their code is never run, or once. What is
 /// needed again is read from the page cache, where it stays as long as any process uses it: a few hundred times, half a
 /// millisecond in all.
 pub(super) fn settle() {
-    static CODE: OnceLock<Vec<Range<usize>>> = OnceLock::new();
-    let found = || {
-        // Where /proc is not mounted, a worker is just larger.
-        let maps = fs::read_to_string("/proc/self/smaps").unwrap_or_default();
-        let program = env::current_exe().unwrap_or_default();
-        code(&maps, &program.to_string_lossy())
-    };
-    for pages in CODE.get_or_init(found) {
-        // SAFETY: these pages are mapped from a program or a library that was there from the start, so they stay mapped. They
+    for pages in CODE.get().into_iter().flatten() {
+        // SAFETY: these pages are mapped from the program or a library that was there from the start, so they stay mapped. They
         // cannot be written to, and none of them differs from the file, so the same bytes are there when they are read next.
         #[allow(unsafe_code)]
         let _ = unsafe { madvise(pages.start as *mut _, pages.len(), Advice::LinuxDontNeed) };
@@ -56,8 +60,14 @@ fn mapping(line: &str, program: &str) -> Option<Option<Range<usize>>> {
     let hex = |address| usize::from_str_radix(address, 16).ok();
     let pages = hex(start)?..hex(end)?;
     let flags = words.next()?;
-    let stays = words.nth(3).is_some_and(|path| path == program || path.contains(".so"));
+    let stays = words.nth(3).is_some_and(|path| path == program || is_library(path));
     Some((stays && matches!(flags, "r--p" | "r-xp")).then_some(pages))
+}
+
+/// Whether the name ends as in `libx264.so.164`; that of the loader's cache does not.
+fn is_library(path: &str) -> bool {
+    let version = path.rsplit_once(".so").map(|(_, version)| version);
+    version.is_some_and(|version| version.bytes().all(|byte| byte == b'.' || byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -85,7 +95,7 @@ Swap:                  0 kB
 7f0a00040000-7f0a00050000 r--p 00012000 08:01 43                         /usr/lib/libx264.so.164
 Anonymous:             0 kB
 Swap:                 64 kB
-7f0a00050000-7f0a00060000 r--p 00000000 08:01 44                         /usr/lib/locale/locale-archive
+7f0a00050000-7f0a00060000 r--p 00000000 08:01 44                         /etc/ld.so.cache
 Anonymous:             0 kB
 Swap:                  0 kB
 7ffd00000000-7ffd00002000 r-xp 00000000 00:00 0                          [vdso]
@@ -101,6 +111,7 @@ Swap:                  0 kB
 
     #[test]
     fn this_process_goes_on_after_it() {
+        prepare();
         (0..3).for_each(|_| settle());
         assert!(!code(&fs::read_to_string("/proc/self/smaps").unwrap(), "").is_empty());
     }
