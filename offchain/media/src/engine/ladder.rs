@@ -27,8 +27,6 @@ use crate::{
 /// A rung is scaled from a larger one that has at least this many times its sides, else from the source. With less, the
 /// pictures of nearly the same size that lie between cost what two bicubic steps blur.
 const LEAST_STEP: u32 = 2;
-/// Lookahead that is soon full, in frames: encoders that have more get half of the others late.
-const SHORT_LOOKAHEAD: usize = 16;
 /// Frames that libx264 keeps beside those it looks ahead over, as measured at 3.7 bytes a pixel with two threads. Each further
 /// thread keeps two and a half, and a frame of sync-lookahead one, which are not counted.
 const FRAMES_BESIDE_LOOKAHEAD: usize = 16;
@@ -101,7 +99,7 @@ impl<'a> Ladder<'a> {
             }
             plans.push(LanePlan {
                 rendition: index,
-                footprint: footprint(settings, *size, is_largest),
+                footprint: footprint(settings, *size),
                 profile: profile.clone(),
                 encoder: Plan {
                     encoder: settings.encoder,
@@ -180,23 +178,15 @@ fn pixels((width, height): (u32, u32)) -> u64 {
 }
 
 /// What a lane takes: an encoder keeps the frames it looks ahead over, each with its planes halved and its motion.
-fn footprint(settings: &TranscodeSettings, size: (u32, u32), is_largest: bool) -> Footprint {
+fn footprint(settings: &TranscodeSettings, size: (u32, u32)) -> Footprint {
     let pixels = usize::try_from(pixels(size)).unwrap_or(usize::MAX);
-    let lookahead = settings.lookahead_frames();
-    let kept = lookahead + FRAMES_BESIDE_LOOKAHEAD;
+    let kept = settings.lookahead_frames() + FRAMES_BESIDE_LOOKAHEAD;
     let threads = match usize::try_from(settings.encoder_threads).unwrap_or(usize::MAX) {
         // libx264 itself takes one and a half for each core.
         0 => thread::available_parallelism().map_or(1, NonZero::get).saturating_mul(3) / 2,
         threads => threads,
     };
-    let late = if is_largest { 0 } else { lookahead.saturating_sub(SHORT_LOOKAHEAD) / 2 };
-    Footprint {
-        encoder: pixels.saturating_mul(kept * 37) / 10,
-        threads,
-        frame: pixels.saturating_mul(3) / 2,
-        late,
-        lookahead,
-    }
+    Footprint { encoder: pixels.saturating_mul(kept * 37) / 10, threads, frame: pixels.saturating_mul(3) / 2 }
 }
 
 /// The smallest rung from which one of this size is scaled.
@@ -224,15 +214,6 @@ mod tests {
         };
         assert_eq!([0, 1, 2, 4].map(|each| threads(false, false, each)), [[0, 0], [1, 1], [3, 2], [6, 4]]);
         assert_eq!((threads(false, true, 2), threads(true, false, 2)), ([2, 1], [1, 1]));
-    }
-
-    #[test]
-    fn smaller_encoders_with_a_long_lookahead_get_their_frames_late() {
-        let late = |preset: &str, is_largest| {
-            let settings = TranscodeSettings { preset: preset.into(), ..TranscodeSettings::default() };
-            footprint(&settings, (854, 480), is_largest).late
-        };
-        assert_eq!([late("veryfast", false), late("medium", false), late("medium", true)], [0, 12, 0]);
     }
 
     #[test]

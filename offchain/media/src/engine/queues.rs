@@ -77,8 +77,6 @@ struct Segment {
 
 struct Queue {
     work: VecDeque<Work>,
-    /// Orders that came, also those that are done.
-    came: usize,
     lane: Footprint,
     stage: Stage,
 }
@@ -88,14 +86,6 @@ enum Stage {
     Waiting,
     Running,
     Ended,
-}
-
-impl Queue {
-    /// Frames that are kept back for now.
-    fn late(&self) -> usize {
-        let Footprint { late, lookahead, .. } = self.lane;
-        if self.came > lookahead + late { 0 } else { late }
-    }
 }
 
 impl Segment {
@@ -169,11 +159,6 @@ pub(super) struct Footprint {
     pub(super) threads: usize,
     /// Bytes of a frame that waits for it.
     pub(super) frame: usize,
-    /// Frames that it gets late until its encoder has as many as it looks ahead over: there they cost more than here, and are encoded
-    /// no sooner.
-    pub(super) late: usize,
-    /// Frames that its encoder looks ahead over.
-    pub(super) lookahead: usize,
 }
 
 /// The queues of all lanes of one segment.
@@ -196,8 +181,7 @@ impl Queues {
     pub(super) fn new(encoders: &Arc<Encoders>, lanes: impl IntoIterator<Item = Footprint>, whole: bool) -> Self {
         let queue = |lane: Footprint| Queue {
             work: VecDeque::new(),
-            came: 0,
-            lane: Footprint { encoder: lane.encoder.max(1), late: if whole { lane.late } else { 0 }, ..lane },
+            lane: Footprint { encoder: lane.encoder.max(1), ..lane },
             stage: Stage::Waiting,
         };
         let lanes = lanes.into_iter().map(queue).collect();
@@ -239,13 +223,12 @@ impl Queues {
             let queue = segment.lanes.get_mut(lane).ok_or(MediaError::Abandoned)?;
             let enough = match queue.stage {
                 Stage::Ended => return Err(MediaError::Abandoned),
-                Stage::Running => queue.work.len() >= QUEUED_FRAMES + queue.late(),
+                Stage::Running => queue.work.len() >= QUEUED_FRAMES,
                 // The segment before it goes first.
                 Stage::Waiting => !first && queue.work.len() >= ahead,
             };
             if !enough {
                 queue.work.push_back(work);
-                queue.came += 1;
                 break;
             }
             state = self.wait(state);
@@ -297,9 +280,7 @@ impl Queues {
         let mut state = self.lock();
         loop {
             let segment = state.segment(self.number)?;
-            let closed = segment.closed;
-            let due = |queue: &&mut Queue| closed || queue.work.len() > queue.late();
-            let work = segment.lanes.get_mut(lane).filter(due).and_then(|queue| queue.work.pop_front());
+            let work = segment.lanes.get_mut(lane).and_then(|queue| queue.work.pop_front());
             if work.is_some() || segment.closed {
                 drop(state);
                 self.encoders.changed.notify_all();
@@ -381,7 +362,7 @@ mod tests {
     }
 
     fn footprint(encoder: usize, threads: usize) -> Footprint {
-        Footprint { encoder: encoder * MIB, threads, frame: MIB, late: 0, lookahead: 0 }
+        Footprint { encoder: encoder * MIB, threads, frame: MIB }
     }
 
     fn beside(others: &Arc<Encoders>, encoders: &[usize]) -> Queues {
@@ -466,34 +447,6 @@ mod tests {
             (0..=FRAMES_BEHIND).for_each(|_| assert!(second.next(1).is_some()));
             assert_eq!(seen.recv(), Ok(Ok(())));
         });
-    }
-
-    #[test]
-    fn an_encoder_that_looks_far_ahead_gets_its_frames_late_and_all_at_the_end() {
-        let lanes = [Footprint { late: 3, lookahead: 8, ..footprint(20, 2) }];
-        let at_leisure = Queues::new(&all(100), lanes, true);
-        let live = Queues::new(&all(100), lanes, false);
-        live.push(0, show(0)).unwrap();
-        assert!(live.next(0).is_some());
-        (0..3 + QUEUED_FRAMES).for_each(|_| at_leisure.push(0, show(0)).unwrap());
-        let (taken, seen) = std::sync::mpsc::channel();
-        thread::scope(|scope| {
-            let at_leisure = &at_leisure;
-            scope
-                .spawn(move || (0..=3 + QUEUED_FRAMES).for_each(|_| taken.send(at_leisure.next(0).is_some()).unwrap()));
-            assert_eq!(seen.recv(), Ok(true));
-            assert!(seen.recv_timeout(std::time::Duration::from_millis(100)).is_err());
-            at_leisure.close(true);
-            assert_eq!((0..=3).map(|_| seen.recv().unwrap()).collect::<Vec<_>>(), [true, true, true, false]);
-        });
-        let long = Queues::new(&all(100), lanes, true);
-        for came in 1..=20 {
-            long.push(0, show(0)).unwrap();
-            let late = if came <= 3 + 8 { 3 } else { 0 };
-            while long.lock().segment(long.number).unwrap().lanes[0].work.len() > late {
-                assert!(long.next(0).is_some());
-            }
-        }
     }
 
     #[test]
