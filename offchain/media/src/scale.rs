@@ -127,3 +127,20 @@ impl Scaler {
         context.run(source, target).map_err(libav("scale a frame"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_used_again_and_those_that_waited_are_given_back() {
+        let source = Arc::new(frame::Video::new(PIXELS, 256, 144));
+        let mut scaler = Scaler::new(128, 72);
+        let waiting: Vec<_> = (0..10).map(|_| scaler.scale(&source).unwrap()).collect();
+        assert_eq!(scaler.pool.len(), 10, "all are in use");
+        let first = waiting[0].data(0).as_ptr();
+        drop(waiting);
+        assert_eq!(scaler.scale(&source).unwrap().data(0).as_ptr(), first);
+        assert_eq!(scaler.pool.len(), 1 + SPARE_FRAMES);
+    }
+}
