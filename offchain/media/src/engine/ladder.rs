@@ -180,13 +180,19 @@ fn pixels((width, height): (u32, u32)) -> u64 {
 /// What a lane takes: an encoder keeps the frames it looks ahead over, each with its planes halved and its motion.
 fn footprint(settings: &TranscodeSettings, size: (u32, u32)) -> Footprint {
     let pixels = usize::try_from(pixels(size)).unwrap_or(usize::MAX);
-    let kept = settings.lookahead_frames() + FRAMES_BESIDE_LOOKAHEAD;
+    let lookahead = settings.lookahead_frames();
+    let kept = lookahead + FRAMES_BESIDE_LOOKAHEAD;
     let threads = match usize::try_from(settings.encoder_threads).unwrap_or(usize::MAX) {
         // libx264 itself takes one and a half for each core.
         0 => thread::available_parallelism().map_or(1, NonZero::get).saturating_mul(3) / 2,
         threads => threads,
     };
-    Footprint { encoder: pixels.saturating_mul(kept * 37) / 10, threads, frame: pixels.saturating_mul(3) / 2 }
+    Footprint {
+        encoder: pixels.saturating_mul(kept * 37) / 10,
+        threads,
+        lookahead,
+        frame: pixels.saturating_mul(3) / 2,
+    }
 }
 
 /// The smallest rung from which one of this size is scaled.

@@ -4,6 +4,7 @@
 //! take too much, or have more threads than keep all cores busy, the smaller ones begin when a larger one has ended; until
 //! then their frames wait here, which costs less.
 use std::{
+    cmp::Reverse,
     collections::VecDeque,
     num::NonZero,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -17,6 +18,8 @@ use crate::MediaError;
 const ENCODERS_PER_CORE: usize = 144 << 20;
 /// Threads of encoders for each core from which on all cores are busy: with more, encoders take memory and gain nothing.
 const THREADS_PER_CORE: usize = 2;
+/// Frames of lookahead from which on an encoder holds most of a segment before it makes anything of it.
+const DEEP: usize = 32;
 /// Frames that may wait for an encoder that runs.
 const QUEUED_FRAMES: usize = 1;
 /// Bytes of frames that may wait for encoders that do not run yet; with more, they run all the same.
@@ -104,6 +107,21 @@ impl Segment {
         waiting.map(|queue| queue.work.len() * queue.lane.frame).sum()
     }
 
+    /// Lanes that wait: the larger first, as frames that wait for the smaller take less. Of those that look ahead over most of a
+    /// segment the smallest first, as frames that waited for a larger one all go into its encoder when that opens; but before
+    /// it the largest of all that are left, for which the segment has to wait in any case.
+    fn order(&self) -> Vec<usize> {
+        let left = self.lanes.iter().filter(|queue| queue.stage != Stage::Ended);
+        let largest = left.map(|queue| queue.lane.encoder).max();
+        let mut order: Vec<_> = (0..self.lanes.len()).filter(|at| self.lanes[*at].stage == Stage::Waiting).collect();
+        order.sort_by_key(|at| {
+            let lane = self.lanes[*at].lane;
+            let size = if lane.lookahead < DEEP || Some(lane.encoder) == largest { lane.encoder } else { 0 };
+            (Reverse(size), lane.encoder)
+        });
+        order
+    }
+
     /// Frames that may wait for each of its encoders while another segment is before it.
     fn ahead(&self) -> usize {
         let largest = self.lanes.iter().map(|queue| queue.lane.encoder).max();
@@ -113,7 +131,7 @@ impl Segment {
 }
 
 impl State {
-    /// Lets the largest begin that fit beside those that run. A segment that follows another takes what that one has left.
+    /// Lets begin what fits beside those that run. A segment that follows another takes what that one has left.
     fn admit(&mut self, limits: Limits) {
         let running = || self.segments.iter().flat_map(Segment::running);
         let mut memory: usize = running().map(|lane| lane.encoder).sum();
@@ -121,10 +139,7 @@ impl State {
         let mut most = limits.memory;
         for (place, segment) in self.segments.iter_mut().enumerate() {
             let overrun = place == 0 && segment.waiting() > ROOM;
-            let waiting = |at: &usize| segment.lanes[*at].stage == Stage::Waiting;
-            let mut order: Vec<_> = (0..segment.lanes.len()).filter(waiting).collect();
-            order.sort_by_key(|at| std::cmp::Reverse(segment.lanes[*at].lane.encoder));
-            for at in order {
+            for at in segment.order() {
                 let Queue { lane, stage, .. } = &mut segment.lanes[at];
                 let fits = memory + lane.encoder <= most && !(segment.whole && threads >= limits.threads);
                 if memory == 0 || overrun || fits {
@@ -157,6 +172,8 @@ pub(super) struct Footprint {
     pub(super) encoder: usize,
     /// Threads of its encoder.
     pub(super) threads: usize,
+    /// Frames that its encoder looks ahead over.
+    pub(super) lookahead: usize,
     /// Bytes of a frame that waits for it.
     pub(super) frame: usize,
 }
@@ -362,7 +379,7 @@ mod tests {
     }
 
     fn footprint(encoder: usize, threads: usize) -> Footprint {
-        Footprint { encoder: encoder * MIB, threads, frame: MIB }
+        Footprint { encoder: encoder * MIB, threads, lookahead: 0, frame: MIB }
     }
 
     fn beside(others: &Arc<Encoders>, encoders: &[usize]) -> Queues {
@@ -415,6 +432,24 @@ mod tests {
         assert_eq!((running(&at_leisure), running(&live)), (vec![false, true, true], vec![true; 3]));
         at_leisure.end(1);
         assert_eq!(running(&at_leisure), [true, false, true]);
+    }
+
+    #[test]
+    fn of_those_that_hold_a_whole_segment_the_smallest_follows_the_largest() {
+        let lanes = [(40, 2), (100, 3), (20, 2)].map(|(encoder, threads)| footprint(encoder, threads));
+        let queues = Queues::new(&all(300), lanes.map(|lane| Footprint { lookahead: DEEP, ..lane }), true);
+        assert_eq!(running(&queues), [false, true, true]);
+        queues.end(2);
+        assert_eq!(running(&queues), [true, true, false]);
+    }
+
+    #[test]
+    fn when_the_largest_has_ended_the_next_is_the_largest() {
+        let lanes = [100, 90, 20].map(|encoder| Footprint { lookahead: DEEP, ..footprint(encoder, 1) });
+        let queues = Queues::new(&all(100), lanes, true);
+        assert_eq!(running(&queues), [true, false, false]);
+        queues.end(0);
+        assert_eq!(running(&queues), [false, true, false]);
     }
 
     #[test]

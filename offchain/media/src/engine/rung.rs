@@ -121,7 +121,7 @@ mod tests {
 
     /// Two lanes, of which the second takes everything and encodes nothing.
     fn queues() -> Arc<Queues> {
-        let lane = |encoder| Footprint { encoder, threads: 1, frame: 0 };
+        let lane = |encoder| Footprint { encoder, threads: 1, lookahead: 0, frame: 0 };
         Arc::new(Queues::new(&Arc::default(), [lane(usize::MAX / 4), lane(usize::MAX / 8)], false))
     }
 
