@@ -3,6 +3,7 @@ mod boxes;
 mod clock;
 mod framing;
 mod handed;
+mod probe;
 mod reader;
 
 use std::io::{Cursor, Read};
@@ -18,7 +19,8 @@ use self::reader::{ChosenStream, PacketReader, Streams};
 pub(crate) use self::{
     clock::{JUMP_AHEAD, JUMP_BACK, sane},
     handed::handed,
-    reader::{Ahead, Live, Taken},
+    probe::Ahead,
+    reader::{Live, Taken},
 };
 use crate::{
     MediaError, codecs,
@@ -140,7 +142,7 @@ pub(crate) fn container_of(bytes: &[u8]) -> Container {
 
 fn mp4_streams(bytes: &Bytes) -> Result<(Input, Streams), MediaError> {
     let io = StreamIo::from_read_seek(Cursor::new(bytes.clone())).map_err(libav("read from memory"))?;
-    let input = reader::open(io, "mov", Ahead::Much, MediaError::NotMp4)?;
+    let input = probe::open(io, "mov", Ahead::Much, MediaError::NotMp4)?;
     let streams = Streams::choose(&input)?;
     Ok((input, streams))
 }

@@ -2,9 +2,8 @@
 use std::{collections::VecDeque, io::Read};
 
 use ffmpeg_next::{
-    Dictionary, Packet, Rational, Stream, codec,
+    Packet, Rational, Stream, codec,
     format::{
-        self,
         context::{Input, StreamIo},
         stream::Disposition,
     },
@@ -15,6 +14,7 @@ use super::{
     check_size,
     clock::{Clock, Span, measured_rate, told_rate},
     framing::Framing,
+    probe::{self, Ahead},
     told_size,
 };
 use crate::{
@@ -29,33 +29,6 @@ use crate::{
 const MAX_BAD_PACKETS: u32 = 1000;
 /// Pictures over which the rate is measured where a stream does not tell it.
 const MEASURED_PICTURES: usize = 3;
-
-/// How much is read ahead to learn what the streams are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ahead {
-    /// The first pictures: decoders find out the rest.
-    Little,
-    /// As much as libav likes, which is all of a segment: muxers want to know everything.
-    Much,
-}
-
-/// Opens the bytes as one format and as nothing else: a playlist or a script in their place must not make libav
-/// open files or connections, and only the decoders named here may look into the streams.
-pub(super) fn open(io: StreamIo, format: &str, ahead: Ahead, otherwise: MediaError) -> Result<Input, MediaError> {
-    let mut options = Dictionary::new();
-    options.set("format_whitelist", format);
-    options.set("protocol_whitelist", "none");
-    options.set("codec_whitelist", codecs::DECODERS);
-    options.set("correct_ts_overflow", "0");
-    if ahead == Ahead::Little {
-        options.set("analyzeduration", "1");
-        options.set("fpsprobesize", "0");
-    }
-    format::input_from_stream(io, None, Some(options)).map_err(|error| match libav("open the segment")(error) {
-        no_memory @ MediaError::OutOfMemory { .. } => no_memory,
-        _ => otherwise,
-    })
-}
 
 /// The streams taken of a segment: the first video and the first audio stream.
 pub(super) struct Streams {
@@ -169,7 +142,7 @@ impl Live {
     pub(crate) fn open(input: impl Read + Send + 'static, ahead: Ahead, audio: Audio) -> Result<Self, MediaError> {
         let framing = Framing::default();
         let io = StreamIo::from_read(framing.watch(input)).map_err(libav("read from memory"))?;
-        let opened = open(io, "mpegts", ahead, MediaError::NotTransportStream);
+        let opened = probe::open(io, "mpegts", ahead, MediaError::NotTransportStream);
         let input = opened.map_err(|error| framing.explain(error))?;
         let streams = Streams::choose(&input).map_err(|error| framing.explain(error))?;
         Ok(Self::of(input, streams, Some(framing), audio))

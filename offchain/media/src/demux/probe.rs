@@ -1,0 +1,82 @@
+//! What streams an input has, learned from its first packets.
+use std::ptr;
+
+use ffmpeg_next::{
+    Dictionary, Error, codec,
+    error::ENOMEM,
+    ffi,
+    format::context::{Input, StreamIo},
+};
+
+use crate::{MediaError, codecs, error::libav};
+
+/// How much is read ahead to learn what the streams are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// The first packets: decoders find out the rest.
+    Little,
+    /// As much as libav likes, which is all of a segment: muxers want to know everything.
+    Much,
+}
+
+/// Opens the bytes as one format and as nothing else: a playlist or a script in their place must not make libav
+/// open files or connections, and only the decoders named here may look into the streams.
+pub(super) fn open(io: StreamIo, format: &str, ahead: Ahead, otherwise: MediaError) -> Result<Input, MediaError> {
+    let mut options = Dictionary::new();
+    options.set("format_whitelist", format);
+    options.set("protocol_whitelist", "none");
+    options.set("codec_whitelist", codecs::DECODERS);
+    options.set("correct_ts_overflow", "0");
+    if ahead == Ahead::Little {
+        options.set("analyzeduration", "1");
+        options.set("fpsprobesize", "0");
+    }
+    let opened = begin(io, options).and_then(|input| find_streams(input, ahead));
+    opened.map_err(|error| match libav("open the segment")(error) {
+        no_memory @ MediaError::OutOfMemory { .. } => no_memory,
+        _ => otherwise,
+    })
+}
+
+/// Reads the head of the input.
+#[allow(unsafe_code)] // the library looks for streams in the same breath, and takes no options for that
+fn begin(mut io: StreamIo, options: Dictionary) -> Result<Input, Error> {
+    // SAFETY: takes nothing, and gives a context that nobody else has, or null.
+    let mut context = unsafe { ffi::avformat_alloc_context() };
+    // SAFETY: null, or as said.
+    let Some(fresh) = (unsafe { context.as_mut() }) else { return Err(Error::Other { errno: ENOMEM }) };
+    fresh.pb = io.as_mut_ptr();
+    fresh.flags |= ffi::AVFMT_FLAG_CUSTOM_IO;
+    // SAFETY: the options are freed below, with what libav leaves of them. Where it fails it frees the context, but not what it
+    // reads from.
+    let (opened, _) = unsafe {
+        let mut options = options.disown();
+        let opened = ffi::avformat_open_input(&raw mut context, ptr::null(), ptr::null(), &raw mut options);
+        (opened, Dictionary::own(options))
+    };
+    if opened < 0 {
+        return Err(Error::from(opened));
+    }
+    // SAFETY: an open context, and what it reads from, both of which nobody else has.
+    Ok(unsafe { Input::wrap_with_custom_io(context, io) })
+}
+
+/// Learns what the streams are. Of H.264 libav would decode the first picture, the dearest of a segment, for what the decoder finds
+/// out anyway.
+#[allow(unsafe_code)] // the call into the library
+fn find_streams(mut input: Input, ahead: Ahead) -> Result<Input, Error> {
+    let is_skipped = |id| ahead == Ahead::Little && id == codec::Id::H264;
+    let options = input.streams().map(|stream| {
+        let skip = is_skipped(stream.parameters().id()).then_some(("skip_frame", "all"));
+        skip.into_iter().collect::<Dictionary>()
+    });
+    // SAFETY: each is owned again below.
+    let mut options: Vec<_> = options.map(|options| unsafe { options.disown() }).collect();
+    // SAFETY: one place for each stream that there is.
+    let found = unsafe { ffi::avformat_find_stream_info(input.as_mut_ptr(), options.as_mut_ptr()) };
+    for options in options {
+        // SAFETY: what libav left of it is nobody else's.
+        drop(unsafe { Dictionary::own(options) });
+    }
+    if found < 0 { Err(Error::from(found)) } else { Ok(input) }
+}
