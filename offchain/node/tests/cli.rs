@@ -355,6 +355,27 @@ fn the_doctor_says_what_nvenc_lacks() {
     assert!(text.lines().any(|line| line.starts_with("ok") && line.contains("libx264")), "{text}");
 }
 
+/// As where the package is not installed, but for the words of the loader; a program that is linked with it does not even start.
+#[test]
+fn the_doctor_tells_that_libavfilter_does_not_load() {
+    let home = tempfile::tempdir().unwrap();
+    (6..20).for_each(|major| fs::write(home.path().join(format!("libavfilter.so.{major}")), "").unwrap());
+    let filters = |libraries: &Path| {
+        let mut doctor = doctor("x264");
+        let output = doctor.arg("--json").env("HOME", home.path()).env("LD_LIBRARY_PATH", libraries).output().unwrap();
+        let diagnosis: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let check = diagnosis["checks"].as_array().unwrap().iter().find(|check| check["name"] == "filters").unwrap();
+        (check["state"].as_str().unwrap().to_owned(), check["found"].as_str().unwrap().to_owned(), code(&output))
+    };
+    let (state, found, code) = filters(home.path());
+    assert_eq!((state.as_str(), code), ("fail", 1), "{found}");
+    for part in ["libavfilter.so", "file too short", "install libavfilter"] {
+        assert!(found.contains(part), "{found}");
+    }
+    let (state, found, code) = filters(Path::new(""));
+    assert_eq!((state.as_str(), code), ("ok", 0), "{found}");
+}
+
 #[test]
 fn nvenc_without_a_driver_is_a_configuration_error() {
     if has_driver() {

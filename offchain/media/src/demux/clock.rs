@@ -132,6 +132,10 @@ impl Span {
         self.pictures += 1;
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pictures == 0
+    }
+
     /// When the first picture is shown, in ticks.
     pub(crate) fn first(&self) -> i64 {
         self.shown.map_or(0, |(first, _)| first)

@@ -10,7 +10,7 @@ use std::io::{Cursor, Read};
 
 use bytes::Bytes;
 use ffmpeg_next::{
-    Codec, Dictionary, Packet, Rational, codec, decoder,
+    Codec, Dictionary, Packet, Rational, codec, decoder, ffi,
     format::context::{Input, StreamIo},
 };
 use streamflow_types::Container;
@@ -200,7 +200,19 @@ pub(crate) fn open(mut decoder: decoder::Decoder, codec: Codec) -> Result<VideoD
     decoder.set_packet_time_base(TICKS);
     let mut options = Dictionary::new();
     options.set("max_pixels", &(u64::from(MAX_SIDE) * u64::from(MAX_SIDE)).to_string());
+    if may_reorder_untold(&decoder) {
+        options.set("strict", "strict");
+    }
     decoder.open_as_with(codec, options)?.video()
+}
+
+/// An H.264 stream need not tell how many pictures come late. libav then guesses from the first ones, and loses one that comes later than
+/// that, unless it is to be strict: it waits for as many as the level allows. Where nothing is reordered, that would be for nothing.
+#[allow(unsafe_code)] // the library has no getter
+fn may_reorder_untold(decoder: &decoder::Decoder) -> bool {
+    // SAFETY: the pointer is that of a live context, and the field is a plain number.
+    let profile = unsafe { (*decoder.as_ptr()).profile };
+    decoder.id() == codec::Id::H264 && profile & !ffi::FF_PROFILE_H264_CONSTRAINED != ffi::FF_PROFILE_H264_BASELINE
 }
 
 /// Width and height as the container or the first pictures have it, in pixels; 0 where they do not say.

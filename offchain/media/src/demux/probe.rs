@@ -1,8 +1,8 @@
 //! What streams an input has, learned from its first packets.
-use std::ptr;
+use std::{ffi::c_int, ptr};
 
 use ffmpeg_next::{
-    Dictionary, Error, codec,
+    Dictionary, Error, Packet, codec,
     error::ENOMEM,
     ffi,
     format::context::{Input, StreamIo},
@@ -59,6 +59,29 @@ fn begin(mut io: StreamIo, options: Dictionary) -> Result<Input, Error> {
     }
     // SAFETY: an open context, and what it reads from, both of which nobody else has.
     Ok(unsafe { Input::wrap_with_custom_io(context, io) })
+}
+
+/// Width and height as the parameter sets before a picture in H.264 tell them, in pixels; 0 where there are none.
+#[allow(unsafe_code)] // the library has parsers, its bindings have none
+pub(super) fn told_before(picture: &Packet, parameters: &codec::Parameters) -> Result<(u32, u32), MediaError> {
+    let Some(data) = picture.data() else { return Ok((0, 0)) };
+    let mut context = codec::Context::from_parameters(parameters.clone()).map_err(libav("set up the parser"))?;
+    let (mut made, mut len) = (ptr::null_mut(), 0);
+    let of = c_int::try_from(data.len()).unwrap_or(0);
+    // SAFETY: takes a number, and gives a parser that nobody else has, or null.
+    let parser = unsafe { ffi::av_parser_init(ffi::AVCodecID::AV_CODEC_ID_H264 as c_int) };
+    // SAFETY: null, or as said.
+    let Some(open) = (unsafe { parser.as_mut() }) else { return Ok((0, 0)) };
+    open.flags |= ffi::PARSER_FLAG_COMPLETE_FRAMES as c_int;
+    let (none, from) = (ffi::AV_NOPTS_VALUE, data.as_ptr());
+    // SAFETY: the bytes of a packet are followed by the zeros that parsers read, and what is made of them is one of them.
+    unsafe {
+        ffi::av_parser_parse2(parser, context.as_mut_ptr(), &raw mut made, &raw mut len, from, of, none, none, 0);
+    }
+    let told = (open.width.unsigned_abs(), open.height.unsigned_abs());
+    // SAFETY: nobody has it any more.
+    unsafe { ffi::av_parser_close(parser) };
+    Ok(told)
 }
 
 /// Learns what the streams are. Of H.264 libav would decode the first picture, the dearest of a segment, for what the decoder finds

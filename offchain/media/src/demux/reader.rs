@@ -207,7 +207,13 @@ impl Live {
         let read = self.reader.next().map_err(|error| self.explain(error))?;
         match &read {
             None => self.end()?,
-            Some(Taken::Picture(packet)) => self.span.add(packet),
+            Some(Taken::Picture(packet)) => {
+                if self.span.is_empty() && self.video.id() == codec::Id::H264 {
+                    let (width, height) = probe::told_before(packet, &self.video)?;
+                    check_size(width, height)?;
+                }
+                self.span.add(packet);
+            }
             Some(Taken::Sound(packet)) => {
                 codecs::check_sound(self.audio.as_ref().map(codec::Parameters::id), packet, self.becomes)?
             }

@@ -255,7 +255,7 @@ fn expected((request, given): (&Request, usize), reply: Reply, blobs: Vec<Bytes>
         | (Answer::Probed(_), Request::Probe)
         | (Answer::Inspected(_), Request::Inspect)
         | (Answer::Measured(_), Request::Quality)
-        | (Answer::EncoderWorks, Request::ProbeEncoder(_))
+        | (Answer::Works, Request::ProbeEncoder(_) | Request::ProbeFilters)
         | (Answer::Tried(_), Request::TryDevice(_)) => made == 0,
         (Answer::Compared(all), Request::Compare(_)) => made == 0 && all.len() + 1 == given,
         (Answer::Fragmented, Request::Fragment) => made == 2,

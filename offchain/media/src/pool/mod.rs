@@ -219,7 +219,19 @@ impl WorkerPool {
     pub async fn probe_encoder(&self, settings: &TranscodeSettings) -> Result<(), PoolError> {
         let done = self.run("probe_encoder", Request::ProbeEncoder(settings.clone()), &[]).await?;
         match done.reply.answer {
-            Answer::EncoderWorks => Ok(()),
+            Answer::Works => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Loads libavfilter in a worker, which then keeps it. Segments that are interlaced or turned need it, sound made anew, and
+    /// devices.
+    ///
+    /// # Errors
+    /// [`MediaError::Libav`] in the words of the dynamic loader.
+    pub async fn probe_filters(&self) -> Result<(), PoolError> {
+        match self.run("probe_filters", Request::ProbeFilters, &[]).await?.reply.answer {
+            Answer::Works => Ok(()),
             _ => Err(unexpected()),
         }
     }

@@ -36,6 +36,7 @@ use self::{
 use crate::{
     MediaError, Piece, SourceSegment, Transcoded, compare,
     engine::Place,
+    filters::Avfilter,
     fragment, gpu, ingest, inspect, library, play, probe, quality,
     transcode::{transcode_live_on, transcode_on},
 };
@@ -190,9 +191,8 @@ fn serve(
             };
             kept.run(device.as_ref(), work).map(split_transcoded)
         }
-        Request::ProbeEncoder(settings) => {
-            library::probe_encoder(&settings).map(|()| (Answer::EncoderWorks, Vec::new()))
-        }
+        Request::ProbeEncoder(settings) => library::probe_encoder(&settings).map(|()| (Answer::Works, Vec::new())),
+        Request::ProbeFilters => Avfilter::load().map(|_| (Answer::Works, Vec::new())),
         Request::TryDevice(trial) => gpu::attempt(trial).map(|finding| (Answer::Tried(finding), Vec::new())),
         Request::Play(settings) => return live(answer, |emit| play(&settings, emit)),
         Request::Hello(_) | Request::Ingest(_) | Request::Feed | Request::FeedEnd | Request::FeedAbort => {

@@ -40,6 +40,7 @@ pub(crate) enum Request {
     /// as [`Answer::Piece`].
     Transcode(TranscodeOrder),
     ProbeEncoder(TranscodeSettings),
+    ProbeFilters,
     TryDevice(Trial),
     Play(SourceSettings),
     /// What comes next is [`Self::Feed`] until [`Self::FeedEnd`]; the process ends with it.
@@ -94,7 +95,8 @@ pub(crate) enum Answer {
     Ending,
     /// One blob for each rendition, none where they left as pieces.
     Transcoded(TranscodeReport),
-    EncoderWorks,
+    /// What was tried.
+    Works,
     Tried(Finding),
     Source(SourceHead),
     Played,

@@ -80,7 +80,7 @@ fn serve(
         };
         let done = match request {
             Request::Hello(_) => reply(Answer::Ready, &[]),
-            Request::ProbeEncoder(_) => reply(Answer::EncoderWorks, &[]),
+            Request::ProbeEncoder(_) | Request::ProbeFilters => reply(Answer::Works, &[]),
             Request::Transcode(_) => {
                 let (segment, streamed) = match blobs.into_iter().next() {
                     Some(segment) => (Some(segment), false),

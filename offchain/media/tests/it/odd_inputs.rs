@@ -7,7 +7,7 @@ use crate::{
     clip,
     made::{AV1, H264, HEVC, PICTURE, PICTURE_AND_SOUND, VP9, difference, made, remade, shown},
     outcome::{profile, refused, transcoded},
-    surgery::{PACKET, PICTURES, changed, kept, pid, shown_at},
+    surgery::{PACKET, PICTURES, changed, kept, pid, shown_at, without_reordering},
 };
 
 fn plain() -> Bytes {
@@ -161,6 +161,17 @@ fn without_packet(place: usize) -> Bytes {
     });
     assert_eq!(lossy.len() + PACKET, two_groups().len());
     lossy
+}
+
+#[test]
+fn no_picture_is_lost_where_it_is_not_told_how_many_come_late() {
+    let pyramid = "-f lavfi -i testsrc2=size=640x360:rate=25:duration=2 -c:v libx264 -preset medium -bf 3 \
+                   -x264-params b-pyramid=2:keyint=50";
+    let told = made(&[pyramid], "pyramid.ts");
+    let silent = without_reordering(&told);
+    let made = [told, silent].map(|segment| transcoded(&segment, &[profile(Container::MpegTs)]).unwrap());
+    assert_eq!(made[1].source.frames, 50);
+    assert!(made[0] == made[1]);
 }
 
 #[test]

@@ -25,6 +25,19 @@ pub(crate) fn changed(segment: &Bytes, change: impl FnMut(&mut [u8])) -> Bytes {
     bytes.into()
 }
 
+/// As an encoder sends it that does not say by how many pictures it reorders: libx264 says it in the last 26 bits of its parameters.
+pub(crate) fn without_reordering(segment: &Bytes) -> Bytes {
+    const PARAMETERS: &[u8] = &[0, 0, 0, 1, 0x67];
+    let mut bytes = segment.to_vec();
+    let begin = bytes.windows(PARAMETERS.len()).position(|word| word == PARAMETERS).unwrap() + PARAMETERS.len();
+    let len = bytes[begin..].windows(3).position(|word| word == [0, 0, 1]).unwrap();
+    let is_set = |at: &usize| bytes[begin + at / 8] >> (7 - at % 8) & 1 == 1;
+    let told = (0..8 * len).rfind(is_set).unwrap() - 26;
+    assert!(is_set(&told));
+    bytes[begin + told / 8] ^= 1 << (7 - told % 8);
+    bytes.into()
+}
+
 /// Segments of one encoder behind each other, as one that never stopped would have sent them: the counters of packets go on.
 pub(crate) fn joined(segments: &[Bytes]) -> Bytes {
     let mut next = std::collections::HashMap::<u16, u8>::new();

@@ -299,6 +299,7 @@ impl Diagnosis {
         };
         self.add("media workers", State::Ok, format!("{} start", config.transcoding.workers));
         self.encoder(&pool, config).await;
+        self.filters(&pool).await;
         self.devices(&pool, config).await;
         pool.shutdown().await;
     }
@@ -311,6 +312,17 @@ impl Diagnosis {
             (Ok(()), _) => self.add(name, State::Ok, "encodes"),
             (Err(e), true) => self.add(name, State::Fail, e),
             (Err(e), false) => self.add(name, State::Warn, format!("{e}; not configured, so not needed")),
+        }
+    }
+
+    /// The one library that no worker has before a segment needs it.
+    async fn filters(&mut self, pool: &WorkerPool) {
+        match pool.probe_filters().await {
+            Ok(()) => self.add("filters", State::Ok, "libavfilter loads"),
+            Err(e) => {
+                let advice = "interlaced and turned sources are refused: install libavfilter";
+                self.add("filters", State::Fail, format!("{e}; {advice}"));
+            }
         }
     }
 
