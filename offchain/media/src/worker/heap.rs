@@ -21,11 +21,11 @@ use rustix::{
 const PAGE: usize = 4096;
 /// Bytes from which on a piece is kept.
 const LARGE: usize = 128 << 10;
-/// Sixteenths of a piece that are nearly all of it.
-const NEARLY: usize = 15;
 /// Lengths of pieces of which is known what of them is written to, and their most pages.
 const LENGTHS: usize = 32;
 const PAGES: usize = 4096;
+/// Pieces of a length that are looked at before what they have in common is expected of the next.
+const LOOKS: usize = 4;
 /// Pieces that there may be; more are glibc's.
 const PIECES: usize = 4096;
 /// What a piece that `realloc` moves is aligned to: the widest instructions want no more.
@@ -64,18 +64,20 @@ struct Piece {
     freed: u64,
 }
 
-/// What was written to of the last piece of a length that was given back to the system, if it was nearly all: the next is likely to
-/// need the same pages, and many at once cost a third of what each costs alone. Others have only what they are written to.
+/// The pages that all pieces of a length were written to that were given back to the system. The next will need them too, and many at
+/// once cost a third of what each costs alone.
 #[derive(Clone, Copy)]
 struct Written {
     /// Bytes; 0 where none is known.
     len: usize,
+    /// Pieces looked at.
+    looks: usize,
     /// As mincore(2) tells of each.
     pages: [u8; PAGES],
 }
 
 impl Written {
-    const NONE: Self = Self { len: 0, pages: [0; PAGES] };
+    const NONE: Self = Self { len: 0, looks: 0, pages: [0; PAGES] };
 
     /// Gives a new piece the pages.
     fn populate(&self, start: usize) {
@@ -157,7 +159,7 @@ impl Heap {
                 return None;
             }
             let start = map(align, len)?;
-            if let Some(written) = self.written.iter().find(|written| written.len == len) {
+            if let Some(written) = self.written.iter().find(|written| written.len == len && written.looks >= LOOKS) {
                 written.populate(start);
             }
             start
@@ -195,24 +197,23 @@ impl Heap {
         }
     }
 
-    /// Remembers what was written to of a piece, if it was nearly all.
+    /// Remembers what was written to of a piece, of lengths of which at least half is.
     #[allow(unsafe_code)] // a function of the C library
     fn look(&mut self, start: usize, len: usize) {
         let Some(pages) = self.pages.get_mut(..len / PAGE) else { return };
         // SAFETY: the pages are mapped, and there is a byte for each.
-        let looked = unsafe { mincore(start as *mut c_void, len, pages.as_mut_ptr()) } == 0;
-        let written = pages.iter().filter(|page| *page & 1 == 1).count();
-        let nearly_all = looked && written * 16 >= pages.len() * NEARLY;
-        let at = match self.written.iter().position(|written| written.len == len) {
-            Some(known) => known,
-            None if nearly_all => {
-                self.oldest = (self.oldest + 1) % LENGTHS;
-                self.oldest
-            }
-            None => return,
-        };
-        self.written[at].len = if nearly_all { len } else { 0 };
-        self.written[at].pages[..pages.len()].copy_from_slice(pages);
+        if unsafe { mincore(start as *mut c_void, len, pages.as_mut_ptr()) } != 0 {
+            return;
+        }
+        if let Some(known) = self.written.iter_mut().find(|written| written.len == len) {
+            known.looks += 1;
+            known.pages.iter_mut().zip(&*pages).for_each(|(all, page)| *all &= page);
+        } else if pages.iter().filter(|page| *page & 1 == 1).count() * 2 >= pages.len() {
+            self.oldest = (self.oldest + 1) % LENGTHS;
+            let new = &mut self.written[self.oldest];
+            (new.len, new.looks) = (len, 1);
+            new.pages[..pages.len()].copy_from_slice(pages);
+        }
     }
 
     fn insert(&mut self, piece: Piece) {
@@ -321,6 +322,8 @@ unsafe extern "C" fn free(start: *mut c_void) {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use ffmpeg_next::{format::Pixel, frame};
 
     use super::*;
@@ -389,15 +392,16 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_has_the_pages_that_the_last_of_its_length_was_written_to() {
+    fn a_piece_has_the_pages_that_all_of_its_length_were_written_to() {
         crate::worker::memory::prepare();
         let mut heap = Heap::new();
         let (len, pages) = (MIB, MIB / PAGE);
-        let mut again = |written: usize| {
+        let mut after = |written: Range<usize>| {
             let start = map(64, len).unwrap();
             // SAFETY: the piece is that long, and nobody else's.
             #[allow(unsafe_code)]
-            unsafe { std::slice::from_raw_parts_mut(start as *mut u8, written * PAGE) }.fill(7);
+            let bytes = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, len) };
+            bytes[written.start * PAGE..written.end * PAGE].fill(7);
             heap.look(start, len);
             unmap(start, len);
             let (next, mut look) = (heap.take(64, len).unwrap(), Written::NONE);
@@ -408,7 +412,10 @@ mod tests {
             };
             look.pages[..pages].iter().filter(|page| *page & 1 == 1).count()
         };
-        assert_eq!([pages, pages - 2, pages / 2, 0].map(&mut again), [pages, pages - 2, 0, 0]);
+        assert_eq!(after(0..pages / 2 - 1), 0, "hardly written to");
+        (1..LOOKS).for_each(|_| assert_eq!(after(0..pages), 0, "too few"));
+        assert_eq!(after(0..pages - 2), pages - 2);
+        assert_eq!(after(10..pages), pages - 12);
     }
 
     #[test]
