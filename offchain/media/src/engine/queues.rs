@@ -28,12 +28,11 @@ const ROOM: usize = 64 << 20;
 const FRAMES_AHEAD: usize = 4;
 /// The same while the largest encoder of its segment runs, which they are not to keep waiting: more than it encodes until the last
 /// one of the segment before has ended.
-const FRAMES_BEHIND: usize = 20;
+const FRAMES_BEHIND: usize = 40;
 
 /// The encoders of all segments that one process works on at a time.
 pub(crate) struct Encoders {
     state: Mutex<State>,
-    changed: Condvar,
     limits: Limits,
 }
 
@@ -54,7 +53,7 @@ impl Default for Encoders {
 
 impl Encoders {
     fn new(limits: Limits) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), limits }
+        Self { state: Mutex::default(), limits }
     }
 }
 
@@ -70,12 +69,33 @@ struct State {
 struct Segment {
     number: u64,
     lanes: Vec<Queue>,
+    waker: Arc<Waker>,
     /// It is there as a whole, and another may follow it: what counts is when all is done, not the first piece of each rendition.
     whole: bool,
     /// The most bytes that its encoders took at a time.
     most: usize,
     /// No more frames come.
     closed: bool,
+}
+
+/// Who waits for a change of one segment. A frame that comes or goes is of interest to one of them, all else to all.
+struct Waker {
+    /// Lanes, for their next order or to begin.
+    lanes: Vec<Condvar>,
+    /// Who fills them.
+    room: Condvar,
+    /// Who waits until one has ended.
+    end: Condvar,
+}
+
+impl Waker {
+    fn new(lanes: usize) -> Self {
+        Self { lanes: (0..lanes).map(|_| Condvar::new()).collect(), room: Condvar::new(), end: Condvar::new() }
+    }
+
+    fn wake_all(&self) {
+        self.lanes.iter().chain([&self.room, &self.end]).for_each(Condvar::notify_all);
+    }
 }
 
 struct Queue {
@@ -131,8 +151,14 @@ impl Segment {
 }
 
 impl State {
-    /// Lets begin what fits beside those that run. A segment that follows another takes what that one has left.
+    /// Lets begin what fits beside those that run, and lets everybody look. A segment that follows another takes what that one has
+    /// left.
     fn admit(&mut self, limits: Limits) {
+        self.begin(limits);
+        self.segments.iter().for_each(|segment| segment.waker.wake_all());
+    }
+
+    fn begin(&mut self, limits: Limits) {
         let running = || self.segments.iter().flat_map(Segment::running);
         let mut memory: usize = running().map(|lane| lane.encoder).sum();
         let mut threads: usize = running().map(|lane| lane.threads).sum();
@@ -182,6 +208,7 @@ pub(super) struct Footprint {
 pub(super) struct Queues {
     encoders: Arc<Encoders>,
     number: u64,
+    waker: Arc<Waker>,
 }
 
 impl Drop for Queues {
@@ -189,8 +216,6 @@ impl Drop for Queues {
         let mut state = self.lock();
         state.segments.retain(|segment| segment.number != self.number);
         state.admit(self.encoders.limits);
-        drop(state);
-        self.encoders.changed.notify_all();
     }
 }
 
@@ -201,22 +226,19 @@ impl Queues {
             lane: Footprint { encoder: lane.encoder.max(1), ..lane },
             stage: Stage::Waiting,
         };
-        let lanes = lanes.into_iter().map(queue).collect();
+        let lanes: Vec<_> = lanes.into_iter().map(queue).collect();
+        let waker = Arc::new(Waker::new(lanes.len()));
         let mut state = encoders.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.came += 1;
         let number = state.came;
-        state.segments.push(Segment { number, lanes, whole, most: 0, closed: false });
+        state.segments.push(Segment { number, lanes, waker: waker.clone(), whole, most: 0, closed: false });
         state.admit(encoders.limits);
         drop(state);
-        Self { encoders: encoders.clone(), number }
+        Self { encoders: encoders.clone(), number, waker }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.encoders.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&'a self, guard: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.encoders.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes what there is of this segment, and lets everybody look.
@@ -226,8 +248,6 @@ impl Queues {
             change(segment);
         }
         state.admit(self.encoders.limits);
-        drop(state);
-        self.encoders.changed.notify_all();
     }
 
     /// Hands a lane its next order, and waits while it has enough; one that failed takes no more.
@@ -244,16 +264,18 @@ impl Queues {
                 // The segment before it goes first.
                 Stage::Waiting => !first && queue.work.len() >= ahead,
             };
-            if !enough {
-                queue.work.push_back(work);
-                break;
+            if enough {
+                state = wait(&self.waker.room, state);
+                continue;
             }
-            state = self.wait(state);
+            queue.work.push_back(work);
+            match queue.stage {
+                Stage::Running => self.waker.lanes[lane].notify_all(),
+                // What waits may be too much.
+                _ => state.admit(self.encoders.limits),
+            }
+            return Ok(());
         }
-        state.admit(self.encoders.limits);
-        drop(state);
-        self.encoders.changed.notify_all();
-        Ok(())
     }
 
     /// No more frames come. Unless they are `complete`, nobody wants what waits.
@@ -275,7 +297,7 @@ impl Queues {
                 Some(queue) if queue.stage == Stage::Running => return true,
                 // What was ordered before the end is still to be made.
                 Some(queue) if segment.closed && queue.work.is_empty() => return false,
-                Some(_) => state = self.wait(state),
+                Some(_) => state = wait(&self.waker.lanes[lane], state),
                 None => return false,
             }
         }
@@ -288,7 +310,7 @@ impl Queues {
             if segment.lanes.iter().any(|lane| lane.stage == Stage::Ended) {
                 return;
             }
-            state = self.wait(state);
+            state = wait(&self.waker.end, state);
         }
     }
 
@@ -297,13 +319,14 @@ impl Queues {
         let mut state = self.lock();
         loop {
             let segment = state.segment(self.number)?;
-            let work = segment.lanes.get_mut(lane).and_then(|queue| queue.work.pop_front());
+            let work = segment.lanes.get_mut(lane)?.work.pop_front();
+            if work.is_some() {
+                self.waker.room.notify_all();
+            }
             if work.is_some() || segment.closed {
-                drop(state);
-                self.encoders.changed.notify_all();
                 return work;
             }
-            state = self.wait(state);
+            state = wait(&self.waker.lanes[lane], state);
         }
     }
 
@@ -321,6 +344,10 @@ impl Queues {
             }
         });
     }
+}
+
+fn wait<'a>(changed: &Condvar, guard: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
 /// See [`Queues::ending`].
