@@ -28,7 +28,9 @@ const ROOM: usize = 64 << 20;
 const FRAMES_AHEAD: usize = 4;
 /// The same while the largest encoder of its segment runs, which they are not to keep waiting: more than it encodes until the last
 /// one of the segment before has ended.
-const FRAMES_BEHIND: usize = 40;
+const FRAMES_BEHIND: usize = 20;
+/// The same where that encoder looks ahead over most of a segment: it takes nearly all frames before it makes anything.
+const FRAMES_BEHIND_DEEP: usize = 40;
 
 /// The encoders of all segments that one process works on at a time.
 pub(crate) struct Encoders {
@@ -144,9 +146,11 @@ impl Segment {
 
     /// Frames that may wait for each of its encoders while another segment is before it.
     fn ahead(&self) -> usize {
-        let largest = self.lanes.iter().map(|queue| queue.lane.encoder).max();
-        let runs = self.lanes.iter().any(|queue| Some(queue.lane.encoder) == largest && queue.stage != Stage::Waiting);
-        if runs && self.waiting() < ROOM { FRAMES_BEHIND } else { FRAMES_AHEAD }
+        match self.lanes.iter().max_by_key(|queue| queue.lane.encoder) {
+            Some(largest) if largest.stage == Stage::Waiting || self.waiting() >= ROOM => FRAMES_AHEAD,
+            Some(largest) if largest.lane.lookahead >= DEEP => FRAMES_BEHIND_DEEP,
+            _ => FRAMES_BEHIND,
+        }
     }
 }
 
