@@ -20,8 +20,11 @@ const ENCODERS_PER_CORE: usize = 144 << 20;
 const THREADS_PER_CORE: usize = 2;
 /// Frames of lookahead from which on an encoder holds most of a segment before it makes anything of it.
 const DEEP: usize = 32;
-/// Frames that may wait for an encoder that runs.
-const QUEUED_FRAMES: usize = 1;
+/// Frames that may wait for an encoder that runs: while one decides on frames, the others go on.
+const QUEUED_FRAMES: usize = 3;
+/// The same for one that looks ahead over most of a segment, which it decides on for as long as it encodes ten frames. By then the end
+/// of the segment waits for it, and the others get theirs.
+const QUEUED_FRAMES_DEEP: usize = 10;
 /// Bytes of frames that may wait for encoders that do not run yet; with more, they run all the same.
 const ROOM: usize = 64 << 20;
 /// Frames that may wait for an encoder that is opened when the segment before has ended.
@@ -264,6 +267,7 @@ impl Queues {
             let queue = segment.lanes.get_mut(lane).ok_or(MediaError::Abandoned)?;
             let enough = match queue.stage {
                 Stage::Ended => return Err(MediaError::Abandoned),
+                Stage::Running if queue.lane.lookahead >= DEEP => queue.work.len() >= QUEUED_FRAMES_DEEP,
                 Stage::Running => queue.work.len() >= QUEUED_FRAMES,
                 // The segment before it goes first.
                 Stage::Waiting => !first && queue.work.len() >= ahead,
@@ -513,6 +517,23 @@ mod tests {
             (0..=FRAMES_BEHIND).for_each(|_| assert!(second.next(1).is_some()));
             assert_eq!(seen.recv(), Ok(Ok(())));
         });
+    }
+
+    #[test]
+    fn a_deep_lookahead_has_the_end_of_the_segment_wait_for_it() {
+        for (lookahead, most) in [(DEEP - 1, QUEUED_FRAMES), (DEEP, QUEUED_FRAMES_DEEP)] {
+            let lane = Footprint { lookahead, ..footprint(100, 1) };
+            let queues = Queues::new(&all(100), [lane], true);
+            (0..most).for_each(|_| queues.push(0, show(0)).unwrap());
+            thread::scope(|scope| {
+                let (pushed, seen) = std::sync::mpsc::channel();
+                let queues = &queues;
+                scope.spawn(move || pushed.send(queues.push(0, show(0))).unwrap());
+                assert!(seen.recv_timeout(std::time::Duration::from_millis(100)).is_err());
+                assert!(queues.next(0).is_some());
+                assert_eq!(seen.recv(), Ok(Ok(())));
+            });
+        }
     }
 
     #[test]

@@ -22,7 +22,9 @@ use crate::{
 
 /// Time between two tries to start a worker.
 const AGAIN: Duration = Duration::from_secs(1);
-/// A segment that is ending for twice as long as it took until then, and for this long, keeps nobody waiting any more.
+/// A segment that is ending for so many times as long as it took until then, and for this long, keeps nobody waiting any more. A small
+/// rendition may be done when others have most of their work before them, and share the cores with the segment that follows.
+const PATIENCE_TIMES: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Worker processes between two jobs.
@@ -164,7 +166,11 @@ impl Crew {
         let mut free = lock(&self.free);
         free.offers += 1;
         let number = free.offers;
-        free.seats.push(Seat { number, patient: Instant::now() + (2 * took).max(PATIENCE), follower: sender });
+        free.seats.push(Seat {
+            number,
+            patient: Instant::now() + (PATIENCE_TIMES * took).max(PATIENCE),
+            follower: sender,
+        });
         Offer { crew: self.clone(), number, follower }
     }
 
