@@ -430,6 +430,17 @@ mod tests {
         Work::Show { picture: Arc::new(frame::Video::empty()), pts, key: false }
     }
 
+    /// The next order of a lane finds no room before something has happened.
+    fn one_more_waits_for(queues: &Queues, lane: usize, room: impl FnOnce()) {
+        thread::scope(|scope| {
+            let (pushed, seen) = std::sync::mpsc::channel();
+            scope.spawn(move || pushed.send(queues.push(lane, show(0))).unwrap());
+            assert!(seen.recv_timeout(std::time::Duration::from_millis(100)).is_err());
+            room();
+            assert_eq!(seen.recv(), Ok(Ok(())));
+        });
+    }
+
     #[test]
     fn the_largest_that_fit_run_and_the_others_follow() {
         let queues = queues(&[48, 180, 85], 192);
@@ -508,14 +519,9 @@ mod tests {
         first.end(0);
         assert_eq!(running(&second), [true, false]);
         (0..FRAMES_BEHIND).for_each(|_| second.push(1, show(0)).unwrap());
-        thread::scope(|scope| {
-            let (pushed, seen) = std::sync::mpsc::channel();
-            let second = &second;
-            scope.spawn(move || pushed.send(second.push(1, show(0))).unwrap());
-            assert!(seen.recv_timeout(std::time::Duration::from_millis(100)).is_err());
+        one_more_waits_for(&second, 1, || {
             drop(first);
             (0..=FRAMES_BEHIND).for_each(|_| assert!(second.next(1).is_some()));
-            assert_eq!(seen.recv(), Ok(Ok(())));
         });
     }
 
@@ -525,14 +531,7 @@ mod tests {
             let lane = Footprint { lookahead, ..footprint(100, 1) };
             let queues = Queues::new(&all(100), [lane], true);
             (0..most).for_each(|_| queues.push(0, show(0)).unwrap());
-            thread::scope(|scope| {
-                let (pushed, seen) = std::sync::mpsc::channel();
-                let queues = &queues;
-                scope.spawn(move || pushed.send(queues.push(0, show(0))).unwrap());
-                assert!(seen.recv_timeout(std::time::Duration::from_millis(100)).is_err());
-                assert!(queues.next(0).is_some());
-                assert_eq!(seen.recv(), Ok(Ok(())));
-            });
+            one_more_waits_for(&queues, 0, || assert!(queues.next(0).is_some()));
         }
     }
 
