@@ -19,6 +19,8 @@ use rustix::{
     mm::{Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mremap_fixed, munmap},
 };
 
+use super::memory::resident;
+
 const PAGE: usize = 4096;
 /// Bytes from which on a piece is kept.
 const LARGE: usize = 128 << 10;
@@ -28,15 +30,17 @@ const PAGES: usize = 4096;
 /// Pieces of a length that are looked at before what they have in common is expected of the next.
 const LOOKS: usize = 4;
 /// Pieces that there may be; more are glibc's.
-const PIECES: usize = 4096;
+const PIECES: usize = 2048;
 /// What a piece that `realloc` moves is aligned to: the widest instructions want no more.
 const MOVED: usize = 64;
 /// Bytes that are moved at a time from one piece to another. A piece has seams of its mappings at multiples of this, and mremap(2)
 /// of older kernels moves nothing across a seam.
 const BRICK: usize = 256 << 10;
-/// Hundredths of the most pages that were in use at a time, which pieces in use may have together with those that are kept. Pieces
-/// come to have more pages than they are counted with, and other memory has its peak at another time.
-const FULL: usize = 95;
+/// Hundredths of the most pages that the process needed at a time, which it may have together with those that are kept: pieces come to
+/// have more pages than they are counted with.
+const FULL: usize = 98;
+/// Takes and gives from one look at the pages of the whole process to the next: its other memory has its peak at another time.
+const TURNS: u64 = 8;
 
 static KEEPS: AtomicBool = AtomicBool::new(false);
 static HEAP: Mutex<Heap> = Mutex::new(Heap::new());
@@ -50,11 +54,22 @@ pub(super) fn keep() {
 
 /// A segment begins. What was needed before the one before it counts no more.
 pub(super) fn next_segment() {
-    heap().next_segment();
+    turn().next_segment();
 }
 
 fn heap() -> MutexGuard<'static, Heap> {
     HEAP.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The heap, which in some of its turns hears what the process has.
+fn turn() -> MutexGuard<'static, Heap> {
+    let mut heap = heap();
+    heap.turns += 1;
+    if heap.turns.is_multiple_of(TURNS) {
+        // Where it cannot be told, pieces alone are counted.
+        heap.present = resident().unwrap_or(heap.present);
+    }
+    heap
 }
 
 /// Whole pages from the system.
@@ -79,6 +94,22 @@ enum State {
     Rest,
 }
 
+/// A new piece that pages are moved to.
+struct Built {
+    start: usize,
+    len: usize,
+    /// Bytes that were moved there.
+    moved: usize,
+    /// Pages of them.
+    resident: usize,
+}
+
+impl Built {
+    fn new(align: usize, len: usize) -> Option<Self> {
+        Some(Self { start: map(align, len)?, len, moved: 0, resident: 0 })
+    }
+}
+
 /// The pages that all pieces of a length were written to when they were freed. The next will need them too, and many at once
 /// cost a third of what each costs alone.
 #[derive(Clone, Copy)]
@@ -98,19 +129,24 @@ struct Written {
 impl Written {
     const NONE: Self = Self { len: 0, looks: 0, last: 0, resident: 0, pages: [0; PAGES] };
 
-    /// Gives a new piece the pages, and takes those from its first `moved` bytes that are not needed.
-    fn populate(&self, start: usize, moved: usize) {
+    /// Gives a new piece the pages that it lacks, and takes those that it does not need. `there` tells which its first ones are there.
+    fn populate(&self, start: usize, there: &[u8]) {
         let pages = &self.pages[..self.len / PAGE];
-        let mut at = 0;
-        for run in pages.chunk_by(|one, other| one & 1 == other & 1) {
-            let needed = run[0] & 1 == 1;
-            let advice = if needed { Advice::LinuxPopulateWrite } else { Advice::LinuxDontNeed };
-            if needed || at * PAGE < moved {
+        let advice = |at: usize| match (pages[at] & 1 == 1, there.get(at).is_some_and(|page| page & 1 == 1)) {
+            (true, false) => Some(Advice::LinuxPopulateWrite),
+            (false, true) => Some(Advice::LinuxDontNeed),
+            _ => None,
+        };
+        let mut first = 0;
+        while first < pages.len() {
+            let wanted = advice(first);
+            let end = (first..pages.len()).find(|at| advice(*at) != wanted).unwrap_or(pages.len());
+            if let Some(wanted) = wanted {
                 // SAFETY: the pages are mapped, and nobody has them yet. Where it fails, each comes when it is written to.
                 #[allow(unsafe_code)]
-                let _ = unsafe { madvise((start + at * PAGE) as *mut c_void, run.len() * PAGE, advice) };
+                let _ = unsafe { madvise((start + first * PAGE) as *mut c_void, (end - first) * PAGE, wanted) };
             }
-            at += run.len();
+            first = end;
         }
     }
 }
@@ -120,11 +156,13 @@ struct Heap {
     /// Those that are kept in the order they were freed.
     pieces: [Piece; PIECES],
     count: usize,
-    /// Pages in use.
-    used: usize,
+    /// Takes and gives.
+    turns: u64,
+    /// Pages of the process: of pieces, and of all else as it was when that was looked at.
+    present: usize,
     /// Pages kept.
     kept: usize,
-    /// The most pages that were in use at a time, in this segment and in the one before it.
+    /// The most pages that were needed at a time, kept ones not counted, in this segment and in the one before it.
     most: [usize; 2],
     segment: u64,
     /// Whether the system moves pages.
@@ -142,7 +180,8 @@ impl Heap {
         Self {
             pieces: [none; PIECES],
             count: 0,
-            used: 0,
+            turns: 0,
+            present: 0,
             kept: 0,
             most: [0; 2],
             segment: 0,
@@ -169,91 +208,90 @@ impl Heap {
 
     fn next_segment(&mut self) {
         self.segment += 1;
-        self.most = [self.used, self.most[0]];
+        self.most = [self.needed(), self.most[0]];
         self.make_room();
+    }
+
+    /// Pages that are not kept.
+    fn needed(&self) -> usize {
+        self.present.saturating_sub(self.kept)
+    }
+
+    fn count_pages(&mut self, more: usize, less: usize) {
+        self.present = (self.present + more).saturating_sub(less);
     }
 
     /// The address of `size` bytes, a multiple of `align` and of a page.
     fn take(&mut self, align: usize, size: usize) -> Option<usize> {
         let len = size.checked_next_multiple_of(PAGE)?;
         let fits = |piece: &Piece| piece.state == State::Kept && piece.len == len && piece.start.is_multiple_of(align);
-        let (start, resident) = if let Some(at) = self.all().iter().rposition(fits) {
+        let piece = if let Some(at) = self.all().iter().rposition(fits) {
             let piece = self.remove(at);
             self.kept -= piece.resident;
-            (piece.start, piece.resident)
+            piece
         } else if self.count < PIECES {
             self.build(align, len)?
         } else {
             return None;
         };
-        self.insert(Piece { start, len, resident, state: State::Used, freed: 0 });
-        self.used += resident;
-        self.most[0] = self.most[0].max(self.used);
-        Some(start)
+        self.insert(Piece { state: State::Used, ..piece });
+        self.most[0] = self.most[0].max(self.needed());
+        Some(piece.start)
     }
 
     /// False where no piece in use begins there.
     fn give(&mut self, start: usize) -> bool {
         let Some(at) = self.position(start) else { return false };
         let piece = self.remove(at);
-        self.used -= piece.resident;
         let resident = self.look(piece.start, piece.len);
         self.learn(piece.len, resident);
-        // What was hardly written to is nothing to keep, and does not show in what is kept.
-        if resident * 2 < piece.len / PAGE {
-            unmap(piece.start, piece.len);
-        } else {
-            self.keep(Piece { resident, state: State::Kept, freed: self.segment, ..piece });
-        }
+        self.count_pages(resident, piece.resident);
+        self.keep(Piece { resident, state: State::Kept, freed: self.segment, ..piece });
         self.make_room();
         true
     }
 
-    /// A new piece, and the pages that it is expected to have. Where they are known, and are most of it, they are those of pieces that make
+    /// A new piece with the pages that it is expected to have. Where they are known, and are most of it, they are those of pieces that make
     /// room for it, as far as there are any.
-    fn build(&mut self, align: usize, len: usize) -> Option<(usize, usize)> {
+    fn build(&mut self, align: usize, len: usize) -> Option<Piece> {
         let known = self.written.iter().position(|written| written.len == len && written.looks >= LOOKS);
         let expected = known.map_or(len / PAGE, |known| self.written[known].resident);
-        let movable = if known.is_some() && expected * 2 >= len / PAGE { len } else { 0 };
-        let mut start = map(align, len)?;
-        let mut moved = 0;
-        while let Some(piece) = self.surplus(expected) {
-            let wanted = if self.moves { movable - moved } else { 0 };
-            match self.scavenge(piece, start + moved, wanted) {
-                Ok(more) => moved += more,
-                Err(Gap { at, len: gap }) => {
-                    self.moves = false;
-                    unmap(start, at - start);
-                    unmap(at + gap, start + len - at - gap);
-                    (start, moved) = (map(align, len)?, 0);
-                }
+        let mut new = Built::new(align, len)?;
+        while let Some((piece, over)) = self.surplus(expected.saturating_sub(new.resident)) {
+            let movable = self.moves && known.is_some() && expected * 2 >= len / PAGE;
+            if let Err(Gap { at, len: gap }) = self.scavenge(piece, over, movable.then_some(&mut new)) {
+                self.moves = false;
+                self.count_pages(0, new.resident);
+                unmap(new.start, at - new.start);
+                unmap(at + gap, new.start + len - at - gap);
+                new = Built::new(align, len)?;
             }
         }
         if let Some(known) = known {
-            self.written[known].populate(start, moved);
+            self.look(new.start, new.moved);
+            self.written[known].populate(new.start, &self.pages[..new.moved / PAGE]);
         }
-        Some((start, expected))
+        self.count_pages(expected, new.resident);
+        Some(Piece { start: new.start, len, resident: expected, state: State::Used, freed: 0 })
     }
 
-    /// Moves the first pages of a piece that has to go, up to `wanted` bytes, to where as many are mapped in a new one, and tells how
-    /// many. What is left of it is kept if it is worth it.
-    fn scavenge(&mut self, piece: Piece, to: usize, wanted: usize) -> Result<usize, Gap> {
-        let mut moved = 0;
-        let result = loop {
-            let len = BRICK.min(wanted - moved);
-            if len == 0 || piece.len - moved < len {
-                break Ok(moved);
-            }
-            if !shift(piece.start + moved, to + moved, len) {
-                break Err(Gap { at: to + moved, len });
-            }
-            moved += len;
-        };
-        let rest = moved.next_multiple_of(BRICK);
-        if moved > 0 && rest + BRICK <= piece.len {
-            unmap(piece.start + moved, rest - moved);
-            let (start, len) = (piece.start + rest, piece.len - rest);
+    /// Moves the first pages of a piece that has to go to where a new one lacks them, and gives back as many of its last ones as are
+    /// `over` then. What is left of it is kept.
+    fn scavenge(&mut self, piece: Piece, over: usize, new: Option<&mut Built>) -> Result<(), Gap> {
+        let (mut moved, mut result) = (0, Ok(()));
+        if let Some(new) = new {
+            let before = new.moved;
+            result = self.extend(new, &piece);
+            moved = new.moved - before;
+        }
+        let first = moved.next_multiple_of(BRICK);
+        let cut = (over * PAGE).saturating_sub(first).next_multiple_of(BRICK);
+        if first + cut + BRICK <= piece.len {
+            let (start, len) = (piece.start + first, piece.len - first - cut);
+            unmap(piece.start + moved, first - moved);
+            unmap(start + len, cut);
             let resident = self.look(start, len);
+            self.count_pages(resident, 0);
             self.keep(Piece { start, len, resident, state: State::Rest, freed: piece.freed });
         } else {
             unmap(piece.start + moved, piece.len - moved);
@@ -261,27 +299,53 @@ impl Heap {
         result
     }
 
-    /// Gives pieces back to the system until those that are kept have no more pages than they may.
+    /// Moves the first pages of a piece to where a new one lacks them.
+    fn extend(&mut self, new: &mut Built, piece: &Piece) -> Result<(), Gap> {
+        let lacks = new.len - new.moved;
+        let end = if piece.len < lacks { piece.len / BRICK * BRICK } else { lacks };
+        let resident = self.look(piece.start, end);
+        for moved in (0..end).step_by(BRICK) {
+            let (to, len) = (new.start + new.moved, BRICK.min(end - moved));
+            if !shift(piece.start + moved, to, len) {
+                return Err(Gap { at: to, len });
+            }
+            new.moved += len;
+        }
+        self.count_pages(resident, 0);
+        new.resident += resident;
+        Ok(())
+    }
+
+    /// Gives pages back to the system until those that are kept have no more than they may.
     fn make_room(&mut self) {
-        while let Some(piece) = self.surplus(0) {
-            unmap(piece.start, piece.len);
+        while let Some((piece, over)) = self.surplus(0) {
+            // Without a new piece, nothing is moved that could fail.
+            let _ = self.scavenge(piece, over, None);
         }
     }
 
-    /// Takes a piece out that has to go before `more` pages have room: one that two segments did not need, else the one that was
-    /// freed last. Segments are alike, so that what was freed first is needed first.
-    fn surplus(&mut self, more: usize) -> Option<Piece> {
-        let most = self.most[0].max(self.most[1]).max(self.used + more);
-        let full = (most * FULL / 100).max(self.used + more);
-        if self.used + more + self.kept <= full {
+    /// Takes a piece out that has to go before `more` pages have room, and tells how many are too many: one that two segments did not need,
+    /// else what is left of one, else the one that was freed last. Segments are alike, so that what was freed first is needed first.
+    fn surplus(&mut self, more: usize) -> Option<(Piece, usize)> {
+        let most = self.most[0].max(self.most[1]).max(self.needed() + more);
+        let may = (most * FULL / 100).max(self.needed() + more);
+        let over = (self.present + more).saturating_sub(may);
+        if over == 0 {
             return None;
         }
         let free = |piece: &Piece| piece.state != State::Used;
         let stale = |piece: &Piece| free(piece) && piece.freed + 1 < self.segment;
-        let at = self.all().iter().position(stale).or_else(|| self.all().iter().rposition(free))?;
+        let rest = |piece: &Piece| piece.state == State::Rest;
+        let pieces = self.all().iter();
+        let at = pieces
+            .clone()
+            .position(stale)
+            .or_else(|| pieces.clone().rposition(rest))
+            .or_else(|| pieces.clone().rposition(free))?;
         let piece = self.remove(at);
         self.kept -= piece.resident;
-        Some(piece)
+        self.count_pages(0, piece.resident);
+        Some((piece, over))
     }
 
     /// Pages that a piece has; all, where they cannot be told.
@@ -387,7 +451,7 @@ fn may_be_ours(start: *mut c_void) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
     let large = size >= LARGE && align.is_power_of_two() && KEEPS.load(Ordering::Relaxed);
-    match large.then(|| heap().take(align, size)).flatten() {
+    match large.then(|| turn().take(align, size)).flatten() {
         Some(start) => start as *mut c_void,
         // SAFETY: any numbers may be asked for.
         None => unsafe { __libc_memalign(align, size) },
@@ -432,7 +496,7 @@ unsafe extern "C" fn realloc(start: *mut c_void, size: usize) -> *mut c_void {
 #[allow(unsafe_code)] // libraries call it
 #[unsafe(no_mangle)]
 unsafe extern "C" fn free(start: *mut c_void) {
-    if !may_be_ours(start) || !heap().give(start.addr()) {
+    if !may_be_ours(start) || !turn().give(start.addr()) {
         // SAFETY: no piece of ours, so one of glibc's, or nothing.
         unsafe { __libc_free(start) };
     }
@@ -512,29 +576,43 @@ mod tests {
     }
 
     #[test]
-    fn hardly_more_is_kept_than_was_in_use() {
+    fn hardly_more_is_kept_than_was_needed() {
         let mut heap = Heap::new();
         let pages = MIB / PAGE;
         let first: Vec<_> = (0..20).map(|_| take(&mut heap, MIB)).collect();
         first.iter().for_each(|start| assert!(heap.give(*start)));
-        assert_eq!((heap.used, heap.kept), (0, 19 * pages));
+        let full =
+            |heap: &Heap| (20 * pages * FULL / 100 - BRICK / PAGE..=20 * pages * FULL / 100).contains(&heap.present);
+        assert!(full(&heap) && heap.needed() == 0, "{} of {} pages", heap.kept, 20 * pages);
+        assert!(heap.all().iter().all(|piece| resident(piece.start, piece.len) == piece.resident));
         let other = take(&mut heap, 8 * MIB);
-        assert_eq!((heap.used, heap.kept), (8 * pages, 11 * pages), "others make room");
+        assert!(full(&heap) && heap.needed() == 8 * pages, "others make room: {} of {}", heap.present, heap.needed());
         heap.give(other);
         (0..2).for_each(|_| heap.next_segment());
-        assert_eq!((heap.used, heap.kept, heap.count), (0, 0, 0), "nobody needed it for two segments");
+        assert_eq!((heap.present, heap.kept, heap.count), (0, 0, 0), "nobody needed it for two segments");
     }
 
     #[test]
-    fn what_was_hardly_written_to_is_not_kept() {
+    fn what_else_the_process_has_leaves_less_to_keep() {
         let mut heap = Heap::new();
-        for (written, kept) in [(MIB / 2, MIB / 2 / PAGE), (MIB / 2 - PAGE, 0)] {
-            let start = heap.take(64, MIB).unwrap();
-            bytes(start, written).fill(7);
-            heap.give(start);
-            assert_eq!((heap.used, heap.kept), (0, kept));
-            heap = Heap::new();
-        }
+        let pages = MIB / PAGE;
+        let [first, second] = [8 * MIB, 8 * MIB].map(|len| take(&mut heap, len));
+        heap.give(first);
+        assert_eq!((heap.present, heap.needed()), (16 * pages * FULL / 100 / 64 * 64, 8 * pages));
+        let kept = heap.kept;
+        heap.present += 2 * pages;
+        heap.give(second);
+        assert!(heap.kept < 8 * pages + kept - pages, "{} of {}", heap.kept, 8 * pages + kept);
+        assert!(heap.present <= 16 * pages * FULL / 100);
+    }
+
+    #[test]
+    fn what_was_hardly_written_to_is_hardly_counted() {
+        let mut heap = Heap::new();
+        let start = heap.take(64, MIB).unwrap();
+        bytes(start, 10 * PAGE).fill(7);
+        heap.give(start);
+        assert_eq!((heap.needed(), heap.kept), (0, 10));
     }
 
     #[test]
@@ -597,7 +675,7 @@ mod tests {
         // What is left begins where a brick does.
         let rest = heap.all().iter().find(|piece| piece.state == State::Rest).unwrap();
         assert_eq!((rest.start, rest.len), (start + MIB + BRICK, long - MIB - BRICK));
-        assert_eq!((heap.used, heap.kept), ((long + short) / PAGE, (long - MIB - BRICK) / PAGE));
+        assert_eq!((heap.needed(), heap.kept), ((long + short) / PAGE, (long - MIB - BRICK) / PAGE));
     }
 
     #[test]
@@ -611,7 +689,7 @@ mod tests {
             heap.give(start);
             heap.make_room();
         }
-        heap = Heap { kept: 0, count: 0, used: 0, most: [0; 2], ..heap };
+        heap = Heap { kept: 0, count: 0, present: 0, most: [0; 2], ..heap };
         kept_and_used(&mut heap, long);
         let new = heap.take(64, short).unwrap();
         assert!(heap.all().iter().any(|piece| piece.state == State::Rest), "it was moved there");
@@ -626,14 +704,14 @@ mod tests {
         let piece = heap.remove(at);
         // No address of a page.
         let nowhere = piece.start + 2 * MIB + 1;
-        assert_eq!(heap.scavenge(piece, nowhere, MIB), Err(Gap { at: nowhere, len: BRICK }));
+        let mut new = Built { start: nowhere, ..Built::new(64, MIB).unwrap() };
+        assert_eq!(heap.scavenge(piece, MIB / PAGE, Some(&mut new)), Err(Gap { at: nowhere, len: BRICK }));
         assert_eq!(heap.count, 0, "it went all the same");
         heap = Heap { moves: false, ..Heap::new() };
         teach(&mut heap, MIB);
         kept_and_used(&mut heap, MIB + BRICK);
         let new = heap.take(64, MIB).unwrap();
         assert!(bytes(new, MIB).iter().all(|byte| *byte == 0));
-        assert!(heap.all().iter().all(|piece| piece.state != State::Rest));
     }
 
     #[test]
@@ -677,10 +755,12 @@ mod tests {
                     heap.next_segment();
                 }
                 let of = |used: bool| heap.all().iter().filter(move |piece| (piece.state == State::Used) == used);
-                prop_assert_eq!(of(true).map(|piece| piece.resident).sum::<usize>(), heap.used);
+                prop_assert_eq!(of(true).map(|piece| piece.resident).sum::<usize>(), heap.needed());
                 prop_assert_eq!(of(false).map(|piece| piece.resident).sum::<usize>(), heap.kept);
                 let most = heap.most[0].max(heap.most[1]);
-                prop_assert!(heap.used + heap.kept <= most.max(heap.used), "{} and {} of {most}", heap.used, heap.kept);
+                prop_assert!(heap.present <= most.max(heap.needed()), "{} of {most}", heap.present);
+                let there: usize = heap.all().to_vec().iter().map(|piece| heap.look(piece.start, piece.len)).sum();
+                prop_assert_eq!(there, heap.present);
                 prop_assert!(heap.moves);
             }
             for (start, len, mark) in held {

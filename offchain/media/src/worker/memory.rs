@@ -1,7 +1,9 @@
 //! What a worker leaves to others.
-use std::{env, fs, ops::Range, sync::OnceLock};
+use std::{env, fs, ops::Range, os::fd::OwnedFd, sync::OnceLock};
 
 use rustix::{
+    fs::{Mode, OFlags, open},
+    io::pread,
     mm::{Advice, madvise},
     thread::disable_transparent_huge_pages,
 };
@@ -33,6 +35,15 @@ pub(super) fn settle() {
         #[allow(unsafe_code)]
         let _ = unsafe { madvise(pages.start as *mut _, pages.len(), Advice::LinuxDontNeed) };
     }
+}
+
+/// Pages that this process has in memory; `None` where /proc is not mounted. Allocates nothing.
+pub(super) fn resident() -> Option<usize> {
+    static STATM: OnceLock<Option<OwnedFd>> = OnceLock::new();
+    let statm = STATM.get_or_init(|| open(c"/proc/self/statm", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok());
+    let mut line = [0; 128];
+    let len = pread(statm.as_ref()?, &mut line, 0).ok()?;
+    str::from_utf8(&line[..len]).ok()?.split(' ').nth(1)?.parse().ok()
 }
 
 /// Mappings of the program and of libraries that cannot be written to and were not, out of `/proc/self/smaps`. Relocated tables cannot be written to

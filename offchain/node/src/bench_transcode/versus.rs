@@ -54,7 +54,8 @@ pub(super) struct RenditionReport {
     pub(super) ffmpeg_psnr_db: f64,
 }
 
-/// One after the other, so that all meet the same disturbances.
+/// One after the other, so that all meet the same disturbances: ours in the middle, and in the next round the other way round, so that a
+/// machine that becomes slower or faster is nobody's advantage.
 struct Round {
     ours: Measured,
     segment: Measured,
@@ -120,9 +121,16 @@ impl Bench<'_> {
         let (mut rounds, mut theirs) = (Vec::new(), LadderRun::default());
         for number in 1..=self.rounds {
             output.note(format_args!("{preset}: round {number} of {}", self.rounds));
-            let ours = run_pool(&pool, &self.clip, &work, in_flight).await?;
-            let segment = ffmpeg.run_segments(&work).await?;
-            let stream = ffmpeg.run_stream(&work).await?;
+            let (segment, ours, stream);
+            if number % 2 == 1 {
+                segment = ffmpeg.run_segments(&work).await?;
+                ours = run_pool(&pool, &self.clip, &work, in_flight).await?;
+                stream = ffmpeg.run_stream(&work).await?;
+            } else {
+                stream = ffmpeg.run_stream(&work).await?;
+                ours = run_pool(&pool, &self.clip, &work, in_flight).await?;
+                segment = ffmpeg.run_segments(&work).await?;
+            }
             let round =
                 Round { ours: Measured::of(&ours), segment: Measured::of(&segment), stream: Measured::of(&stream) };
             round.same_frames()?;
