@@ -30,7 +30,7 @@ const PAGES: usize = 4096;
 /// Pieces of a length that are looked at before what they have in common is expected of the next.
 const LOOKS: usize = 4;
 /// Pieces that there may be; more are glibc's.
-const PIECES: usize = 2048;
+const PIECES: usize = 4096;
 /// What a piece that `realloc` moves is aligned to: the widest instructions want no more.
 const MOVED: usize = 64;
 /// Bytes that are moved at a time from one piece to another. A piece has seams of its mappings at multiples of this, and mremap(2)
@@ -209,6 +209,7 @@ impl Heap {
     fn next_segment(&mut self) {
         self.segment += 1;
         self.most = [self.needed(), self.most[0]];
+        self.forget();
         self.make_room();
     }
 
@@ -316,6 +317,25 @@ impl Heap {
         Ok(())
     }
 
+    /// Gives back what two segments did not need. Room is not what counts: a piece that was hardly written to takes addresses too, which
+    /// the worker's limit is about.
+    fn forget(&mut self) {
+        let segment = self.segment;
+        let stale = |piece: &Piece| piece.state != State::Used && piece.freed + 1 < segment;
+        while let Some(at) = self.all().iter().position(stale) {
+            let piece = self.drop_kept(at);
+            unmap(piece.start, piece.len);
+        }
+    }
+
+    /// Takes a piece out that is kept, with its pages.
+    fn drop_kept(&mut self, at: usize) -> Piece {
+        let piece = self.remove(at);
+        self.kept -= piece.resident;
+        self.count_pages(0, piece.resident);
+        piece
+    }
+
     /// Gives pages back to the system until those that are kept have no more than they may.
     fn make_room(&mut self) {
         while let Some((piece, over)) = self.surplus(0) {
@@ -324,8 +344,8 @@ impl Heap {
         }
     }
 
-    /// Takes a piece out that has to go before `more` pages have room, and tells how many are too many: one that two segments did not need,
-    /// else what is left of one, else the one that was freed last. Segments are alike, so that what was freed first is needed first.
+    /// Takes a piece out that has to go before `more` pages have room, and tells how many are too many: what is left of one, else the
+    /// one that was freed last. Segments are alike, so that what was freed first is needed first.
     fn surplus(&mut self, more: usize) -> Option<(Piece, usize)> {
         let most = self.most[0].max(self.most[1]).max(self.needed() + more);
         let may = (most * FULL / 100).max(self.needed() + more);
@@ -333,18 +353,9 @@ impl Heap {
         if over == 0 {
             return None;
         }
-        let free = |piece: &Piece| piece.state != State::Used;
-        let stale = |piece: &Piece| free(piece) && piece.freed + 1 < self.segment;
-        let rest = |piece: &Piece| piece.state == State::Rest;
-        let pieces = self.all().iter();
-        let at = pieces
-            .clone()
-            .position(stale)
-            .or_else(|| pieces.clone().rposition(rest))
-            .or_else(|| pieces.clone().rposition(free))?;
-        let piece = self.remove(at);
-        self.kept -= piece.resident;
-        self.count_pages(0, piece.resident);
+        let last = |state| self.all().iter().rposition(|piece| piece.state == state);
+        let at = last(State::Rest).or_else(|| last(State::Kept))?;
+        let piece = self.drop_kept(at);
         Some((piece, over))
     }
 
@@ -613,6 +624,20 @@ mod tests {
         bytes(start, 10 * PAGE).fill(7);
         heap.give(start);
         assert_eq!((heap.needed(), heap.kept), (0, 10));
+    }
+
+    #[test]
+    fn what_two_segments_did_not_need_is_given_back_where_there_is_room() {
+        let mut heap = Heap::new();
+        let (large, seldom, often) = (take(&mut heap, 2 * MIB), take(&mut heap, PAGE), take(&mut heap, MIB));
+        [large, seldom, often].into_iter().for_each(|start| assert!(heap.give(start)));
+        let there = |heap: &Heap| heap.all().iter().any(|piece| piece.start == seldom);
+        heap.next_segment();
+        let often = take(&mut heap, MIB);
+        heap.give(often);
+        assert!(there(&heap));
+        heap.next_segment();
+        assert!(!there(&heap));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a worker leaves to others.
+//! What a worker has in memory, and what of it is left to others.
 use std::{env, fs, ops::Range, os::fd::OwnedFd, sync::OnceLock};
 
 use rustix::{
@@ -84,6 +84,17 @@ fn is_library(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_of_the_process_are_those_that_the_system_tells() {
+        // Other tests take and give meanwhile.
+        assert!((0..100).any(|_| {
+            let status = fs::read_to_string("/proc/self/status").unwrap();
+            let told = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+            let kib: usize = told.trim().trim_end_matches(" kB").parse().unwrap();
+            resident().unwrap().abs_diff(kib / 4) < 1024
+        }));
+    }
 
     const SMAPS: &str = "\
 55d0c0000000-55d0c0002000 r--p 00000000 08:01 42                         /usr/bin/worker
