@@ -77,9 +77,9 @@ pub struct TranscodeSettings {
     pub preset: String,
     /// Preset of h264_nvenc.
     pub nvenc_preset: String,
-    /// Threads of each libx264 encoder; 0 lets it choose. The largest rendition has half as many again; with low latency,
-    /// where threads cost bits, the others have one. One is the cheapest in CPU time and alone gives the same bytes in
-    /// every run; with two, the largest rendition keeps two cores busy.
+    /// Cores that each libx264 encoder has threads for, one and a half for each; 0 lets it choose. With low latency, where threads
+    /// cost bits, the largest rendition has one for each, and the others have one. One is the cheapest in CPU time and alone gives the
+    /// same bytes in every run; with two, the largest rendition keeps two cores busy.
     pub encoder_threads: u32,
     /// Threads of the decoder, at least 1.
     pub decoder_threads: u32,

@@ -162,14 +162,14 @@ impl<'a> Ladder<'a> {
     }
 }
 
-/// Threads of an encoder. The largest, which all others wait for, has half as many again: libx264 would take one and a half for
-/// each core. With low latency they are slices, which cost bits: there the largest alone has more than one.
+/// Threads of an encoder: half as many again as are set, as libx264 itself takes one and a half for each core. With fewer it comes closer
+/// to its rate, and makes more bits. With low latency they are slices, which cost bits: there the largest alone has more than one.
 fn encoder_threads(settings: &TranscodeSettings, is_largest: bool) -> u32 {
     let threads = settings.encoder_threads;
     match (settings.deterministic, settings.low_latency, is_largest) {
         (true, ..) | (_, true, false) => 1,
-        (_, false, true) => threads.saturating_add(threads / 2),
-        _ => threads,
+        (_, true, true) => threads,
+        _ => threads.saturating_add(threads / 2),
     }
 }
 
@@ -212,13 +212,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_has_more_threads_and_bytes_that_must_not_differ_have_one() {
+    fn threads_are_more_than_cores_and_bytes_that_must_not_differ_have_one() {
         let threads = |deterministic, low_latency, encoder_threads| {
             let settings =
                 TranscodeSettings { deterministic, low_latency, encoder_threads, ..TranscodeSettings::default() };
             [true, false].map(|is_largest| super::encoder_threads(&settings, is_largest))
         };
-        assert_eq!([0, 1, 2, 4].map(|each| threads(false, false, each)), [[0, 0], [1, 1], [3, 2], [6, 4]]);
+        assert_eq!([0, 1, 2, 4].map(|each| threads(false, false, each)), [[0, 0], [1, 1], [3, 3], [6, 6]]);
         assert_eq!((threads(false, true, 2), threads(true, false, 2)), ([2, 1], [1, 1]));
     }
 

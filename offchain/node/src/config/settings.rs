@@ -119,7 +119,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     set("transcoding.encode.nvenc_preset", "Preset of h264_nvenc."),
     set(
         "transcoding.encode.encoder_threads",
-        "Threads of each libx264 encoder, half as many again for the largest rendition; 0 lets it choose.",
+        "Cores that each libx264 encoder has threads for, one and a half for each; 0 lets it choose.",
     ),
     set("transcoding.encode.decoder_threads", "Threads of the decoder."),
     set(
