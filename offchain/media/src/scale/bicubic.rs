@@ -217,6 +217,7 @@ mod tests {
     /// A plane scaled, lines without padding; [`None`] on processors that this is not made for.
     fn scaled(from: (usize, usize), to: (usize, usize), source: &[u8]) -> Option<Vec<u8>> {
         if !is_x86_feature_detected!("avx2") {
+            eprintln!("skipped: this processor has no AVX2");
             return None;
         }
         let mut target = vec![0; to.0 * to.1];
