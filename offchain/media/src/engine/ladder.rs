@@ -99,6 +99,7 @@ impl<'a> Ladder<'a> {
             }
             plans.push(LanePlan {
                 rendition: index,
+                gives_way: !is_largest && !settings.low_latency,
                 footprint: footprint(settings, *size),
                 profile: profile.clone(),
                 encoder: Plan {
@@ -209,7 +210,10 @@ fn same_rate(one: FrameRate, other: FrameRate) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ffmpeg_next::format::Pixel;
+
     use super::*;
+    use crate::benchmark::benchmark_ladder;
 
     #[test]
     fn threads_are_more_than_cores_and_bytes_that_must_not_differ_have_one() {
@@ -220,6 +224,24 @@ mod tests {
         };
         assert_eq!([0, 1, 2, 4].map(|each| threads(false, false, each)), [[0, 0], [1, 1], [3, 3], [6, 6]]);
         assert_eq!((threads(false, true, 2), threads(true, false, 2)), ([2, 1], [1, 1]));
+    }
+
+    #[test]
+    fn all_give_way_to_the_largest_which_decides_on_frames_in_a_thread_of_its_own() {
+        let source = frame::Video::new(Pixel::YUV420P, 1280, 720);
+        let plans = |low_latency| {
+            let settings = TranscodeSettings { low_latency, ..TranscodeSettings::default() };
+            let (_, plans) = Ladder::new(&benchmark_ladder(), &settings, None, &source, FrameRate::new(25, 1));
+            plans.iter().map(|plan| (plan.gives_way, sync_lookahead(plan))).collect::<Vec<_>>()
+        };
+        assert_eq!(plans(false), [(false, 2), (true, 0), (true, 0)]);
+        assert_eq!(plans(true), [(false, 0); 3]);
+    }
+
+    /// Of what libx264 is told, the last counts.
+    fn sync_lookahead(plan: &LanePlan) -> u32 {
+        let options = plan.encoder.options.iter().flat_map(|(_, value)| value.split(':'));
+        options.rev().find_map(|option| option.strip_prefix("sync-lookahead=")).unwrap().parse().unwrap()
     }
 
     #[test]

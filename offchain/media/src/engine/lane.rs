@@ -6,6 +6,7 @@ use std::{
 
 use bytes::Bytes;
 use ffmpeg_next::{Packet, codec, frame};
+use rustix::process::nice;
 use streamflow_types::{Container, Keccak256, Profile};
 
 use super::{
@@ -21,10 +22,16 @@ use crate::{
     mux::{self, Writer},
 };
 
+/// By how much smaller encoders give way to the largest of their segment: with a level of 2 they have a third less of what they
+/// contend for. It is done earlier then, and the next segment's is opened while they have work left for all cores.
+const GIVES_WAY: i32 = 2;
+
 /// What one lane is to make.
 pub(super) struct LanePlan {
     /// Index of the profile.
     pub(super) rendition: usize,
+    /// Whether a larger rendition is to be done first.
+    pub(super) gives_way: bool,
     pub(super) footprint: Footprint,
     pub(super) profile: Profile,
     pub(super) encoder: Plan,
@@ -96,6 +103,10 @@ impl Lane {
     }
 
     fn encode(mut self, queues: &Queues) -> Result<RenditionReport, MediaError> {
+        if self.plan.gives_way {
+            // Of this thread, and of those that its encoder starts. Where it is refused, all are equal.
+            let _ = nice(GIVES_WAY);
+        }
         // On a device it depends on the pictures; elsewhere it is opened while they are decoded.
         let mut open = match self.hardware {
             Some(_) => None,

@@ -41,6 +41,8 @@ use crate::{
 const DECODED_FRAMES: usize = 0;
 /// Pieces of all renditions that may wait to be taken.
 const QUEUED_PIECES: usize = 32;
+/// Frames decoded from one call of [`Place::settle`] to the next: opening encoders and writing tables run much code once.
+const SETTLE_FRAMES: u64 = 24;
 
 /// Where a segment is made.
 #[derive(Default)]
@@ -49,8 +51,8 @@ pub(crate) struct Place<'a> {
     pub(crate) hardware: Option<&'a Hardware>,
     /// Those of the process, all its segments'.
     pub(crate) encoders: Arc<Encoders>,
-    /// Called when the input is open and its decoder runs: what that took is not needed for the rest.
-    pub(crate) opened: Option<&'a (dyn Fn() + Sync)>,
+    /// Called when the input is open and its decoder runs, and now and then afterwards: what ran before is hardly needed for the rest.
+    pub(crate) settle: Option<&'a (dyn Fn() + Sync)>,
     /// Called when the first encoder is done, all frames being decoded and scaled long since: another segment may begin.
     pub(crate) ending: Option<&'a (dyn Fn() + Sync)>,
 }
@@ -69,10 +71,10 @@ pub(crate) fn run(
     profiles.iter().try_for_each(|profile| check_profile(profile, settings.encoder))?;
     // What a device decodes and scales is its own.
     let hardware = place.hardware.filter(|_| !settings.deterministic);
-    let Place { encoders, opened, ending, .. } = place;
+    let Place { encoders, settle, ending, .. } = place;
     thread::scope(|scope| {
         let (pieces, made) = sync_channel(QUEUED_PIECES);
-        let job = Job { profiles, settings, hardware, encoders, opened, ending, pieces };
+        let job = Job { profiles, settings, hardware, encoders, settle, ending, pieces };
         let front = begin(scope, Builder::new(), move || job.run(scope, open))?;
         for piece in made {
             if emit(piece).is_break() {
@@ -98,7 +100,7 @@ struct Job<'a> {
     settings: &'a TranscodeSettings,
     hardware: Option<&'a Hardware>,
     encoders: Arc<Encoders>,
-    opened: Option<&'a (dyn Fn() + Sync)>,
+    settle: Option<&'a (dyn Fn() + Sync)>,
     ending: Option<&'a (dyn Fn() + Sync)>,
     pieces: SyncSender<Piece>,
 }
@@ -135,7 +137,8 @@ impl<'a> Job<'a> {
         let pictures = Pictures { live: &mut live, sound: &sound, recoder };
         let mut frames = Frames::new(decoder, pictures, fps, turn).on_device(device);
         let first = frames.next_frame()?.ok_or(MediaError::NoFrames)?;
-        self.opened.into_iter().for_each(|opened| opened());
+        let settle = || self.settle.into_iter().for_each(|settle| settle());
+        settle();
         let size = (first.width(), first.height());
         demux::check_size(size.0, size.1)?;
         let (ladder, plans) = Ladder::new(self.profiles, self.settings, self.hardware, &first, fps);
@@ -156,6 +159,9 @@ impl<'a> Job<'a> {
             while let Some(frame) = next.take() {
                 send(Some(frame))?;
                 next = frames.next_frame()?;
+                if frames.totals().frames.is_multiple_of(SETTLE_FRAMES) {
+                    settle();
+                }
             }
             send(None)
         })();

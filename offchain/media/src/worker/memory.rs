@@ -25,9 +25,9 @@ pub(super) fn prepare() {
     });
 }
 
-/// Gives back the pages that loading the libraries took, or opening a segment: most of their code is never run, or once. What is
-/// needed again is read from the page cache, where it stays as long as any process uses it: a few hundred times, half a
-/// millisecond in all.
+/// Gives back the pages of code: most of what loading libraries, opening a segment or an encoder takes is never run again. What
+/// is needed is read from the page cache, where it stays as long as any process uses it: a few hundred times, half a millisecond
+/// in all.
 pub(super) fn settle() {
     for pages in CODE.get().into_iter().flatten() {
         // SAFETY: these pages are mapped from the program or a library that was there from the start, so they stay mapped. They

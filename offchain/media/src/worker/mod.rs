@@ -186,7 +186,7 @@ fn serve(
                     &segment,
                     &profiles,
                     &settings,
-                    Place { hardware, opened: Some(&memory::settle), ..Place::default() },
+                    Place { hardware, settle: Some(&memory::settle), ..Place::default() },
                 )
             };
             kept.run(device.as_ref(), work).map(split_transcoded)
@@ -241,7 +241,7 @@ fn transcode_fed(
             feed,
             profiles,
             settings,
-            Place { hardware, opened: Some(&memory::settle), ..Place::default() },
+            Place { hardware, settle: Some(&memory::settle), ..Place::default() },
             &mut emit,
         )
     });

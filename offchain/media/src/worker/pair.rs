@@ -69,7 +69,7 @@ impl<W: Write + Send + 'static> Pair<W> {
                 tell(Answer::Ending, &[]);
                 let _ = ending.send(());
             };
-            let place = Place { encoders, opened: Some(&memory::settle), ending: Some(&told), ..Place::default() };
+            let place = Place { encoders, settle: Some(&memory::settle), ending: Some(&told), ..Place::default() };
             let made = transcode_on(&segment, &order.profiles, &order.settings, place);
             let (answer, blobs) = made.map_or_else(|error| (Answer::Failed(error), Vec::new()), split_transcoded);
             tell(answer, &blobs);
