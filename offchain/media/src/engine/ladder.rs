@@ -11,7 +11,7 @@ use streamflow_types::{Profile, VideoCodec};
 use super::{
     keys::KeyClock,
     lane::LanePlan,
-    queues::{Closing, Footprint, Queues},
+    queues::{Closing, DEEP, Footprint, Queues},
     rung::{Pace, Rung},
 };
 use crate::{
@@ -33,6 +33,8 @@ const FRAMES_BESIDE_LOOKAHEAD: usize = 16;
 /// Frames that the largest rendition's libx264 takes in while it decides on those before: without them its threads run dry at each
 /// decision, and then all others wait. They change nothing that is made.
 const SYNC_LOOKAHEAD: u32 = 2;
+/// The same for one that looks ahead over most of a segment: it decides seldom, while many frames wait for it.
+const SYNC_LOOKAHEAD_DEEP: u32 = 1;
 /// Frames by which an encoder may delay its output.
 const REORDER_FRAMES: i64 = 4;
 
@@ -94,7 +96,11 @@ impl<'a> Ladder<'a> {
             let settings = &TranscodeSettings { encoder, encoder_threads, ..settings.clone() };
             let mut options = encoder_options(settings, profile, EncoderInput { fps: rate, may_reorder });
             if settings.encoder == Encoder::X264 && profile.encoder == VideoCodec::H264 && !settings.low_latency {
-                let ahead = if is_largest { SYNC_LOOKAHEAD } else { 0 };
+                let ahead = match settings.lookahead_frames() {
+                    _ if !is_largest => 0,
+                    DEEP.. => SYNC_LOOKAHEAD_DEEP,
+                    _ => SYNC_LOOKAHEAD,
+                };
                 add_x264_params(&mut options, &format!("sync-lookahead={ahead}"));
             }
             plans.push(LanePlan {
@@ -229,13 +235,14 @@ mod tests {
     #[test]
     fn all_give_way_to_the_largest_which_decides_on_frames_in_a_thread_of_its_own() {
         let source = frame::Video::new(Pixel::YUV420P, 1280, 720);
-        let plans = |low_latency| {
-            let settings = TranscodeSettings { low_latency, ..TranscodeSettings::default() };
+        let plans = |preset: &str, low_latency| {
+            let settings = TranscodeSettings { preset: preset.into(), low_latency, ..TranscodeSettings::default() };
             let (_, plans) = Ladder::new(&benchmark_ladder(), &settings, None, &source, FrameRate::new(25, 1));
             plans.iter().map(|plan| (plan.gives_way, sync_lookahead(plan))).collect::<Vec<_>>()
         };
-        assert_eq!(plans(false), [(false, 2), (true, 0), (true, 0)]);
-        assert_eq!(plans(true), [(false, 0); 3]);
+        assert_eq!(plans("veryfast", false), [(false, 2), (true, 0), (true, 0)]);
+        assert_eq!(plans("medium", false), [(false, 1), (true, 0), (true, 0)]);
+        assert_eq!(plans("medium", true), [(false, 0); 3]);
     }
 
     /// Of what libx264 is told, the last counts.

@@ -19,7 +19,7 @@ const ENCODERS_PER_CORE: usize = 144 << 20;
 /// Threads of encoders for each core from which on all cores are busy: with more, encoders take memory and gain nothing.
 const THREADS_PER_CORE: usize = 2;
 /// Frames of lookahead from which on an encoder holds most of a segment before it makes anything of it.
-const DEEP: usize = 32;
+pub(super) const DEEP: usize = 32;
 /// Frames that may wait for an encoder that runs: while one decides on frames, the others go on.
 const QUEUED_FRAMES: usize = 3;
 /// The same for one that looks ahead over most of a segment, which it decides on for as long as it encodes ten frames. By then the end
