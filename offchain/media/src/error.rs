@@ -168,7 +168,7 @@ pub enum MediaError {
         reason: String,
     },
     /// A step of libav found no memory, which is this machine's trouble.
-    #[error("no memory: libav cannot {step}")]
+    #[error("no memory: libav cannot {step}; raise transcoding.worker_memory")]
     OutOfMemory {
         /// What was tried.
         step: String,

@@ -16,6 +16,8 @@ pub const MAX_RENDITIONS: usize = 10;
 pub const MIN_SIDE: u32 = 16;
 /// Longest side of a picture, in pixels (node.md §9.1).
 pub const MAX_SIDE: u32 = 4096;
+/// Bits a second from which on libx264 takes a rate, which it is told in thousands.
+const LEAST_BITRATE: u32 = 1000;
 
 /// Which encoder makes the renditions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -288,6 +290,9 @@ pub(crate) fn check_profile(profile: &Profile, encoder: Encoder) -> Result<(), M
     if profile.encoder == VideoCodec::Vp9 && profile.format != Container::Mp4 {
         return Err(refuse("VP9 goes into MP4 only, transport streams have no place for it".into()));
     }
+    if profile.bitrate < LEAST_BITRATE {
+        return Err(refuse(format!("{} bits a second, where encoders count in thousands", profile.bitrate)));
+    }
     if profile.width.max(profile.height) > MAX_SIDE {
         return Err(refuse(format!("more than {MAX_SIDE} pixels a side")));
     }
@@ -355,7 +360,8 @@ mod tests {
             Profile { encoder: VideoCodec::Vp8, format: Container::Mp4, ..base.clone() },
             Profile { encoder: VideoCodec::Vp9, ..base.clone() },
             Profile { width: 4098, ..base.clone() },
-            Profile { bitrate: 0, ..base },
+            Profile { bitrate: 0, ..base.clone() },
+            Profile { bitrate: 999, ..base },
         ] {
             assert!(matches!(check_profile(&profile, Encoder::X264), Err(MediaError::UnsupportedProfile { .. })));
         }

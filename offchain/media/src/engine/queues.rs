@@ -11,11 +11,15 @@ use std::{
     thread,
 };
 
+use rustix::process::{Resource, getrlimit};
+
 use super::rung::Work;
 use crate::MediaError;
 
 /// Bytes that encoders may take together for each core: with more of them open, cores only wait for each other.
 const ENCODERS_PER_CORE: usize = 144 << 20;
+/// Encoders may take one in so many bytes of those that the process may: the rest is for frames, the decoder and stacks of threads.
+const ENCODERS_SHARE: usize = 2;
 /// Threads of encoders for each core from which on all cores are busy: with more, encoders take memory and gain nothing.
 const THREADS_PER_CORE: usize = 2;
 /// Frames of lookahead from which on an encoder holds most of a segment before it makes anything of it.
@@ -52,7 +56,9 @@ struct Limits {
 impl Default for Encoders {
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        Self::new(Limits { memory: ENCODERS_PER_CORE * cores, threads: THREADS_PER_CORE * cores })
+        let limit = getrlimit(Resource::Data).current.and_then(|limit| usize::try_from(limit).ok());
+        let memory = (ENCODERS_PER_CORE * cores).min(limit.unwrap_or(usize::MAX) / ENCODERS_SHARE);
+        Self::new(Limits { memory, threads: THREADS_PER_CORE * cores })
     }
 }
 

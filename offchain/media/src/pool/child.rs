@@ -47,6 +47,9 @@ fn tunables() -> OsString {
 /// Devices have the numbers that `nvidia-smi` gives them; CUDA on its own puts the fastest first.
 const DEVICE_ORDER: (&str, &str) = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
 
+/// A worker that has no memory for a job has none to look up the names of functions with: it would wait for itself.
+const BACKTRACES: [(&str, &str); 2] = [("RUST_BACKTRACE", "0"), ("RUST_LIB_BACKTRACE", "0")];
+
 /// What a worker process is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Duty {
@@ -179,6 +182,7 @@ impl Worker {
             .envs(ALLOCATOR)
             .env(DEVICE_ORDER.0, DEVICE_ORDER.1)
             .env("GLIBC_TUNABLES", tunables())
+            .envs(BACKTRACES)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

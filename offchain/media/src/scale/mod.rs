@@ -29,6 +29,15 @@ pub(crate) fn share(frame: &frame::Video) -> Result<frame::Video, MediaError> {
     if code < 0 { Err(libav("share a frame")(ffmpeg_next::Error::from(code))) } else { Ok(shared) }
 }
 
+/// A frame of [`PIXELS`] that shows nothing yet.
+#[allow(unsafe_code)] // the library does not tell
+fn allocated(width: u32, height: u32) -> Result<frame::Video, MediaError> {
+    let frame = frame::Video::new(PIXELS, width, height);
+    // SAFETY: the frame is live.
+    let lacks_memory = unsafe { frame.is_empty() };
+    if lacks_memory { Err(MediaError::OutOfMemory { step: "scale a frame".into() }) } else { Ok(frame) }
+}
+
 /// Whether nobody else holds the picture.
 #[allow(unsafe_code)] // the library has no getter
 fn is_alone(frame: &mut frame::Video) -> bool {
@@ -123,6 +132,9 @@ impl Scaler {
     }
 
     fn run(&mut self, source: &frame::Video, target: &mut frame::Video) -> Result<(), MediaError> {
+        if target.width() == 0 {
+            *target = allocated(self.width, self.height)?;
+        }
         #[cfg(target_arch = "x86_64")]
         if self.flags == scaling::Flags::BICUBIC && self.run_planes(source, target) {
             return Ok(());
@@ -159,9 +171,6 @@ impl Scaler {
             return false;
         }
         let Some(scalers) = &mut planes.scalers else { return false };
-        if target.width() == 0 {
-            *target = frame::Video::new(PIXELS, self.width, self.height);
-        }
         (0..3).all(|index| {
             let scaler = &mut scalers[index.min(1)];
             let lines = plane(source, index).zip(plane_mut(target, index));

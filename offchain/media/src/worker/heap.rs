@@ -10,7 +10,7 @@ use std::{
     ptr,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -43,6 +43,7 @@ const FULL: usize = 97;
 const TURNS: u64 = 8;
 
 static KEEPS: AtomicBool = AtomicBool::new(false);
+static REFUSED: AtomicU64 = AtomicU64::new(0);
 static HEAP: Mutex<Heap> = Mutex::new(Heap::new());
 
 /// From here on large pieces are kept.
@@ -55,6 +56,12 @@ pub(super) fn keep() {
 /// A segment begins. What was needed before the one before it counts no more.
 pub(super) fn next_segment() {
     turn().next_segment();
+}
+
+/// How often there was no memory, although no piece was kept any more. libav goes on without some of what it was refused, as if the
+/// media were damaged there.
+pub(super) fn refused() -> u64 {
+    REFUSED.load(Ordering::Relaxed)
 }
 
 fn heap() -> MutexGuard<'static, Heap> {
@@ -321,8 +328,12 @@ impl Heap {
     /// the worker's limit is about.
     fn forget(&mut self) {
         let segment = self.segment;
-        let stale = |piece: &Piece| piece.state != State::Used && piece.freed + 1 < segment;
-        while let Some(at) = self.all().iter().position(stale) {
+        self.give_back(|piece| piece.freed + 1 < segment);
+    }
+
+    /// Gives kept pieces back to the system.
+    fn give_back(&mut self, goes: impl Fn(&Piece) -> bool) {
+        while let Some(at) = self.all().iter().position(|piece| piece.state != State::Used && goes(piece)) {
             let piece = self.drop_kept(at);
             unmap(piece.start, piece.len);
         }
@@ -457,6 +468,18 @@ fn may_be_ours(start: *mut c_void) -> bool {
     !start.is_null() && start.addr().is_multiple_of(PAGE) && KEEPS.load(Ordering::Relaxed)
 }
 
+/// What glibc gives. Where it has nothing, it is asked once more without the pieces that are kept: the limit of memory counts those too.
+fn from_glibc(give: impl Fn() -> *mut c_void) -> *mut c_void {
+    let start = give();
+    if !start.is_null() || !KEEPS.load(Ordering::Relaxed) {
+        return start;
+    }
+    heap().give_back(|_| true);
+    let start = give();
+    REFUSED.fetch_add(u64::from(start.is_null()), Ordering::Relaxed);
+    start
+}
+
 /// memalign(3).
 #[allow(unsafe_code)] // libraries call it
 #[unsafe(no_mangle)]
@@ -465,7 +488,7 @@ extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
     match large.then(|| turn().take(align, size)).flatten() {
         Some(start) => start as *mut c_void,
         // SAFETY: any numbers may be asked for.
-        None => unsafe { __libc_memalign(align, size) },
+        None => from_glibc(|| unsafe { __libc_memalign(align, size) }),
     }
 }
 
@@ -490,8 +513,12 @@ unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, align: usize, size:
 #[unsafe(no_mangle)]
 unsafe extern "C" fn realloc(start: *mut c_void, size: usize) -> *mut c_void {
     let Some(len) = may_be_ours(start).then(|| heap().len(start.addr())).flatten() else {
-        // SAFETY: no piece of ours, so one of glibc's, or nothing yet.
-        return unsafe { __libc_realloc(start, size) };
+        let give = || {
+            // SAFETY: no piece of ours, so one of glibc's, or nothing yet; it stays as it is where there is no memory.
+            unsafe { __libc_realloc(start, size) }
+        };
+        // One of no bytes is freed, which may not be done twice.
+        return if size == 0 { give() } else { from_glibc(give) };
     };
     let moved = memalign(MOVED, size);
     if !moved.is_null() {

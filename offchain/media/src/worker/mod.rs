@@ -31,7 +31,7 @@ pub use stored::{run_stored, store};
 pub(crate) use self::pair::cpu_time;
 use self::{
     inbox::Inbox,
-    pair::{Pair, Stopwatch},
+    pair::{Pair, Watch},
 };
 use crate::{
     MediaError, Piece, SourceSegment, Transcoded, compare,
@@ -97,10 +97,14 @@ pub fn run(input: impl Read + Send + 'static, output: impl Write + Send + 'stati
         let output = pair.alone();
         heap::next_segment();
         begins(job);
-        let stopwatch = Stopwatch::start();
-        let mut answer = |answer: Answer, blobs: &[Bytes]| stopwatch.reply(&output, job, answer, blobs);
+        let watch = Watch::start();
+        let mut answer = |answer: Answer, blobs: &[Bytes]| watch.reply(&output, job, answer, blobs);
         let done = match request {
-            Request::Hello(told) => greet(limits.insert(told), &mut answer),
+            Request::Hello(told) => {
+                let greeted = greet(limits.insert(told), &mut answer);
+                pair.limited();
+                greeted
+            }
             // libav keeps its input for as long as it likes, so that this process ends with it.
             Request::Ingest(settings) => {
                 let done = live(&mut answer, |emit| ingest(&settings, inbox, emit));

@@ -14,6 +14,7 @@ use super::{
     Answer, ProtocolError, Reply, TranscodeOrder, end_process, heap, memory, protocol, said, split_transcoded,
 };
 use crate::{
+    MediaError,
     engine::{Encoders, Place},
     transcode::transcode_on,
 };
@@ -42,6 +43,11 @@ impl<W: Write + Send + 'static> Pair<W> {
         Self { output, unanswered, encoders: Arc::default(), last: None }
     }
 
+    /// This process may use less or more from here on, and so may the encoders of segments to come.
+    pub(super) fn limited(&mut self) {
+        self.encoders = Arc::default();
+    }
+
     /// Waits until nothing is left to do, for a job that shares the process with nobody.
     pub(super) fn alone(&mut self) -> SharedOutput<W> {
         self.last.take().into_iter().for_each(wait_for);
@@ -54,14 +60,14 @@ impl<W: Write + Send + 'static> Pair<W> {
         let (output, unanswered, encoders) = (self.output.clone(), self.unanswered.clone(), self.encoders.clone());
         let before = Mutex::new(self.last.take());
         heap::next_segment();
-        let stopwatch = Stopwatch::start();
+        let watch = Watch::start();
         let work = move || {
             let segment = blobs.into_iter().next().unwrap_or_default();
             let after_the_one_before = || lock(&before).take().into_iter().for_each(wait_for);
             let tell = |answer, blobs: &[Bytes]| {
                 after_the_one_before();
                 // A pool that does not listen has gone.
-                if stopwatch.reply(&output, job, answer, blobs).is_err() {
+                if watch.reply(&output, job, answer, blobs).is_err() {
                     end_process();
                 }
             };
@@ -96,18 +102,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Wall time and CPU time of this process since a job began.
-pub(super) struct Stopwatch {
+/// Wall time and CPU time of this process since a job began, and whether there was memory for it.
+pub(super) struct Watch {
     wall: Instant,
     cpu: Duration,
+    /// As [`heap::refused`] counted when it began.
+    refused: u64,
 }
 
-impl Stopwatch {
+impl Watch {
     pub(super) fn start() -> Self {
-        Self { wall: Instant::now(), cpu: cpu_time() }
+        Self { wall: Instant::now(), cpu: cpu_time(), refused: heap::refused() }
     }
 
-    /// Answers, and tells what the job took. What two jobs took together is counted to the one that ends first.
+    /// Answers, and tells what the job took. What two jobs took together is counted to the one that ends first; memory that there was
+    /// not fails both, as nobody knows what either lacks.
     pub(super) fn reply(
         &self,
         output: &Mutex<Output<impl Write>>,
@@ -118,10 +127,23 @@ impl Stopwatch {
         let mut output = lock(output);
         let (wall, now) = (self.wall.elapsed(), cpu_time());
         let cpu = now.saturating_sub(self.cpu.max(output.told));
-        if answer.ends_job() {
-            output.told = now;
+        if !answer.ends_job() {
+            return protocol::write(&mut output.pipe, &Reply { job, wall, cpu, answer }, blobs);
         }
-        protocol::write(&mut output.pipe, &Reply { job, wall, cpu, answer }, blobs)
+        output.told = now;
+        if heap::refused() == self.refused {
+            return protocol::write(&mut output.pipe, &Reply { job, wall, cpu, answer }, blobs);
+        }
+        let answer = Answer::Failed(MediaError::OutOfMemory { step: step_of(answer) });
+        protocol::write(&mut output.pipe, &Reply { job, wall, cpu, answer }, &[])
+    }
+}
+
+/// What there was no memory for, as far as it shows.
+fn step_of(answer: Answer) -> String {
+    match answer {
+        Answer::Failed(MediaError::Libav { step, .. } | MediaError::OutOfMemory { step }) => step,
+        _ => "do all of the job".into(),
     }
 }
 

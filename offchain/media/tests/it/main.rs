@@ -13,6 +13,7 @@ mod fuzz;
 mod gpu;
 mod ingest;
 mod made;
+mod memory;
 mod mp4;
 mod odd_inputs;
 mod odd_times;
