@@ -19,7 +19,7 @@ use rustix::{
     mm::{Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mremap_fixed, munmap},
 };
 
-use super::memory::resident;
+use super::memory::{is_tight, resident};
 
 const PAGE: usize = 4096;
 /// Bytes from which on a piece is kept.
@@ -264,6 +264,9 @@ impl Heap {
     fn build(&mut self, align: usize, len: usize) -> Option<Piece> {
         let known = self.written.iter().position(|written| written.len == len && written.looks >= LOOKS);
         let expected = known.map_or(len / PAGE, |known| self.written[known].resident);
+        if self.kept > 0 && is_tight(len) {
+            self.give_back(|_| true);
+        }
         let mut new = Built::new(align, len)?;
         while let Some((piece, over)) = self.surplus(expected.saturating_sub(new.resident)) {
             let movable = self.moves && known.is_some() && expected * 2 >= len / PAGE;
@@ -542,7 +545,7 @@ unsafe extern "C" fn free(start: *mut c_void) {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
+    use std::{cell::Cell, ops::Range};
 
     use ffmpeg_next::{format::Pixel, frame};
     use proptest::prelude::*;
@@ -822,6 +825,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_kept_goes_before_anything_is_refused() {
+        let mut heap = Heap::new();
+        let pieces = [take(&mut heap, MIB), take(&mut heap, 2 * MIB)];
+        let used = take(&mut heap, MIB);
+        pieces.into_iter().for_each(|start| assert!(heap.give(start)));
+        heap.give_back(|_| true);
+        assert_eq!((heap.kept, heap.all().len()), (0, 1));
+        assert!(heap.give(used));
+    }
+
     /// The one test that shares this process's heap: libraries have to come here.
     #[test]
     fn frames_of_libav_are_pieces() {
@@ -849,5 +863,17 @@ mod tests {
             free(longer.cast());
         }
         assert_eq!(heap().len(longer.addr()), None);
+
+        let (tries, before) = (Cell::new(0), refused());
+        let from = |lucky| {
+            from_glibc(|| {
+                tries.update(|tries| tries + 1);
+                if tries.get() == lucky { ptr::dangling_mut() } else { ptr::null_mut() }
+            })
+        };
+        assert!(!from(2).is_null());
+        assert_eq!(refused(), before);
+        assert!(from(0).is_null());
+        assert_eq!(refused(), before + 1);
     }
 }

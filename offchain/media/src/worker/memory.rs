@@ -5,8 +5,13 @@ use rustix::{
     fs::{Mode, OFlags, open},
     io::pread,
     mm::{Advice, madvise},
+    param::page_size,
+    process::{Resource, getrlimit},
     thread::disable_transparent_huge_pages,
 };
+
+/// The part of what a process may write to from which on it has no room for what may be of use: stacks of threads take the rest.
+const TIGHT: (usize, usize) = (3, 4);
 
 /// What [`settle`] gives back.
 static CODE: OnceLock<Vec<Range<usize>>> = OnceLock::new();
@@ -39,11 +44,23 @@ pub(super) fn settle() {
 
 /// Pages that this process has in memory; `None` where /proc is not mounted. Allocates nothing.
 pub(super) fn resident() -> Option<usize> {
+    statm(1)
+}
+
+/// Whether this process would come near what it may write to (`RLIMIT_DATA`) with so many bytes more. Allocates nothing.
+pub(super) fn is_tight(more: usize) -> bool {
+    let limit = getrlimit(Resource::Data).current.and_then(|limit| usize::try_from(limit).ok());
+    let used = || statm(5).unwrap_or(0) * page_size() + more;
+    limit.is_some_and(|limit| used() > limit / TIGHT.1 * TIGHT.0)
+}
+
+/// Pages, as proc_pid_statm(5) tells of them.
+fn statm(field: usize) -> Option<usize> {
     static STATM: OnceLock<Option<OwnedFd>> = OnceLock::new();
     let statm = STATM.get_or_init(|| open(c"/proc/self/statm", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok());
     let mut line = [0; 128];
     let len = pread(statm.as_ref()?, &mut line, 0).ok()?;
-    str::from_utf8(&line[..len]).ok()?.split(' ').nth(1)?.parse().ok()
+    str::from_utf8(&line[..len]).ok()?.split(' ').nth(field)?.parse().ok()
 }
 
 /// Mappings of the program and of libraries that cannot be written to and were not, out of `/proc/self/smaps`. Relocated tables cannot be written to
