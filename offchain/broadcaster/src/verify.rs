@@ -385,7 +385,8 @@ mod tests {
     #[test]
     fn memory_that_we_lack_is_not_taken_for_bad_video() {
         let profile = Profile::new("360p", 640, 360, 1).unwrap();
-        let lacking = undecodable(&profile, MediaError::OutOfMemory { step: "decode a frame".to_owned() }.into());
+        let lacking =
+            undecodable(&profile, MediaError::OutOfMemory { step: "decode a frame".to_owned(), limit: None }.into());
         assert!(matches!(lacking, VerifyError::Unchecked { .. }));
         let bad = undecodable(&profile, MediaError::NoKeyFrame.into());
         assert!(matches!(bad, VerifyError::Media { .. }));

@@ -168,10 +168,12 @@ pub enum MediaError {
         reason: String,
     },
     /// A step of libav found no memory, which is this machine's trouble.
-    #[error("no memory: libav cannot {step}; raise transcoding.worker_memory")]
+    #[error("no memory: libav cannot {step}{}; raise transcoding.worker_memory", within(*limit))]
     OutOfMemory {
         /// What was tried.
         step: String,
+        /// Bytes that a worker may write to, if one tried it.
+        limit: Option<u64>,
     },
     /// Whoever asked for renditions does not take them any more.
     #[error("nobody takes the renditions")]
@@ -238,10 +240,19 @@ impl MediaError {
     }
 }
 
+fn within(limit: Option<u64>) -> String {
+    limit.map_or_else(String::new, |limit| format!(" within {} MiB", limit >> 20))
+}
+
+/// There was no memory in this process.
+pub(crate) fn no_memory(step: &str) -> MediaError {
+    MediaError::OutOfMemory { step: step.into(), limit: None }
+}
+
 /// Names the step in an error of libav.
 pub(crate) fn libav(step: &'static str) -> impl Fn(ffmpeg_next::Error) -> MediaError {
     move |error| match error {
-        ffmpeg_next::Error::Other { errno: ENOMEM } => MediaError::OutOfMemory { step: step.into() },
+        ffmpeg_next::Error::Other { errno: ENOMEM } => no_memory(step),
         error => MediaError::Libav { step: step.into(), reason: error.to_string() },
     }
 }
@@ -253,9 +264,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_worker_may_write_to_is_told() {
+        let in_worker = MediaError::OutOfMemory { step: "decode a frame".into(), limit: Some(128 << 20) };
+        for (error, within) in [(no_memory("decode a frame"), ""), (in_worker, " within 128 MiB")] {
+            let told = format!("no memory: libav cannot decode a frame{within}; raise transcoding.worker_memory");
+            assert_eq!(error.to_string(), told);
+        }
+    }
+
+    #[test]
     fn no_memory_is_told_apart_from_bad_media() {
         let failed = |errno| libav("decode a frame")(ffmpeg_next::Error::Other { errno });
-        assert_eq!(failed(ENOMEM), MediaError::OutOfMemory { step: "decode a frame".into() });
+        assert_eq!(failed(ENOMEM), no_memory("decode a frame"));
         assert!(matches!(failed(EINVAL), MediaError::Libav { .. }));
     }
 }

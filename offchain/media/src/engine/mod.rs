@@ -32,6 +32,7 @@ use crate::{
     MediaError, Piece, RenditionReport, SourceReport, TranscodeReport, TranscodeSettings, codecs,
     decode::Frames,
     demux::{self, Live, Taken},
+    error::no_memory,
     evidence::Evidence,
     gpu::Hardware,
     settings::{Audio, MAX_RENDITIONS, check_profile},
@@ -91,7 +92,7 @@ fn begin<'scope, T: Send + 'scope>(
     thread: Builder,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<ScopedJoinHandle<'scope, T>, MediaError> {
-    thread.spawn_scoped(scope, work).map_err(|_| MediaError::OutOfMemory { step: "start a thread".into() })
+    thread.spawn_scoped(scope, work).map_err(|_| no_memory("start a thread"))
 }
 
 /// What is to be made, and where it goes.

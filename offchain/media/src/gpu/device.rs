@@ -7,7 +7,7 @@ use std::{
 
 use ffmpeg_next::{error::EIO, ffi, format::Pixel, frame};
 
-use crate::{MediaError, library};
+use crate::{MediaError, error::no_memory, library};
 
 /// A counted reference that libav hands around.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Device {
     pub(super) fn reference(&self) -> Result<NonNull<ffi::AVBufferRef>, MediaError> {
         // SAFETY: the reference counted here is live.
         let reference = unsafe { ffi::av_buffer_ref(self.context.0.as_ptr()) };
-        NonNull::new(reference).ok_or_else(|| MediaError::OutOfMemory { step: "share the device".into() })
+        NonNull::new(reference).ok_or_else(|| no_memory("share the device"))
     }
 }
 

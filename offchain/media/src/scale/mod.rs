@@ -10,7 +10,7 @@ use ffmpeg_next::{ffi, format::Pixel, frame, software::scaling};
 
 use crate::{
     MediaError,
-    error::libav,
+    error::{libav, no_memory},
     gpu::{Hardware, LentScaler, Target, is_on_device},
 };
 
@@ -35,7 +35,7 @@ fn allocated(width: u32, height: u32) -> Result<frame::Video, MediaError> {
     let frame = frame::Video::new(PIXELS, width, height);
     // SAFETY: the frame is live.
     let lacks_memory = unsafe { frame.is_empty() };
-    if lacks_memory { Err(MediaError::OutOfMemory { step: "scale a frame".into() }) } else { Ok(frame) }
+    if lacks_memory { Err(no_memory("scale a frame")) } else { Ok(frame) }
 }
 
 /// Whether nobody else holds the picture.
@@ -104,7 +104,7 @@ impl Scaler {
             return Ok(source.clone());
         }
         let mut scaled = self.blank();
-        let target = Arc::get_mut(&mut scaled).ok_or(MediaError::OutOfMemory { step: "scale a frame".into() })?;
+        let target = Arc::get_mut(&mut scaled).ok_or_else(|| no_memory("scale a frame"))?;
         self.run(source, target)?;
         self.pool.push(scaled.clone());
         Ok(scaled)

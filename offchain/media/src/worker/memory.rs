@@ -47,10 +47,15 @@ pub(super) fn resident() -> Option<usize> {
     statm(1)
 }
 
-/// Whether this process would come near what it may write to (`RLIMIT_DATA`) with so many bytes more. Allocates nothing.
+/// Bytes that this process may write to (`RLIMIT_DATA`). Allocates nothing.
+pub(super) fn limit() -> Option<u64> {
+    getrlimit(Resource::Data).current
+}
+
+/// Whether this process would come near its [`limit`] with so many bytes more. Allocates nothing.
 pub(super) fn is_tight(more: usize) -> bool {
-    let limit = getrlimit(Resource::Data).current.and_then(|limit| usize::try_from(limit).ok());
-    let used = || statm(5).unwrap_or(0) * page_size() + more;
+    let limit = limit().and_then(|limit| usize::try_from(limit).ok());
+    let used = || (statm(5).unwrap_or(0) * page_size()).saturating_add(more);
     limit.is_some_and(|limit| used() > limit / TIGHT.1 * TIGHT.0)
 }
 

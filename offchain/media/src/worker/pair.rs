@@ -16,6 +16,7 @@ use super::{
 use crate::{
     MediaError,
     engine::{Encoders, Place},
+    error::no_memory,
     transcode::transcode_on,
 };
 
@@ -127,22 +128,24 @@ impl Watch {
         let mut output = lock(output);
         let (wall, now) = (self.wall.elapsed(), cpu_time());
         let cpu = now.saturating_sub(self.cpu.max(output.told));
-        if !answer.ends_job() {
-            return protocol::write(&mut output.pipe, &Reply { job, wall, cpu, answer }, blobs);
+        let (mut answer, mut blobs) = (answer, blobs);
+        if answer.ends_job() {
+            output.told = now;
+            if heap::refused() > self.refused {
+                (answer, blobs) = (Answer::Failed(no_memory(&step_of(answer))), &[]);
+            }
+            if let Answer::Failed(MediaError::OutOfMemory { limit, .. }) = &mut answer {
+                *limit = memory::limit();
+            }
         }
-        output.told = now;
-        if heap::refused() == self.refused {
-            return protocol::write(&mut output.pipe, &Reply { job, wall, cpu, answer }, blobs);
-        }
-        let answer = Answer::Failed(MediaError::OutOfMemory { step: step_of(answer) });
-        protocol::write(&mut output.pipe, &Reply { job, wall, cpu, answer }, &[])
+        protocol::write(&mut output.pipe, &Reply { job, wall, cpu, answer }, blobs)
     }
 }
 
 /// What there was no memory for, as far as it shows.
 fn step_of(answer: Answer) -> String {
     match answer {
-        Answer::Failed(MediaError::Libav { step, .. } | MediaError::OutOfMemory { step }) => step,
+        Answer::Failed(MediaError::Libav { step, .. } | MediaError::OutOfMemory { step, .. }) => step,
         _ => "do all of the job".into(),
     }
 }

@@ -40,7 +40,7 @@ fn is_whole(made: &Transcoded) -> bool {
 
 fn lacks_memory(error: &PoolError) -> bool {
     match error {
-        PoolError::Media(MediaError::OutOfMemory { .. }) => true,
+        PoolError::Media(MediaError::OutOfMemory { limit, .. }) => limit.is_some(),
         PoolError::WorkerDied { stderr, .. } => stderr.iter().any(|line| line.contains("memory allocation of")),
         PoolError::Quarantined { first, second } => lacks_memory(first) && lacks_memory(second),
         _ => false,

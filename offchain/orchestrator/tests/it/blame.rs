@@ -33,7 +33,7 @@ fn kinds() -> Vec<MediaError> {
         MediaError::LiveInput { expected: "flv".into(), reason: "no".into() },
         MediaError::Source { reason: "no".into() },
         MediaError::Libav { step: "set up the encoder".into(), reason: reason() },
-        MediaError::OutOfMemory { step: "decode a frame".into() },
+        MediaError::OutOfMemory { step: "decode a frame".into(), limit: Some(4 << 30) },
         MediaError::Abandoned,
         MediaError::Limits { reason: "no".into() },
         MediaError::Panicked,
