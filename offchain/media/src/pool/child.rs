@@ -200,13 +200,14 @@ impl Worker {
         Ok(Self { child, stdin, stdout, stderr, pid, jobs: 0, cpu: None, registry: registry.clone(), device: None })
     }
 
-    #[cfg(test)]
     pub(super) fn pid(&self) -> u32 {
         self.pid
     }
 
-    pub(super) fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    /// How the process ended, if it did.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        let ended = self.child.try_wait().transpose()?;
+        Some(ended.map_or_else(|error| error.to_string(), |status| status.to_string()))
     }
 
     /// The first order: it tells the worker its limits.

@@ -278,11 +278,18 @@ impl Offer {
                 if order.is_some() {
                     worker.go_on();
                 }
-                // Who does not wait any more leaves a worker with an order that nobody wants.
-                if let Err(Ok(worker)) = next.send(Ok(worker))
-                    && order.is_none()
-                {
-                    self.crew.take_back(worker);
+                match (next.send(Ok(worker)), order) {
+                    (Err(Ok(worker)), None) => self.crew.take_back(worker),
+                    // Who does not wait any more leaves a worker with an order that nobody wants.
+                    (Err(Ok(worker)), Some(_)) => {
+                        metrics::worker_restarted();
+                        let pid = worker.pid();
+                        tracing::warn!(
+                            pid,
+                            "media worker replaced: the job after one that was long in ending went to another"
+                        );
+                    }
+                    _ => {}
                 }
             }
             // One that came too late to be told tries again, and finds the worker.
@@ -329,10 +336,9 @@ fn pop(workers: &mut Vec<Worker>, device: Option<u32>) -> Option<Worker> {
         let fits = workers.iter().rposition(|worker| worker.device == device);
         let last = workers.len().checked_sub(1)?;
         let mut worker = workers.remove(fits.unwrap_or(last));
-        if worker.is_alive() {
-            return Some(worker);
-        }
+        let Some(ended) = worker.ended() else { return Some(worker) };
         metrics::worker_restarted();
+        tracing::warn!(pid = worker.pid(), how = %ended, "media worker replaced: it ended without a job");
     }
 }
 
