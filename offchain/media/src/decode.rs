@@ -131,3 +131,85 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
         Ok(frame)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{ops::ControlFlow, path::Path, sync::OnceLock, time::Duration};
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use streamflow_types::Profile;
+
+    use super::*;
+    use crate::{
+        SourceSettings, TranscodeSettings,
+        demux::{self, Segment},
+        play, transcode,
+    };
+
+    /// A start code of H.264.
+    const START: [u8; 3] = [0, 0, 1];
+
+    /// A second of the clip, small.
+    fn segment() -> Segment {
+        static BYTES: OnceLock<Bytes> = OnceLock::new();
+        let bytes = BYTES.get_or_init(|| {
+            let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/bbb-720p25-5s.mp4");
+            let mut first = None;
+            let played = play(&SourceSettings::new(clip, Duration::from_secs(1)), &mut |segment| {
+                first.get_or_insert(segment.bytes);
+                ControlFlow::Continue(())
+            });
+            played.unwrap();
+            let small = Profile::new("small", 160, 90, 100_000).unwrap();
+            let settings = TranscodeSettings { deterministic: true, ..TranscodeSettings::default() };
+            transcode(&first.unwrap(), &[small], &settings).unwrap().renditions.remove(0).bytes
+        });
+        demux::segment(bytes).unwrap()
+    }
+
+    /// Turns a bit over in the slice of a packet, near its begin.
+    fn damage(packet: &mut Packet, at: usize, bit: u8) {
+        let data = packet.data_mut().unwrap();
+        let slice = data.windows(START.len()).rposition(|bytes| bytes == START).unwrap() + START.len();
+        let at = (slice + at).min(data.len() - 1);
+        data[at] ^= 1 << bit;
+    }
+
+    /// What is seen of each frame. All are kept until the last is there, or none is, so that later ones get their buffers.
+    fn shown(segment: Segment, keep: bool) -> Vec<Vec<u8>> {
+        let mut frames =
+            Frames::new(segment.video_decoder, segment.video.packets.into_iter().map(Ok), segment.fps, segment.turn);
+        let mut kept = Vec::new();
+        let mut shown = Vec::new();
+        while let Ok(Some(frame)) = frames.next_frame() {
+            let lines = frame.data(0).chunks(frame.stride(0)).take(frame.height() as usize);
+            shown.push(lines.flat_map(|line| &line[..frame.width() as usize]).copied().collect());
+            if keep {
+                kept.push(frame);
+            }
+        }
+        shown
+    }
+
+    proptest! {
+        #![proptest_config(streamflow_fuzz::config(256))]
+
+        /// Of fifty such segments one differs where buffers are not blank.
+        #[test]
+        fn damage_looks_the_same_whichever_buffers_there_are(
+            hits in prop::collection::vec((any::<prop::sample::Index>(), 0..60_usize, 0..8_u8), 1..24),
+        ) {
+            let [kept, dropped] = [true, false].map(|keep| {
+                let mut segment = segment();
+                let packets = &mut segment.video.packets;
+                for (packet, at, bit) in &hits {
+                    let packet = packet.index(packets.len());
+                    damage(&mut packets[packet], *at, *bit);
+                }
+                shown(segment, keep)
+            });
+            prop_assert!(kept == dropped);
+        }
+    }
+}

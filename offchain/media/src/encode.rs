@@ -195,7 +195,7 @@ mod tests {
             ControlFlow::Continue(())
         });
         taken.unwrap();
-        let segment = demux::segment(&bytes.unwrap(), 1).unwrap();
+        let segment = demux::segment(&bytes.unwrap()).unwrap();
         let mut frames =
             Frames::new(segment.video_decoder, segment.video.packets.into_iter().map(Ok), segment.fps, segment.turn);
         let mut scaler = Scaler::exact(SIZE.0, SIZE.1);

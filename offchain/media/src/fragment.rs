@@ -18,7 +18,7 @@ pub struct Fragment {
 
 /// Makes a fragment of a segment in this process; its pictures and its sound are not touched.
 pub fn fragment(segment: &Bytes) -> Result<Fragment, MediaError> {
-    let Segment { video, audio, fps, .. } = demux::segment(segment, 1)?;
+    let Segment { video, audio, fps, .. } = demux::segment(segment)?;
     let audio = audio.map(|track| numbered(track, AUDIO_STREAM));
     split(mux::fragmented(&numbered(video, VIDEO_STREAM), fps, audio.as_ref())?)
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     MediaError, SourceSegment, codecs,
-    demux::{JUMP_AHEAD, JUMP_BACK, TICKS, Track, check_size, open_decoder, sane},
+    demux::{Decoding, JUMP_AHEAD, JUMP_BACK, TICKS, Track, check_size, open_decoder, sane},
     inspect::ticks_to_duration,
     library,
     mux::{self, AUDIO_STREAM, VIDEO_STREAM},
@@ -169,7 +169,7 @@ impl Cutter {
         if video.parameters.id() != codec::Id::H264 {
             return Err(MediaError::UnsupportedVideo { codec: video.parameters.id().name().into() });
         }
-        let decoder = open_decoder(video.parameters.clone(), 1)?;
+        let decoder = open_decoder(video.parameters.clone(), Decoding::Threads(1))?;
         check_size(decoder.width(), decoder.height())?;
         let audio = Selected::first(input, media::Type::Audio);
         if let Some(audio) = &audio {

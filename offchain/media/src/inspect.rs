@@ -69,7 +69,7 @@ pub struct Inspection {
 
 /// Reads the headers of a segment in this process, and decodes its first picture.
 pub fn probe(segment: &Bytes) -> Result<SegmentInfo, MediaError> {
-    let segment = demux::segment(segment, 1)?;
+    let segment = demux::segment(segment)?;
     let mut info = describe(&segment);
     let Segment { video, video_decoder, fps, turn, .. } = segment;
     // What cannot be decoded has the size that it says.
@@ -81,7 +81,7 @@ pub fn probe(segment: &Bytes) -> Result<SegmentInfo, MediaError> {
 
 /// Decodes a segment in this process.
 pub fn inspect(segment: &Bytes) -> Result<Inspection, MediaError> {
-    let segment = demux::segment(segment, 1)?;
+    let segment = demux::segment(segment)?;
     let mut info = describe(&segment);
     let Segment { video, video_decoder, fps, turn, damaged, .. } = segment;
     let mut frames = Frames::new(video_decoder, video.packets.into_iter().map(Ok), fps, turn);

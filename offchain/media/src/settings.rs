@@ -4,7 +4,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use streamflow_types::{Container, Gop, H264Profile, Profile, VideoCodec};
 
-use crate::{MediaError, library, rate::FrameRate};
+use crate::{MediaError, demux::Decoding, library, rate::FrameRate};
 
 /// Largest segment taken, in bytes (two minutes at 8 Mbit/s).
 pub const MAX_SEGMENT_BYTES: usize = 128 * 1024 * 1024;
@@ -89,7 +89,8 @@ pub struct TranscodeSettings {
     /// what fault verification encodes again.
     ///
     /// The encoder and the decoder have one thread each, whatever the settings above say: with more, rate control and
-    /// the concealment of damaged pictures differ from run to run. Scaling is exact. `cpu-independent` keeps the encoder
+    /// the concealment of damaged pictures differ from run to run. Pictures are decoded into blank buffers: what damage
+    /// leaves undecoded would show an earlier one, whichever was free. Scaling is exact. `cpu-independent` keeps the encoder
     /// from all assembly whose results depend on the processor: floating point, and the propagation of macroblock
     /// trees, which with AVX-512 even reads what was never written, at some widths such as 854 (libx264 164). The rest
     /// of the assembly gives the same results at every level, so that none of it is forgone.
@@ -119,9 +120,9 @@ impl Default for TranscodeSettings {
 }
 
 impl TranscodeSettings {
-    /// Threads of the decoder that is opened.
-    pub(crate) fn decoding_threads(&self) -> u32 {
-        if self.deterministic { 1 } else { self.decoder_threads }
+    /// How the CPU decodes.
+    pub(crate) fn decoding(&self) -> Decoding {
+        if self.deterministic { Decoding::Repeatable } else { Decoding::Threads(self.decoder_threads) }
     }
 
     /// Threads of the encoder that is opened.

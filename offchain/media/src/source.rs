@@ -10,7 +10,7 @@ use streamflow_types::{Gop, H264Profile, Profile};
 
 use crate::{
     MediaError,
-    demux::{TICKS, Track, VideoDecoder, check_size, open_decoder},
+    demux::{Decoding, TICKS, Track, VideoDecoder, check_size, open_decoder},
     encode::{Look, Plan, VideoEncoder},
     error::libav,
     inspect::ticks_to_duration,
@@ -132,7 +132,7 @@ impl File {
         if let Some(audio) = audio.as_ref().filter(|audio| audio.parameters.id() != codec::Id::AAC) {
             return Err(MediaError::UnsupportedAudio { codec: audio.parameters.id().name().into() });
         }
-        let decoder = open_decoder(video.parameters.clone(), 1)?;
+        let decoder = open_decoder(video.parameters.clone(), Decoding::Threads(1))?;
         let fps = fps.ok_or_else(|| unplayable("frame rate is not known"))?;
         Ok(Self { decoder, video, audio, fps, input })
     }

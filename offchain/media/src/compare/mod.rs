@@ -77,7 +77,7 @@ pub fn compare(
     if renditions.is_empty() || renditions.len() > MAX_RENDITIONS {
         return Err(MediaError::RenditionCount { count: renditions.len(), max: MAX_RENDITIONS });
     }
-    let source = demux::segment(source, 1)?;
+    let source = demux::segment(source)?;
     let own: HashSet<&[u8]> = telling(&source.video.packets).collect();
     let source_step = source.fps.frame_ticks();
     let mut looks: Vec<_> =
@@ -164,7 +164,7 @@ impl Look {
     ) -> Result<Self, MediaError> {
         // The same for each, so that two renditions of one profile are judged by the same frames.
         let mut random = Random(sampling.seed);
-        let segment = demux::segment(bytes, 1)?;
+        let segment = demux::segment(bytes)?;
         let mut info = describe(&segment);
         let Segment { video, video_decoder, fps, turn, duration, start_pts, damaged, .. } = segment;
         let (mut all, mut copied) = (0_u64, 0_u64);

@@ -6,7 +6,11 @@ mod handed;
 mod probe;
 mod reader;
 
-use std::io::{Cursor, Read};
+use std::{
+    ffi::c_int,
+    io::{Cursor, Read},
+    ptr,
+};
 
 use bytes::Bytes;
 use ffmpeg_next::{
@@ -62,11 +66,21 @@ pub(crate) struct Segment {
     pub(crate) damaged: u64,
 }
 
+/// How the CPU decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decoding {
+    /// By so many threads. What a damaged picture shows where nothing was decoded depends on what its buffer held before, and so
+    /// on who was done with which frame when.
+    Threads(u32),
+    /// By one thread, in buffers that are blank: damage looks the same in every run.
+    Repeatable,
+}
+
 /// An opened decoder; its size is known before the first frame if the stream says it.
 pub(crate) type VideoDecoder = decoder::Video;
 
-/// Takes a whole segment apart.
-pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, MediaError> {
+/// Takes a whole segment apart. What is told of one is a verdict, the same in every run.
+pub(crate) fn segment(bytes: &Bytes) -> Result<Segment, MediaError> {
     let container = container_of(bytes);
     let mut live = whole(bytes, Ahead::Much, Audio::Copy)?;
     live.rate()?;
@@ -77,7 +91,7 @@ pub(crate) fn segment(bytes: &Bytes, decoder_threads: u32) -> Result<Segment, Me
             Taken::Sound(packet) => sound.push(packet),
         }
     }
-    let video_decoder = open_decoder(live.video.clone(), decoder_threads)?;
+    let video_decoder = open_decoder(live.video.clone(), Decoding::Repeatable)?;
     Ok(Segment {
         container,
         fps: live.span.rate(),
@@ -182,17 +196,46 @@ fn numbered(mut packet: Packet, index: usize) -> Packet {
 }
 
 /// Opens a decoder on the CPU.
-pub(crate) fn open_decoder(parameters: codec::Parameters, threads: u32) -> Result<VideoDecoder, MediaError> {
+pub(crate) fn open_decoder(parameters: codec::Parameters, decoding: Decoding) -> Result<VideoDecoder, MediaError> {
     let id = parameters.id();
     let codec = decoder::find(id).ok_or_else(|| MediaError::UnsupportedVideo { codec: id.name().into() })?;
     let mut context = codec::Context::from_parameters(parameters).map_err(libav("set up the decoder"))?;
-    if threads > 1 {
-        let threading = codec::threading::Config::kind(codec::threading::Type::Frame);
-        context.set_threading(codec::threading::Config { count: threads as usize, ..threading });
-    } else {
-        context.set_threading(codec::threading::Config::count(1));
+    let one = codec::threading::Config::count(1);
+    match decoding {
+        Decoding::Threads(threads @ 2..) => {
+            let threading = codec::threading::Config::kind(codec::threading::Type::Frame);
+            context.set_threading(codec::threading::Config { count: threads as usize, ..threading });
+        }
+        Decoding::Threads(_) => context.set_threading(one),
+        Decoding::Repeatable => {
+            context.set_threading(one);
+            decode_into_blank(&mut context);
+        }
     }
     open(context.decoder(), codec).map_err(libav("open the decoder"))
+}
+
+/// Has a decoder that is not open yet decode into buffers that hold nothing of an earlier picture.
+#[allow(unsafe_code)] // the library has no setter
+fn decode_into_blank(context: &mut codec::Context) {
+    // SAFETY: the context is live and not open yet, which is when this is to be set.
+    unsafe { (*context.as_mut_ptr()).get_buffer2 = Some(blank_buffers) }
+}
+
+/// Buffers as libav takes them, blank. Decoders that have buffers of their own (libdav1d) show no picture that is damaged.
+#[allow(unsafe_code)] // called by libav
+unsafe extern "C" fn blank_buffers(context: *mut ffi::AVCodecContext, frame: *mut ffi::AVFrame, flags: c_int) -> c_int {
+    // SAFETY: the pointers are those that libav gave.
+    let taken = unsafe { ffi::avcodec_default_get_buffer2(context, frame, flags) };
+    if taken >= 0 {
+        // SAFETY: the frame is live and has its buffers now, each null or of that size; nothing else reads or writes them yet.
+        unsafe {
+            for buffer in (*frame).buf.into_iter().filter(|buffer| !buffer.is_null()) {
+                ptr::write_bytes((*buffer).data, 0, (*buffer).size);
+            }
+        }
+    }
+    taken
 }
 
 /// Opens a decoder that is set up; one that refuses pictures larger than any this crate takes.

@@ -124,7 +124,7 @@ impl<'a> Job<'a> {
         let device = self.hardware.filter(|_| there.is_some()).map(Hardware::device);
         let decoder = match there {
             Some(decoder) => decoder,
-            None => demux::open_decoder(live.video.clone(), self.settings.decoding_threads())?,
+            None => demux::open_decoder(live.video.clone(), self.settings.decoding())?,
         };
         // Sound that is not taken may be announced and never come.
         let taken = |sound: &&codec::Parameters| codecs::check_audio(sound.id(), self.settings.audio).is_ok();

@@ -72,7 +72,7 @@ impl Quality {
 /// # Errors
 /// Those of reading either segment; [`MediaError::NoFrames`] also where no two frames are of the same time.
 pub fn quality(reference: &Bytes, rendition: &Bytes) -> Result<Quality, MediaError> {
-    let (reference, rendition) = (demux::segment(reference, 1)?, demux::segment(rendition, 1)?);
+    let (reference, rendition) = (demux::segment(reference)?, demux::segment(rendition)?);
     let reach = reach(&rendition.video.packets, rendition.fps);
     let shift = compare::clock_shift(
         (reference.start_pts, reference.fps.frame_ticks()),
