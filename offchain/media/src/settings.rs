@@ -90,12 +90,13 @@ pub struct TranscodeSettings {
     ///
     /// The encoder and the decoder have one thread each, whatever the settings above say: with more, rate control and
     /// the concealment of damaged pictures differ from run to run. Pictures are decoded into blank buffers: what damage
-    /// leaves undecoded would show an earlier one, whichever was free. Scaling is exact. `cpu-independent` keeps the encoder
+    /// leaves undecoded would show an earlier one, whichever was free. So is all memory of libraries, as the H.265 decoder
+    /// reads some that it never wrote to. Scaling is exact. `cpu-independent` keeps the encoder
     /// from all assembly whose results depend on the processor: floating point, and the propagation of macroblock
     /// trees, which with AVX-512 even reads what was never written, at some widths such as 854 (libx264 164). The rest
     /// of the assembly gives the same results at every level, so that none of it is forgone.
     ///
-    /// Only in a worker of a [`crate::WorkerPool`] is glibc kept from functions that round by the processor.
+    /// Only in a worker of a [`crate::WorkerPool`] is glibc kept from functions that round by the processor, and memory blank.
     pub deterministic: bool,
     /// Whether each frame leaves the encoder before the next one comes in: no lookahead, no B-frames, and threads that
     /// share a picture, where otherwise each has its own. Costs quality.

@@ -49,7 +49,7 @@ pub async fn run_soak(
         let Some(done) = running.join_next().await else { break };
         done??;
         run.segments += 1;
-        let used = memory(pool, &workers)?;
+        let used = memory(&workers)?;
         match run.segments * 10 / segments.max(1) {
             1 => run.early = run.early.max(used),
             9.. => run.late = run.late.max(used),
@@ -60,11 +60,9 @@ pub async fn run_soak(
     Ok(SoakRun { wall: started.elapsed(), ..run })
 }
 
-fn memory(pool: &WorkerPool, workers: &[u32]) -> Result<u64, BenchmarkError> {
-    let alive = pool.workers();
-    let resident = |pid: u32| match process::resident(pid) {
-        Err(_) if !alive.iter().any(|worker| worker.pid == pid) => Err(BenchmarkError::WorkerReplaced { pid }),
-        told => told.map_err(BenchmarkError::Process),
-    };
-    workers.iter().map(|pid| resident(*pid)).sum()
+/// The system tells no memory of a process that ended, be it only a moment ago.
+fn memory(workers: &[u32]) -> Result<u64, BenchmarkError> {
+    let each =
+        workers.iter().map(|pid| process::resident(*pid).map_err(|_| BenchmarkError::WorkerReplaced { pid: *pid }));
+    each.sum()
 }

@@ -72,14 +72,15 @@ pub(crate) enum Decoding {
     /// By so many threads. What a damaged picture shows where nothing was decoded depends on what its buffer held before, and so
     /// on who was done with which frame when.
     Threads(u32),
-    /// By one thread, in buffers that are blank: damage looks the same in every run.
+    /// By one thread, in buffers that are blank: damage looks the same in every run, in a worker, where all other memory is blank
+    /// as well then.
     Repeatable,
 }
 
 /// An opened decoder; its size is known before the first frame if the stream says it.
 pub(crate) type VideoDecoder = decoder::Video;
 
-/// Takes a whole segment apart. What is told of one is a verdict, the same in every run.
+/// Takes a whole segment apart. What is told of one is a verdict: it is to be the same in every run.
 pub(crate) fn segment(bytes: &Bytes) -> Result<Segment, MediaError> {
     let container = container_of(bytes);
     let mut live = whole(bytes, Ahead::Much, Audio::Copy)?;
@@ -222,7 +223,8 @@ fn decode_into_blank(context: &mut codec::Context) {
     unsafe { (*context.as_mut_ptr()).get_buffer2 = Some(blank_buffers) }
 }
 
-/// Buffers as libav takes them, blank. Decoders that have buffers of their own (libdav1d) show no picture that is damaged.
+/// Buffers as libav takes them, blank. Decoders that have buffers of their own (libdav1d, libaom) show no picture of which a part was
+/// not decoded.
 #[allow(unsafe_code)] // called by libav
 unsafe extern "C" fn blank_buffers(context: *mut ffi::AVCodecContext, frame: *mut ffi::AVFrame, flags: c_int) -> c_int {
     // SAFETY: the pointers are those that libav gave.

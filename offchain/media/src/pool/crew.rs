@@ -284,10 +284,7 @@ impl Offer {
                     (Err(Ok(worker)), Some(_)) => {
                         metrics::worker_restarted();
                         let pid = worker.pid();
-                        tracing::warn!(
-                            pid,
-                            "media worker replaced: the job after one that was long in ending went to another"
-                        );
+                        tracing::warn!(pid, "media worker replaced: it has an order that nobody wants any more");
                     }
                     _ => {}
                 }

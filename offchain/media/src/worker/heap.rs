@@ -10,7 +10,7 @@ use std::{
     ptr,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -44,6 +44,7 @@ const TURNS: u64 = 8;
 
 static KEEPS: AtomicBool = AtomicBool::new(false);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
+static BLANKS: AtomicUsize = AtomicUsize::new(0);
 static HEAP: Mutex<Heap> = Mutex::new(Heap::new());
 
 /// From here on large pieces are kept.
@@ -51,6 +52,23 @@ pub(super) fn keep() {
     // Libraries alone name these: the linker leaves them out otherwise.
     let ours = [memalign as *const (), posix_memalign as *const (), realloc as *const (), free as *const ()];
     KEEPS.store(!std::hint::black_box(ours).is_empty(), Ordering::Relaxed);
+}
+
+/// While one lives, memory that libraries take is blank. libav reads some that it never wrote to: the H.265 decoder the QP of slices
+/// that are lost, where others are deblocked across their edges.
+pub(super) struct Blank(());
+
+impl Blank {
+    pub(super) fn begin() -> Self {
+        BLANKS.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Blank {
+    fn drop(&mut self) {
+        BLANKS.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A segment begins. What was needed before the one before it counts no more.
@@ -488,11 +506,16 @@ fn from_glibc(give: impl Fn() -> *mut c_void) -> *mut c_void {
 #[unsafe(no_mangle)]
 extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
     let large = size >= LARGE && align.is_power_of_two() && KEEPS.load(Ordering::Relaxed);
-    match large.then(|| turn().take(align, size)).flatten() {
+    let start = match large.then(|| turn().take(align, size)).flatten() {
         Some(start) => start as *mut c_void,
         // SAFETY: any numbers may be asked for.
         None => from_glibc(|| unsafe { __libc_memalign(align, size) }),
+    };
+    if !start.is_null() && BLANKS.load(Ordering::Relaxed) > 0 {
+        // SAFETY: it is that long, and the caller's from here on.
+        unsafe { ptr::write_bytes(start.cast::<u8>(), 0, size) };
     }
+    start
 }
 
 /// posix_memalign(3).
@@ -604,6 +627,23 @@ mod tests {
         assert_ne!(heap.take(64, 2 * MIB).unwrap(), first);
         assert_eq!(heap.take(64, MIB - 1).unwrap(), first, "whole pages");
         assert_eq!((heap.len(first), heap.len(other), heap.len(first + PAGE)), (Some(MIB), Some(16 * MIB), None));
+    }
+
+    #[test]
+    #[allow(unsafe_code)] // as libraries call it
+    fn blank_memory_shows_nothing_of_what_was_there() {
+        let _blank = Blank::begin();
+        for len in [513, LARGE - 1] {
+            for _ in 0..4 {
+                let start = memalign(64, len);
+                // SAFETY: it is that long, and nobody else's.
+                let taken = unsafe { std::slice::from_raw_parts_mut(start.cast::<u8>(), len) };
+                assert!(taken.iter().all(|byte| *byte == 0));
+                taken.fill(7);
+                // SAFETY: nobody uses it any more.
+                unsafe { free(start) };
+            }
+        }
     }
 
     #[test]

@@ -97,7 +97,7 @@ pub fn run(input: impl Read + Send + 'static, output: impl Write + Send + 'stati
         let output = pair.alone();
         heap::next_segment();
         begins(job);
-        let watch = Watch::start();
+        let watch = Watch::start(request.is_repeatable());
         let mut answer = |answer: Answer, blobs: &[Bytes]| watch.reply(&output, job, answer, blobs);
         let done = match request {
             Request::Hello(told) => {

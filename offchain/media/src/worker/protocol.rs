@@ -57,6 +57,15 @@ impl Request {
     pub(crate) fn is_food(&self) -> bool {
         matches!(self, Self::Feed | Self::FeedEnd | Self::FeedAbort)
     }
+
+    /// Whether its outcome must be the same in every run.
+    pub(super) fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Transcode(order) => order.settings.deterministic,
+            Self::Inspect | Self::Compare(_) | Self::Quality => true,
+            _ => false,
+        }
+    }
 }
 
 /// What is to be made of a segment.

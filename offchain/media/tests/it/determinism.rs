@@ -164,6 +164,17 @@ async fn nothing_is_read_that_was_not_written() {
     }
 }
 
+/// Its decoder deblocks across the edge of a slice that is lost, whose QP it never wrote.
+#[tokio::test]
+async fn nothing_is_read_of_slices_that_are_lost() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/mandelbrot-hevc-damaged.mp4");
+    let segment = std::fs::read(fixture).unwrap().into();
+    let usual = made_by(&program("media_worker"), &[], &segment, settings()).await;
+    for filling in ["85", "170"] {
+        assert!(made_with(&format!("MALLOC_PERTURB_={filling}"), &segment).await == usual, "{filling}");
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_segment_is_concealed_in_one_way() {
     let segment = damaged();
