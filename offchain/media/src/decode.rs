@@ -134,7 +134,7 @@ impl<P: Iterator<Item = Result<Packet, MediaError>>> Frames<P> {
 
 #[cfg(test)]
 mod tests {
-    use std::{ops::ControlFlow, path::Path, sync::OnceLock, time::Duration};
+    use std::sync::OnceLock;
 
     use bytes::Bytes;
     use proptest::prelude::*;
@@ -142,9 +142,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        SourceSettings, TranscodeSettings,
+        TranscodeSettings,
         demux::{self, Segment},
-        play, transcode,
+        source::a_second,
+        transcode,
     };
 
     /// A start code of H.264.
@@ -154,16 +155,9 @@ mod tests {
     fn segment() -> Segment {
         static BYTES: OnceLock<Bytes> = OnceLock::new();
         let bytes = BYTES.get_or_init(|| {
-            let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/bbb-720p25-5s.mp4");
-            let mut first = None;
-            let played = play(&SourceSettings::new(clip, Duration::from_secs(1)), &mut |segment| {
-                first.get_or_insert(segment.bytes);
-                ControlFlow::Continue(())
-            });
-            played.unwrap();
             let small = Profile::new("small", 160, 90, 100_000).unwrap();
             let settings = TranscodeSettings { deterministic: true, ..TranscodeSettings::default() };
-            transcode(&first.unwrap(), &[small], &settings).unwrap().renditions.remove(0).bytes
+            transcode(&a_second(), &[small], &settings).unwrap().renditions.remove(0).bytes
         });
         demux::segment(bytes).unwrap()
     }

@@ -170,17 +170,16 @@ pub(crate) fn rational(fps: FrameRate) -> Rational {
 
 #[cfg(test)]
 mod tests {
-    use std::{ops::ControlFlow, path::PathBuf, time::Duration};
-
     use streamflow_types::Profile;
 
     use super::*;
     use crate::{
-        SourceSettings, TranscodeSettings,
+        TranscodeSettings,
         decode::Frames,
-        demux, play,
+        demux,
         scale::Scaler,
         settings::{EncoderInput, encoder_options},
+        source::a_second,
     };
 
     const SIZE: (u32, u32) = (854, 480);
@@ -188,14 +187,7 @@ mod tests {
 
     /// Pictures of the clip, one second of them.
     fn pictures() -> Vec<frame::Video> {
-        let clip = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/bbb-720p25-5s.mp4");
-        let mut bytes = None;
-        let taken = play(&SourceSettings::new(clip, Duration::from_secs(1)), &mut |segment| {
-            bytes.get_or_insert(segment.bytes);
-            ControlFlow::Continue(())
-        });
-        taken.unwrap();
-        let segment = demux::segment(&bytes.unwrap()).unwrap();
+        let segment = demux::segment(&a_second()).unwrap();
         let mut frames =
             Frames::new(segment.video_decoder, segment.video.packets.into_iter().map(Ok), segment.fps, segment.turn);
         let mut scaler = Scaler::exact(SIZE.0, SIZE.1);

@@ -410,3 +410,16 @@ impl AudioClock {
         Track { parameters: self.parameters.clone(), packets: self.packets.drain(..count).collect() }
     }
 }
+
+/// The first second of the clip, as a segment.
+#[cfg(test)]
+pub(crate) fn a_second() -> Bytes {
+    let clip = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test/fixtures/bbb-720p25-5s.mp4");
+    let mut first = None;
+    let played = play(&SourceSettings::new(clip, Duration::from_secs(1)), &mut |segment| {
+        first.get_or_insert(segment.bytes);
+        ControlFlow::Continue(())
+    });
+    played.unwrap();
+    first.unwrap()
+}
